@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of a whole CLIP, from a file or from the hub."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from .clip_arch import clip_arch, clip_shapes, plain_vit_names
+from .clip_hub import fetch_clip_weights
+from .files import WeightFile, read_weights
+from .layouts import recognise
+
+
+def load_clip_weights(
+    arch: str | dict,
+    pretrained: str | None = None,
+    custom_clip_weights: str | Path | None = None,
+) -> dict[str, Tensor] | None:
+    """Load both towers of a CLIP.
+
+    Args:
+        arch (str | dict): See :func:`clip_arch`.
+        pretrained (str, optional): open_clip's tag; the weights come from
+            the hub (or its cache) unless ``custom_clip_weights`` is given.
+        custom_clip_weights (str | Path, optional): File or folder: OpenAI's
+            TorchScript archives, open_clip's ``.bin``, ``.pt`` and
+            ``.safetensors``, Hugging Face's CLIP folders, our own.
+
+    Returns:
+        dict[str, Tensor] | None: float32 tensors under CLIP's own names with
+        q, k and v weights apart; image tower under ``visual.``, text tower
+        bare, ``logit_scale`` if the file has it. None if neither a tag nor a
+        file is given: random initialisation.
+
+    Raises:
+        FileNotFoundError: If the file does not exist or cannot be fetched.
+        ValueError: If it holds anything but this CLIP.
+    """
+    config = clip_arch(arch, pretrained)
+    if custom_clip_weights is None:
+        if pretrained is None:
+            return None
+        if not isinstance(arch, str):
+            raise ValueError(
+                f'pretrained={pretrained!r} names weights of the hub, which '
+                'needs arch as a name of open_clip; give custom_clip_weights '
+                'for a CLIP described by a dict'
+            )
+        custom_clip_weights = fetch_clip_weights(arch, pretrained)
+    file = read_weights(custom_clip_weights)
+    _check_activation(file, config)
+    return _clip_state_dict(file, config, arch)
+
+
+def _clip_state_dict(
+    file: WeightFile, config: dict, arch: str | dict
+) -> dict[str, Tensor]:
+    layout = recognise(file.tensors, str(file.path))
+    if layout.method != 'CLIP':
+        raise ValueError(
+            f'{file.path} is a checkpoint of {layout.method}, expected '
+            'weights of CLIP alone'
+        )
+    converted = layout.convert(file.tensors)
+    state_dict = {}
+    for name, tensor in converted.state_dict.items():
+        name = name.replace('backbone.', 'visual.', 1)
+        state_dict[name.replace('text_encoder.', '', 1)] = tensor.float()
+    expected = clip_shapes(config)
+    found = {
+        name: tuple(tensor.shape)
+        for name, tensor in state_dict.items()
+        if name != 'logit_scale'
+    }
+    name = arch if isinstance(arch, str) else 'the CLIP of the config'
+    wrong = [key for key in expected if found.get(key) != expected[key]]
+    surplus = [*converted.unused, *(key for key in found if key not in expected)]
+    if not wrong and not surplus:
+        return state_dict
+    raise ValueError(
+        f'{file.path} does not hold {name}: '
+        + (
+            f'{wrong[0]} should be {expected[wrong[0]]} and is '
+            f'{found.get(wrong[0], "missing")}'
+            if wrong
+            else f'{surplus[0]} has no place in it'
+        )
+        + f' (so for {len(wrong) + len(surplus)} tensors); '
+        + _looks_like(found)
+    )
+
+
+def _check_activation(file: WeightFile, config: dict) -> None:
+    """Refuse weights that are known to want the other activation."""
+    if file.kind == 'torchscript' and 'input_resolution' in file.tensors:
+        wants = True
+        reason = "it is OpenAI's archive, trained with QuickGELU"
+    elif 'hidden_act' in file.config.get('vision_config', {}):
+        activation = file.config['vision_config']['hidden_act']
+        wants = activation == 'quick_gelu'
+        reason = f'its config.json says hidden_act={activation!r}'
+    else:
+        return
+    if wants != config['quick_gelu']:
+        have = 'QuickGELU' if config['quick_gelu'] else 'GELU'
+        remedy = (
+            "set pretrained='openai' (or quick_gelu=True in an arch dict)"
+            if wants
+            else 'take a pretrained tag without QuickGELU'
+        )
+        raise ValueError(
+            f'{file.path} does not fit a CLIP with {have}: {reason}; {remedy}'
+        )
+
+
+def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Say which CLIP a file seems to hold."""
+    try:
+        width, _, patch, _ = shapes['visual.conv1.weight']
+        tokens = shapes['visual.positional_embedding'][0]
+        embed = shapes['visual.proj'][1]
+        text_width = shapes['text_projection'][0]
+    except (KeyError, ValueError, IndexError):
+        return 'it looks like no CLIP with a plain vision transformer'
+    layers, text_layers = (
+        len({name.split('.')[at] for name in shapes if name.startswith(stem)})
+        for stem, at in (
+            ('visual.transformer.resblocks.', 3),
+            ('transformer.resblocks.', 2),
+        )
+    )
+    size = round((tokens - 1) ** 0.5) * patch
+    facts = (width, layers, patch, embed, text_width, text_layers)
+    kin = []
+    for name in plain_vit_names():
+        other = clip_arch(name)
+        vision, text = other['vision_cfg'], other['text_cfg']
+        if name.endswith('-quickgelu') or facts != (
+            vision['width'],
+            vision['layers'],
+            vision['patch_size'],
+            other['embed_dim'],
+            text['width'],
+            text['layers'],
+        ):
+            continue
+        if (vision['image_size'] // patch) ** 2 + 1 == tokens:
+            kin.append(name)
+    return (
+        f'it looks like {" or ".join(kin) or "a CLIP of its own"} (image '
+        f'tower of width {width}, {layers} layers, patches of {patch}, '
+        f'{size} pixels; text tower of width {text_width}, {text_layers} '
+        f'layers; embeddings of {embed})'
+    )

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small file for a small CLIP.
+
+Most of a tiny CLIP is its table of 49408 token embeddings, of which a small
+world uses a few. The compact layout holds those rows and the seed of the
+others.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_TABLE = 'token_embedding.weight'
+_PREFIX = 'token_embedding.'
+
+
+def random_token_table(
+    vocab_size: int, width: int, seed: int, std: float
+) -> Tensor:
+    """Random token embeddings that are the same on every machine.
+
+    They come from ``numpy.random.RandomState``, whose streams NumPy keeps
+    as they are; torch's may differ between versions and processors.
+
+    Args:
+        vocab_size (int): Number of rows.
+        width (int): Number of columns W.
+        seed (int): Seed in [0, 2**32).
+        std (float): Standard deviation.
+
+    Returns:
+        Tensor: (vocab_size, W), float32.
+    """
+    rng = np.random.RandomState(seed)
+    table = rng.standard_normal((vocab_size, width)) * std
+    return torch.from_numpy(table.astype(np.float32))
+
+
+def compact_clip(
+    state_dict: Mapping[str, Tensor],
+    used_ids: Sequence[int],
+    seed: int,
+    std: float,
+    dtype: torch.dtype = torch.float16,
+) -> dict[str, Tensor]:
+    """Replace the token table of a CLIP by its rows in use.
+
+    The rows that are left out must be those of
+    ``random_token_table(vocab_size, W, seed, std)``: start training from
+    that table, without weight decay on it, and they are.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Whole CLIP as
+            :func:`~ovseg_mm.checkpoints.load_clip_weights` gives it.
+        used_ids (Sequence[int]): Token ids whose rows are kept.
+        seed (int): Seed of the table before training.
+        std (float): Standard deviation of the table before training.
+        dtype (torch.dtype): What floating-point tensors are stored in.
+
+    Returns:
+        dict[str, Tensor]: For a ``.safetensors`` file or ``torch.save``.
+
+    Raises:
+        ValueError: If an id is outside the table.
+    """
+    table = state_dict[_TABLE]
+    ids = torch.tensor(sorted(set(map(int, used_ids))), dtype=torch.int64)
+    if not len(ids) or ids[0] < 0 or ids[-1] >= len(table):
+        raise ValueError(
+            f'used_ids must be ids in [0, {len(table)}), found '
+            f'{ids.tolist()[:1]} to {ids.tolist()[-1:]}'
+        )
+    compact = {
+        name: tensor.detach().to(dtype).contiguous()
+        for name, tensor in state_dict.items()
+        if name != _TABLE
+    }
+    compact[f'{_PREFIX}rows'] = table.detach()[ids].to(dtype)
+    compact[f'{_PREFIX}ids'] = ids
+    compact[f'{_PREFIX}vocab_size'] = torch.tensor(len(table))
+    compact[f'{_PREFIX}seed'] = torch.tensor(seed, dtype=torch.int64)
+    compact[f'{_PREFIX}std'] = torch.tensor(std, dtype=torch.float64)
+    return compact
+
+
+def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo :func:`compact_clip`, up to the precision of the stored dtype.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): In the compact layout.
+
+    Returns:
+        dict[str, Tensor]: With the whole ``token_embedding.weight``, float32;
+        other tensors as they were stored.
+
+    Raises:
+        ValueError: If a part of the token table is missing or misfits.
+    """
+    expanded = dict(state_dict)
+    parts = {}
+    for key in ('rows', 'ids', 'vocab_size', 'seed', 'std'):
+        if _PREFIX + key not in expanded:
+            raise ValueError(
+                f'the compact CLIP has no {_PREFIX}{key}, which its token '
+                'table is made from'
+            )
+        parts[key] = expanded.pop(_PREFIX + key)
+    rows, ids = parts['rows'], parts['ids']
+    vocab_size = int(parts['vocab_size'])
+    if len(rows) != len(ids) or not 0 <= int(ids.min()) <= int(ids.max()) < (
+        vocab_size
+    ):
+        raise ValueError(
+            f'the compact CLIP has {len(rows)} token rows for {len(ids)} ids '
+            f'in [{int(ids.min())}, {int(ids.max())}] of a table of '
+            f'{vocab_size}'
+        )
+    table = random_token_table(
+        vocab_size, rows.shape[1], int(parts['seed']), float(parts['std'])
+    )
+    table[ids] = rows.float()
+    expanded[_TABLE] = table
+    return expanded

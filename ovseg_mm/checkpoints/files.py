@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading of weight files of any kind."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .safe_load import safe_torch_load
+
+_FOLDER_FILES = (
+    'open_clip_model.safetensors',
+    'open_clip_pytorch_model.bin',
+    'model.safetensors',
+    'model.safetensors.index.json',
+    'pytorch_model.bin',
+    'pytorch_model.bin.index.json',
+)
+_EXPECTED = (
+    'expected a checkpoint of torch.save, a safetensors file or a TorchScript '
+    'archive'
+)
+
+
+class WeightFile(NamedTuple):
+    """What :func:`read_weights` gives.
+
+    Attributes:
+        tensors (dict[str, Tensor]): On the CPU, in the file's own types.
+        path (Path): The file that was read (in a folder: the chosen one).
+        kind (str): ``'torch'``, ``'torchscript'`` or ``'safetensors'``.
+        meta (dict): The ``meta`` of an MMEngine checkpoint, else empty.
+        config (dict): ``config.json`` of a folder, else empty.
+    """
+
+    tensors: dict[str, Tensor]
+    path: Path
+    kind: str
+    meta: dict
+    config: dict
+
+
+def read_weights(path: str | Path) -> WeightFile:
+    """Read the tensors of a weight file or of a model folder.
+
+    The kind is told from the content, not from the name. A state dict is
+    looked for under ``model`` and ``state_dict``, a common prefix
+    ``module.`` is cut, and NumPy arrays become tensors.
+
+    Args:
+        path (str | Path): File, or a folder as model hubs lay it out; ``~``
+            is expanded.
+
+    Returns:
+        WeightFile: See there.
+
+    Raises:
+        FileNotFoundError: If there is nothing of that name.
+        ValueError: If it is no weight file, or a damaged one.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(
+            f'{path} does not exist; give the path of a weight file'
+        )
+    config = {}
+    if path.is_dir():
+        config = _read_json(path / 'config.json')
+        path = _file_of_folder(path)
+    if path.name.endswith('.index.json'):
+        return _read_shards(path, config)
+    kind = _kind_of(path)
+    try:
+        if kind == 'safetensors':
+            content = _read_safetensors(path)
+        elif kind == 'torchscript':
+            content = torch.jit.load(path, map_location='cpu').state_dict()
+        else:
+            content = safe_torch_load(path)
+    except Exception as error:  # torch raises whatever comes along
+        reason = ' '.join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(
+            f'{path} cannot be read as the {_NAMES[kind]} that its first '
+            f'bytes announce ({reason}); it may be cut short or hold '
+            'other things than weights: fetch it again or save its tensors '
+            'alone'
+        ) from error
+    tensors, meta = _state_dict_of(content, path)
+    return WeightFile(tensors, path, kind, meta, config)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hash a file.
+
+    Returns:
+        str: SHA-256, 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_atomically(content: object, path: str | Path) -> None:
+    """``torch.save`` that leaves nothing half-written behind.
+
+    Args:
+        content (object): What to save.
+        path (str | Path): Where; an existing file is replaced at the end.
+    """
+    path = Path(path)
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_NAMES = {
+    'torch': 'PyTorch checkpoint',
+    'torchscript': 'TorchScript archive',
+    'safetensors': 'safetensors file',
+}
+
+
+def _kind_of(path: Path) -> str:
+    with open(path, 'rb') as file:
+        head = file.read(512)
+    size = path.stat().st_size
+    text = head.lstrip().lower()
+    if not size:
+        raise ValueError(f'{path} is empty; {_EXPECTED}: fetch it again')
+    if text.startswith((b'<!doctype', b'<html', b'<?xml')):
+        raise ValueError(
+            f'{path} is a web page, not the file that the page stands for; '
+            f'{_EXPECTED}: open the page in a browser and use its download '
+            'button'
+        )
+    if text.startswith(b'version https://git-lfs'):
+        raise ValueError(
+            f'{path} is a Git LFS pointer, not the file itself; {_EXPECTED}: '
+            'run `git lfs pull` in its repository'
+        )
+    if head.startswith(b'PK'):
+        return _kind_of_zip(path, size)
+    if head.startswith(b'\x80'):
+        return 'torch'
+    if len(head) > 8 and head[8:9] == b'{':
+        header = int.from_bytes(head[:8], 'little')
+        if 8 + header <= size:
+            return 'safetensors'
+        raise ValueError(
+            f'{path} is cut short: its safetensors header alone should have '
+            f'{header} bytes, the file has {size}; fetch it again'
+        )
+    raise ValueError(
+        f'{path} is no weight file: it begins with {head[:8]!r}; {_EXPECTED}'
+    )
+
+
+def _kind_of_zip(path: Path, size: int) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        raise ValueError(
+            f'{path} is cut short or damaged: it begins like a PyTorch '
+            f'checkpoint, but the end of the archive is not in its {size} '
+            'bytes; fetch it again'
+        ) from None
+    inner = {name.partition('/')[2] for name in names}
+    if 'constants.pkl' in inner:
+        return 'torchscript'
+    if 'data.pkl' in inner:
+        return 'torch'
+    raise ValueError(
+        f'{path} is a zip archive of other things (first: {names[:1]}); '
+        f'{_EXPECTED}: unpack it and give the weight file in it'
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(str(path), device='cpu')
+
+
+def _file_of_folder(folder: Path) -> Path:
+    for name in _FOLDER_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ValueError(
+        f'the folder {folder} holds none of {", ".join(_FOLDER_FILES)}; give '
+        'the path of the weight file itself'
+    )
+
+
+def _read_shards(index: Path, config: dict) -> WeightFile:
+    """Join the files that an index of a large model names."""
+    shards = set(_read_json(index).get('weight_map', {}).values())
+    if not shards:
+        raise ValueError(
+            f'{index} names no weight files under "weight_map"; fetch the '
+            'folder again'
+        )
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted(shards):
+        part = read_weights(index.parent / Path(shard).name)
+        tensors.update(part.tensors)
+    return WeightFile(tensors, index, part.kind, {}, config)
+
+
+def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON file: {error}') from None
+    return content if isinstance(content, dict) else {}
+
+
+def _state_dict_of(
+    content: object, path: Path
+) -> tuple[dict[str, Tensor], dict]:
+    """Find the tensors in what a file held, and MMEngine's ``meta``."""
+    meta = {}
+    if isinstance(content, Mapping) and isinstance(content.get('meta'), dict):
+        meta = content['meta']
+    state_dict = content
+    for key in ('model', 'state_dict'):
+        if isinstance(state_dict, Mapping) and isinstance(
+            state_dict.get(key), Mapping
+        ):
+            state_dict = state_dict[key]
+    tensors = {}
+    if isinstance(state_dict, Mapping):
+        for name, value in state_dict.items():
+            if isinstance(value, (np.ndarray, np.number)):
+                value = torch.from_numpy(np.array(value))
+            if isinstance(value, Tensor):
+                tensors[str(name)] = value.detach()
+    if not tensors:
+        raise ValueError(
+            f'{path} holds {_describe(content)} and no tensors by name; '
+            'expected a state dict, bare or under "model" or "state_dict"'
+        )
+    if all(name.startswith('module.') for name in tensors):
+        tensors = {
+            name[len('module.') :]: tensor for name, tensor in tensors.items()
+        }
+    return tensors, meta
+
+
+def _describe(content: object) -> str:
+    if isinstance(content, Mapping):
+        keys = ', '.join(str(key) for key in list(content)[:4])
+        return f'a dict with the keys {keys}' if keys else 'an empty dict'
+    return f'a {type(content).__name__}'

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renaming of checkpoint entries by a table."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Right-hand side of a row whose tensors are known but not wanted.
+
+    Attributes:
+        reason (str): Why, for the report.
+    """
+
+    reason: str
+
+
+TensorMap = Callable[[re.Match, Tensor], dict[str, Tensor]]
+"""Makes the renamed tensors of one entry, from the match of its name."""
+
+Row = tuple[str, 'str | Drop | TensorMap']
+Table = Sequence[Row]
+
+
+class Renamed(NamedTuple):
+    """What :func:`rename` gives.
+
+    Attributes:
+        state_dict (dict[str, Tensor]): Under the new names.
+        used (list[str]): Old names that went into ``state_dict``.
+        dropped (dict[str, str]): Old names left out on purpose, and why.
+        unused (list[str]): Old names that no row knows.
+    """
+
+    state_dict: dict[str, Tensor]
+    used: list[str]
+    dropped: dict[str, str]
+    unused: list[str]
+
+
+def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
+    r"""Rename the entries of a checkpoint.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Tensors by name.
+        table (Table): Ordered rows ``(pattern, action)``. The first pattern
+            that matches a whole name decides; the action is the new name (a
+            template with ``\1``), a :class:`Drop`, or a function of the
+            match and the tensor that gives new names and tensors.
+
+    Returns:
+        Renamed: See there.
+
+    Raises:
+        ValueError: If two entries claim the same new name.
+    """
+    rows = [(re.compile(pattern), action) for pattern, action in table]
+    result = Renamed({}, [], {}, [])
+    for name, tensor in state_dict.items():
+        match, action = _first_match(rows, name)
+        if match is None:
+            result.unused.append(name)
+            continue
+        if isinstance(action, Drop):
+            result.dropped[name] = action.reason
+            continue
+        if isinstance(action, str):
+            renamed = {match.expand(action): tensor}
+        else:
+            renamed = action(match, tensor)
+        for new_name in renamed:
+            if new_name in result.state_dict:
+                raise ValueError(
+                    f'{name!r} would become {new_name!r}, a name that an '
+                    'earlier entry of the checkpoint has taken already'
+                )
+        result.state_dict.update(renamed)
+        result.used.append(name)
+    return result
+
+
+def split_rows(*targets: str) -> TensorMap:
+    r"""Cut a tensor into equal blocks of rows.
+
+    Args:
+        *targets (str): Templates of the new names, one a block.
+
+    Returns:
+        TensorMap: Action for a table.
+    """
+
+    def split(match: re.Match, tensor: Tensor) -> dict[str, Tensor]:
+        blocks = tensor.chunk(len(targets))
+        return {
+            match.expand(target): block.clone()
+            for target, block in zip(targets, blocks)
+        }
+
+    return split
+
+
+def map_tensor(target: str, function: Callable[[Tensor], Tensor]) -> TensorMap:
+    r"""Rename and change a tensor.
+
+    Args:
+        target (str): Template of the new name.
+        function (Callable[[Tensor], Tensor]): What is done to the tensor.
+
+    Returns:
+        TensorMap: Action for a table.
+    """
+
+    def change(match: re.Match, tensor: Tensor) -> dict[str, Tensor]:
+        return {match.expand(target): function(tensor).contiguous()}
+
+    return change
+
+
+def _first_match(
+    rows: list[tuple[re.Pattern, 'str | Drop | TensorMap']], name: str
+) -> tuple['re.Match | None', 'str | Drop | TensorMap | None']:
+    for pattern, action in rows:
+        match = pattern.fullmatch(name)
+        if match:
+            return match, action
+    return None, None
