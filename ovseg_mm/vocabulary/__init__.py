@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Class texts, labels, colours and prompt templates."""
+
+from .loading import load_vocabulary, shipped_vocabularies
+from .palette import distinct_palette
+from .templates import get_templates
+from .vocabulary import Vocabulary
+
+__all__ = [
+    'Vocabulary',
+    'distinct_palette',
+    'get_templates',
+    'load_vocabulary',
+    'shipped_vocabularies',
+]

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sentences into which class texts are put."""
+
+from collections.abc import Sequence
+
+from mmseg.utils import get_predefined_templates
+
+_OWN_SETS = {
+    'single': ['A photo of a {} in the scene'],
+    'imagenet_select': [
+        'itap of a {}.',
+        'a bad photo of the {}.',
+        'a origami {}.',
+        'a photo of the large {}.',
+        'a {} in a video game.',
+        'art of the {}.',
+        'a photo of the small {}.',
+        'A photo of a {} in the scene',
+    ],
+}
+_MMSEG_SETS = ('imagenet', 'vild')
+
+
+def get_templates(spec: str | Sequence[str]) -> list[str]:
+    """Look up a set of prompt templates, or check a given one.
+
+    Args:
+        spec: ``'single'`` (1), ``'imagenet'`` (80), ``'imagenet_select'``
+            (8), ``'vild'`` (14), or the templates themselves.
+
+    Returns:
+        Templates, each holding exactly one ``{}`` for the class text.
+
+    Raises:
+        ValueError: If the name is unknown, or a template does not hold
+            exactly one ``{}``.
+    """
+    if isinstance(spec, str):
+        if spec in _OWN_SETS:
+            return list(_OWN_SETS[spec])
+        if spec in _MMSEG_SETS:
+            return list(get_predefined_templates(spec))
+        known = ', '.join(sorted([*_OWN_SETS, *_MMSEG_SETS]))
+        raise ValueError(
+            f'There is no template set {spec!r}; choose one of {known}, or '
+            'give a list of templates.'
+        )
+    templates = list(spec)
+    if not templates:
+        raise ValueError('The list of prompt templates is empty.')
+    for template in templates:
+        if not isinstance(template, str) or template.count('{}') != 1:
+            raise ValueError(
+                f'The prompt template {template!r} must be a string with '
+                'exactly one {}, the place of the class text.'
+            )
+    return templates

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one object that knows class texts, labels and colours."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the model may name, and which label each name stands for.
+
+    A model scores T class texts; label maps hold L labels. The two counts
+    differ where several texts share a label (PASCAL VOC 20b: 59 texts, of
+    which 39 all mean ``background``).
+
+    Args:
+        class_texts: T entries, each a tuple of texts: the name, then its
+            synonyms.
+        label_names: L names, for tables and legends.
+        prompt_to_label: T label indices in [0, L).
+        palette: L colours (red, green, blue) in [0, 255].
+        unseen: Label indices that no training label used.
+        source: Where the texts came from, for messages.
+
+    Raises:
+        ValueError: If a text is empty, the counts do not fit each other, or
+            an index is out of range.
+    """
+
+    class_texts: tuple[tuple[str, ...], ...]
+    label_names: tuple[str, ...]
+    prompt_to_label: tuple[int, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    unseen: tuple[int, ...] = ()
+    source: str = 'a vocabulary'
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit each other."""
+        if not self.class_texts:
+            raise ValueError(
+                f'{self.source} holds no class text; at least one is needed.'
+            )
+        for index, texts in enumerate(self.class_texts):
+            if not texts or not all(text.strip() for text in texts):
+                raise ValueError(
+                    f'{self.source}: entry {index} (counting from 0) has an '
+                    f'empty class text: {list(texts)!r}; remove it or write '
+                    'the class name.'
+                )
+        self._check_label_map()
+        if len(self.palette) != self.num_labels:
+            raise ValueError(
+                f'{self.source}: the palette has {len(self.palette)} colours '
+                f'for {self.num_labels} labels.'
+            )
+        if any(
+            len(colour) != 3 or not all(0 <= value <= 255 for value in colour)
+            for colour in self.palette
+        ):
+            raise ValueError(
+                f'{self.source}: a colour of the palette is three integers '
+                'from 0 to 255 (red, green, blue).'
+            )
+
+    def _check_label_map(self) -> None:
+        if len(self.prompt_to_label) != self.num_texts:
+            raise ValueError(
+                f'{self.source}: prompt_to_label has '
+                f'{len(self.prompt_to_label)} entries for {self.num_texts} '
+                'class texts; give one label index for each text.'
+            )
+        indices = range(self.num_labels)
+        for key in ('prompt_to_label', 'unseen'):
+            wrong = sorted(set(getattr(self, key)).difference(indices))
+            if wrong:
+                raise ValueError(
+                    f'{self.source}: {key} holds {wrong}, but there are '
+                    f'{self.num_labels} labels (0 to {self.num_labels - 1}).'
+                )
+        bare = sorted(set(indices).difference(self.prompt_to_label))
+        if bare:
+            raise ValueError(
+                f'{self.source}: no class text leads to label {bare[0]} '
+                f'({self.label_names[bare[0]]!r}), so it could never be '
+                'predicted (label_names and prompt_to_label go together).'
+            )
+
+    @property
+    def num_texts(self) -> int:
+        """Number of class texts T, the classes that the model scores."""
+        return len(self.class_texts)
+
+    @property
+    def num_labels(self) -> int:
+        """Number of labels L, the values of a label map."""
+        return len(self.label_names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The first text of each of the T entries."""
+        return tuple(texts[0] for texts in self.class_texts)
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The label indices that are not unseen, ascending."""
+        unseen = set(self.unseen)
+        return tuple(i for i in range(self.num_labels) if i not in unseen)
+
+    @property
+    def ignore_label(self) -> int:
+        """A label value that no class uses: 255, or 65535 for large sets."""
+        return 255 if self.num_labels <= 255 else 65535
+
+    @property
+    def metainfo(self) -> dict:
+        """``classes``, ``palette`` and ``unseen`` as MMEngine wants them."""
+        return dict(
+            classes=list(self.label_names),
+            palette=[list(colour) for colour in self.palette],
+            unseen=list(self.unseen),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of the class texts and the label map."""
+        content = json.dumps([self.class_texts, self.prompt_to_label])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def check_labels(self, num_labels: int, where: str) -> None:
+        """Make sure that something else has as many labels as this.
+
+        Args:
+            num_labels: Number of labels found there.
+            where: What has them, for the message ('the data set ...').
+
+        Raises:
+            ValueError: If the two counts differ.
+        """
+        if num_labels != self.num_labels:
+            raise ValueError(
+                f'{where} has {num_labels} labels, but {self.source} has '
+                f'{self.num_labels}; name the same vocabulary in both places.'
+            )
+
+    def duplicates(self) -> list[tuple[int, ...]]:
+        """Groups of entries that share a name, so that scores tie.
+
+        Names are compared as a CLIP tokenizer reads them: case and
+        repeated, leading or trailing blanks do not matter.
+
+        Returns:
+            Index groups of two or more, ordered by their first index.
+        """
+        keys = [' '.join(name.lower().split()) for name in self.names]
+        groups: dict[str, list[int]] = {}
+        for index, key in enumerate(keys):
+            groups.setdefault(key, []).append(index)
+        return [tuple(group) for group in groups.values() if len(group) > 1]

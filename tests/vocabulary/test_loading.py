@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import warnings
+
+import pytest
+from mmengine.config import ConfigDict
+from mmseg.datasets import (
+    ADE20KDataset,
+    COCOStuffDataset,
+    PascalContextDataset59,
+    PascalVOCDataset,
+)
+
+from ovseg_mm.vocabulary import load_vocabulary, shipped_vocabularies
+
+SIZES = dict(ade150=150, ade847=847, coco=171, pc459=459, pc59=59, voc20=20)
+
+
+@pytest.mark.parametrize(('key', 'size'), SIZES.items())
+def test_shipped_vocabularies_have_a_label_for_each_text(key, size):
+    vocabulary = load_vocabulary(key)
+    assert vocabulary.num_texts == vocabulary.num_labels == size
+    assert vocabulary.prompt_to_label == tuple(range(size))
+    assert vocabulary.ignore_label == (255 if size <= 255 else 65535)
+    assert len(set(vocabulary.label_names)) == size
+
+
+def test_list_of_shipped_vocabularies():
+    assert shipped_vocabularies() == sorted([*SIZES, 'voc20b'])
+
+
+@pytest.mark.parametrize(
+    ('key', 'dataset', 'start', 'renamed'),
+    [
+        ('ade150', ADE20KDataset, 0, {}),
+        ('coco', COCOStuffDataset, 0, {}),
+        ('pc59', PascalContextDataset59, 0, {49: 'diningtable'}),
+        ('voc20', PascalVOCDataset, 1, {10: 'diningtable'}),
+    ],
+)
+def test_names_and_colours_are_those_of_mmseg(key, dataset, start, renamed):
+    vocabulary = load_vocabulary(key)
+    names = list(dataset.METAINFO['classes'][start:])
+    for index, name in renamed.items():
+        names[index] = name
+    assert list(vocabulary.names) == names
+    palette = [list(c) for c in dataset.METAINFO['palette'][start:]]
+    assert vocabulary.metainfo['palette'] == palette
+
+
+def test_texts_are_kept_byte_for_byte():
+    assert load_vocabulary('ade150').names[7] == 'bed '
+    assert load_vocabulary('ade847').class_texts[1] == ('building', 'edifice')
+
+
+def test_large_vocabularies_have_a_colour_for_each_label():
+    for key in ('ade847', 'pc459'):
+        vocabulary = load_vocabulary(key)
+        assert len(set(vocabulary.palette)) == vocabulary.num_labels
+
+
+def test_voc20b_sends_59_texts_to_21_labels():
+    vocabulary = load_vocabulary('voc20b')
+    assert (vocabulary.num_texts, vocabulary.num_labels) == (59, 21)
+    assert vocabulary.label_names[:20] == load_vocabulary('voc20').names
+    assert vocabulary.label_names[20] == 'background'
+    assert vocabulary.prompt_to_label == (*range(20), *[20] * 39)
+    assert vocabulary.palette[20] == (0, 0, 0)
+
+
+def test_ade847_warns_of_its_nine_shared_names():
+    with pytest.warns(UserWarning, match=r"'bag' \(114, 191, 252\)") as found:
+        vocabulary = load_vocabulary('ade847')
+    assert len(found) == 1
+    groups = vocabulary.duplicates()
+    assert len(groups) == 9
+    assert sum(len(group) - 1 for group in groups) == 10
+    assert (174, 255) in groups
+
+
+def test_other_shipped_vocabularies_do_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for key in set(shipped_vocabularies()) - {'ade847'}:
+            load_vocabulary(key)
+
+
+def write_json(folder):
+    path = folder / 'words.json'
+    path.write_text(json.dumps(['sofa, couch', 'bed ']))
+    return path
+
+
+def write_txt(folder):
+    path = folder / 'words.txt'
+    path.write_bytes(b'\xef\xbb\xbfsofa|couch\r\nbed \r\n')
+    return path
+
+
+def write_tsv(folder):
+    path = folder / 'words.tsv'
+    path.write_text('sofa|couch\tseat\nbed \n')
+    return path
+
+
+@pytest.mark.parametrize('write', [write_json, write_txt, write_tsv])
+def test_files_of_each_kind(tmp_path, write):
+    path = write(tmp_path)
+    for spec in (path, str(path)):
+        vocabulary = load_vocabulary(spec)
+        assert vocabulary.class_texts == (('sofa', 'couch'), ('bed ',))
+        assert vocabulary.source == str(path)
+    first = 'seat' if write is write_tsv else 'sofa'
+    assert vocabulary.label_names == (first, 'bed ')
+
+
+def test_lists_keep_order_and_may_hold_one_word():
+    assert load_vocabulary(['zebra', 'ant']).names == ('zebra', 'ant')
+    single = load_vocabulary(('sofa|couch, settee',))
+    assert single.class_texts == (('sofa', 'couch', 'settee'),)
+    assert single.num_labels == 1
+    assert load_vocabulary(single) is single
+
+
+def test_mapping_replaces_labels_colours_and_unseen():
+    spec = ConfigDict(
+        class_texts=['cat', 'dog', 'sky', 'sea'],
+        label_names=['cat', 'dog', 'rest'],
+        prompt_to_label=[0, 1, 2, 2],
+        unseen=['rest', 0],
+        palette=[[1, 2, 3], [4, 5, 6], [7, 8, 9]],
+    )
+    vocabulary = load_vocabulary(spec)
+    assert vocabulary.num_texts == 4
+    assert vocabulary.prompt_to_label == (0, 1, 2, 2)
+    assert (vocabulary.unseen, vocabulary.seen) == ((0, 2), (1,))
+    assert vocabulary.metainfo == dict(
+        classes=['cat', 'dog', 'rest'],
+        palette=[[1, 2, 3], [4, 5, 6], [7, 8, 9]],
+        unseen=[0, 2],
+    )
+
+
+def test_mapping_over_a_shipped_key_keeps_the_rest():
+    plain = load_vocabulary('voc20b')
+    changed = load_vocabulary(dict(class_texts='voc20b', unseen=['sofa']))
+    assert changed.unseen == (17,)
+    assert changed.prompt_to_label == plain.prompt_to_label
+    assert changed.palette == plain.palette
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"a": 1}', 'JSON dict; expected a list of strings'),
+        ('["a", 3]', 'entry 1 .* is 3, a int'),
+        ('["a", ["b"]]', r"entry 1 .* is \['b'\], a list"),
+        ('["a", " "]', 'entry 1 .* empty class text'),
+        ('["a, "]', 'entry 0 .* empty class text'),
+        ('["a"', 'not valid JSON .line 1'),
+        ('[]', 'holds no class text'),
+    ],
+)
+def test_wrong_json_is_named(tmp_path, content, message):
+    path = tmp_path / 'words.json'
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        load_vocabulary(path)
+    assert str(path) in str(error.value)
+
+
+def test_wrong_encoding_and_blank_line_are_named(tmp_path):
+    path = tmp_path / 'words.txt'
+    path.write_bytes(b'caf\xe9\n')
+    with pytest.raises(ValueError, match='not a UTF-8 text file'):
+        load_vocabulary(path)
+    path.write_text('cat\n\ndog\n')
+    with pytest.raises(ValueError, match='entry 1 .* empty class text'):
+        load_vocabulary(path)
+
+
+def test_unknown_names_show_what_there_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match="did you mean 'ade150'"):
+        load_vocabulary('ade15')
+    (tmp_path / 'animals.txt').write_text('cat\n')
+    with pytest.raises(FileNotFoundError, match="mean 'animals.txt'"):
+        load_vocabulary(str(tmp_path / 'animal.txt'))
+    with pytest.raises(FileNotFoundError, match=r"a list: \['cat', 'dog'\]"):
+        load_vocabulary('cat,dog')
+
+
+@pytest.mark.parametrize(
+    ('spec', 'message'),
+    [
+        (7, 'found int'),
+        (dict(classes=['a']), r"found \['classes'\]"),
+        (dict(class_texts=dict(class_texts=['a'])), 'not another mapping'),
+        (dict(class_texts=['a'], unseen=['b']), "unseen names 'b'"),
+        (dict(class_texts=['a'], unseen=[1]), r'unseen holds \[1\]'),
+        (dict(class_texts=['a', 'b'], label_names=['c']), 'give prompt_to_'),
+        (dict(class_texts=['a'], palette=[]), 'palette has 0 colours for 1'),
+        (dict(class_texts=['a'], palette=[[0, 0, 256]]), 'from 0 to 255'),
+        (dict(class_texts=['a'], prompt_to_label=[0, 0]), '2 entries for 1'),
+        (dict(class_texts=['a'], prompt_to_label=[1]), r'holds \[1\], but'),
+        (
+            dict(
+                class_texts=['a'], label_names=['a', 'b'], prompt_to_label=[0]
+            ),
+            r"leads to label 1 \('b'\)",
+        ),
+    ],
+)
+def test_wrong_specs(spec, message):
+    with pytest.raises(ValueError, match=message):
+        load_vocabulary(spec)
+
+
+def test_duplicates_of_a_user_are_named_once():
+    with pytest.warns(UserWarning, match=r"'Hot dog' \(0, 2\)") as found:
+        vocabulary = load_vocabulary(
+            dict(class_texts=['Hot dog', 'cat', 'hot  dog '], unseen=[1])
+        )
+    assert len(found) == 1
+    assert vocabulary.num_labels == 3
