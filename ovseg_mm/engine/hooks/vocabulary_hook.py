@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from torch import nn
+
+
+@HOOKS.register_module()
+class VocabularyHook(Hook):
+    """Holds model, data, metric and visualiser to one vocabulary.
+
+    Before the first image it checks that the vocabularies fit the labels of
+    the data sets, hands names and palette to metric and visualiser, and has
+    the text embeddings computed, by rank 0 for all.
+    """
+
+    # After hooks that exchange weights (EMA), whose embeddings are needed.
+    priority = 'LOW'
+
+    def before_train(self, runner: Runner) -> None:
+        """Check training and, already now, validation labels."""
+        segmentor = _segmentor(runner.model)
+        _check(runner.train_dataloader.dataset, segmentor.train_vocabulary)
+        if runner.val_loop is not None:
+            _check(runner.val_dataloader.dataset, segmentor.vocabulary)
+
+    def before_val(self, runner: Runner) -> None:
+        """Hand the vocabulary to the metric."""
+        self._hand_over(runner, runner.val_loop)
+
+    def before_test(self, runner: Runner) -> None:
+        """Hand the vocabulary to the metric."""
+        self._hand_over(runner, runner.test_loop)
+
+    def before_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Compute the text embeddings before the first image."""
+        if batch_idx == 0:
+            _prepare_text(runner)
+
+    def before_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Compute the text embeddings before the first image."""
+        if batch_idx == 0:
+            _prepare_text(runner)
+
+    def _hand_over(self, runner: Runner, loop) -> None:
+        vocabulary = _segmentor(runner.model).vocabulary
+        dataset = loop.dataloader.dataset
+        _check(dataset, vocabulary)
+        meta = {**dataset.metainfo, **vocabulary.metainfo}
+        if vocabulary.unseen:
+            meta['unseen'] = list(vocabulary.unseen)
+        loop.evaluator.dataset_meta = meta
+        runner.visualizer.dataset_meta = meta
+
+
+def _segmentor(model: nn.Module) -> nn.Module:
+    """The segmentor inside wrappers for distribution and augmentation."""
+    while hasattr(model, 'module'):
+        model = model.module
+    return model
+
+
+def _check(dataset, vocabulary) -> None:
+    classes = dataset.metainfo.get('classes')
+    if classes is not None:
+        vocabulary.check_labels(len(classes), type(dataset).__name__)
+
+
+def _prepare_text(runner: Runner) -> None:
+    segmentor = _segmentor(runner.model)
+    segmentor.text_bank.prepare(segmentor.text_encoder, segmentor.vocabulary)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIMIZERS
+from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from torch import nn
+
+NO_DECAY_MODULES = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class OpenVocabOptimWrapperConstructor:
+    """Optimizer over the trained parameters alone.
+
+    MMEngine's own constructor lets weight decay return to the norms of a
+    module that has a learning-rate factor, and keeps frozen parameters in
+    the optimizer.
+
+    Args:
+        optim_wrapper_cfg (dict): Config of the wrapper with ``optimizer``.
+        paramwise_cfg (dict, optional): ``lr_mult``: factors of the learning
+            rate by prefix of parameter names, such as
+            ``dict(backbone=0.01)``; the longest prefix counts. Layer and
+            group norms and embeddings have no weight decay.
+
+    Raises:
+        ValueError: If no parameter has a prefix of ``lr_mult``, or
+            ``paramwise_cfg`` has other keys.
+    """
+
+    def __init__(
+        self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
+    ) -> None:
+        self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
+        paramwise_cfg = dict(paramwise_cfg or {})
+        self.lr_mult = paramwise_cfg.pop('lr_mult', {})
+        if paramwise_cfg:
+            raise ValueError(
+                f'paramwise_cfg has the keys {sorted(paramwise_cfg)}, '
+                "but only 'lr_mult' is known"
+            )
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the wrapper for a model, wrapped for distribution or not."""
+        model = getattr(model, 'module', model)
+        cfg = dict(self.optim_wrapper_cfg)
+        cfg.setdefault('type', 'OptimWrapper')
+        optimizer = dict(cfg.pop('optimizer'))
+        optimizer['params'] = self._param_groups(model, optimizer['lr'])
+        optimizer = OPTIMIZERS.build(optimizer)
+        return OPTIM_WRAPPERS.build(
+            cfg, default_args=dict(optimizer=optimizer)
+        )
+
+    def _param_groups(self, model: nn.Module, base_lr: float) -> list[dict]:
+        no_decay = {
+            id(parameter)
+            for module in model.modules()
+            if isinstance(module, NO_DECAY_MODULES)
+            for parameter in module.parameters(recurse=False)
+        }
+        groups: dict[tuple[float, bool], list] = {}
+        used = set()
+        for name, parameter in model.named_parameters():
+            prefix = self._prefix(name)
+            used.add(prefix)
+            if not parameter.requires_grad:
+                continue
+            factor = self.lr_mult.get(prefix, 1.0)
+            key = factor, id(parameter) in no_decay
+            groups.setdefault(key, []).append(parameter)
+        unused = set(self.lr_mult) - used
+        if unused:
+            raise ValueError(
+                f'paramwise_cfg.lr_mult names {sorted(unused)}, but no '
+                'parameter of the model begins so'
+            )
+        return [
+            dict(
+                params=params,
+                lr=base_lr * factor,
+                **(dict(weight_decay=0.0) if plain else {}),
+            )
+            for (factor, plain), params in groups.items()
+        ]
+
+    def _prefix(self, name: str) -> str | None:
+        fitting = [p for p in self.lr_mult if name.startswith(p)]
+        return max(fitting, key=len, default=None)

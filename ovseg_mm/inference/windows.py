@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows of an image and the fusion of their scores.
+
+Letters: V views (windows, then perhaps the whole image), T classes, H, W
+pixels of the image, h, w of a view's logits.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ViewLayout:
+    """Where the views of one image lie.
+
+    Attributes:
+        size (tuple[int, int]): (H, W) that the fused scores cover.
+        window (tuple[int, int], optional): (H, W) of a window. None: there
+            is one view, the image as it is.
+        corners (tuple[tuple[int, int], ...]): Top and left of each window.
+        global_view (bool): Whether the last view is the whole image.
+    """
+
+    size: tuple[int, int]
+    window: tuple[int, int] | None = None
+    corners: tuple[tuple[int, int], ...] = ((0, 0),)
+    global_view: bool = False
+
+
+def window_starts(size: int, window: int, stride: int) -> list[int]:
+    """First pixels of the windows along one axis, as MMSegmentation's.
+
+    The last window is shifted inside; a shorter axis has one window at 0.
+    """
+    count = max(size - window + stride - 1, 0) // stride + 1
+    return [max(min(i * stride, size - window), 0) for i in range(count)]
+
+
+def whole_view(img: Tensor) -> tuple[Tensor, ViewLayout]:
+    """The image (3, H, W) as its only view (1, 3, H, W)."""
+    return img[None], ViewLayout(tuple(img.shape[1:]))
+
+
+def sliding_views(
+    img: Tensor,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    canvas: tuple[int, int] | None = None,
+    global_view: bool = False,
+) -> tuple[Tensor, ViewLayout]:
+    """Cut an image into overlapping windows.
+
+    Args:
+        img (Tensor): Normalised image, (3, H, W).
+        window (tuple[int, int]): Height and width of a window. A smaller
+            image is padded with zeros on the right and at the bottom.
+        stride (tuple[int, int]): Steps between windows.
+        canvas (tuple[int, int], optional): Size that the image is resized to
+            first, whatever its aspect ratio. None: its own.
+        global_view (bool): Whether the whole image, resized to a window, is
+            one more view.
+
+    Returns:
+        tuple[Tensor, ViewLayout]: Views (V, 3, h, w), row by row and the
+        whole image last, and where they lie.
+    """
+    whole = img[None]
+    img = whole if canvas is None else resize(whole, canvas)
+    size = tuple(img.shape[2:])
+    bottom, right = (max(w - s, 0) for w, s in zip(window, size))
+    if bottom or right:
+        img = F.pad(img, (0, right, 0, bottom))
+    corners = tuple(
+        (top, left)
+        for top in window_starts(size[0], window[0], stride[0])
+        for left in window_starts(size[1], window[1], stride[1])
+    )
+    views = img.new_empty(len(corners) + global_view, 3, *window)
+    for view, (top, left) in zip(views, corners):
+        view.copy_(img[0, :, top : top + window[0], left : left + window[1]])
+    if global_view:
+        views[-1] = resize(whole, window)[0]
+    return views, ViewLayout(size, tuple(window), corners, global_view)
+
+
+def fuse_views(
+    logits: Tensor,
+    layout: ViewLayout,
+    activate: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Scores of an image from the logits of its views.
+
+    Logits are resized to the window (bilinear), activated, and averaged over
+    the windows that cover a pixel; the global view, activated at the size of
+    a window and resized to the image, has half of the weight. The one view
+    of :func:`whole_view` is activated at the size that it has.
+
+    Args:
+        logits (Tensor): (V, T, h, w).
+        layout (ViewLayout): Where the views lie.
+        activate (Callable): Logits to scores; may write in place.
+
+    Returns:
+        Tensor: (T, H, W), or (T, h, w) without windows.
+    """
+    if layout.window is None:
+        return activate(logits[0].clone())
+    height, width = layout.window
+    padded = [max(s, w) for s, w in zip(layout.size, layout.window)]
+    scores = logits.new_zeros(logits.shape[1], *padded)
+    counts = logits.new_zeros(padded)
+    for view, (top, left) in zip(logits, layout.corners):
+        rows, cols = slice(top, top + height), slice(left, left + width)
+        scores[:, rows, cols] += _activated(view, layout.window, activate)
+        counts[rows, cols] += 1
+    scores /= counts
+    scores = scores[:, : layout.size[0], : layout.size[1]]
+    if layout.global_view:
+        whole = _activated(logits[-1], layout.window, activate)
+        scores = (scores + resize(whole[None], layout.size)[0]).div_(2)
+    return scores
+
+
+def _activated(
+    view: Tensor,
+    window: tuple[int, int],
+    activate: Callable[[Tensor], Tensor],
+) -> Tensor:
+    resized = resize(view[None], window)[0]
+    if resized.data_ptr() == view.data_ptr():
+        resized = resized.clone()
+    return activate(resized)
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (B, C, H, W); the tensor itself if it fits."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size, mode='bilinear', align_corners=False)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP's image tower with dense outputs.
+
+Letters: B images, H, W pixels, h, w patches, N = h * w, D width of the
+transformer, C embedding width shared with the text tower.
+"""
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ovseg_mm.checkpoints import clip_arch
+from ..layers import CLIPTransformer
+from ..utils import freeze_except
+
+
+class CLIPFeatures(NamedTuple):
+    """What the image tower gives.
+
+    Attributes:
+        dense (Tensor): Patch embeddings, (B, C, h, w), not normalised.
+        cls (Tensor): Class embedding, (B, C), not normalised.
+        layers (tuple[Tensor]): Residual streams after the blocks
+            ``out_indices``, (B, 1 + N, D) each, class token first.
+    """
+
+    dense: Tensor
+    cls: Tensor
+    layers: tuple[Tensor, ...]
+
+
+@MODELS.register_module()
+class CLIPViT(BaseModule):
+    """Vision transformer of CLIP, `Learning Transferable Visual Models From
+    Natural Language Supervision <https://arxiv.org/abs/2103.00020>`_.
+
+    Parameter names are CLIP's own, except that q, k and v weights stand
+    apart. Images of any size and aspect ratio are taken: the position
+    embedding is resized to the patch grid.
+
+    Args:
+        arch (str | dict): Name of an open_clip model config or such a dict.
+        pretrained (str, optional): open_clip's tag of the weights that will
+            be loaded; decides the activation (``'openai'`` has QuickGELU).
+            Nothing is loaded here.
+        last_block (str): ``'attention'`` for CLIP as it is; ``'value'``
+            takes the value path of the last block for dense tokens, each
+            with its own residual; ``'value_cls'`` the same with the class
+            token's residual for all (CAT-Seg, CVPR 2024).
+        out_indices (Sequence[int]): Blocks (0-based) whose output tokens are
+            returned.
+        input_size (tuple[int, int], optional): (H, W) that images are
+            resized to first, bilinearly. None: as they come.
+        pos_interpolation (str): Mode of the position embedding's resize.
+        prompt_depth (int): Blocks that get learned prompt tokens, counted
+            from the first. 0: none.
+        prompt_length (int): Prompt tokens of such a block.
+        finetune (str | Sequence[str]): See :func:`freeze_except`.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'ViT-B-16',
+        pretrained: str | None = None,
+        last_block: str = 'attention',
+        out_indices: Sequence[int] = (),
+        input_size: tuple[int, int] | None = None,
+        pos_interpolation: str = 'bicubic',
+        prompt_depth: int = 0,
+        prompt_length: int = 0,
+        finetune: str | Sequence[str] = 'none',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if last_block not in ('attention', 'value', 'value_cls'):
+            raise ValueError(
+                f"last_block={last_block!r} is not 'attention', 'value' or "
+                "'value_cls'"
+            )
+        arch = clip_arch(arch, pretrained)
+        vision = arch['vision_cfg']
+        width, patch = vision['width'], vision['patch_size']
+        num_layers = vision['layers']
+        if any(not 0 <= index < num_layers for index in out_indices):
+            raise ValueError(
+                f'out_indices={tuple(out_indices)} must lie in '
+                f'[0, {num_layers}), the blocks of this CLIP'
+            )
+        if not 0 <= prompt_depth <= num_layers:
+            raise ValueError(
+                f'prompt_depth={prompt_depth} must lie in [0, {num_layers}], '
+                'the blocks of this CLIP'
+            )
+        self.patch_size = patch
+        self.embed_dims = arch['embed_dim']
+        self.last_block = last_block
+        self.out_indices = tuple(out_indices)
+        self.input_size = tuple(input_size) if input_size else None
+        self.pos_interpolation = pos_interpolation
+        self.prompt_depth = prompt_depth
+
+        scale = width**-0.5
+        side = vision['image_size'] // patch
+        self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        self.positional_embedding = nn.Parameter(
+            scale * torch.randn(side * side + 1, width)
+        )
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = CLIPTransformer(
+            width,
+            num_layers,
+            width // vision['head_width'],
+            vision['mlp_ratio'],
+            arch['quick_gelu'],
+        )
+        self.ln_post = nn.LayerNorm(width)
+        self.proj = nn.Parameter(scale * torch.randn(width, self.embed_dims))
+        if prompt_depth:
+            self.prompt_tokens = nn.Parameter(
+                torch.empty(prompt_depth, prompt_length, width)
+            )
+            nn.init.xavier_uniform_(self.prompt_tokens)
+        freeze_except(self, finetune)
+
+    def forward(self, img: Tensor) -> CLIPFeatures:
+        """Encode normalised images.
+
+        Args:
+            img (Tensor): (B, 3, H, W), normalised with CLIP's statistics.
+
+        Returns:
+            CLIPFeatures: See there.
+        """
+        if self.input_size and img.shape[2:] != self.input_size:
+            img = F.interpolate(img, self.input_size, mode='bilinear')
+        x, grid = self._embed(img)
+        x, layers = self._encode(x)
+        x = self.ln_post(x) @ self.proj
+        dense = x[:, 1:].transpose(1, 2).unflatten(2, grid)
+        return CLIPFeatures(dense, x[:, 0], layers)
+
+    def _embed(self, img: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens (B, 1 + N, D) that enter the first block, and the grid."""
+        if min(img.shape[2:]) < self.patch_size:
+            raise ValueError(
+                f'an image of {img.shape[2]}x{img.shape[3]} pixels is '
+                f'smaller than one patch of {self.patch_size} pixels; resize '
+                'or pad it'
+            )
+        x = self.conv1(img)
+        grid = tuple(x.shape[2:])
+        x = x.flatten(2).transpose(1, 2)
+        cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        x = torch.cat([cls, x], dim=1)
+        return self.ln_pre(x + self._position(grid).to(x.dtype)), grid
+
+    def _position(self, grid: tuple[int, int]) -> Tensor:
+        """Position embedding for a patch grid, (1 + N, D)."""
+        position = self.positional_embedding
+        side = round((len(position) - 1) ** 0.5)
+        if grid == (side, side):
+            return position
+        patches = position[1:].unflatten(0, (side, side)).permute(2, 0, 1)
+        patches = F.interpolate(
+            patches[None], grid, mode=self.pos_interpolation
+        )
+        return torch.cat([position[:1], patches[0].flatten(1).t()])
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run the blocks; prompts enter and leave around each block."""
+        outputs = {}
+        last = len(self.transformer.resblocks) - 1
+        for index, block in enumerate(self.transformer.resblocks):
+            prompted = index < self.prompt_depth
+            if prompted:
+                prompts = self.prompt_tokens[index].expand(len(x), -1, -1)
+                x = torch.cat([x[:, :1], prompts, x[:, 1:]], dim=1)
+            if index < last or self.last_block == 'attention':
+                x = block(x)
+            else:
+                own = self.last_block == 'value'
+                x = block.forward_value(x, x if own else x[:, :1])
+            if prompted:
+                x = torch.cat([x[:, :1], x[:, 1 + prompts.shape[1] :]], dim=1)
+            if index in self.out_indices:
+                outputs[index] = x
+        return x, tuple(outputs[index] for index in self.out_indices)

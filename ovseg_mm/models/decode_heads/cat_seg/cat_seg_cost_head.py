@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CAT-Seg's decode head.
+
+Letters: B images or windows, T classes (K kept ones), P prompts a class,
+C embedding width, h, w tokens, E width of the aggregator.
+"""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...necks import CostFeatures
+from .chunks import over_classes
+from .classwise import ClasswiseAggregation
+from .spatial import SpatialAggregation
+from .upsample import UpsampleBlock
+
+# Logit of a class that was cut from a window.
+CUT_LOGIT = -100.0
+
+
+@MODELS.register_module()
+class CATSegCostHead(BaseModule):
+    """Cost aggregation, `CAT-Seg: Cost Aggregation for Open-Vocabulary
+    Semantic Segmentation <https://arxiv.org/abs/2303.11797>`_.
+
+    The cosine similarities of dense image embeddings and text embeddings
+    form a cost volume. Layers of spatial aggregation (guided by appearance)
+    and class aggregation (guided by text) refine it, a small decoder brings
+    every class map to four times the grid.
+
+    Args:
+        text_channels (int): C.
+        appearance_channels (int): Channels of the appearance guidance.
+        decoder_guidance_channels (Sequence[int]): Channels of the decoder
+            guidance, coarse to fine.
+        prompt_channels (int): P.
+        embed_dims (int): E.
+        text_guidance_dims (int): Width of the projected text guidance.
+        appearance_guidance_dims (int): Width of the projected appearance
+            guidance.
+        num_layers (int): Aggregator layers.
+        num_heads (int): Heads of both attentions.
+        window_size (int): Side of the spatial windows in tokens.
+        mlp_ratio (int): Hidden width of the MLPs in E.
+        attention (str): Class attention, ``'linear'`` or ``'full'``.
+        pooling (int): Side of the average pooling before the class attention
+            in training.
+        test_pooling (int, optional): The same without training. None: as in
+            training.
+        pad_len (int, optional): Length that smaller vocabularies are filled
+            up to and larger ones are cut to (the classes of each window
+            whose best similarity is highest). None: neither.
+        decoder_dims (Sequence[int]): Channels of the decoder stages.
+        decoder_guidance_dims (Sequence[int]): Channels of the projected
+            decoder guidance.
+        score (str): What fused scores are: ``'sigmoid'`` of the logits or
+            the ``'logits'`` themselves.
+        loss_decode (dict): Config of the loss.
+        init_bias (float): Initial bias of the last convolution. CAT-Seg has
+            PyTorch's random one, near 0; about -3 spares a short training
+            the iterations that it takes to learn that most classes are
+            absent. None: PyTorch's.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        text_channels: int,
+        appearance_channels: int,
+        decoder_guidance_channels: Sequence[int] = (256, 128),
+        prompt_channels: int = 1,
+        embed_dims: int = 128,
+        text_guidance_dims: int = 128,
+        appearance_guidance_dims: int = 128,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        window_size: int = 12,
+        mlp_ratio: int = 4,
+        attention: str = 'linear',
+        pooling: int = 2,
+        test_pooling: int | None = 1,
+        pad_len: int | None = 256,
+        decoder_dims: Sequence[int] = (64, 32),
+        decoder_guidance_dims: Sequence[int] = (32, 16),
+        score: str = 'sigmoid',
+        loss_decode: dict | None = None,
+        init_bias: float | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if score not in ('sigmoid', 'logits'):
+            raise ValueError(f"score={score!r} is not 'sigmoid' or 'logits'")
+        self.pad_len = pad_len
+        self.score = score
+        # Score above which a vocabulary of one text labels a pixel.
+        self.threshold = 0.5 if score == 'sigmoid' else 0.0
+        self.init_bias = init_bias
+        self.cost_embedding = nn.Conv2d(
+            prompt_channels, embed_dims, 7, padding=3
+        )
+        self.appearance_projection = nn.Conv2d(
+            appearance_channels, appearance_guidance_dims, 3, padding=1
+        )
+        self.text_projection = nn.Linear(text_channels, text_guidance_dims)
+        self.decoder_projections = nn.ModuleList(
+            nn.Conv2d(channels, dims, 3, padding=1)
+            for channels, dims in zip(
+                decoder_guidance_channels, decoder_guidance_dims
+            )
+        )
+        self.layers = nn.ModuleList(
+            AggregatorLayer(
+                SpatialAggregation(
+                    embed_dims,
+                    appearance_guidance_dims,
+                    num_heads,
+                    window_size,
+                    mlp_ratio,
+                ),
+                ClasswiseAggregation(
+                    embed_dims,
+                    text_guidance_dims,
+                    num_heads,
+                    mlp_ratio,
+                    attention,
+                    pooling,
+                    test_pooling,
+                    pad_len,
+                ),
+            )
+            for _ in range(num_layers)
+        )
+        widths = [embed_dims, *decoder_dims]
+        self.upsample_blocks = nn.ModuleList(
+            UpsampleBlock(*channels)
+            for channels in zip(widths, decoder_dims, decoder_guidance_dims)
+        )
+        self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        self.loss_decode = MODELS.build(
+            loss_decode or dict(type='DenseBCELoss')
+        )
+
+    def init_weights(self) -> None:
+        """PyTorch's initialisation, and the bias of the last convolution."""
+        super().init_weights()
+        if self.init_bias is not None:
+            nn.init.constant_(self.head.bias, self.init_bias)
+
+    def forward(self, feats: CostFeatures, text: Tensor) -> Tensor:
+        """Logits of every class.
+
+        Args:
+            feats (CostFeatures): Image side.
+            text (Tensor): Text embeddings, (T, P, C).
+
+        Returns:
+            Tensor: (B, T, 4h, 4w); -100 where a class was cut.
+        """
+        cost = cost_volume(feats.image, text)
+        num_classes = len(text)
+        text = F.normalize(text, dim=-1).mean(dim=1)[None]
+        kept = None
+        if self.pad_len is not None and num_classes > self.pad_len:
+            kept = select_classes(cost, self.pad_len)
+            cost = cost.gather(
+                1, kept[:, :, None, None, None].expand(-1, -1, *cost.shape[2:])
+            )
+            text = text[0][kept]
+        x = self._aggregate(cost, feats.appearance, text)
+        logits = self._decode(x, feats.decoder)
+        if kept is None:
+            return logits
+        full = logits.new_full(
+            (len(logits), num_classes, *logits.shape[2:]), CUT_LOGIT
+        )
+        index = kept[:, :, None, None].expand_as(logits)
+        return full.scatter(1, index, logits)
+
+    def loss(
+        self, feats: CostFeatures, text: Tensor, labels: Tensor,
+        ignore_index: int = 255,
+    ) -> dict[str, Tensor]:
+        """Losses at the size of the labels, bilinearly upsampled.
+
+        Args:
+            feats (CostFeatures): Image side.
+            text (Tensor): Text embeddings, (T, P, C).
+            labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+            ignore_index (int): Label of pixels without a class.
+
+        Returns:
+            dict[str, Tensor]: Loss by name.
+        """
+        logits = self(feats, text)
+        logits = F.interpolate(logits, labels.shape[1:], mode='bilinear')
+        loss = self.loss_decode(logits, labels, ignore_index)
+        return {self.loss_decode.loss_name: loss}
+
+    def activate(self, logits: Tensor, classes: slice) -> Tensor:
+        """Scores that are averaged over windows, from logits (..., t, H, W).
+
+        Args:
+            logits (Tensor): Logits of some of the classes; may be
+                overwritten.
+            classes (slice): Which classes of the vocabulary they are.
+        """
+        return logits.sigmoid_() if self.score == 'sigmoid' else logits
+
+    def _aggregate(
+        self, cost: Tensor, appearance: Tensor, text: Tensor
+    ) -> Tensor:
+        """(B, K, P, h, w) to (B, K, h, w, E)."""
+        x = self.cost_embedding(cost.flatten(0, 1))
+        x = x.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
+        appearance = self.appearance_projection(appearance).relu()
+        appearance = appearance.permute(0, 2, 3, 1)
+        text = self.text_projection(F.normalize(text, dim=-1)).relu()
+        for layer in self.layers:
+            x = layer(x, appearance, text)
+        return x
+
+    def _decode(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
+        """(B, K, h, w, E) to (B, K, 4h, 4w)."""
+        shares = [
+            block.project(projection(guide).relu())
+            for block, projection, guide in zip(
+                self.upsample_blocks, self.decoder_projections, guidance
+            )
+        ]
+
+        def decode(part: Tensor) -> Tensor:
+            part = part.permute(0, 1, 4, 2, 3)
+            for block, share in zip(self.upsample_blocks, shares):
+                part = block(part, share)
+            logits = self.head(part.flatten(0, 1))
+            return logits[:, 0].unflatten(0, part.shape[:2])
+
+        return over_classes(decode, x)
+
+
+class AggregatorLayer(nn.Module):
+    """Aggregation over space, then over classes."""
+
+    def __init__(
+        self, spatial: SpatialAggregation, classwise: ClasswiseAggregation
+    ) -> None:
+        super().__init__()
+        self.spatial = spatial
+        self.classwise = classwise
+
+    def forward(self, x: Tensor, appearance: Tensor, text: Tensor) -> Tensor:
+        """(B, K, h, w, E) to the same shape."""
+        return self.classwise(self.spatial(x, appearance), text)
+
+
+def cost_volume(image: Tensor, text: Tensor) -> Tensor:
+    """Cosine similarities, (B, C, h, w) and (T, P, C) to (B, T, P, h, w)."""
+    image = F.normalize(image, dim=1)
+    text = F.normalize(text, dim=-1)
+    return torch.einsum('bchw,tpc->btphw', image, text)
+
+
+def select_classes(cost: Tensor, count: int) -> Tensor:
+    """The classes whose best similarity is highest, (B, count), ascending."""
+    best = cost.flatten(2).amax(dim=-1)
+    return best.topk(count, dim=1, sorted=False).indices.sort(dim=1).values

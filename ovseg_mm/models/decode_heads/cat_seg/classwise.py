@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Class aggregation: attention over the classes at every position.
+
+Letters: B images, T classes, h, w tokens (h', w' pooled ones), E width of
+the aggregator, G width of the guidance, L = max(T, pad_len).
+"""
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .spatial import guided_linear
+
+# Tokens that are worked on at a time without gradients.
+TOKENS_AT_A_TIME = 1 << 16
+
+
+class ClasswiseAggregation(nn.Module):
+    """Transformer block over classes, guided by text.
+
+    A vocabulary of fewer than ``pad_len`` classes is filled up with copies
+    of one learned token. They are all equal, so what they contribute to the
+    attention is added in closed form; their own outputs are never needed.
+
+    Args:
+        embed_dims (int): E.
+        guidance_dims (int): G.
+        num_heads (int): Heads of the attention.
+        mlp_ratio (int): Hidden width of the MLP in E.
+        attention (str): ``'linear'`` (kernel elu + 1) or ``'full'``
+            (softmax).
+        pooling (int): Side of the average pooling before the attention in
+            training.
+        test_pooling (int, optional): The same without training. None: as in
+            training.
+        pad_len (int, optional): Length that vocabularies are filled up to.
+            None: they are not.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        guidance_dims: int,
+        num_heads: int,
+        mlp_ratio: int,
+        attention: str,
+        pooling: int,
+        test_pooling: int | None,
+        pad_len: int | None,
+    ) -> None:
+        super().__init__()
+        attentions = dict(linear=_linear_attention, full=_full_attention)
+        if attention not in attentions:
+            raise ValueError(
+                f"attention={attention!r} is not 'linear' or 'full'"
+            )
+        self.attend = attentions[attention]
+        self.num_heads = num_heads
+        self.train_pooling = pooling
+        self.test_pooling = pooling if test_pooling is None else test_pooling
+        self.pad_len = pad_len
+        if pad_len is not None:
+            self.padding_token = nn.Parameter(torch.zeros(embed_dims))
+            self.padding_guidance = nn.Parameter(torch.zeros(guidance_dims))
+        self.norm1 = nn.LayerNorm(embed_dims)
+        self.q = nn.Linear(embed_dims + guidance_dims, embed_dims)
+        self.k = nn.Linear(embed_dims + guidance_dims, embed_dims)
+        self.v = nn.Linear(embed_dims, embed_dims)
+        self.norm2 = nn.LayerNorm(embed_dims)
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dims, mlp_ratio * embed_dims),
+            nn.ReLU(),
+            nn.Linear(mlp_ratio * embed_dims, embed_dims),
+        )
+
+    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """Aggregate over classes.
+
+        Args:
+            x (Tensor): Class maps, (B, T, h, w, E).
+            guidance (Tensor): Text guidance, (B or 1, T, G).
+
+        Returns:
+            Tensor: (B, T, h, w, E).
+        """
+        grid = x.shape[2:4]
+        pooling = self.train_pooling if self.training else self.test_pooling
+        y = x if pooling == 1 else _pool(x, pooling)
+        pooled = y.shape[2:4]
+        y = self._over_positions(y.flatten(2, 3), guidance[:, :, None])
+        y = y.unflatten(2, pooled)
+        if pooling > 1:
+            y = _resize(y, grid)
+        # y holds x already: the published model counts it twice.
+        return x + y
+
+    def _over_positions(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """:meth:`_attend_and_mix` for a few positions at a time."""
+        step = max(1, TOKENS_AT_A_TIME // (x.shape[0] * x.shape[1]))
+        if torch.is_grad_enabled() or x.shape[2] <= step:
+            return self._attend_and_mix(x, guidance)
+        out = torch.empty_like(x)
+        for start in range(0, x.shape[2], step):
+            part = slice(start, start + step)
+            out[:, :, part] = self._attend_and_mix(x[:, :, part], guidance)
+        return out
+
+    def _attend_and_mix(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """(B, T, positions, E) and (B or 1, T, 1, G) to the shape of x."""
+        z = self.norm1(x)
+        q = guided_linear(self.q, z, guidance)
+        k = guided_linear(self.k, z, guidance)
+        q, k, v = (
+            tokens.unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1, 4)
+            for tokens in (q, k, self.v(z))
+        )  # (B, positions, heads, T, E / heads)
+        out = self.attend(q, k, v, *self._padding(x.shape[1]))
+        x = x + out.permute(0, 3, 1, 2, 4).flatten(3)
+        return x + self.mlp(self.norm2(x))
+
+    def _padding(
+        self, num_classes: int
+    ) -> tuple[int, Tensor | None, Tensor | None]:
+        """Number of padding tokens, their key and value (heads, 1, d)."""
+        if self.pad_len is None or num_classes >= self.pad_len:
+            return 0, None, None
+        z = self.norm1(self.padding_token)
+        k = guided_linear(self.k, z, self.padding_guidance)
+        k, v = (
+            token.view(self.num_heads, 1, -1) for token in (k, self.v(z))
+        )
+        return self.pad_len - num_classes, k, v
+
+
+def _linear_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    num_padding: int,
+    padding_k: Tensor | None,
+    padding_v: Tensor | None,
+) -> Tensor:
+    """phi(q) sum_s phi(k_s) v_s / (phi(q) sum_s phi(k_s)), phi = elu + 1.
+
+    Args:
+        q, k, v (Tensor): (..., heads, T, d).
+        num_padding (int): How often the padding key and value are added.
+        padding_k, padding_v (Tensor): (heads, 1, d).
+    """
+    length = q.shape[-2] + num_padding
+    q, k = F.elu(q) + 1, F.elu(k) + 1
+    # Values are divided by the length to keep the sums small; it comes back
+    # at the end. The division decides the size of the 1e-6 below.
+    kv = k.transpose(-1, -2) @ (v / length)
+    total = k.sum(dim=-2, keepdim=True)
+    if num_padding:
+        padding_k = F.elu(padding_k) + 1
+        share = num_padding / length
+        kv = kv + share * padding_k.transpose(-1, -2) * padding_v
+        total = total + num_padding * padding_k
+    normaliser = (q * total).sum(dim=-1, keepdim=True) + 1e-6
+    return (q @ kv) * (length / normaliser)
+
+
+def _full_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    num_padding: int,
+    padding_k: Tensor | None,
+    padding_v: Tensor | None,
+) -> Tensor:
+    """Softmax attention; arguments as in :func:`_linear_attention`."""
+    mask = None
+    if num_padding:
+        shape = (*k.shape[:-2], 1, k.shape[-1])
+        k = torch.cat([k, padding_k.expand(shape)], dim=-2)
+        v = torch.cat([v, padding_v.expand(shape)], dim=-2)
+        # n equal keys weigh as much as one whose score is larger by log n.
+        mask = q.new_zeros(1, k.shape[-2])
+        mask[:, -1] = math.log(num_padding)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def _pool(x: Tensor, side: int) -> Tensor:
+    """Average pooling of (B, T, h, w, E) over h and w."""
+    maps = x.flatten(0, 1).permute(0, 3, 1, 2)
+    maps = F.avg_pool2d(maps, side)
+    return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+
+
+def _resize(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (B, T, h', w', E), corners aligned."""
+    maps = x.flatten(0, 1).permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, grid, mode='bilinear', align_corners=True)
+    return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])

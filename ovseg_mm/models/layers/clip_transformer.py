@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The residual transformer that both CLIP towers are made of.
+
+Letters: B batch, N tokens, W width of the transformer.
+"""
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class QuickGELU(nn.Module):
+    """OpenAI's approximation of GELU, ``x * sigmoid(1.702 x)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class CLIPAttention(nn.Module):
+    """Multi-head self-attention whose q, k and v weights stand apart.
+
+    They are apart so that each can be trained or frozen by itself; names
+    and the fused bias are those of ``torch.nn.MultiheadAttention``.
+
+    Args:
+        embed_dims (int): W.
+        num_heads (int): Number of heads; divides ``embed_dims``.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(
+                f'embed_dims={embed_dims} is not divisible by '
+                f'num_heads={num_heads}'
+            )
+        self.num_heads = num_heads
+        for name in ('q_proj_weight', 'k_proj_weight', 'v_proj_weight'):
+            weight = nn.Parameter(torch.empty(embed_dims, embed_dims))
+            nn.init.normal_(weight, std=embed_dims**-0.5)
+            self.register_parameter(name, weight)
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dims))
+        self.out_proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: Tensor, is_causal: bool = False) -> Tensor:
+        """(B, N, W) to (B, N, W)."""
+        q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
+        q, k, v = (
+            F.linear(x, weight, bias)
+            .unflatten(-1, (self.num_heads, -1))
+            .transpose(1, 2)
+            for weight, bias in (
+                (self.q_proj_weight, q_bias),
+                (self.k_proj_weight, k_bias),
+                (self.v_proj_weight, v_bias),
+            )
+        )
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+        return self.out_proj(x.transpose(1, 2).flatten(2))
+
+    def value(self, x: Tensor) -> Tensor:
+        """Value path alone: each token attends to itself only."""
+        v_bias = self.in_proj_bias.chunk(3)[2]
+        return self.out_proj(F.linear(x, self.v_proj_weight, v_bias))
+
+
+class CLIPBlock(nn.Module):
+    """Pre-norm residual block.
+
+    Args:
+        embed_dims (int): W.
+        num_heads (int): Number of heads.
+        mlp_dims (int): Hidden width of the MLP.
+        quick_gelu (bool): Activation of OpenAI's weights instead of GELU.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        mlp_dims: int,
+        quick_gelu: bool,
+    ) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(embed_dims)
+        self.attn = CLIPAttention(embed_dims, num_heads)
+        self.ln_2 = nn.LayerNorm(embed_dims)
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                c_fc=nn.Linear(embed_dims, mlp_dims),
+                gelu=QuickGELU() if quick_gelu else nn.GELU(),
+                c_proj=nn.Linear(mlp_dims, embed_dims),
+            )
+        )
+
+    def forward(self, x: Tensor, is_causal: bool = False) -> Tensor:
+        """(B, N, W) to (B, N, W)."""
+        x = x + self.attn(self.ln_1(x), is_causal)
+        return x + self.mlp(self.ln_2(x))
+
+    def forward_value(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The block without attention between tokens.
+
+        Args:
+            x (Tensor): (B, N, W).
+            residual (Tensor): What the value path is added to: ``x`` itself
+                or one token for all, (B, 1, W).
+        """
+        x = self.attn.value(self.ln_1(x)) + residual
+        return x + self.mlp(self.ln_2(x))
+
+
+class CLIPTransformer(nn.Module):
+    """A stack of blocks under CLIP's own name, ``resblocks``."""
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_layers: int,
+        num_heads: int,
+        mlp_ratio: float,
+        quick_gelu: bool,
+    ) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(
+            CLIPBlock(
+                embed_dims, num_heads, int(embed_dims * mlp_ratio), quick_gelu
+            )
+            for _ in range(num_layers)
+        )

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class DenseBCELoss(nn.Module):
+    """Binary cross-entropy of every class at every pixel.
+
+    Equal to the mean over all B * T * H * W elements of the binary
+    cross-entropy between logits and one-hot labels, without making the
+    one-hot tensor: ``softplus(x) - x * t`` needs the logit of the labelled
+    class alone. Ignored pixels are negatives of every class and do count, as
+    in CAT-Seg.
+
+    Args:
+        loss_weight (float): Factor of the loss.
+        loss_name (str): Key of the loss in the log.
+    """
+
+    def __init__(
+        self, loss_weight: float = 1.0, loss_name: str = 'loss_bce'
+    ) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.loss_name = loss_name
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, ignore_index: int = 255
+    ) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            logits (Tensor): (B, T, H, W).
+            labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+            ignore_index (int): Label of pixels without a class.
+
+        Returns:
+            Tensor: Scalar.
+        """
+        negatives = F.softplus(logits).mean()
+        valid = labels != ignore_index
+        index = labels.where(valid, labels.new_zeros(()))
+        labelled = logits.gather(1, index[:, None])[:, 0]
+        positives = (labelled * valid).sum() / logits.numel()
+        return self.loss_weight * (negatives - positives)

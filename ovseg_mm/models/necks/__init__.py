@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+from .clip_token_pyramid import CLIPTokenPyramid, CostFeatures
+
+__all__ = ['CLIPTokenPyramid', 'CostFeatures']

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..backbones import CLIPFeatures
+
+
+class CostFeatures(NamedTuple):
+    """What a cost-aggregation head takes.
+
+    Attributes:
+        image (Tensor): Dense image embeddings, (B, C, h, w).
+        appearance (Tensor): Guidance at the same grid, (B, A, h, w).
+        decoder (tuple[Tensor]): Guidance of the upsampling stages, the i-th
+            at 2**(i + 1) times the grid.
+    """
+
+    image: Tensor
+    appearance: Tensor
+    decoder: tuple[Tensor, ...]
+
+
+@MODELS.register_module()
+class CLIPTokenPyramid(BaseModule):
+    """Guidance maps of several scales from blocks of one CLIP tower.
+
+    Every tapped block's patch tokens are brought to their scale by one
+    transposed convolution; the dense embeddings themselves are the
+    appearance guidance.
+
+    Args:
+        in_channels (int): Width of the image tower.
+        out_channels (Sequence[int]): Channels of each map.
+        scale_factors (Sequence[int]): Side of each map in token grids.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: Sequence[int] = (256, 128),
+        scale_factors: Sequence[int] = (2, 4),
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.upsamples = nn.ModuleList(
+            nn.ConvTranspose2d(in_channels, channels, factor, stride=factor)
+            for channels, factor in zip(out_channels, scale_factors)
+        )
+
+    def forward(self, feats: CLIPFeatures) -> CostFeatures:
+        """Upsample the tapped blocks."""
+        grid = feats.dense.shape[2:]
+        guidance = tuple(
+            upsample(tokens[:, 1:].transpose(1, 2).unflatten(2, grid))
+            for upsample, tokens in zip(self.upsamples, feats.layers)
+        )
+        return CostFeatures(feats.dense, feats.dense, guidance)

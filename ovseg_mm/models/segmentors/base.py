@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What open-vocabulary segmentors share: words, windows, post-processing.
+
+Letters: B images, V views of an image, T class texts, P prompts a class, L
+labels, C embedding width, H, W pixels.
+"""
+import warnings
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.models import EncoderDecoder
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from ovseg_mm.checkpoints import load_clip_weights
+from ovseg_mm.inference import (
+    ViewLayout,
+    argmax_labels,
+    fuse_views,
+    label_scores,
+    resize,
+    sliding_views,
+    whole_view,
+)
+from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+from ..backbones import CLIPViT
+from ..text_encoder import CLIPTextTransformer, TextBank
+
+# Options of CLIP that its towers take from the segmentor.
+TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
+
+
+class BaseOpenVocabSegmentor(EncoderDecoder):
+    """Segmentor whose classes are texts that can change between two calls.
+
+    Sub-classes say how views become logits (:meth:`encode_decode`) and how
+    a batch becomes losses (:meth:`loss`).
+
+    Args:
+        backbone (dict): Config of the backbone.
+        text_encoder (dict): Config of the text tower.
+        decode_head (dict): Config of the decode head.
+        vocabulary: Class texts of validation, test and inference, see
+            :func:`ovseg_mm.vocabulary.load_vocabulary`.
+        train_vocabulary: Class texts that the training labels stand for.
+            None: ``vocabulary``.
+        clip (dict): ``arch`` and ``pretrained`` as open_clip names them,
+            ``custom_clip_weights`` (file or folder to be read instead of the
+            hub), ``finetune``. Towers that do not name ``arch``,
+            ``pretrained`` or ``finetune`` themselves take them from here.
+        prompts (dict): Arguments of :class:`TextBank`.
+        neck (dict, optional): Config of the neck.
+        data_preprocessor (dict, optional): Config of the preprocessor.
+        train_cfg (dict, optional): Unused; MMSegmentation passes it.
+        test_cfg (dict): ``mode`` (``'whole'`` or ``'slide'``); in slide mode
+            ``crop_size``, ``stride``, and optionally ``canvas`` and
+            ``global_view`` of :func:`sliding_views`; optionally
+            ``window_batch`` (views that are encoded at a time, default 8),
+            ``threshold`` (pixels whose best score is not above it stay
+            unlabelled; default None, for a vocabulary of one text the
+            head's), ``keep_scores`` (give ``seg_logits`` as well).
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        text_encoder: dict,
+        decode_head: dict,
+        vocabulary: Vocabulary | str | list | dict,
+        train_vocabulary: Vocabulary | str | list | dict | None = None,
+        clip: dict | None = None,
+        prompts: dict | None = None,
+        neck: dict | None = None,
+        data_preprocessor: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        clip = dict(clip or {})
+        super().__init__(
+            backbone=_with_tower_options(backbone, clip),
+            decode_head=decode_head,
+            neck=neck,
+            train_cfg=train_cfg,
+            test_cfg=_checked_test_cfg(test_cfg),
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.clip = clip
+        self.text_encoder = MODELS.build(
+            _with_tower_options(text_encoder, clip)
+        )
+        self.text_bank = TextBank(**(prompts or {}))
+        self.set_vocabulary(vocabulary)
+        if train_vocabulary is None:
+            self.train_vocabulary = self.vocabulary
+        else:
+            self.train_vocabulary = load_vocabulary(train_vocabulary)
+
+    @property
+    def score_threshold(self) -> float | None:
+        """Score that a pixel must exceed to be labelled.
+
+        A vocabulary of one text needs one: its argmax labels every pixel.
+        """
+        threshold = self.test_cfg.get('threshold')
+        if threshold is None and self.vocabulary.num_texts == 1:
+            threshold = self.decode_head.threshold
+        return threshold
+
+    @property
+    def dataset_meta(self) -> dict:
+        """Label names and palette, as MMSegmentation's APIs read them.
+
+        They are the vocabulary's whatever a checkpoint says; to set them has
+        no effect.
+        """
+        return self.vocabulary.metainfo
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        pass
+
+    @property
+    def num_classes(self) -> int:
+        """L of the current vocabulary."""
+        return self.vocabulary.num_labels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of ``seg_logits``, L of the current vocabulary."""
+        return self.vocabulary.num_labels
+
+    def set_vocabulary(
+        self, vocabulary: Vocabulary | str | list | dict
+    ) -> None:
+        """Change the words that :meth:`predict` labels pixels with.
+
+        Args:
+            vocabulary: See :func:`ovseg_mm.vocabulary.load_vocabulary`.
+        """
+        self.vocabulary = load_vocabulary(vocabulary)
+        self.decode_head.num_classes = self.vocabulary.num_labels
+
+    def init_weights(self) -> None:
+        """Initialise; CLIP towers get the weights that ``clip`` names."""
+        super().init_weights()
+        weights = load_clip_weights(
+            self.clip.get('arch'),
+            self.clip.get('pretrained'),
+            self.clip.get('custom_clip_weights'),
+        )
+        if weights is None:
+            return
+        image, text = {}, {}
+        for name, tensor in weights.items():
+            if name.startswith('visual.'):
+                image[name.removeprefix('visual.')] = tensor
+            elif name != 'logit_scale':
+                text[name] = tensor
+        for module in self.modules():
+            if isinstance(module, CLIPViT):
+                _load(module, image)
+            elif isinstance(module, CLIPTextTransformer):
+                _load(module, text)
+
+    def train(self, mode: bool = True) -> 'BaseOpenVocabSegmentor':
+        """Switch the mode; text embeddings of before are forgotten."""
+        if mode or self.training:
+            self.text_bank.clear()
+        return super().train(mode)
+
+    def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
+        """Text embeddings of a vocabulary, (T, P, C)."""
+        return self.text_bank(self.text_encoder, vocabulary)
+
+    def predict(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample] | None = None,
+    ) -> list[SegDataSample]:
+        """Label maps of a batch.
+
+        Args:
+            inputs (Tensor): Normalised images, (B, 3, H, W); padding named in
+                the samples' ``img_padding_size`` is cut away first.
+            data_samples (list[SegDataSample], optional): Their samples.
+
+        Returns:
+            list[SegDataSample]: The samples with ``pred_sem_seg`` (1, H0,
+            W0) int64 in [0, L) at the original size, and with ``seg_logits``
+            (L, H0, W0), the fused scores, if ``test_cfg.keep_scores``.
+        """
+        if data_samples is None:
+            data_samples = [SegDataSample() for _ in inputs]
+        images = [
+            _without_padding(img, sample.metainfo)
+            for img, sample in zip(inputs, data_samples)
+        ]
+        views, layouts = zip(*map(self._cut_views, images))
+        logits = self._encode_views(list(views))
+        for sample, *fused in zip(data_samples, logits, layouts):
+            self._postprocess(sample, *fused)
+        return list(data_samples)
+
+    def inference(
+        self, inputs: Tensor, batch_img_metas: list[dict] | None = None
+    ) -> Tensor:
+        """Fused scores at the size of the input, (B, L, H, W)."""
+        views, layouts = zip(*map(self._cut_views, inputs))
+        scores = []
+        for logits, layout in zip(self._encode_views(list(views)), layouts):
+            classes = slice(0, logits.shape[1])
+            fused = self._fused_scores(
+                logits, layout, classes, inputs.shape[2:]
+            )
+            scores.append(self._to_labels(fused))
+        return torch.stack(scores)
+
+    def _init_decode_head(self, decode_head: dict) -> None:
+        self.decode_head = MODELS.build(decode_head)
+        self.align_corners = False
+
+    def _cut_views(self, img: Tensor) -> tuple[Tensor, ViewLayout]:
+        cfg = self.test_cfg
+        if cfg['mode'] == 'whole':
+            return whole_view(img)
+        return sliding_views(
+            img,
+            tuple(cfg['crop_size']),
+            tuple(cfg['stride']),
+            cfg.get('canvas'),
+            cfg.get('global_view', False),
+        )
+
+    def _encode_views(self, views: list[Tensor]) -> list[Tensor]:
+        """Views (V, 3, h, w) of each image to their logits (V, T, ...)."""
+        counts = [len(part) for part in views]
+        if len({part.shape[1:] for part in views}) > 1:
+            return [self._encode_views([part])[0] for part in views]
+        batches = torch.cat(views).split(self.test_cfg.get('window_batch', 8))
+        logits = [self.encode_decode(batch) for batch in batches]
+        if len(logits) > 1:
+            logits = [torch.cat(logits)]
+        return list(logits[0].split(counts))
+
+    def _postprocess(
+        self, sample: SegDataSample, logits: Tensor, layout: ViewLayout
+    ) -> None:
+        """Write label map (and scores) of one image into its sample."""
+        meta = sample.metainfo
+        size = tuple(meta.get('ori_shape', layout.size)[:2])
+        flip = meta.get('flip_direction') if meta.get('flip') else None
+        vocabulary = self.vocabulary
+
+        def scores_of(classes: slice) -> Tensor:
+            return self._fused_scores(logits, layout, classes, size, flip)
+
+        if self.test_cfg.get('keep_scores', False):
+            scores = scores_of(slice(0, vocabulary.num_texts))
+            sample.seg_logits = PixelData(data=self._to_labels(scores))
+
+            def scores_of(classes: slice) -> Tensor:
+                return scores[classes]
+
+        labels = argmax_labels(
+            scores_of,
+            torch.tensor(vocabulary.prompt_to_label, device=logits.device),
+            self.score_threshold,
+            vocabulary.ignore_label,
+        )
+        sample.pred_sem_seg = PixelData(data=labels[None])
+
+    def _fused_scores(
+        self,
+        logits: Tensor,
+        layout: ViewLayout,
+        classes: slice,
+        size: tuple[int, int],
+        flip: str | None = None,
+    ) -> Tensor:
+        """Scores (t, *size) of some classes of one image."""
+        fused = fuse_views(
+            logits[:, classes].float(),
+            layout,
+            lambda part: self.decode_head.activate(part, classes),
+        )
+        if flip:
+            fused = fused.flip(2 if flip == 'horizontal' else 1)
+        return resize(fused[None], size)[0]
+
+    def _to_labels(self, scores: Tensor) -> Tensor:
+        table = torch.tensor(
+            self.vocabulary.prompt_to_label, device=scores.device
+        )
+        return label_scores(scores, table, self.vocabulary.num_labels)
+
+
+def _with_tower_options(cfg: dict, clip: dict) -> dict:
+    """``cfg`` with CLIP's options in every CLIP tower that it holds."""
+    cfg = {
+        key: _with_tower_options(value, clip)
+        if isinstance(value, dict) and key != 'arch'
+        else value
+        for key, value in cfg.items()
+    }
+    if cfg.get('type') in ('CLIPViT', 'CLIPTextTransformer'):
+        for key in TOWER_OPTIONS:
+            if key in clip:
+                cfg.setdefault(key, clip[key])
+    return cfg
+
+
+def _checked_test_cfg(cfg: dict | None) -> dict:
+    cfg = dict(cfg or {})
+    mode = cfg.setdefault('mode', 'whole')
+    if mode not in ('whole', 'slide'):
+        raise ValueError(f"test_cfg.mode={mode!r} is not 'whole' or 'slide'")
+    if mode == 'slide':
+        for key in ('crop_size', 'stride'):
+            value = cfg.get(key)
+            if not value or len(value) != 2 or min(value) < 1:
+                raise ValueError(
+                    f"test_cfg.mode='slide' needs test_cfg.{key}=(height, "
+                    f'width) in pixels, found {value!r}'
+                )
+        if any(s > c for s, c in zip(cfg['stride'], cfg['crop_size'])):
+            raise ValueError(
+                f'test_cfg.stride={cfg["stride"]} is larger than '
+                f'test_cfg.crop_size={cfg["crop_size"]}: pixels between the '
+                'windows would get no score; make it smaller'
+            )
+    return cfg
+
+
+def _without_padding(img: Tensor, meta: dict) -> Tensor:
+    padding = meta.get('img_padding_size', meta.get('padding_size'))
+    left, right, top, bottom = padding or (0, 0, 0, 0)
+    height, width = img.shape[1:]
+    return img[:, top : height - bottom, left : width - right]
+
+
+def _load(tower: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    missing, unexpected = tower.load_state_dict(weights, strict=False)
+    missing = [name for name in missing if 'prompt' not in name]
+    if missing or unexpected:
+        warnings.warn(
+            f'{type(tower).__name__}: weights without a place '
+            f'{unexpected}, parameters without weights {missing}',
+            stacklevel=2,
+        )

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+from mmengine.model import BaseTTAModel
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from ovseg_mm.inference import argmax_labels
+
+
+@MODELS.register_module()
+class OpenVocabTTAModel(BaseTTAModel):
+    """Test-time augmentation: the mean of the scores of all variants."""
+
+    def __init__(self, module: dict, **kwargs) -> None:
+        super().__init__(module, **kwargs)
+        self.module.test_cfg['keep_scores'] = True
+
+    def merge_preds(
+        self, data_samples_list: list[list[SegDataSample]]
+    ) -> list[SegDataSample]:
+        """Merge the variants of each image.
+
+        Args:
+            data_samples_list (list[list[SegDataSample]]): For each image its
+                variants, with ``seg_logits`` (L, H, W).
+
+        Returns:
+            list[SegDataSample]: One sample an image.
+        """
+        merged = []
+        for samples in data_samples_list:
+            scores = samples[0].seg_logits.data.clone()
+            for sample in samples[1:]:
+                scores += sample.seg_logits.data
+            scores /= len(samples)
+            labels = argmax_labels(
+                lambda classes, scores=scores: scores[classes],
+                torch.arange(len(scores), device=scores.device),
+                self.module.score_threshold,
+                self.module.vocabulary.ignore_label,
+            )
+            result = samples[0]
+            result.pred_sem_seg = PixelData(data=labels[None])
+            result.seg_logits = PixelData(data=scores)
+            merged.append(result)
+        return merged

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP's text tower.
+
+Letters: T texts, N tokens of the longest one, W width, C embedding width.
+"""
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ovseg_mm.checkpoints import clip_arch
+from ..layers import CLIPTransformer
+from ..utils import freeze_except
+
+
+@MODELS.register_module()
+class CLIPTextTransformer(BaseModule):
+    """Token ids in, text embeddings out; knows no class names.
+
+    Args:
+        arch (str | dict): Name of an open_clip model config or such a dict.
+        pretrained (str, optional): open_clip's tag of the weights that will
+            be loaded; decides the activation. Nothing is loaded here.
+        finetune (str | Sequence[str]): See :func:`freeze_except`.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'ViT-B-16',
+        pretrained: str | None = None,
+        finetune: str | Sequence[str] = 'none',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        arch = clip_arch(arch, pretrained)
+        text = arch['text_cfg']
+        width = text['width']
+        self.embed_dims = arch['embed_dim']
+        self.context_length = text['context_length']
+        self.token_embedding = nn.Embedding(text['vocab_size'], width)
+        self.positional_embedding = nn.Parameter(
+            torch.empty(self.context_length, width)
+        )
+        self.transformer = CLIPTransformer(
+            width,
+            text['layers'],
+            text['heads'],
+            text['mlp_ratio'],
+            arch['quick_gelu'],
+        )
+        self.ln_final = nn.LayerNorm(width)
+        self.text_projection = nn.Parameter(
+            torch.empty(width, self.embed_dims)
+        )
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.text_projection, std=width**-0.5)
+        freeze_except(self, finetune)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any parameter gets a gradient."""
+        return any(p.requires_grad for p in self.parameters())
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Encode token ids.
+
+        Args:
+            tokens (Tensor): (T, N) int64, N at most ``context_length``; the
+                end token has the highest id of its row. What follows it has
+                no influence, since attention is causal.
+
+        Returns:
+            Tensor: (T, C), not normalised.
+        """
+        x = self.token_embedding(tokens)
+        x = x + self.positional_embedding[: tokens.shape[1]]
+        for block in self.transformer.resblocks:
+            x = block(x, is_causal=True)
+        ends = tokens.argmax(dim=1)
+        x = x[torch.arange(len(x), device=x.device), ends]
+        return self.ln_final(x) @ self.text_projection
