@@ -4,12 +4,14 @@
 from .clip_arch import clip_arch, clip_shapes
 from .clip_weights import load_clip_weights
 from .compact import compact_clip, expand_clip, random_token_table
+from .convert import ConversionReport, convert, load_checkpoint_into
 from .files import WeightFile, file_sha256, read_weights, save_atomically
-from .layouts import LAYOUTS, Layout, recognise
+from .layouts import LAYOUTS, Layout, method_of, recognise
 from .rename import Drop, Renamed, rename
 
 __all__ = [
     'LAYOUTS',
+    'ConversionReport',
     'Drop',
     'Layout',
     'Renamed',
@@ -17,9 +19,12 @@ __all__ = [
     'clip_arch',
     'clip_shapes',
     'compact_clip',
+    'convert',
     'expand_clip',
     'file_sha256',
+    'load_checkpoint_into',
     'load_clip_weights',
+    'method_of',
     'random_token_table',
     'read_weights',
     'recognise',

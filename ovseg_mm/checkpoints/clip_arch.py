@@ -92,7 +92,11 @@ def clip_shapes(arch: dict) -> dict[str, tuple[int, ...]]:
         dict[str, tuple[int, ...]]: Shape by name; the image tower under
         ``visual.``, the text tower bare, ``logit_scale`` left out.
     """
-    vision, text, embed = arch['vision_cfg'], arch['text_cfg'], arch['embed_dim']
+    vision, text, embed = (
+        arch['vision_cfg'],
+        arch['text_cfg'],
+        arch['embed_dim'],
+    )
     width, patch = vision['width'], vision['patch_size']
     tokens = (vision['image_size'] // patch) ** 2 + 1
     shapes = {

@@ -37,10 +37,10 @@ def load_clip_weights(
         FileNotFoundError: If the file does not exist or cannot be fetched.
         ValueError: If it holds anything but this CLIP.
     """
+    if custom_clip_weights is None and pretrained is None:
+        return None
     config = clip_arch(arch, pretrained)
     if custom_clip_weights is None:
-        if pretrained is None:
-            return None
         if not isinstance(arch, str):
             raise ValueError(
                 f'pretrained={pretrained!r} names weights of the hub, which '
@@ -75,7 +75,8 @@ def _clip_state_dict(
     }
     name = arch if isinstance(arch, str) else 'the CLIP of the config'
     wrong = [key for key in expected if found.get(key) != expected[key]]
-    surplus = [*converted.unused, *(key for key in found if key not in expected)]
+    surplus = [key for key in found if key not in expected]
+    surplus += converted.unused
     if not wrong and not surplus:
         return state_dict
     raise ValueError(

@@ -95,10 +95,15 @@ def split_rows(*targets: str) -> TensorMap:
     """
 
     def split(match: re.Match, tensor: Tensor) -> dict[str, Tensor]:
-        blocks = tensor.chunk(len(targets))
+        if len(tensor) % len(targets):
+            raise ValueError(
+                f'{match.string} has {len(tensor)} rows, which cannot be cut '
+                f'into {len(targets)} equal blocks'
+            )
+        size = len(tensor) // len(targets)
         return {
-            match.expand(target): block.clone()
-            for target, block in zip(targets, blocks)
+            match.expand(target): tensor[i * size : (i + 1) * size].clone()
+            for i, target in enumerate(targets)
         }
 
     return split

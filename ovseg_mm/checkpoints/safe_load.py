@@ -77,9 +77,9 @@ def safe_torch_load(path: Path) -> object:
     module = SimpleNamespace(
         Unpickler=_ListedUnpickler,
         load=lambda file, **kwargs: _ListedUnpickler(file, **kwargs).load(),
-        loads=lambda data, **kwargs: (
-            _ListedUnpickler(io.BytesIO(data), **kwargs).load()
-        ),
+        loads=lambda data, **kwargs: _ListedUnpickler(
+            io.BytesIO(data), **kwargs
+        ).load(),
         __name__=__name__,
     )
     return torch.load(path, map_location='cpu', pickle_module=module)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layouts that published checkpoints come in, one module a method."""
 
+import re
 from collections.abc import Iterable
 
 from . import cat_seg, clip
@@ -8,6 +9,16 @@ from .layout import Layout
 
 LAYOUTS = (*cat_seg.LAYOUTS, *clip.LAYOUTS)
 """All layouts; where two match, the first one counts."""
+
+
+# What else is published, by a pattern of its own: it cannot be converted, but
+# a message should call it by its name.
+_OTHERS = {
+    'CAT-Seg version 1': r'neck\.layers\.0\.(?:spatial|class)_agg\..*',
+    'Cascade-CLIP': r'decode_head\.cascade_decoders\..*',
+    'SCAN': r'fusion_decoder\..*|clip_adapter\.original_clip\..*',
+    'ZSSeg': r'clip_adapter\.clip_model\..*',
+}
 
 
 def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
@@ -27,11 +38,25 @@ def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
     for layout in LAYOUTS:
         if layout.matches(names):
             return layout
-    methods = dict.fromkeys(layout.method for layout in LAYOUTS)
+    known = ', '.join(dict.fromkeys(layout.method for layout in LAYOUTS))
+    for method, pattern in _OTHERS.items():
+        if any(re.fullmatch(pattern, name) for name in names):
+            raise ValueError(
+                f'{where} is a checkpoint of {method}, expected one of {known}'
+            )
     raise ValueError(
-        f'{where} has none of the known layouts ({", ".join(methods)}): its '
+        f'{where} has no layout that is known (those of {known}): its '
         f'{len(names)} tensors begin with {", ".join(names[:3]) or "nothing"}'
     )
 
 
-__all__ = ['LAYOUTS', 'Layout', 'recognise']
+def method_of(names: Iterable[str]) -> str | None:
+    """Tell the method from tensor names; None if there is no telling."""
+    names = list(names)
+    for layout in LAYOUTS:
+        if layout.matches(names):
+            return layout.method
+    return None
+
+
+__all__ = ['LAYOUTS', 'Layout', 'method_of', 'recognise']

@@ -76,7 +76,10 @@ def _huggingface_rows(source: str, target: str) -> list[Row]:
     into = rf'{target}transformer.resblocks.\1.'
     return [
         *(
-            (rf'{block}{re.escape(theirs)}\.(weight|bias)', rf'{into}{ours}.\2')
+            (
+                rf'{block}{re.escape(theirs)}\.(weight|bias)',
+                rf'{into}{ours}.\2',
+            )
             for theirs, ours in _HF_BLOCK.items()
         ),
         (
@@ -186,5 +189,6 @@ LAYOUTS = (
             *text_rows('text_encoder.'),
             ('logit_scale', 'logit_scale'),
         ],
+        without=r'(?:neck|decode_head)\..*',
     ),
 )

@@ -18,7 +18,8 @@ class Layout:
         name (str): Short name, stored in converted checkpoints.
         method (str): Method as users call it, for messages.
         signature (tuple[str, ...]): Patterns; a file has this layout if each
-            matches the whole of one of its names.
+            matches the whole of one of its names, ...
+        without (str): ... and this pattern matches none.
         table (Table): Rows for :func:`ovseg_mm.checkpoints.rename`, giving
             the names of our models (``backbone.``, ``text_encoder.``,
             ``neck.``, ``decode_head.``).
@@ -32,12 +33,15 @@ class Layout:
     method: str
     signature: tuple[str, ...]
     table: Table
+    without: str = ''
     prepare: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     vocabulary: str | None = None
 
     def matches(self, names: Iterable[str]) -> bool:
         """Whether a file with these tensor names has this layout."""
         names = list(names)
+        if any(re.fullmatch(self.without, name) for name in names):
+            return False
         return all(
             any(re.fullmatch(pattern, name) for name in names)
             for pattern in self.signature

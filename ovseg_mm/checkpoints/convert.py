@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published checkpoints into ours, on disk or straight into a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from .files import WeightFile, file_sha256, read_weights, save_atomically
+from .layouts import Layout, method_of, recognise
+from .rename import Renamed
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What became of the tensors of a file.
+
+    Attributes:
+        source (Path): The file that was read.
+        layout (str): Name of its layout.
+        method (str): Method that it belongs to.
+        converted (int): Number of tensors under our names.
+        used (tuple[str, ...]): Names in the file that they were made from.
+        dropped (dict[str, str]): Names that are not wanted, and why.
+        unused (tuple[str, ...]): Names that the layout does not know.
+        checked (bool): Whether names and shapes were held against a model.
+    """
+
+    source: Path
+    layout: str
+    method: str
+    converted: int
+    used: tuple[str, ...]
+    dropped: dict[str, str]
+    unused: tuple[str, ...]
+    checked: bool
+
+
+def convert(
+    src: str | Path,
+    dst: str | Path,
+    config: str | Path | Config | None = None,
+) -> ConversionReport:
+    """Write a published checkpoint or CLIP archive as one of ours.
+
+    The result is an MMEngine checkpoint with ``state_dict`` and ``meta``
+    (where it came from, and in ``dataset_meta`` the class names it was
+    trained on, if they are known). It loads with ``weights_only=True``.
+
+    Args:
+        src (str | Path): Any weight file of a known layout.
+        dst (str | Path): File to write; its folder must exist.
+        config (str | Path | Config, optional): Model config. If given, the
+            result must fill every learned tensor of that model, else nothing
+            is written.
+
+    Returns:
+        ConversionReport: See there.
+
+    Raises:
+        FileNotFoundError: If the source, the config or the folder of the
+            destination does not exist.
+        ValueError: If the source is not of a known layout or does not fit
+            the config, or the destination is the source.
+    """
+    src, dst = Path(src).expanduser(), Path(dst).expanduser()
+    _check_destination(src, dst)
+    cfg = None if config is None else _read_config(config)
+    file = read_weights(src)
+    layout = recognise(file.tensors, str(src))
+    renamed = layout.convert(file.tensors)
+    if cfg is not None:
+        _check_against(_build(cfg), layout, renamed, str(src))
+    content = dict(
+        state_dict=renamed.state_dict,
+        meta=_meta(file, layout, cfg),
+    )
+    save_atomically(content, dst)
+    return _report(file, layout, renamed, checked=cfg is not None)
+
+
+def load_checkpoint_into(
+    model: nn.Module, path: str | Path
+) -> ConversionReport:
+    """Load a checkpoint, ours or a published one, into a model.
+
+    Args:
+        model (nn.Module): A segmentor of this package.
+        path (str | Path): Any weight file of a known layout.
+
+    Returns:
+        ConversionReport: See there.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is a checkpoint of another method, or a learned
+            tensor is missing, misshapen or has no place in the model.
+    """
+    file = read_weights(path)
+    layout = recognise(file.tensors, str(file.path))
+    renamed = layout.convert(file.tensors)
+    _check_against(model, layout, renamed, str(file.path))
+    model.load_state_dict(renamed.state_dict, strict=False)
+    return _report(file, layout, renamed, checked=True)
+
+
+def _check_destination(src: Path, dst: Path) -> None:
+    if dst.is_dir():
+        raise ValueError(
+            f'{dst} is a folder; give the name of the file to write'
+        )
+    if not dst.parent.is_dir():
+        raise FileNotFoundError(
+            f'the folder {dst.parent} does not exist, so {dst.name} cannot '
+            'be written there; make it first'
+        )
+    if src.exists() and dst.exists() and src.samefile(dst):
+        raise ValueError(
+            f'{dst} is the source itself, which would be overwritten; give '
+            'another name for the result'
+        )
+
+
+def _read_config(config: str | Path | Config) -> Config:
+    if isinstance(config, Config):
+        return config
+    path = Path(config).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'the config {path} does not exist; `python -m ovseg_mm models` '
+            'lists those that come with the package'
+        )
+    return Config.fromfile(path)
+
+
+def _build(cfg: Config) -> nn.Module:
+    from mmseg.registry import MODELS
+
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    return MODELS.build(cfg.model)
+
+
+def _check_against(
+    model: nn.Module, layout: Layout, renamed: Renamed, where: str
+) -> None:
+    """Raise unless the tensors fill the model, and nothing else."""
+    state_dict = model.state_dict()
+    method = method_of(state_dict) or f'a {type(model).__name__}'
+    if method != layout.method:
+        remedy = (
+            'name it as clip.custom_clip_weights of the model instead'
+            if layout.method == 'CLIP'
+            else f'take a config of {layout.method} or another file'
+        )
+        raise ValueError(
+            f'{where} is a checkpoint of {layout.method}, but the model is '
+            f'{method}; {remedy}'
+        )
+    expected = {
+        name: tuple(tensor.shape)
+        for name, tensor in state_dict.items()
+        if not name.endswith('num_batches_tracked')
+    }
+    misfits = _misfits(expected, renamed.state_dict)
+    if misfits:
+        shown = '; '.join(misfits[:3])
+        more = f' and {len(misfits) - 3} more' if len(misfits) > 3 else ''
+        raise ValueError(
+            f'{where} does not fit the model: {shown}{more}; take the config '
+            'that the weights were trained with'
+        )
+
+
+def _misfits(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]
+) -> list[str]:
+    misfits = []
+    for name, shape in expected.items():
+        if name not in found:
+            misfits.append(f'{name} is missing')
+        elif tuple(found[name].shape) != shape:
+            misfits.append(
+                f'{name} is {tuple(found[name].shape)} in the file and '
+                f'{shape} in the model'
+            )
+    for name in found:
+        if name not in expected and not name.endswith('num_batches_tracked'):
+            misfits.append(f'{name} has no place in the model')
+    return misfits
+
+
+def _meta(file: WeightFile, layout: Layout, cfg: Config | None) -> dict:
+    from ovseg_mm.version import __version__
+
+    meta = dict(
+        ovseg_mm_version=__version__,
+        source=file.path.name,
+        source_sha256=file_sha256(file.path),
+        layout=layout.name,
+        method=layout.method,
+    )
+    dataset_meta = _dataset_meta(file, layout, cfg)
+    if dataset_meta:
+        meta['dataset_meta'] = dataset_meta
+    return meta
+
+
+def _dataset_meta(
+    file: WeightFile, layout: Layout, cfg: Config | None
+) -> dict | None:
+    """Class names and colours of the training vocabulary, if known."""
+    from ovseg_mm.vocabulary import load_vocabulary
+
+    vocabulary = layout.vocabulary
+    if cfg is not None:
+        model = cfg.model
+        vocabulary = model.get('train_vocabulary') or model.get('vocabulary')
+    if vocabulary is None:
+        return file.meta.get('dataset_meta')
+    return load_vocabulary(vocabulary).metainfo
+
+
+def _report(
+    file: WeightFile, layout: Layout, renamed: Renamed, checked: bool
+) -> ConversionReport:
+    return ConversionReport(
+        source=file.path,
+        layout=layout.name,
+        method=layout.method,
+        converted=len(renamed.state_dict),
+        used=tuple(renamed.used),
+        dropped=dict(renamed.dropped),
+        unused=tuple(renamed.unused),
+        checked=checked,
+    )

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m ovseg_mm models``: the configs that come with the package."""
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser(
+        'models',
+        help='list the shipped configs: method, CLIP, training data, '
+        'published mIoU, weights',
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a block of lines for each config."""
+    from ovseg_mm.checkpoints.models_index import list_models
+
+    for entry in list_models():
+        miou = ', '.join(f'{key} {value}' for key, value in entry.miou.items())
+        print(entry.name)
+        for label, text in (
+            ('method', entry.method),
+            ('CLIP', entry.clip),
+            ('trained on', entry.training_data),
+            ('mIoU', f'{miou} (published)' if miou else ''),
+            ('weights', entry.weights),
+            ('config', entry.config),
+        ):
+            if text:
+                print(f'  {label:11}{text}')
+    return 0
