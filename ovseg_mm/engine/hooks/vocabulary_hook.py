@@ -51,8 +51,9 @@ class VocabularyHook(Hook):
         dataset = loop.dataloader.dataset
         _check(dataset, vocabulary)
         meta = {**dataset.metainfo, **vocabulary.metainfo}
-        if vocabulary.unseen:
-            meta['unseen'] = list(vocabulary.unseen)
+        # A data set knows what its training labels left out as well.
+        if not vocabulary.unseen:
+            meta['unseen'] = dataset.metainfo.get('unseen', [])
         loop.evaluator.dataset_meta = meta
         runner.visualizer.dataset_meta = meta
 

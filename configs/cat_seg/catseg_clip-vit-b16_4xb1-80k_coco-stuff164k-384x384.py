@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/catseg_clip-vit-b16.py',
+    '../_base_/datasets/coco-stuff164k.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-2e-4_cosine-80k.py',
+]

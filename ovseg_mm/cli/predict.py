@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``predict``: segment pictures with words typed on the command line."""
+import argparse
+import json
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command's options."""
+    parser = subparsers.add_parser(
+        'predict',
+        help='segment pictures with your own words',
+        description='Segment pictures with your own words. Writes a label '
+        'map and an overlay with a legend for each picture.',
+    )
+    parser.add_argument('images', nargs='+', metavar='IMAGE', type=Path)
+    parser.add_argument(
+        '--config',
+        required=True,
+        help='config file, or the bare name of a shipped one',
+    )
+    parser.add_argument('--checkpoint', required=True, help='weights')
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        required=True,
+        metavar='WORDS',
+        help='classes as separate arguments or separated by ";", synonyms by '
+        '"|"; or a .json, .txt or .tsv file; or a shipped vocabulary such as '
+        'ade150',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('predictions'),
+        metavar='FOLDER',
+        help='where the pictures are written (default: %(default)s)',
+    )
+    parser.add_argument('--device', help='such as cuda:0; default: the best')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment every picture."""
+    missing = [str(path) for path in args.images if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f'{missing[0]}: there is no such image file'
+        )
+    from ovseg_mm.vocabulary import load_vocabulary
+
+    vocabulary = load_vocabulary(parse_classes(args.classes))
+    args.out.mkdir(parents=True, exist_ok=True)
+    names = _output_names(args.images)
+
+    import mmcv
+    import numpy as np
+
+    from ovseg_mm.apis import OpenVocabInferencer
+
+    inferencer = OpenVocabInferencer(
+        args.config, args.checkpoint, args.device
+    )
+    dtype = np.uint8 if vocabulary.num_labels <= 255 else np.uint16
+    for path, name in zip(args.images, names):
+        result = inferencer(path, vocabulary)
+        overlay = args.out / f'{name}_overlay.png'
+        mmcv.imwrite(result.overlay()[..., ::-1], str(overlay))
+        labels = args.out / f'{name}_labels.png'
+        mmcv.imwrite(result.labels.astype(dtype), str(labels))
+        shares = ', '.join(
+            f'{label} {share:.1%}' for label, share in result.shares().items()
+        )
+        print(f'{path}: {shares}\n  {overlay}\n  {labels}')
+    legend = args.out / 'classes.json'
+    legend.write_text(json.dumps(vocabulary.label_names, indent=1) + '\n')
+    print(f'label values: {legend}')
+    return 0
+
+
+def parse_classes(words: list[str]) -> str | list[str]:
+    """Turn the words of the command line into a vocabulary's source.
+
+    Args:
+        words (list[str]): Arguments of ``--classes``.
+
+    Returns:
+        str | list[str]: A file or key, or a list of class texts.
+
+    Raises:
+        ValueError: If commas separate the words.
+    """
+    from ovseg_mm.vocabulary import shipped_vocabularies
+
+    if len(words) == 1:
+        (word,) = words
+        if word in shipped_vocabularies() or Path(word).suffix in (
+            '.json',
+            '.txt',
+            '.tsv',
+        ):
+            return word
+    classes = [
+        part.strip() for word in words for part in word.split(';')
+    ]
+    classes = [part for part in classes if part]
+    for part in classes:
+        if ',' in part:
+            raise ValueError(
+                f'--classes {part!r} has a comma; separate classes with ";" '
+                'and synonyms of one class with "|"'
+            )
+    return classes
+
+
+def _output_names(images: list[Path]) -> list[str]:
+    """Stem of each picture; with its suffix or a number where two agree."""
+    names = []
+    for path in images:
+        name, number = path.stem, 2
+        while name in names:
+            name, number = f'{path.stem}-{number}', number + 1
+        names.append(name)
+    return names

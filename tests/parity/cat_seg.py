@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs CAT-Seg's parity cases (CVPR 2024 version) through our config."""
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmseg.structures import SegDataSample
+from mmengine.structures import PixelData
+from seeded import seeded_image, seeded_labels
+
+from ovseg_mm.checkpoints.layouts.cat_seg import LAYOUTS
+from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
+    cost_volume,
+    select_classes,
+)
+from ovseg_mm.paths import resource
+
+CONFIG = 'cat_seg/catseg_clip-vit-b16_4xb1-80k_coco-stuff164k-384x384.py'
+
+
+def build_config(case: Mapping) -> Config:
+    """Our shipped config with the sizes of a case."""
+    clip, head = case['config']['clip'], case['config']['aggregator']
+    width, text_width = clip['vision_width'], clip['text_width']
+    arch = dict(
+        embed_dim=clip['embed_dim'],
+        vision_cfg=dict(
+            image_size=clip['image_resolution'],
+            layers=clip['vision_layers'],
+            width=width,
+            patch_size=clip['vision_patch_size'],
+        ),
+        text_cfg=dict(
+            width=text_width,
+            heads=text_width // 64,
+            layers=clip['text_layers'],
+        ),
+        quick_gelu=True,
+    )
+    pooling, *other = set(case['config']['aggregator']['pooling_sizes'])
+    if other:
+        raise ValueError('pooling_sizes of a case must be equal on both axes')
+    model = dict(
+        clip=dict(_delete_=True, arch=arch, finetune='attention'),
+        prompts=dict(templates=case['templates'], synonyms='first'),
+        vocabulary=case['class_texts'],
+        train_vocabulary=case['class_texts'],
+        backbone=dict(
+            out_indices=tuple(case['config']['layer_indexes']),
+            input_size=tuple(case['config']['clip_resolution']),
+        ),
+        neck=dict(in_channels=width),
+        decode_head=dict(
+            text_channels=clip['embed_dim'],
+            appearance_channels=clip['embed_dim'],
+            prompt_channels=len(case['templates']),
+            embed_dims=head['hidden_dim'],
+            text_guidance_dims=head['text_guidance_proj_dim'],
+            appearance_guidance_dims=head['appearance_guidance_proj_dim'],
+            num_layers=head['num_layers'],
+            num_heads=head['num_heads'],
+            attention=head.get('attention_type', 'linear'),
+            pooling=pooling,
+            test_pooling=pooling,
+            pad_len=case['config']['pad_len'],
+            decoder_dims=tuple(head['decoder_dims']),
+            decoder_guidance_dims=tuple(head['decoder_guidance_proj_dims']),
+        ),
+        test_cfg=dict(keep_scores=True),
+    )
+    cfg = Config.fromfile(resource('configs', CONFIG))
+    cfg.merge_from_dict(dict(model=model))
+    if not case['config']['sliding_window']:
+        cfg.model.test_cfg = dict(mode='whole', keep_scores=True)
+    return cfg
+
+
+def run(case: Mapping, model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """All outputs of a case, whole, by the names that the case uses."""
+    taps = _tap(model)
+    if 'labels' in case['inputs'][0]:
+        outputs = _train(case, model)
+    else:
+        outputs = _predict(case, model)
+    outputs.update(_intermediate(model, taps))
+    return {
+        name: value.detach().float().numpy()
+        for name, value in outputs.items()
+    }
+
+
+def _tap(model: torch.nn.Module) -> dict:
+    taps = {}
+
+    def tap(name: str, module: torch.nn.Module) -> None:
+        def keep(_module, _inputs, output):
+            taps[name] = output
+
+        module.register_forward_hook(keep)
+
+    tap('features', model.backbone)
+    tap('pyramid', model.neck)
+    tap('cost_embed', model.decode_head.cost_embedding)
+    tap('window_logits', model.decode_head)
+    for index, layer in enumerate(model.decode_head.layers):
+        tap(f'layer{index}_swin', layer.spatial)
+        tap(f'layer{index}', layer)
+    return taps
+
+
+def _intermediate(model: torch.nn.Module, taps: dict) -> dict:
+    features, head = taps.pop('features'), model.decode_head
+    pyramid, embedded = taps.pop('pyramid'), taps.pop('cost_embed')
+    text = model.text_embeddings(model.vocabulary).detach()
+    cost = cost_volume(features.dense, text)
+    patches = features.dense.flatten(2).transpose(1, 2)
+    outputs = dict(
+        image_tokens=torch.cat([features.cls[:, None], patches], dim=1),
+        guidance_48=pyramid.decoder[0],
+        guidance_96=pyramid.decoder[1],
+        text_features=text[:, 0],
+        cost_volume=cost[:, :, 0],
+        cost_embed=embedded.unflatten(0, (len(cost), -1)),
+        window_logits=taps.pop('window_logits'),
+    )
+    for name, maps in taps.items():  # (B, T, h, w, E)
+        outputs[name] = maps.permute(0, 4, 1, 2, 3)
+    if len(text) > (head.pad_len or len(text)):
+        kept = select_classes(cost, head.pad_len)
+        outputs['selected_classes'] = kept
+        outputs['kept_logits'] = torch.stack(
+            [view[i] for view, i in zip(outputs['window_logits'], kept)]
+        )
+    return outputs
+
+
+def _predict(case: Mapping, model: torch.nn.Module) -> dict:
+    (entry,) = case['inputs']
+    size = entry['height'], entry['width']
+    img = seeded_image(entry['name'], *size, case['seed'])
+    out = entry.get('out_height', 640), entry.get('out_width', 640)
+    sample = SegDataSample(metainfo=dict(ori_shape=out, img_shape=size))
+    with torch.no_grad():
+        (result,) = model.test_step(
+            dict(inputs=[_as_read(img)], data_samples=[sample])
+        )
+    return dict(
+        scores=result.seg_logits.data, labels=result.pred_sem_seg.data[0]
+    )
+
+
+def _train(case: Mapping, model: torch.nn.Module) -> dict:
+    images, samples = [], []
+    for entry in case['inputs']:
+        size = entry['height'], entry['width']
+        img = seeded_image(entry['name'], *size, case['seed'])
+        spec = entry['labels']
+        labels = seeded_labels(
+            spec['name'],
+            spec['height'],
+            spec['width'],
+            spec['num_classes'],
+            case['seed'],
+            spec['ignore_every'],
+            spec['ignore_index'],
+        )
+        labels = PixelData(data=torch.from_numpy(labels)[None])
+        images.append(_as_read(img))
+        samples.append(
+            SegDataSample(metainfo=dict(img_shape=size), gt_sem_seg=labels)
+        )
+    model.train()
+    batch = dict(inputs=images, data_samples=samples)
+    batch = model.data_preprocessor(batch, training=True)
+    losses = model(**batch, mode='loss')
+    loss, _ = model.parse_losses(losses)
+    loss.backward()
+    grads = _grads(case, model)
+    norms = torch.stack([grad.norm() for grad in grads.values()])
+    outputs = dict(loss=loss[None], total_grad_norm=norms.norm()[None])
+    for name in case['outputs']:
+        kind, _, parameter = name.partition(':')
+        if kind == 'grad':
+            outputs[name] = grads[parameter]
+        elif kind == 'grad_norm':
+            outputs[name] = grads[parameter].norm()[None]
+    return outputs
+
+
+def _grads(case: Mapping, model: torch.nn.Module) -> dict:
+    """Gradients by the reference's names and shapes."""
+    ours = dict(model.named_parameters())
+    grads = {}
+    for entry in case['parameters']:
+        name, shape = entry['name'], entry['shape']
+        renamed = LAYOUTS[0].convert({name: torch.empty(shape)}).state_dict
+        for own_name in renamed:
+            if ours[own_name].grad is not None:
+                grads[name] = ours[own_name].grad.view(shape)
+    return grads
+
+
+def optimizer_table(case: Mapping, model: torch.nn.Module) -> dict:
+    """Learning rate and weight decay of each trained parameter.
+
+    Returns:
+        dict[str, tuple[float, float]]: By the reference's names.
+    """
+    from mmengine.optim import build_optim_wrapper
+
+    wrapper = build_optim_wrapper(model, build_config(case).optim_wrapper)
+    rates = {
+        id(parameter): (group['lr'], group['weight_decay'])
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
+    ours = dict(model.named_parameters())
+    table = {}
+    for entry in case['parameters']:
+        tensors = {entry['name']: torch.empty(entry['shape'])}
+        for own_name in LAYOUTS[0].convert(tensors).state_dict:
+            if id(ours[own_name]) in rates:
+                table[entry['name']] = rates.pop(id(ours[own_name]))
+    if rates:
+        raise ValueError('parameters are trained that the reference has not')
+    return table
+
+
+def _as_read(img: np.ndarray) -> torch.Tensor:
+    """RGB (H, W, 3) to what MMSegmentation reads: BGR, (3, H, W)."""
+    return torch.from_numpy(img[..., ::-1].copy()).permute(2, 0, 1)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a parity case through the public path and compares its outputs.
+
+Reference-layout checkpoint -> ``convert`` -> model from our config with the
+sizes of the case -> outputs.
+"""
+import importlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmseg.apis import init_model
+from seeded import build_checkpoint, load_case, relative_error
+
+from ovseg_mm.checkpoints import convert
+
+
+class Comparison(NamedTuple):
+    """One output of a case against the golden one."""
+
+    name: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return self.error <= self.tolerance
+
+
+def compare_case(folder: Path) -> Iterator[Comparison]:
+    """Run a case and compare every output that it stores.
+
+    Args:
+        folder (Path): Holds ``case.json`` and ``golden.npz``.
+    """
+    case = load_case(folder)
+    method = load_method(case)
+    outputs = method.run(case, load_model(case))
+    for name, spec in case['outputs'].items():
+        if name not in outputs:
+            yield Comparison(name, float('inf'), spec['tolerance'])
+            continue
+        value = outputs[name]
+        if 'stride' in spec:
+            value = value[tuple(slice(None, None, s) for s in spec['stride'])]
+        golden = case['golden'][name]
+        if name == 'labels':
+            error = float(np.mean(value != golden))
+        else:
+            error = relative_error(value, golden)
+        yield Comparison(name, error, spec['tolerance'])
+
+
+def load_method(case: Mapping):
+    """The module that knows how to run the cases of a method."""
+    return importlib.import_module(case['method'])
+
+
+def load_model(case: Mapping) -> torch.nn.Module:
+    """Model of a case with its seeded weights, in evaluation mode."""
+    cfg = load_method(case).build_config(case)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, 'reference.pth')
+        converted = Path(folder, 'converted.pth')
+        weights = {
+            name: torch.from_numpy(array)
+            for name, array in build_checkpoint(case).items()
+        }
+        torch.save(dict(model=weights), source)
+        del weights
+        convert(source, converted, config=cfg)
+        return init_model(cfg, str(converted), device='cpu')
