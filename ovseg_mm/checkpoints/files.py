@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,7 @@ def read_weights(path: str | Path) -> WeightFile:
         if kind == 'safetensors':
             content = _read_safetensors(path)
         elif kind == 'torchscript':
-            content = torch.jit.load(path, map_location='cpu').state_dict()
+            content = _read_torchscript(path)
         else:
             content = safe_torch_load(path)
     except Exception as error:  # torch raises whatever comes along
@@ -153,10 +154,6 @@ def _kind_of(path: Path) -> str:
             f'{path} is a Git LFS pointer, not the file itself; {_EXPECTED}: '
             'run `git lfs pull` in its repository'
         )
-    if head.startswith(b'PK'):
-        return _kind_of_zip(path, size)
-    if head.startswith(b'\x80'):
-        return 'torch'
     if len(head) > 8 and head[8:9] == b'{':
         header = int.from_bytes(head[:8], 'little')
         if 8 + header <= size:
@@ -165,6 +162,10 @@ def _kind_of(path: Path) -> str:
             f'{path} is cut short: its safetensors header alone should have '
             f'{header} bytes, the file has {size}; fetch it again'
         )
+    if head.startswith(b'PK\x03\x04'):
+        return _kind_of_zip(path, size)
+    if head.startswith(b'\x80'):
+        return 'torch'
     raise ValueError(
         f'{path} is no weight file: it begins with {head[:8]!r}; {_EXPECTED}'
     )
@@ -189,6 +190,13 @@ def _kind_of_zip(path: Path, size: int) -> str:
         f'{path} is a zip archive of other things (first: {names[:1]}); '
         f'{_EXPECTED}: unpack it and give the weight file in it'
     )
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    with warnings.catch_warnings():
+        # torch.jit is deprecated; OpenAI's files stay as they are.
+        warnings.simplefilter('ignore', FutureWarning)
+        return torch.jit.load(str(path), map_location='cpu').state_dict()
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

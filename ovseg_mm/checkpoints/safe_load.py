@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading of torch pickles without running what they may hold."""
 
+import codecs
 import io
 import pickle
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +38,7 @@ _ALLOWED = {
     'mmengine.logging.history_buffer.HistoryBuffer': _Ignored,
     'builtins.getattr': _ignored,
     'builtins.slice': slice,
+    '_codecs.encode': codecs.encode,
     'numpy.ndarray': np.ndarray,
     'numpy.dtype': np.dtype,
     **{
@@ -71,7 +74,14 @@ def safe_torch_load(path: Path) -> object:
     if digit_version(torch.__version__) >= digit_version('2.6.0'):
         allowed = [(value, name) for name, value in _ALLOWED.items()]
         with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location='cpu', weights_only=True)
+            try:
+                return torch.load(path, map_location='cpu', weights_only=True)
+            except pickle.UnpicklingError as error:
+                # torch's own message ends in advice to load unsafely.
+                found = re.search(r'GLOBAL (\S+)', str(error))
+                if not found:
+                    raise
+                raise _refusal(found[1]) from None
     # Before, weights_only cannot be told of further types: the same list
     # goes into an unpickler that refuses all other names.
     module = SimpleNamespace(
@@ -89,10 +99,15 @@ class _ListedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         from torch._weights_only_unpickler import _get_allowed_globals
 
-        full_name = f'{module}.{name}'
+        # torch.save writes the names of Python 2.
+        full_name = f'{module}.{name}'.replace('__builtin__', 'builtins')
         allowed = {**_get_allowed_globals(), **_ALLOWED}
         if full_name not in allowed:
-            raise pickle.UnpicklingError(
-                f'{full_name} is not among the types of a weight file'
-            )
+            raise _refusal(full_name)
         return allowed[full_name]
+
+
+def _refusal(name: str) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(
+        f'it names {name}, which is not among the types of a weight file'
+    )
