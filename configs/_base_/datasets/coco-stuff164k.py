@@ -1,0 +1,86 @@
+# COCO-Stuff 164k: CAT-Seg's training data, and its own test. Images go through
+# Pillow, whose bilinear resize (with antialiasing) is what the method used.
+dataset_type = 'OpenVocabDataset'
+data_root = 'data/coco_stuff164k'
+vocabulary = 'coco'
+crop_size = (384, 384)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadOpenVocabAnnotations'),
+    # short side 384, long side at most 1333
+    dict(type='Resize', scale=(1333, 384), keep_ratio=True, backend='pillow'),
+    # What is smaller is padded by the data preprocessor.
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=1.0),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='Resize', scale=(2560, 640), keep_ratio=True, backend='pillow'),
+    # after Resize: labels are compared at the size of the original image
+    dict(type='LoadOpenVocabAnnotations'),
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(
+                    type='Resize',
+                    scale=scale,
+                    keep_ratio=True,
+                    backend='pillow',
+                )
+                for scale in [(1920, 480), (2560, 640), (3200, 800)]
+            ],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
+            [dict(type='LoadOpenVocabAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        vocabulary=vocabulary,
+        data_root=data_root,
+        data_prefix=dict(
+            img_path='images/train2017', seg_map_path='annotations/train2017'
+        ),
+        seg_map_suffix='_labelTrainIds.png',
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        vocabulary=vocabulary,
+        data_root=data_root,
+        data_prefix=dict(
+            img_path='images/val2017', seg_map_path='annotations/val2017'
+        ),
+        seg_map_suffix='_labelTrainIds.png',
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='OpenVocabIoUMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label maps and pictures on disk, 16 bits included."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from mmengine import fileio
+from PIL import Image
+
+
+def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
+    """Read the pixel values of a label file, unchanged.
+
+    Args:
+        path: A one-channel image: 8 or 16 bits, grey or with a colour
+            palette, whose indices are the values.
+        backend_args: Options of MMEngine's file backend.
+
+    Returns:
+        Values of shape (H, W) and type uint8, or int32 for deeper files.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or is no label map.
+    """
+    content = fileio.get(path, backend_args=backend_args)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            values = np.array(image)
+    except Exception as error:  # Pillow raises a dozen kinds of them
+        raise ValueError(
+            f'The label file {path} cannot be read; it is damaged or no '
+            f'image ({type(error).__name__}: {error}).'
+        ) from error
+    if values.ndim != 2 or values.dtype.kind not in 'bui':
+        raise ValueError(
+            f'The label file {path} has shape {values.shape} and type '
+            f'{values.dtype}; expected one channel of integers, the label '
+            'of each pixel, not a colour picture.'
+        )
+    if values.dtype in (np.bool_, np.uint8):
+        return values.astype(np.uint8)
+    return values.astype(np.int32)
+
+
+def write_label_map(
+    path: str | Path, labels: np.ndarray, num_values: int
+) -> None:
+    """Write a label map as a grey PNG, 8 bits if its values allow it.
+
+    Args:
+        path: File to write; it is whole or not there.
+        labels: Integers of shape (H, W) in [0, ``num_values``).
+        num_values: Number of values that may occur in any such file of the
+            set, so that all of them get the same type.
+    """
+    deep = np.uint8 if num_values <= 256 else np.uint16
+    write_png(path, labels.astype(deep))
+
+
+def write_png(path: str | Path, pixels: np.ndarray) -> None:
+    """Write a PNG file that is whole or not there.
+
+    Args:
+        path: File to write; its folder is made if need be.
+        pixels: RGB uint8 of shape (H, W, 3), or grey uint8 or uint16 of
+            shape (H, W).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        Image.fromarray(pixels).save(temporary, 'PNG', compress_level=3)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+import os.path as osp
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine import fileio
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+
+
+@DATASETS.register_module()
+class OpenVocabDataset(BaseSegDataset):
+    """Images, label files, and a vocabulary that says what labels mean.
+
+    Layout and suffixes are those of :class:`mmseg.datasets.BaseSegDataset`,
+    whose arguments all work; label files may be left out.
+
+    Args:
+        vocabulary: See :func:`ovseg_mm.vocabulary.load_vocabulary`. Its
+            labels, in order, are the values 0, 1, ... of the label files.
+        data_prefix: ``img_path`` and, if there are labels, ``seg_map_path``:
+            folders, relative to ``data_root``.
+        ignore_index: Value of pixels that do not count. By default 255, or
+            65535 if the vocabulary has more than 255 labels.
+        **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
+
+    Raises:
+        FileNotFoundError: If a folder or list is missing, or holds nothing
+            that fits; the message says what was looked for.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary | str | Sequence[str] | Mapping[str, Any],
+        data_prefix: Mapping[str, str | None],
+        ignore_index: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.vocabulary = load_vocabulary(vocabulary)
+        if ignore_index is None:
+            ignore_index = self.vocabulary.ignore_label
+        super().__init__(
+            metainfo=self.vocabulary.metainfo,
+            data_prefix={
+                key: folder
+                for key, folder in data_prefix.items()
+                if folder is not None
+            },
+            ignore_index=ignore_index,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """List the samples, sorted by path.
+
+        Returns:
+            For each sample ``img_path``, ``seg_map_path`` (if there are
+            labels), ``sample_name`` and what
+            :class:`~ovseg_mm.datasets.LoadOpenVocabAnnotations` needs.
+        """
+        image_folder = self.data_prefix['img_path']
+        self._check_folder(image_folder, 'images')
+        if 'seg_map_path' in self.data_prefix:
+            self._check_folder(self.data_prefix['seg_map_path'], 'labels')
+        if self.ann_file and not osp.exists(self.ann_file):
+            raise FileNotFoundError(
+                f'The list of samples {self.ann_file} does not exist; '
+                'check data_root and ann_file.'
+            )
+        samples = super().load_data_list()
+        if not samples:
+            raise FileNotFoundError(self._why_empty(image_folder))
+        for sample in samples:
+            sample['sample_name'] = _flat_name(
+                sample['img_path'], image_folder, self.img_suffix
+            )
+            sample['ignore_index'] = self.ignore_index
+            sample['num_labels'] = self.vocabulary.num_labels
+        # Of a wrong suffix or folder, the first sample already tells.
+        self._check_files(samples[0])
+        return samples
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on a sample and name the sample after it.
+
+        Args:
+            idx: Index of the sample.
+
+        Returns:
+            What the pipeline gives. Packed samples get ``sample_name``, the
+            path of the image below its folder without suffix and with
+            ``'__'`` for ``'/'``, in their meta information.
+
+        Raises:
+            RuntimeError: If anything fails; the message names the image.
+        """
+        sample = self.get_data_info(idx)
+        path, name = sample['img_path'], sample['sample_name']
+        try:
+            data = self.pipeline(sample)
+        except Exception as error:
+            # Decoders complain of a damaged image without saying which.
+            if path in str(error) or sample.get('seg_map_path', path) in str(
+                error
+            ):
+                raise
+            raise RuntimeError(
+                f'The image {path} cannot be prepared '
+                f'({type(error).__name__}: {error}); if it is damaged, '
+                'replace it or take it out of the data set.'
+            ) from error
+        packed = data.get('data_samples', []) if data is not None else []
+        for item in packed if isinstance(packed, list) else [packed]:
+            item.set_metainfo(dict(sample_name=name))
+        return data
+
+    def _check_folder(self, folder: str, what: str) -> None:
+        if not fileio.isdir(folder, backend_args=self.backend_args):
+            raise FileNotFoundError(
+                f'The folder of {what} {folder} does not exist; link the '
+                'data set there, or set data_root and data_prefix '
+                '(data/README.md shows the layout).'
+            )
+
+    def _check_files(self, sample: dict) -> None:
+        for key in ('img_path', 'seg_map_path'):
+            path = sample.get(key)
+            if path and not fileio.exists(path, self.backend_args):
+                raise FileNotFoundError(
+                    f'The data set expects the file {path}, which does not '
+                    'exist; check data_prefix, img_suffix and '
+                    'seg_map_suffix, or leave seg_map_path out if there are '
+                    'no labels.'
+                )
+
+    def _why_empty(self, folder: str) -> str:
+        if self.ann_file:
+            return f'The list of samples {self.ann_file} is empty.'
+        files = fileio.list_dir_or_file(
+            folder,
+            list_dir=False,
+            recursive=True,
+            backend_args=self.backend_args,
+        )
+        found = Counter(osp.splitext(file)[1] for file in files)
+        kinds = ', '.join(f'{n} {kind}' for kind, n in found.most_common(3))
+        return (
+            f'No file in {folder} ends in {self.img_suffix!r} (found: '
+            f'{kinds or "nothing"}); set img_suffix.'
+        )
+
+
+def _flat_name(path: str, folder: str, suffix: str) -> str:
+    relative = osp.relpath(path, folder) if folder else path
+    return relative[: -len(suffix)].replace(osp.sep, '__').replace('/', '__')

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+from .loading import LoadOpenVocabAnnotations
+
+__all__ = ['LoadOpenVocabAnnotations']

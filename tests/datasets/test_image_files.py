@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovseg_mm.datasets import read_label_map, write_label_map, write_png
+
+
+def test_16_bit_values_survive_png_and_tiff(tmp_path):
+    values = np.array([[0, 255, 256], [300, 846, 65535]], dtype=np.uint16)
+    for name in ('a.png', 'a.tif'):
+        Image.fromarray(values).save(tmp_path / name)
+        read = read_label_map(str(tmp_path / name))
+        assert read.dtype == np.int32
+        np.testing.assert_array_equal(read, values)
+
+
+def test_8_bit_and_palette_files_keep_their_values(tmp_path):
+    values = np.array([[0, 7, 255]], dtype=np.uint8)
+    grey = Image.fromarray(values)
+    grey.save(tmp_path / 'grey.png')
+    indexed = grey.copy()
+    indexed.putpalette([i // 3 for i in range(768)][::-1])
+    indexed.save(tmp_path / 'indexed.png')
+    for name in ('grey.png', 'indexed.png'):
+        read = read_label_map(str(tmp_path / name))
+        assert read.dtype == np.uint8
+        np.testing.assert_array_equal(read, values)
+    Image.fromarray(values > 0).save(tmp_path / 'binary.png')
+    read = read_label_map(str(tmp_path / 'binary.png'))
+    np.testing.assert_array_equal(read, [[0, 1, 1]])
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA', 'F'])
+def test_pictures_are_no_label_maps(tmp_path, mode):
+    path = tmp_path / 'a.tif'
+    Image.new(mode, (4, 3)).save(path)
+    with pytest.raises(ValueError, match='expected one channel') as error:
+        read_label_map(str(path))
+    assert str(path) in str(error.value)
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = tmp_path / 'a.png'
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    for content in (whole[:1500], whole[:20], b'', b'text'):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match='cannot be read') as error:
+            read_label_map(str(path))
+        assert str(path) in str(error.value)
+    with pytest.raises(FileNotFoundError, match='none.png'):
+        read_label_map(str(tmp_path / 'none.png'))
+
+
+@pytest.mark.parametrize(
+    ('num_values', 'dtype'), [(256, np.uint8), (257, np.uint16)]
+)
+def test_written_label_maps_read_back(tmp_path, num_values, dtype):
+    labels = np.array([[0, 3], [num_values - 1, 1]])
+    path = tmp_path / 'sub' / 'a.png'
+    write_label_map(path, labels, num_values)
+    assert np.array(Image.open(path)).dtype == dtype
+    np.testing.assert_array_equal(read_label_map(str(path)), labels)
+
+
+def test_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'a.png'
+    write_png(path, np.zeros((2, 2), np.uint8))
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_png(path, np.zeros((2, 2), np.complex64))
+    assert path.read_bytes() == before
+    assert [f.name for f in tmp_path.iterdir()] == ['a.png']
