@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hook that draws what a model predicts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine import fileio
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
+
+
+@HOOKS.register_module()
+class OpenVocabVisualizationHook(Hook):
+    """Draw every image of a test, and some of each validation.
+
+    A test writes ``<save_dir of the visualizer>/<image name>.png``, in every
+    process its share. A validation hands the first image of every
+    ``interval``-th batch to the visualizer's backends. Nothing is decoded
+    that is not drawn.
+
+    Args:
+        draw: Whether to draw at all.
+        interval: Batches of a validation from one drawing to the next.
+        show: Whether to show pictures in a window instead of writing them.
+        wait_time: Seconds to show each.
+        backend_args: Options of MMEngine's file backend for the images.
+    """
+
+    def __init__(
+        self,
+        draw: bool = False,
+        interval: int = 50,
+        show: bool = False,
+        wait_time: float = 0.0,
+        backend_args: dict | None = None,
+    ) -> None:
+        self._visualizer = Visualizer.get_current_instance()
+        self.draw = draw
+        self.interval = interval
+        self.show = show
+        self.wait_time = wait_time
+        self.backend_args = backend_args
+
+    def before_test(self, runner: Runner) -> None:
+        """Make the folder, so that it fails now if it has to."""
+        if self.draw and not self.show:
+            self._folder(runner).mkdir(parents=True, exist_ok=True)
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] = (),
+    ) -> None:
+        """Draw the first image of a batch, if it is its turn."""
+        due = self.draw and batch_idx % self.interval == 0
+        if due and outputs and is_main_process():
+            self._visualizer.add_datasample(
+                f'val_{_name(outputs[0])}',
+                self._read(outputs[0]),
+                data_sample=outputs[0],
+                show=self.show,
+                wait_time=self.wait_time,
+                step=runner.iter,
+            )
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] = (),
+    ) -> None:
+        """Draw all images of a batch."""
+        if not self.draw:
+            return
+        for sample in outputs:
+            name = _name(sample)
+            file = None if self.show else self._folder(runner) / f'{name}.png'
+            self._visualizer.add_datasample(
+                name,
+                self._read(sample),
+                data_sample=sample,
+                show=self.show,
+                wait_time=self.wait_time,
+                out_file=file,
+            )
+
+    def after_test(self, runner: Runner) -> None:
+        """Say where the pictures are."""
+        if self.draw and not self.show:
+            print_log(f'Pictures are in {self._folder(runner)}', 'current')
+
+    def _folder(self, runner: Runner) -> Path:
+        return Path(getattr(self._visualizer, 'save_dir', runner.log_dir))
+
+    def _read(self, sample: SegDataSample) -> np.ndarray:
+        content = fileio.get(sample.img_path, backend_args=self.backend_args)
+        return mmcv.imfrombytes(
+            content, channel_order='rgb', backend='pillow'
+        )
+
+
+def _name(sample: SegDataSample) -> str:
+    return sample.get('sample_name') or Path(sample.img_path).stem

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawing of label maps over pictures, with a legend.
+
+Letters: H, W pixels; L labels.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ovseg_mm.vocabulary import Vocabulary
+
+# Smaller panels are enlarged, by a whole factor, at least to this.
+_MIN_PANEL = 256
+_MAX_ENTRIES = 40
+_PAPER = (255, 255, 255)
+_INK = (20, 20, 20)
+
+Colours = Sequence[Sequence[int]]
+
+
+def draw_overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    vocabulary: Vocabulary | tuple[Sequence[str], Colours],
+    alpha: float = 0.6,
+    unseen: Sequence[int] = (),
+) -> np.ndarray:
+    """Colour a picture by its labels, above a legend of those present.
+
+    Args:
+        image: RGB of shape (H, W, 3) and type uint8.
+        labels: Integers of shape (H, W). Where they are not in [0, L) the
+            picture shows through.
+        vocabulary: Names and colours: a vocabulary, or a pair of L names
+            and L colours (red, green, blue).
+        alpha: Opacity of the colours, in [0, 1].
+        unseen: Labels to be marked as unseen, besides the vocabulary's own.
+
+    Returns:
+        RGB uint8. The legend lists classes by falling area. A small picture
+        is enlarged by a whole factor so that something can be seen.
+
+    Raises:
+        ValueError: If image and labels do not fit each other.
+    """
+    if isinstance(vocabulary, Vocabulary):
+        unseen = (*vocabulary.unseen, *unseen)
+        vocabulary = (vocabulary.label_names, vocabulary.palette)
+    return draw_panels(image, {'': labels}, *vocabulary, unseen, alpha)
+
+
+def draw_panels(
+    image: np.ndarray,
+    panels: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    palette: Colours,
+    unseen: Sequence[int] = (),
+    alpha: float = 0.6,
+    with_legend: bool = True,
+) -> np.ndarray:
+    """Draw several label maps of a picture side by side, with one legend.
+
+    Args:
+        image: RGB of shape (H, W, 3) and type uint8.
+        panels: Title (``''`` for none) to labels of shape (H, W), left to
+            right.
+        names: L names.
+        palette: L colours.
+        unseen: Labels to be marked as unseen.
+        alpha: Opacity of the colours, in [0, 1].
+        with_legend: Whether to draw the legend.
+
+    Returns:
+        RGB uint8.
+
+    Raises:
+        ValueError: If image and labels do not fit each other.
+    """
+    image = np.ascontiguousarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            'The picture to draw on must be RGB of shape (H, W, 3) and type '
+            f'uint8; found {image.shape} and {image.dtype}.'
+        )
+    for title, labels in panels.items():
+        if labels.shape != image.shape[:2]:
+            raise ValueError(
+                f'The label map {title!r} has shape {labels.shape}, but its '
+                f'picture has {image.shape[:2]}.'
+            )
+    factor = max(1, math.ceil(_MIN_PANEL / max(image.shape[:2])))
+    drawn = [
+        _enlarge(_blend(image, labels, palette, alpha), factor)
+        for labels in panels.values()
+    ]
+    sheet = _lay_out(drawn, list(panels))
+    if not with_legend:
+        return sheet
+    areas = np.zeros(len(names), dtype=np.int64)
+    for labels in panels.values():
+        areas += np.bincount(
+            labels[(labels >= 0) & (labels < len(names))],
+            minlength=len(names),
+        )
+    entries = [
+        _Entry(names[label] + ' (unseen)' * (label in unseen), palette[label])
+        for label in np.argsort(-areas, kind='stable').tolist()
+        if areas[label] > 0
+    ]
+    legend = _draw_legend(entries, sheet.shape[1])
+    return np.concatenate([_widen(sheet, legend.shape[1]), legend])
+
+
+class _Entry(NamedTuple):
+    text: str
+    colour: Sequence[int] | None
+
+
+def _blend(
+    image: np.ndarray, labels: np.ndarray, palette: Colours, alpha: float
+) -> np.ndarray:
+    """Mix the colours of the labels into the picture."""
+    size = len(palette)
+    bare = (labels < 0) | (labels >= size)
+    table = np.array([*palette, (0, 0, 0)], dtype=np.uint8)
+    colours = table[np.where(bare, size, labels)]
+    mixed = cv2.addWeighted(image, 1 - alpha, colours, alpha, 0)
+    # A picture one pixel wide comes back without the axis.
+    mixed = mixed.reshape(image.shape)
+    mixed[bare] = image[bare]
+    return mixed
+
+
+def _enlarge(panel: np.ndarray, factor: int) -> np.ndarray:
+    return panel.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _font_size(width: int) -> int:
+    """Letters keep their share of the sheet, for it is viewed as a whole."""
+    return max(13, round(width / 56))
+
+
+def _lay_out(panels: list[np.ndarray], titles: list[str]) -> np.ndarray:
+    """Put panels into a row, titles above them."""
+    height, width = panels[0].shape[:2]
+    total = width * len(panels)
+    gap = max(4, total // 200) if len(panels) > 1 else 0
+    size = _font_size(total)
+    font = ImageFont.load_default(size)
+    top = round(1.6 * size) if any(titles) else 0
+    sheet = Image.new(
+        'RGB', (total + gap * (len(panels) - 1), top + height), _PAPER
+    )
+    draw = ImageDraw.Draw(sheet)
+    for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        left = index * (width + gap)
+        sheet.paste(Image.fromarray(panel), (left, top))
+        draw.text((left + size // 3, top // 2), title, _INK, font, 'lm')
+    return np.array(sheet)
+
+
+def _draw_legend(entries: list[_Entry], width: int) -> np.ndarray:
+    """Draw boxes and names in as many columns as fit."""
+    if not entries:
+        entries = [_Entry('no class', None)]
+    if len(entries) > _MAX_ENTRIES:
+        rest = len(entries) - _MAX_ENTRIES
+        entries = [*entries[:_MAX_ENTRIES], _Entry(f'and {rest} more', None)]
+    size = _font_size(width)
+    font = ImageFont.load_default(size)
+    pad, box, line = size // 2, size, round(1.6 * size)
+    room = max(width, 16 * size)
+    indent = pad + box + pad
+    texts = [_shorten(e.text, font, room - indent - pad) for e in entries]
+    column = indent + pad + math.ceil(max(map(font.getlength, texts)))
+    columns = max(1, min(len(entries), room // column))
+    rows = math.ceil(len(entries) / columns)
+    sheet = Image.new('RGB', (room, rows * line + 2 * pad), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for index, (entry, text) in enumerate(zip(entries, texts, strict=True)):
+        # Down the first column, then the next, like a printed list.
+        left = index // rows * (room // columns) + pad
+        middle = pad + index % rows * line + line // 2
+        if entry.colour is not None:
+            draw.rectangle(
+                (left, middle - box // 2, left + box, middle + box // 2),
+                fill=tuple(entry.colour),
+                outline=_INK,
+            )
+        draw.text((left + box + pad, middle), text, _INK, font, 'lm')
+    return np.array(sheet)
+
+
+def _shorten(
+    text: str, font: ImageFont.FreeTypeFont, room: int
+) -> str:
+    """Cut a text that is wider than the legend."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f'{text}...') > room:
+        text = text[:-1]
+    return f'{text}...'
+
+
+def _widen(sheet: np.ndarray, width: int) -> np.ndarray:
+    """Fill up a narrow sheet with paper on its right."""
+    missing = width - sheet.shape[1]
+    return np.pad(sheet, ((0, 0), (0, missing), (0, 0)), constant_values=255)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The visualiser of runs with any vocabulary."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from mmengine.structures import PixelData
+from mmseg.registry import VISUALIZERS
+from mmseg.structures import SegDataSample
+from mmseg.utils import get_classes, get_palette
+from mmseg.visualization import SegLocalVisualizer
+
+from ovseg_mm.datasets.image_files import write_png
+from ovseg_mm.vocabulary import distinct_palette
+
+from .overlay import Colours, draw_panels
+
+
+@VISUALIZERS.register_module()
+class OpenVocabVisualizer(SegLocalVisualizer):
+    """Draw truth and prediction side by side above one legend.
+
+    Names, colours and unseen classes are those of ``dataset_meta``, which
+    the runner sets; without it labels are numbered. Unlike its parent it
+    assumes no data set, and draws in every process.
+
+    Args:
+        name: Name of the instance.
+        image: See :class:`mmseg.visualization.SegLocalVisualizer`.
+        vis_backends: See :class:`mmseg.visualization.SegLocalVisualizer`.
+        save_dir: Folder of the pictures.
+        classes: Names, if no data set gives them.
+        palette: Colours, if no data set gives them.
+        dataset_name: Data set whose names and colours MMSegmentation knows.
+        alpha: Opacity of the colours, in [0, 1].
+        **kwargs: See :class:`mmseg.visualization.SegLocalVisualizer`.
+    """
+
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        image: np.ndarray | None = None,
+        vis_backends: Sequence | dict | None = None,
+        save_dir: str | None = None,
+        classes: Sequence[str] | None = None,
+        palette: Colours | None = None,
+        dataset_name: str | None = None,
+        alpha: float = 0.6,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            name, image, vis_backends, save_dir, alpha=alpha, **kwargs
+        )
+        self.save_dir = save_dir
+        self.set_dataset_meta(classes, palette, dataset_name)
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Meta information of the data set, in every process."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict | None) -> None:
+        self._dataset_meta = dataset_meta
+
+    def set_dataset_meta(
+        self,
+        classes: Sequence[str] | None = None,
+        palette: Colours | None = None,
+        dataset_name: str | None = None,
+    ) -> None:
+        """Set names and colours.
+
+        Args:
+            classes: Names, or None for those of ``dataset_name``.
+            palette: Colours, or None for those of ``dataset_name``, or for
+                distinct ones.
+            dataset_name: Data set that MMSegmentation knows.
+        """
+        if dataset_name is not None and classes is None:
+            classes = get_classes(dataset_name)
+            palette = palette or get_palette(dataset_name)
+        if classes is None:
+            self.dataset_meta = None
+            return
+        self.dataset_meta = dict(
+            classes=list(classes),
+            palette=palette or distinct_palette(len(classes)),
+        )
+
+    def draw(
+        self,
+        image: np.ndarray,
+        data_sample: SegDataSample | None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        with_labels: bool = True,
+    ) -> np.ndarray:
+        """Draw what a sample holds.
+
+        Args:
+            image: RGB of shape (H, W, 3) and type uint8.
+            data_sample: ``gt_sem_seg`` and ``pred_sem_seg``, as far as they
+                are there, of shape (1, H, W).
+            draw_gt: Whether to draw the truth.
+            draw_pred: Whether to draw the prediction.
+            with_labels: Whether to draw the legend.
+
+        Returns:
+            RGB uint8; the plain picture if there is nothing to draw.
+        """
+        wanted = {'gt_sem_seg': draw_gt, 'pred_sem_seg': draw_pred}
+        maps = {
+            key: _to_numpy(data_sample.get(key))
+            for key, asked in wanted.items()
+            if asked and data_sample is not None and key in data_sample
+        }
+        if not maps:
+            return image
+        titles = {'gt_sem_seg': 'ground truth', 'pred_sem_seg': 'prediction'}
+        panels = {
+            titles[key] if len(maps) > 1 else '': labels
+            for key, labels in maps.items()
+        }
+        meta = self.dataset_meta or _numbered(panels)
+        return draw_panels(
+            image,
+            panels,
+            meta['classes'],
+            meta['palette'],
+            meta.get('unseen', ()),
+            self.alpha,
+            with_labels,
+        )
+
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: SegDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        step: int = 0,
+        with_labels: bool = True,
+        with_image: bool = False,
+    ) -> None:
+        """Draw a sample and show it, or write it to a file or the backends.
+
+        Args:
+            name: Name of the picture for window and backends.
+            image: RGB of shape (H, W, 3) and type uint8.
+            data_sample: See :meth:`draw`.
+            draw_gt: See :meth:`draw`.
+            draw_pred: See :meth:`draw`.
+            show: Whether to show the picture in a window.
+            wait_time: Seconds to show it; 0 until a key is pressed.
+            out_file: File to write, in whichever process this is. Without
+                it the main process hands the picture to the backends.
+            step: Step for the backends.
+            with_labels: See :meth:`draw`.
+            with_image: Whether to put the plain picture in front.
+        """
+        if out_file is None and not is_main_process():
+            return
+        drawn = self.draw(image, data_sample, draw_gt, draw_pred, with_labels)
+        if with_image and drawn is not image:
+            plain = np.full((len(drawn), *image.shape[1:]), 255, np.uint8)
+            plain[: len(image)] = image[: len(drawn)]
+            drawn = np.concatenate([plain, drawn], axis=1)
+        if show:
+            self.show(drawn, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            write_png(out_file, drawn)
+        else:
+            self.add_image(name, drawn, step)
+
+
+def _to_numpy(sem_seg: PixelData) -> np.ndarray:
+    """Return labels of shape (H, W)."""
+    data = sem_seg.data
+    if isinstance(data, torch.Tensor):
+        data = data.cpu().numpy()
+    return data.reshape(data.shape[-2:]).astype(np.int64)
+
+
+def _numbered(panels: dict[str, np.ndarray]) -> dict:
+    """Make names and colours for labels that nobody named."""
+    used = np.unique(np.concatenate([x.ravel() for x in panels.values()]))
+    count = int(used[used < 255].max(initial=0)) + 1
+    return dict(
+        classes=[f'label {label}' for label in range(count)],
+        palette=distinct_palette(count),
+    )
