@@ -59,3 +59,6 @@ model = dict(
         window_batch=8,
     ),
 )
+# The last image block's q takes no part in the dense path, and the padding of
+# the class attention none when the vocabulary fills pad_len.
+find_unused_parameters = True

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""File backend whose files are whole or not there."""
+import os
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+
+
+class AtomicBackend(LocalBackend):
+    """Local files, written under a temporary name and then renamed.
+
+    A process that is killed while it writes a checkpoint leaves the previous
+    one as it was.
+    """
+
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        """Write bytes to a file.
+
+        Args:
+            obj (bytes | memoryview): Content.
+            filepath (str | Path): File; its folder is made if missing.
+        """
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f'{path.name}.tmp')
+        with open(temporary, 'wb') as file:
+            file.write(obj)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+register_backend('atomic', AtomicBackend, force=True)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several processes on a machine without an accelerator."""
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from torch import distributed, nn
+
+
+def setup_cpu_processes(cfg: Config) -> None:
+    """Make a distributed launch work on CPUs.
+
+    MMEngine's own set-up asks for a GPU. It leaves an existing process group
+    alone, so a gloo group is made here, and the model wrapper is told that
+    there are no device ids. Does nothing without a launcher or with an
+    accelerator. To be called between reading the config and building the
+    runner.
+
+    Args:
+        cfg (Config): Changed in place.
+    """
+    if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
+        return
+    if cfg.launcher != 'pytorch':
+        raise ValueError(
+            f"launcher={cfg.launcher!r} needs GPUs; on CPUs use 'pytorch'"
+        )
+    distributed.init_process_group('gloo')
+    if cfg.get('runner_type', 'Runner') == 'Runner':
+        wrapper = dict(cfg.get('model_wrapper_cfg') or {})
+        wrapper.setdefault('type', 'MMDistributedDataParallel')
+        wrapper.setdefault('broadcast_buffers', False)
+        wrapper.setdefault(
+            'find_unused_parameters', cfg.get('find_unused_parameters', False)
+        )
+        wrapper['device_ids'] = None
+        # Assigned whole: items set on the config's copy would be lost.
+        cfg.model_wrapper_cfg = wrapper
+    _replace_sync_bn(cfg)
+    threads = max(1, torch.get_num_threads() // distributed.get_world_size())
+    torch.set_num_threads(threads)
+
+
+def _replace_sync_bn(node) -> None:
+    """SyncBN in a config, which knows no CPU, becomes BN."""
+    if isinstance(node, dict):
+        if node.get('type') in ('SyncBN', nn.SyncBatchNorm):
+            node['type'] = 'BN'
+        for value in node.values():
+            _replace_sync_bn(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            _replace_sync_bn(value)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``tools/train.py`` and ``tools/test.py`` share."""
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ovseg_mm.checkpoints import load_checkpoint_into
+from ovseg_mm.paths import find_config
+from .distributed import setup_cpu_processes
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Config of a run with the command line's settings.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        OSError: If the work folder cannot be written.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    path = find_config(args.config)
+    cfg = Config.fromfile(path)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / path.stem)
+    _check_writable(Path(cfg.work_dir), '--work-dir')
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Runner of the config, on CPUs too if there are several processes."""
+    setup_cpu_processes(cfg)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def load_weights(runner: Runner, checkpoint: str) -> None:
+    """Load a checkpoint of ours or a published one, strictly and safely.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not fit the model.
+    """
+    model = runner.model
+    while hasattr(model, 'module'):
+        model = model.module
+    report = load_checkpoint_into(model, checkpoint)
+    runner.logger.info(
+        f'loaded {report.converted} tensors of {report.source} '
+        f'({report.layout})'
+    )
+
+
+def enable_amp(cfg: Config) -> None:
+    """Mixed precision: float16 with loss scaling on GPUs, bfloat16 on CPUs."""
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
+        return
+    if get_device() == 'cpu':
+        wrapper.type = 'AutocastOptimWrapper'
+    else:
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.loss_scale = 'dynamic'
+
+
+def enable_pictures(
+    cfg: Config, folder: str | None, show: bool, wait_time: float
+) -> None:
+    """Draw every image of the test set into a folder or a window."""
+    hook = cfg.default_hooks.visualization
+    hook.update(draw=True, interval=1)
+    if show:
+        hook.update(show=True, wait_time=wait_time)
+    if folder:
+        _check_writable(Path(folder), '--show-dir')
+        cfg.visualizer.save_dir = folder
+
+
+def enable_tta(cfg: Config) -> None:
+    """Test with the config's ``tta_pipeline`` and ``tta_model``.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    for key in ('tta_pipeline', 'tta_model'):
+        if key not in cfg:
+            raise ValueError(f'--tta needs {key} in the config')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.tta_model.module = cfg.model
+    cfg.model = cfg.tta_model
+
+
+def set_output_dir(cfg: Config, folder: str) -> None:
+    """Have the metric write predicted label maps into a folder."""
+    _check_writable(Path(folder), '--out')
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        evaluator.update(output_dir=folder, keep_results=True)
+
+
+@contextmanager
+def report_bad_input() -> Iterator[None]:
+    """Turn what bad input raises into one sentence and exit status 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if os.environ.get('OVSEG_DEBUG'):
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+def _check_writable(folder: Path, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f'{folder} cannot be written ({error.strerror or error}); name '
+            f'another folder with {option}'
+        ) from error

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files are that come with the package, and the user's cache."""
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def resource(*parts: str) -> Path:
+    """Path of a file or folder of the project.
+
+    ``configs``, ``tools`` and ``data`` lie beside the package in a checkout
+    or an editable install, and in its ``.mim`` folder in a wheel.
+
+    Args:
+        *parts (str): Such as ``'configs', 'cat_seg'``.
+    """
+    root = _PACKAGE / '.mim'
+    if not (root / 'configs').is_dir():
+        root = _PACKAGE.parent
+    return root.joinpath(*parts)
+
+
+def find_config(name: str | Path) -> Path:
+    """Config file by path, or a shipped one by its bare file name.
+
+    Args:
+        name (str | Path): Path, or name with or without ``.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    shipped = sorted(resource('configs').rglob(f'{path.stem}.py'))
+    if path.name in (path.stem, f'{path.stem}.py') and shipped:
+        return shipped[0]
+    raise FileNotFoundError(
+        f'{name}: there is no such config file, here or among the shipped '
+        "ones; 'python -m ovseg_mm models' lists those"
+    )
+
+
+def cache_folder() -> Path:
+    """Folder for what can be computed again: ``$OVSEG_CACHE`` if set."""
+    folder = os.environ.get('OVSEG_CACHE')
+    if folder:
+        return Path(folder).expanduser()
+    base = os.environ.get('XDG_CACHE_HOME', '~/.cache')
+    return Path(base).expanduser() / 'ovseg_mm'

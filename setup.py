@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packaging.
+
+``mim`` looks for ``.mim/configs`` and ``.mim/tools`` in the folder where it
+believes a package to be: openmim in the package itself, onedl-mim in the folder
+of the first file of the wheel's record, which is the ``.dist-info``. A wheel
+carries the files in both places, an editable install is served from the
+checkout.
+"""
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    from wheel.bdist_wheel import bdist_wheel
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = 'ovseg_mm'
+FOLDERS = ('configs', 'tools')
+# Users link their data sets into data/: only files directly in it are ours.
+FILES = ('model-index.yml', 'data/*.json', 'data/*.safetensors', 'data/*.md')
+
+
+def copy_resources(target: Path) -> None:
+    """Copy what mim and the package look for into a ``.mim`` folder."""
+    ignored = shutil.ignore_patterns('__pycache__', '*.pyc')
+    for folder in FOLDERS:
+        shutil.copytree(
+            ROOT / folder, target / folder, ignore=ignored, dirs_exist_ok=True
+        )
+    for pattern in FILES:
+        for file in ROOT.glob(pattern):
+            copy = target / file.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+
+
+class BuildPy(build_py):
+    """Puts the resources into the package of a wheel."""
+
+    def run(self):
+        """Build, then copy; an editable install needs no copies."""
+        super().run()
+        if not getattr(self, 'editable_mode', False):
+            copy_resources(Path(self.build_lib, PACKAGE, '.mim'))
+
+
+class BdistWheel(bdist_wheel):
+    """Puts the resources beside the metadata as well, for onedl-mim."""
+
+    def egg2dist(self, egginfo_path, distinfo_path):
+        """Convert the metadata, then copy."""
+        super().egg2dist(egginfo_path, distinfo_path)
+        if 'editable_wheel' not in sys.argv:
+            copy_resources(Path(distinfo_path, '.mim'))
+
+
+def link_resources() -> None:
+    """Links for openmim in an old-style editable install."""
+    target = ROOT / PACKAGE / '.mim'
+    target.mkdir(exist_ok=True)
+    for name in (*FOLDERS, 'data', 'model-index.yml'):
+        link = target / name
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(ROOT / name, target))
+
+
+def read_version() -> str:
+    """Version from its file, without importing the package."""
+    namespace: dict = {}
+    exec((ROOT / PACKAGE / 'version.py').read_text(), namespace)
+    return namespace['__version__']
+
+
+def read_requirements(name: str) -> list[str]:
+    """Lines of a requirements file."""
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+if 'develop' in sys.argv:
+    link_resources()
+
+setup(
+    name=PACKAGE,
+    version=read_version(),
+    description='Open-vocabulary semantic segmentation for MMSegmentation',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    python_requires='>=3.10',
+    install_requires=read_requirements('runtime'),
+    extras_require={
+        'onedl': read_requirements('mminstall'),
+        'classic': [
+            'mmengine>=0.10.3,<1',
+            'mmcv>=2.0.0rc4,<2.2.0',
+            'mmsegmentation==1.2.2',
+            'mmpretrain>=1.2',
+            'openmim',
+        ],
+        'tests': read_requirements('tests'),
+        'dev': [*read_requirements('tests'), 'pre-commit'],
+    },
+    include_package_data=False,
+    cmdclass={'build_py': BuildPy, 'bdist_wheel': BdistWheel},
+)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of ``train.py`` and ``test.py``; imports little, for a fast -h."""
+import argparse
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add MMSegmentation's options that both scripts have."""
+    from mmengine.config import DictAction
+
+    parser.add_argument(
+        'config', help='config file, or the bare name of a shipped one'
+    )
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings to override in the config, as key=value; lists as '
+        'key="[a,b]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher; pytorch runs on CPUs where there is no GPU',
+    )
+    # torch.distributed.launch adds this, in one spelling or the other.
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help=argparse.SUPPRESS,
+    )

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Usage: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [OPTIONS of tools/test.py]
+# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS may be set.
+set -euo pipefail
+partition=$1
+job_name=$2
+config=$3
+checkpoint=$4
+gpus=${GPUS:-4}
+per_node=${GPUS_PER_NODE:-4}
+# shellcheck disable=SC2086
+srun -p "$partition" --job-name="$job_name" --gres="gpu:$per_node" \
+    --ntasks="$gpus" --ntasks-per-node="$per_node" \
+    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    python -u "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher slurm "${@:5}"

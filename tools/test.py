@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Test a segmentor and draw what it sees."""
+import argparse
+import sys
+
+from common_options import add_common_arguments
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        'checkpoint',
+        help='weights, ours or a published file of the method',
+    )
+    parser.add_argument(
+        '--out', help='folder for predicted label maps, 16-bit safe'
+    )
+    parser.add_argument(
+        '--show', action='store_true', help='show each picture in a window'
+    )
+    parser.add_argument('--show-dir', help='folder for a picture of each image')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds a window stays'
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation'
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Test; 2 for bad input."""
+    args = parse_args()
+    from ovseg_mm.engine.launch import (
+        build_runner,
+        enable_pictures,
+        enable_tta,
+        load_config,
+        load_weights,
+        report_bad_input,
+        set_output_dir,
+    )
+
+    with report_bad_input():
+        cfg = load_config(args)
+        if args.show or args.show_dir:
+            enable_pictures(cfg, args.show_dir, args.show, args.wait_time)
+        if args.tta:
+            enable_tta(cfg)
+        if args.out:
+            set_output_dir(cfg, args.out)
+        runner = build_runner(cfg)
+        load_weights(runner, args.checkpoint)
+    runner.test()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

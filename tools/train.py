@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a segmentor."""
+import argparse
+import sys
+
+from common_options import add_common_arguments
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='continue from the last checkpoint in the work folder',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train in mixed precision'
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Train; 2 for bad input."""
+    args = parse_args()
+    from ovseg_mm.engine.launch import (
+        build_runner,
+        enable_amp,
+        load_config,
+        report_bad_input,
+    )
+
+    with report_bad_input():
+        cfg = load_config(args)
+        cfg.resume = args.resume
+        if args.amp:
+            enable_amp(cfg)
+        runner = build_runner(cfg)
+    runner.train()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
