@@ -3,10 +3,12 @@
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from mmengine import fileio
+from mmengine.structures import BaseDataElement
 from PIL import Image
 
 
@@ -43,6 +45,20 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     if values.dtype in (np.bool_, np.uint8):
         return values.astype(np.uint8)
     return values.astype(np.int32)
+
+
+def sample_name(sample: Mapping | BaseDataElement) -> str:
+    """Name the files that are written for a sample.
+
+    Args:
+        sample: Data sample, or its dictionary, with ``img_path``; and with
+            ``sample_name`` if it is of an ``OpenVocabDataset``, which tells
+            images of the same name in different folders apart.
+
+    Returns:
+        A file name without suffix.
+    """
+    return sample.get('sample_name') or Path(sample.get('img_path')).stem
 
 
 def write_label_map(

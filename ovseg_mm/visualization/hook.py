@@ -15,6 +15,8 @@ from mmengine.visualization import Visualizer
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
+from ovseg_mm.datasets.image_files import sample_name
+
 
 @HOOKS.register_module()
 class OpenVocabVisualizationHook(Hook):
@@ -64,7 +66,7 @@ class OpenVocabVisualizationHook(Hook):
         due = self.draw and batch_idx % self.interval == 0
         if due and outputs and is_main_process():
             self._visualizer.add_datasample(
-                f'val_{_name(outputs[0])}',
+                f'val_{sample_name(outputs[0])}',
                 self._read(outputs[0]),
                 data_sample=outputs[0],
                 show=self.show,
@@ -83,7 +85,7 @@ class OpenVocabVisualizationHook(Hook):
         if not self.draw:
             return
         for sample in outputs:
-            name = _name(sample)
+            name = sample_name(sample)
             file = None if self.show else self._folder(runner) / f'{name}.png'
             self._visualizer.add_datasample(
                 name,
@@ -104,10 +106,4 @@ class OpenVocabVisualizationHook(Hook):
 
     def _read(self, sample: SegDataSample) -> np.ndarray:
         content = fileio.get(sample.img_path, backend_args=self.backend_args)
-        return mmcv.imfrombytes(
-            content, channel_order='rgb', backend='pillow'
-        )
-
-
-def _name(sample: SegDataSample) -> str:
-    return sample.get('sample_name') or Path(sample.img_path).stem
+        return mmcv.imfrombytes(content, channel_order='rgb', backend='pillow')

@@ -173,32 +173,49 @@ def _draw_legend(entries: list[_Entry], width: int) -> np.ndarray:
         entries = [*entries[:_MAX_ENTRIES], _Entry(f'and {rest} more', None)]
     size = _font_size(width)
     font = ImageFont.load_default(size)
-    pad, box, line = size // 2, size, round(1.6 * size)
-    room = max(width, 16 * size)
-    indent = pad + box + pad
-    texts = [_shorten(e.text, font, room - indent - pad) for e in entries]
-    column = indent + pad + math.ceil(max(map(font.getlength, texts)))
-    columns = max(1, min(len(entries), room // column))
-    rows = math.ceil(len(entries) / columns)
-    sheet = Image.new('RGB', (room, rows * line + 2 * pad), _PAPER)
+    pad, line = size // 2, round(1.6 * size)
+    width = max(width, 16 * size)
+    # box, gap, text, gap
+    extra = size + 3 * pad
+    texts = [_shorten(e.text, font, width - extra - pad) for e in entries]
+    lengths = [math.ceil(font.getlength(text)) + extra for text in texts]
+    rows, columns = _columns(lengths, width - pad)
+    sheet = Image.new('RGB', (width, rows * line + 2 * pad), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for index, (entry, text) in enumerate(zip(entries, texts, strict=True)):
-        # Down the first column, then the next, like a printed list.
-        left = index // rows * (room // columns) + pad
+        left = pad + sum(columns[: index // rows])
         middle = pad + index % rows * line + line // 2
         if entry.colour is not None:
             draw.rectangle(
-                (left, middle - box // 2, left + box, middle + box // 2),
+                (left, middle - size // 2, left + size, middle + size // 2),
                 fill=tuple(entry.colour),
                 outline=_INK,
             )
-        draw.text((left + box + pad, middle), text, _INK, font, 'lm')
+        draw.text((left + size + pad, middle), text, _INK, font, 'lm')
     return np.array(sheet)
 
 
-def _shorten(
-    text: str, font: ImageFont.FreeTypeFont, room: int
-) -> str:
+def _columns(lengths: list[int], room: int) -> tuple[int, list[int]]:
+    """Find the fewest rows in which a list, read down columns, fits.
+
+    Args:
+        lengths: Width of each entry, at most ``room``.
+        room: Width of the page.
+
+    Returns:
+        Number of rows, and the width of each column.
+    """
+    for rows in range(1, len(lengths) + 1):
+        columns = [
+            max(lengths[start : start + rows])
+            for start in range(0, len(lengths), rows)
+        ]
+        if sum(columns) <= room:
+            break
+    return rows, columns
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont, room: int) -> str:
     """Cut a text that is wider than the legend."""
     if font.getlength(text) <= room:
         return text

@@ -18,7 +18,7 @@ from mmseg.registry import METRICS
 from prettytable import PrettyTable
 from torch import Tensor
 
-from ovseg_mm.datasets.image_files import write_label_map
+from ovseg_mm.datasets.image_files import sample_name, write_label_map
 from ovseg_mm.datasets.transforms.loading import check_label_values
 
 
@@ -205,10 +205,9 @@ class OpenVocabIoUMetric(BaseMetric):
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
     def _write(self, sample: dict, prediction: Tensor) -> None:
-        name = sample.get('sample_name') or Path(sample['img_path']).stem
         shift = int(bool(sample.get('reduce_zero_label', False)))
         write_label_map(
-            self.output_dir / f'{name}.png',
+            self.output_dir / f'{sample_name(sample)}.png',
             prediction.cpu().numpy() + shift,
             self.num_labels + shift,
         )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from ovseg_mm.visualization import draw_overlay, draw_panels
+from ovseg_mm.vocabulary import distinct_palette, load_vocabulary
+
+NAMES = ['cat', 'dog', 'sky']
+COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+
+
+def grey(height, width, value=100):
+    return np.full((height, width, 3), value, dtype=np.uint8)
+
+
+def colours_in(sheet):
+    return {
+        tuple(colour) for colour in np.unique(sheet.reshape(-1, 3), axis=0)
+    }
+
+
+def test_labels_tint_and_the_rest_shows_through():
+    labels = np.zeros((300, 400), dtype=np.int64)
+    labels[:, 200:], labels[:50], labels[50:60] = 1, 255, -1
+    sheet = draw_overlay(grey(300, 400), labels, (NAMES, COLOURS), 0.5)
+    assert sheet.dtype == np.uint8
+    assert sheet.shape[1] == 400
+    assert sheet.shape[0] > 300
+    assert sheet[100, 100].tolist() == [175, 50, 50]
+    assert sheet[100, 300].tolist() == [50, 175, 50]
+    assert sheet[25, 25].tolist() == sheet[55, 25].tolist() == [100, 100, 100]
+    legend = colours_in(sheet[300:])
+    assert {COLOURS[0], COLOURS[1]} < legend
+    assert COLOURS[2] not in legend
+
+
+def test_alpha_bounds():
+    labels = np.zeros((256, 256), dtype=np.uint8)
+    image = grey(256, 256)
+    clear = draw_overlay(image, labels, (NAMES, COLOURS), 0)
+    np.testing.assert_array_equal(clear[:256], image)
+    solid = draw_overlay(image, labels, (NAMES, COLOURS), 1)
+    assert (solid[:256] == COLOURS[0]).all()
+
+
+def test_legend_is_sorted_by_area():
+    labels = np.full((300, 300), 2)
+    labels[:100] = 0
+    labels[0, 0] = 1
+    sheet = draw_overlay(grey(300, 300), labels, (NAMES, COLOURS))
+    positions = []
+    for label in (2, 0, 1):
+        rows, columns = np.nonzero((sheet[300:] == COLOURS[label]).all(axis=2))
+        positions.append((columns.min(), rows.min()))
+    assert positions == sorted(positions)
+    assert len(set(positions)) == 3
+
+
+def test_unseen_classes_are_marked():
+    labels = np.zeros((256, 256), dtype=np.int64)
+    spec = dict(class_texts=NAMES, palette=COLOURS)
+    plain = draw_overlay(grey(256, 256), labels, load_vocabulary(spec))
+    marked = draw_overlay(
+        grey(256, 256), labels, load_vocabulary(dict(spec, unseen=[0]))
+    )
+    again = draw_overlay(
+        grey(256, 256), labels, load_vocabulary(spec), unseen=[0]
+    )
+    assert (marked[256:] < 128).sum() > (plain[256:] < 128).sum() + 100
+    np.testing.assert_array_equal(marked, again)
+
+
+@pytest.mark.parametrize(
+    'size', [(1, 1), (1, 700), (700, 1), (3, 5), (37, 61), (2500, 40)]
+)
+def test_any_size(size):
+    labels = np.arange(size[0] * size[1]).reshape(size) % 3
+    sheet = draw_overlay(grey(*size), labels, (NAMES, COLOURS))
+    factor = -(-256 // max(size)) if max(size) < 256 else 1
+    assert sheet.shape[0] > size[0] * factor
+    assert sheet.shape[1] >= max(size[1] * factor, 200)
+    assert len(colours_in(sheet)) > 3
+
+
+def test_many_classes_are_cut_and_long_names_shortened():
+    names = ['a very long name of a class ' * 9] * 300
+    labels = np.arange(90000).reshape(300, 300) % 300
+    image = grey(300, 300)
+    sheet = draw_overlay(image, labels, (names, distinct_palette(300)))
+    assert sheet.shape[1] == 300
+    few = draw_overlay(image, labels % 41, (names, distinct_palette(300)))
+    # 40 classes and 'and n more', whether one or many are left out
+    assert sheet.shape == few.shape
+
+
+def test_panels_share_a_legend_and_have_titles():
+    labels = np.zeros((300, 200), dtype=np.int64)
+    panels = {'ground truth': labels, 'prediction': labels + 1}
+    sheet = draw_panels(grey(300, 200), panels, NAMES, COLOURS, alpha=1.0)
+    assert sheet.shape[1] >= 400
+    assert {COLOURS[0], COLOURS[1]} < colours_in(sheet[-40:])
+    middle = sheet[sheet.shape[0] // 2]
+    assert middle[50].tolist() == list(COLOURS[0])
+    assert middle[350].tolist() == list(COLOURS[1])
+    top = draw_panels(
+        grey(300, 200), panels, NAMES, COLOURS, with_legend=False
+    )
+    assert 300 < top.shape[0] < sheet.shape[0]
+
+
+def test_only_ignored_pixels_leave_an_empty_legend():
+    labels = np.full((260, 260), 255)
+    sheet = draw_overlay(grey(260, 260), labels, (NAMES, COLOURS))
+    assert (sheet[:260] == 100).all()
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match=r'shape \(2, 2\), .* \(4, 4\)'):
+        draw_overlay(grey(4, 4), np.zeros((2, 2), int), (NAMES, COLOURS))
+    with pytest.raises(ValueError, match='must be RGB'):
+        draw_overlay(np.zeros((4, 4)), np.zeros((4, 4), int), (NAMES, COLOURS))

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+from itertools import count
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from PIL import Image
+
+from ovseg_mm.visualization import (
+    OpenVocabVisualizationHook,
+    OpenVocabVisualizer,
+    hook,
+    visualizer,
+)
+
+NUMBERS = count()
+META = dict(
+    classes=['cat', 'dog'],
+    palette=[[250, 0, 0], [0, 250, 0]],
+    unseen=[1],
+)
+
+
+@pytest.fixture
+def drawer(tmp_path):
+    """A visualizer as a runner makes it: the current one, by name."""
+    instance = OpenVocabVisualizer.get_instance(
+        f'test {next(NUMBERS)}',
+        vis_backends=[dict(type='LocalVisBackend')],
+        save_dir=str(tmp_path / 'show'),
+    )
+    instance.dataset_meta = META
+    return instance
+
+
+def make_sample(truth=None, prediction=None, size=(300, 280), **info):
+    sample = SegDataSample(metainfo=info)
+    for key, label in [('gt_sem_seg', truth), ('pred_sem_seg', prediction)]:
+        if label is not None:
+            data = torch.full((1, *size), label)
+            sample.set_data({key: PixelData(data=data)})
+    return sample
+
+
+def grey(height=300, width=280):
+    return np.full((height, width, 3), 100, dtype=np.uint8)
+
+
+def test_truth_and_prediction_stand_side_by_side(drawer):
+    drawer.alpha = 1.0
+    sample = make_sample(truth=0, prediction=1)
+    drawn = drawer.draw(grey(), sample)
+    assert drawn.shape[1] >= 560
+    assert drawn[150, 100].tolist() == [250, 0, 0]
+    assert drawn[150, 460].tolist() == [0, 250, 0]
+    single = drawer.draw(grey(), sample, draw_gt=False)
+    assert single.shape[1] == 280
+    assert single[0, 0].tolist() == [0, 250, 0]
+    bare = drawer.draw(grey(), sample, draw_gt=False, with_labels=False)
+    assert bare.shape == (300, 280, 3)
+    np.testing.assert_array_equal(drawer.draw(grey(), None), grey())
+
+
+def test_files_and_backends(drawer, tmp_path):
+    sample = make_sample(prediction=0)
+    file = tmp_path / 'new' / 'a.png'
+    drawer.add_datasample('a', grey(), data_sample=sample, out_file=str(file))
+    alone = np.array(Image.open(file))
+    drawer.add_datasample(
+        'a', grey(), sample, out_file=str(file), with_image=True
+    )
+    both = np.array(Image.open(file))
+    np.testing.assert_array_equal(both[:, 280:], alone)
+    np.testing.assert_array_equal(both[:300, :280], grey())
+    drawer.add_datasample('val_a', grey(), data_sample=sample, step=7)
+    backend = tmp_path / 'show' / 'vis_data' / 'vis_image'
+    assert [f.name for f in backend.iterdir()] == ['val_a_7.png']
+
+
+def test_no_data_set_is_assumed(drawer):
+    drawer.set_dataset_meta()
+    assert drawer.dataset_meta is None
+    assert drawer.draw(grey(), make_sample(prediction=3)).shape[1] == 280
+    drawer.set_dataset_meta(classes=['a', 'b', 'c'])
+    assert len(drawer.dataset_meta['palette']) == 3
+    drawer.set_dataset_meta(dataset_name='ade')
+    assert len(drawer.dataset_meta['classes']) == 150
+    named = OpenVocabVisualizer('named', classes=['a'], palette=[[1, 2, 3]])
+    assert named.dataset_meta == dict(classes=['a'], palette=[[1, 2, 3]])
+
+
+@pytest.fixture
+def images(tmp_path):
+    paths = []
+    for name in ('a.jpg', 'b.jpg'):
+        paths.append(tmp_path / name)
+        Image.fromarray(grey()).save(paths[-1])
+    return paths
+
+
+def run_test(runner, samples, **kwargs):
+    drawing = OpenVocabVisualizationHook(draw=True, **kwargs)
+    drawing.before_test(runner)
+    drawing.after_test_iter(runner, 0, {}, samples[:1])
+    drawing.after_test_iter(runner, 1, {}, samples[1:])
+    drawing.after_test(runner)
+
+
+def test_every_test_image_is_drawn_under_its_name(drawer, images, tmp_path):
+    samples = [
+        make_sample(0, 1, img_path=str(images[0])),
+        make_sample(0, 0, img_path=str(images[1]), sample_name='sub__b'),
+    ]
+    run_test(SimpleNamespace(log_dir=None), samples)
+    files = {f.name for f in (tmp_path / 'show').glob('*.png')}
+    assert files == {'a.png', 'sub__b.png'}
+    drawn = np.array(Image.open(tmp_path / 'show' / 'a.png'))
+    assert drawn.shape[1] > 560
+    assert drawn.std() > 10
+
+
+def test_other_processes_draw_their_share(
+    drawer, images, tmp_path, monkeypatch
+):
+    for module in (hook, visualizer):
+        monkeypatch.setattr(module, 'is_main_process', lambda: False)
+    monkeypatch.setattr('mmengine.dist.get_rank', lambda group=None: 1)
+    drawer.dataset_meta = dict(META, classes=['x', 'y'])
+    assert drawer.dataset_meta['classes'] == ['x', 'y']
+    samples = [make_sample(0, 1, img_path=str(path)) for path in images]
+    run_test(SimpleNamespace(log_dir=None), samples)
+    assert len(list((tmp_path / 'show').glob('*.png'))) == 2
+    drawing = OpenVocabVisualizationHook(draw=True, interval=1)
+    drawing.after_val_iter(SimpleNamespace(iter=3), 0, {}, samples)
+    assert not list((tmp_path / 'show').rglob('vis_image/*.png'))
+
+
+def test_validation_draws_at_the_interval(drawer, images, tmp_path):
+    sample = make_sample(0, 1, img_path=str(images[0]))
+    drawing = OpenVocabVisualizationHook(draw=True, interval=2)
+    for batch in range(5):
+        sample.set_metainfo(dict(sample_name=f'x{batch}'))
+        drawing.after_val_iter(SimpleNamespace(iter=9), batch, {}, [sample])
+    names = sorted(f.name for f in (tmp_path / 'show').rglob('*.png'))
+    assert names == ['val_x0_9.png', 'val_x2_9.png', 'val_x4_9.png']
+
+
+def test_nothing_is_read_when_nothing_is_drawn(drawer, tmp_path):
+    sample = make_sample(0, 1, img_path='/no/such/file.jpg')
+    drawing = OpenVocabVisualizationHook()
+    runner = SimpleNamespace(log_dir=None, iter=0)
+    drawing.before_test(runner)
+    drawing.after_val_iter(runner, 0, {}, [sample])
+    drawing.after_test_iter(runner, 0, {}, [sample])
+    drawing.after_test(runner)
+    assert not list((tmp_path / 'show').rglob('*.png'))
