@@ -34,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.run.__module__ != f'{__name__}.doctor':
             importlib.import_module('ovseg_mm').register()
         return args.run(args)
+    except BrokenPipeError:  # the reader, such as head, has enough
+        sys.stderr.close()
+        return 0
     except USER_ERRORS as error:
         if args.debug:
             raise

@@ -52,6 +52,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         prompts (dict): Arguments of :class:`TextBank`.
         neck (dict, optional): Config of the neck.
         data_preprocessor (dict, optional): Config of the preprocessor.
+        pretrained (None): Always None; MMSegmentation's APIs pass it.
         train_cfg (dict, optional): Unused; MMSegmentation passes it.
         test_cfg (dict): ``mode`` (``'whole'`` or ``'slide'``); in slide mode
             ``crop_size``, ``stride``, and optionally ``canvas`` and
@@ -74,10 +75,17 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         prompts: dict | None = None,
         neck: dict | None = None,
         data_preprocessor: dict | None = None,
+        pretrained: None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        if pretrained is not None:
+            raise ValueError(
+                f'pretrained={pretrained!r} is not an option of the '
+                'segmentor; name CLIP weights as clip.pretrained or '
+                'clip.custom_clip_weights'
+            )
         clip = dict(clip or {})
         super().__init__(
             backbone=_with_tower_options(backbone, clip),
