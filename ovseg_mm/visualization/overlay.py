@@ -5,6 +5,7 @@ Letters: H, W pixels; L labels.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -219,9 +220,10 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, room: int) -> str:
     """Cut a text that is wider than the legend."""
     if font.getlength(text) <= room:
         return text
-    while text and font.getlength(f'{text}...') > room:
-        text = text[:-1]
-    return f'{text}...'
+    kept = bisect_left(
+        range(len(text)), room, key=lambda n: font.getlength(f'{text[:n]}...')
+    )
+    return f'{text[: max(kept - 1, 0)]}...'
 
 
 def _widen(sheet: np.ndarray, width: int) -> np.ndarray:
