@@ -4,32 +4,35 @@
 import os
 from pathlib import Path
 
+from ovseg_mm.paths import cache_folder
+
+from .files import file_sha256
+
 _SAFE_NAMES = {'open_clip_pytorch_model.bin': 'open_clip_model.safetensors'}
 
 
 def fetch_clip_weights(arch: str, pretrained: str) -> Path:
-    """Fetch the weights of a CLIP, or find them in the cache.
+    """Fetch the weights of a CLIP, or find them in a cache.
 
-    The hub's client shows a bar, goes on where an interrupted download
-    stopped, and follows ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_OFFLINE``.
+    The cache of the hub's own client is looked into first, then that of this
+    package. A download shows a bar, and goes on where an interrupted one
+    stopped. ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and
+    ``HF_HUB_OFFLINE`` count.
 
     Args:
         arch (str): Name of an open_clip model.
         pretrained (str): One of its tags.
 
     Returns:
-        Path: The file in the cache.
+        Path: The file.
 
     Raises:
-        FileNotFoundError: If the file is not in the cache and cannot be
-            fetched; says what to put where.
+        FileNotFoundError: If the file is in no cache and cannot be fetched;
+            says what to put where.
     """
     import open_clip
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.utils import (
-        EntryNotFoundError,
-        LocalEntryNotFoundError,
-    )
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.utils import EntryNotFoundError
 
     config = open_clip.get_pretrained_cfg(arch, pretrained)
     repo, filename = os.path.split(config.get('hf_hub', ''))
@@ -42,20 +45,55 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
     filename = filename or 'open_clip_pytorch_model.bin'
     names = [_SAFE_NAMES[filename]] if filename in _SAFE_NAMES else []
     names.append(filename)
+    folder = cache_folder() / 'clip' / repo.replace('/', '--')
     for name in names:
         cached = try_to_load_from_cache(repo, name)
         if isinstance(cached, str):
             return Path(cached)
+        if (folder / name).is_file():
+            return folder / name
     for name in names:
         try:
-            return Path(hf_hub_download(repo, name))
-        except Exception as error:  # whatever the network raises
-            absent = isinstance(error, EntryNotFoundError) and not isinstance(
-                error, LocalEntryNotFoundError
-            )
+            return _download(repo, name, folder)
+        except Exception as error:  # whatever the network and disk raise
+            absent = isinstance(error, EntryNotFoundError)
             if absent and name != names[-1]:
                 continue
             raise _missing_file(arch, pretrained, repo, name, error) from error
+
+
+def _download(repo: str, name: str, folder: Path) -> Path:
+    """Download a file of a hub repository, the rest of it if some is there.
+
+    The hub's own client begins again with every process.
+    """
+    from filelock import FileLock
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    found = get_hf_file_metadata(hf_hub_url(repo, name))
+    etag = found.etag or 'unknown'
+    folder.mkdir(parents=True, exist_ok=True)
+    target, partial = folder / name, folder / f'{name}.{etag[:16]}.part'
+    with FileLock(f'{target}.lock'):
+        if target.is_file():  # another process has been faster
+            return target
+        with open(partial, 'ab', buffering=0) as file:
+            http_get(
+                hf_hub_url(repo, name, revision=found.commit_hash),
+                file,
+                resume_size=file.tell(),
+                headers=build_hf_headers(),
+                expected_size=found.size,
+                displayed_filename=name,
+            )
+        # Of large files, the hub's tag is the hash.
+        if len(etag) == 64 and file_sha256(partial) != etag:
+            partial.unlink()
+            raise ValueError('what was received has another SHA-256')
+        os.replace(partial, target)
+    return target
 
 
 def _missing_file(
@@ -64,9 +102,8 @@ def _missing_file(
     endpoint = os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
     reason = ' '.join(str(error).split())[:200]
     return FileNotFoundError(
-        f'the weights of {arch} {pretrained!r} are not in the cache and could '
-        f'not be fetched ({type(error).__name__}: {reason}): download {name} '
-        f'from {endpoint.rstrip("/")}/{repo}/tree/main on a machine that can, '
-        "copy it here and set custom_clip_weights='/path/to/"
-        f"{name}'"
+        f'the weights of {arch} {pretrained!r} are in no cache and could not '
+        f'be fetched ({type(error).__name__}: {reason}): download {name} from '
+        f'{endpoint.rstrip("/")}/{repo}/tree/main on a machine that can, copy '
+        f"it here and set custom_clip_weights='/path/to/{name}'"
     )

@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from ovseg_mm.paths import find_config
+
 from .files import WeightFile, file_sha256, read_weights, save_atomically
 from .layouts import Layout, method_of, recognise
 from .rename import Renamed
@@ -127,13 +129,7 @@ def _check_destination(src: Path, dst: Path) -> None:
 def _read_config(config: str | Path | Config) -> Config:
     if isinstance(config, Config):
         return config
-    path = Path(config).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'the config {path} does not exist; `python -m ovseg_mm models` '
-            'lists those that come with the package'
-        )
-    return Config.fromfile(path)
+    return Config.fromfile(find_config(config))
 
 
 def _build(cfg: Config) -> nn.Module:

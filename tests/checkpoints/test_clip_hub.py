@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Downloads, against a stand-in of the hub on this machine."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+BIN = 'open_clip_pytorch_model.bin'
+SAFE = 'open_clip_model.safetensors'
+COMMIT = '0123456789' * 4
+# Names tiny CLIPs to open_clip, then fetches them by these names.
+SCRIPT = """
+import json, sys
+import huggingface_hub.constants
+import open_clip
+huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 10_000
+open_clip.add_model_config(sys.argv[1])
+open_clip.pretrained._PRETRAINED['tiny'] = dict(
+    bin=dict(hf_hub='org/bin/'),
+    safe=dict(hf_hub='org/safe/'),
+    damaged=dict(hf_hub='org/damaged/'),
+    gone=dict(hf_hub='org/gone/'),
+    other=dict(hf_hub='org/bin/other.bin'),
+)
+from ovseg_mm.checkpoints import load_clip_weights
+results = {}
+for tag in sys.argv[2:]:
+    try:
+        weights = load_clip_weights('tiny', tag)
+        results[tag] = {k: float(v.sum()) for k, v in weights.items()}
+    except FileNotFoundError as error:
+        results[tag] = str(error)
+print(json.dumps(results))
+"""
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves files; can stop in the middle of one."""
+
+    daemon_threads = True
+
+    def __init__(self, files):
+        super().__init__(('127.0.0.1', 0), _Handler)
+        self.files = files
+        self.requests = []
+        self.etags = {}
+        self.stop_after = None
+        self.stopped = threading.Event()
+        self.url = f'http://127.0.0.1:{self.server_port}'
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+
+    def do_HEAD(self):
+        self._answer(with_body=False)
+
+    def do_GET(self):
+        self._answer(with_body=True)
+
+    def log_message(self, *args):
+        pass
+
+    def _answer(self, with_body):
+        bounds = self.headers.get('Range')
+        repo, _, rest = self.path.strip('/').partition('/resolve/')
+        name = rest.partition('/')[2]
+        if rest:
+            self.server.requests.append((self.command, repo, name, bounds))
+        body = self.server.files.get((repo, name))
+        if body is None:
+            repos = {key[0] for key in self.server.files}
+            code = 'EntryNotFound' if repo in repos else 'RepoNotFound'
+            self.send_response(404)
+            self.send_header('X-Error-Code', code)
+            self.send_header('X-Repo-Commit', COMMIT)
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+            return
+        start, size = 0, len(body)
+        if bounds:
+            start = int(bounds.removeprefix('bytes=').partition('-')[0])
+            self.send_response(206)
+            self.send_header(
+                'Content-Range', f'bytes {start}-{size - 1}/{size}'
+            )
+        else:
+            self.send_response(200)
+        etag = self.server.etags.get(repo, hashlib.sha256(body).hexdigest())
+        self.send_header('ETag', f'"{etag}"')
+        self.send_header('X-Repo-Commit', COMMIT)
+        self.send_header('Accept-Ranges', 'bytes')
+        self.send_header('Content-Length', str(size - start))
+        self.end_headers()
+        if not with_body:
+            return
+        stop = self.server.stop_after
+        self.wfile.write(body[start:stop])
+        self.wfile.flush()
+        if stop:
+            self.server.stopped.set()
+            time.sleep(30)
+
+
+@pytest.fixture(scope='module')
+def hub(tmp_path_factory, open_clip_weights):
+    folder = tmp_path_factory.mktemp('weights')
+    torch.save(open_clip_weights, folder / BIN)
+    save_file(open_clip_weights, folder / SAFE)
+    good = (folder / SAFE).read_bytes()
+    server = Hub(
+        {
+            ('org/bin', BIN): (folder / BIN).read_bytes(),
+            ('org/safe', SAFE): good,
+            ('org/safe', BIN): b'',
+            ('org/damaged', SAFE): good[:-4] + b'1234',
+        }
+    )
+    server.etags['org/damaged'] = hashlib.sha256(good).hexdigest()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def start(tmp_path, tiny_arch, hub):
+    """Starts a process that loads the weights of some tags."""
+    (tmp_path / 'arch').mkdir()
+    (tmp_path / 'arch' / 'tiny.json').write_text(json.dumps(tiny_arch))
+
+    def start(*tags, **variables):
+        hub.requests.clear()
+        return subprocess.Popen(
+            [sys.executable, '-c', SCRIPT, tmp_path / 'arch', *tags],
+            env={
+                **{k: v for k, v in os.environ.items() if k[:3] != 'HF_'},
+                'HF_ENDPOINT': hub.url,
+                'HF_HOME': str(tmp_path / 'hub'),
+                'OVSEG_CACHE': str(tmp_path / 'cache'),
+                **variables,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def results_of(process):
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return json.loads(output.splitlines()[-1]), errors
+
+
+def assert_says_what_to_put_where(message, hub, tag, repo, name):
+    assert f"weights of tiny '{tag}' are in no cache" in message
+    assert f'download {name} from {hub.url}/org/{repo}/tree/main' in message
+    assert f"custom_clip_weights='/path/to/{name}'" in message
+    assert '\n' not in message
+
+
+def test_interrupted_download_goes_on(hub, start, our_weights):
+    hub.stop_after = 40_000
+    first = start('bin')
+    assert hub.stopped.wait(60)
+    time.sleep(0.5)  # until what was sent is on the disk
+    first.kill()
+    first.communicate()
+    hub.stop_after = None
+
+    # Otherwise the hub's client shows its bar on terminals only.
+    results, errors = results_of(start('bin', TQDM_POSITION='-1'))
+    sums = {name: float(v.sum()) for name, v in our_weights.items()}
+    assert results == {'bin': sums}
+    gets = [bounds for kind, *_, bounds in hub.requests if kind == 'GET']
+    assert gets == ['bytes=40000-']
+    assert BIN in errors and '100%' in errors
+
+    # What is there needs no network; what is not says so.
+    results, _ = results_of(start('bin', 'safe', HF_HUB_OFFLINE='1'))
+    assert results['bin'] == sums
+    assert_says_what_to_put_where(results['safe'], hub, 'safe', 'safe', SAFE)
+    assert not hub.requests
+
+
+def test_what_the_hub_has_and_has_not(hub, start, our_weights, tmp_path):
+    tags = ('safe', 'damaged', 'gone', 'other')
+    results, errors = results_of(start(*tags))
+    assert results['safe'].keys() == our_weights.keys()
+    asked = {name for _, repo, name, _ in hub.requests if repo == 'org/safe'}
+    assert asked == {SAFE}, 'safetensors are preferred'
+    assert 'another SHA-256' in results['damaged']
+    for tag, repo, name in (
+        ('damaged', 'damaged', SAFE),
+        ('gone', 'gone', SAFE),
+        ('other', 'bin', 'other.bin'),
+    ):
+        assert_says_what_to_put_where(results[tag], hub, tag, repo, name)
+    assert 'Traceback' not in errors
+    cache = tmp_path / 'cache'
+    left = {p.name for p in cache.rglob('*') if p.is_file()}
+    assert left == {SAFE, f'{SAFE}.lock'}
