@@ -10,10 +10,10 @@ train_pipeline = [
     dict(type='LoadOpenVocabAnnotations'),
     # short side 384, long side at most 1333
     dict(type='Resize', scale=(1333, 384), keep_ratio=True, backend='pillow'),
-    # What is smaller is padded by the data preprocessor.
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=1.0),
     dict(type='PhotoMetricDistortion'),
     dict(type='RandomFlip', prob=0.5),
+    dict(type='Pad', size=crop_size, pad_val=dict(img=128, seg=255)),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [

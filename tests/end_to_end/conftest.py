@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the real commands on a tiny data set."""
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).with_name('tiny.py')
+BIN = Path(sys.executable).parent
+SIZES = [(80, 96), (64, 130), (101, 77), (64, 64), (90, 90)]
+
+
+def write_scene(image: Path, labels: Path, size, seed: int, classes=4) -> None:
+    """A picture of colour blocks, its label map beside it."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, classes, (-(-size[0] // 16), -(-size[1] // 16)))
+    label = np.kron(blocks, np.ones((16, 16), int))[: size[0], : size[1]]
+    colours = rng.integers(0, 200, (classes, 3))
+    pixels = colours[label] + rng.integers(0, 55, (*size, 3))
+    for path in (image, labels):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(image)
+    Image.fromarray(label.astype(np.uint8)).save(labels)
+
+
+def make_tiny_data(root: Path) -> Path:
+    for split, count in (('train', 6), ('val', 5)):
+        for index in range(count):
+            write_scene(
+                root / 'images' / split / f'{index}.jpg',
+                root / 'annotations' / split / f'{index}.png',
+                SIZES[index % 5],
+                seed=hash((split == 'val', index)) % 1000,
+            )
+    return root
+
+
+@pytest.fixture(scope='session')
+def tiny_data(tmp_path_factory) -> Path:
+    return make_tiny_data(tmp_path_factory.mktemp('data') / 'tiny')
+
+
+def environment() -> dict:
+    """Environment of a command: few threads, no network."""
+    return {
+        **os.environ,
+        'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}',
+        'OMP_NUM_THREADS': '1',
+        'HF_HUB_OFFLINE': '1',
+    }
+
+
+def run(*command, cwd: Path, status: int | None = 0) -> str:
+    """Run a command from a folder; its output, after a look at its status."""
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    if status is not None and result.returncode != status:
+        raise AssertionError(
+            f'{command} ended with {result.returncode}:\n'
+            f'{result.stdout[-6000:]}'
+        )
+    return result.stdout
+
+
+def data_options(root: Path) -> list[str]:
+    """Options that point the tiny config to its data."""
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    return [f'{loader}.dataset.data_root={root}' for loader in loaders]
+
+
+def metrics_of(output: str) -> dict[str, float]:
+    """The last metrics that a test run printed."""
+    line = [line for line in output.splitlines() if 'mIoU:' in line][-1]
+    return {
+        key: float(value)
+        for key, value in re.findall(r'(\w+): (-?[\d.]+)', line)
+        if key not in ('data_time', 'time')
+    }
+
+
+@pytest.fixture(scope='session')
+def trained(tiny_data, tmp_path_factory) -> Path:
+    """Work folder of a whole training run through mim."""
+    folder = tmp_path_factory.mktemp('trained')
+    run(
+        *('mim', 'train', 'ovseg_mm', TINY, '--gpus', 0),
+        *('--work-dir', folder / 'work', '--cfg-options'),
+        *data_options(tiny_data),
+        cwd=folder,
+    )
+    return folder / 'work'
+
+
+def scalars_of(work_dir: Path) -> list[dict]:
+    """What a run logged, a dict a line."""
+    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    lines = [line for f in files for line in f.read_text().splitlines()]
+    return [json.loads(line) for line in lines]

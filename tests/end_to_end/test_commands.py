@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from .conftest import (
+    ROOT,
+    TINY,
+    data_options,
+    environment,
+    metrics_of,
+    run,
+    scalars_of,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def mim_test(trained, tiny_data, cwd, *options, package='ovseg_mm'):
+    return run(
+        *('mim', 'test', package, TINY),
+        *('--checkpoint', trained / 'iter_8.pth', '--gpus', 0),
+        *('--work-dir', cwd / 'test', *options, '--cfg-options'),
+        *data_options(tiny_data),
+        cwd=cwd,
+    )
+
+
+def test_training_writes_checkpoints_and_validates(trained):
+    assert (trained / 'iter_8.pth').is_file()
+    assert not (trained / 'iter_4.pth').exists(), 'two checkpoints are kept'
+    logged = scalars_of(trained)
+    assert any('loss' in line for line in logged)
+    assert any('mIoU' in line for line in logged)
+
+
+def test_mim_test_draws_every_image_and_writes_labels(
+    trained, tiny_data, tmp_path
+):
+    output = mim_test(
+        trained, tiny_data, tmp_path,
+        '--show-dir', tmp_path / 'show', '--out', tmp_path / 'out',
+    )
+    assert 0 <= metrics_of(output)['mIoU'] <= 100
+    pictures = sorted((tmp_path / 'show').rglob('*.png'))
+    assert len(pictures) == 5
+    for picture in pictures:
+        assert np.asarray(Image.open(picture)).std() > 5, 'it is blank'
+    labels = sorted((tmp_path / 'out').glob('*.png'))
+    assert len(labels) == 5
+    for path in labels:
+        image = Image.open(tiny_data / 'images' / 'val' / f'{path.stem}.jpg')
+        assert Image.open(path).size == image.size
+        assert np.asarray(Image.open(path)).max() < 4
+
+
+def test_two_processes_give_the_metrics_of_one(trained, tiny_data, tmp_path):
+    one = mim_test(trained, tiny_data, tmp_path)
+    two = run(
+        *('mim', 'test', 'ovseg_mm', TINY),
+        *('--checkpoint', trained / 'iter_8.pth'),
+        *('--launcher', 'pytorch', '--gpus', 2),
+        *('--work-dir', tmp_path / 'two', '--cfg-options'),
+        *data_options(tiny_data),
+        cwd=tmp_path,
+    )
+    assert metrics_of(one) == metrics_of(two)
+
+
+def test_mmsegmentation_as_package_and_tta(trained, tiny_data, tmp_path):
+    plain = mim_test(trained, tiny_data, tmp_path)
+    other = mim_test(
+        trained, tiny_data, tmp_path, package='mmsegmentation'
+    )
+    assert metrics_of(plain) == metrics_of(other)
+    augmented = mim_test(trained, tiny_data, tmp_path, '--tta')
+    assert metrics_of(augmented)['mIoU'] >= 0
+
+
+def test_two_training_processes_end_with_equal_weights(tiny_data, tmp_path):
+    run(
+        *('mim', 'train', 'ovseg_mm', TINY),
+        *('--launcher', 'pytorch', '--gpus', 2),
+        *('--work-dir', tmp_path / 'work', '--amp', '--cfg-options'),
+        *(*data_options(tiny_data), 'train_cfg.max_iters=2'),
+        'train_cfg.val_interval=2',
+        cwd=tmp_path,
+    )
+    checkpoint = tmp_path / 'work' / 'iter_2.pth'
+    weights = torch.load(checkpoint, weights_only=False)['state_dict']
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_killed_training_resumes(tiny_data, tmp_path):
+    command = [
+        *('mim', 'train', 'ovseg_mm', TINY, '--gpus', 0),
+        *('--work-dir', tmp_path / 'work', '--resume', '--cfg-options'),
+        *(*data_options(tiny_data), 'train_cfg.max_iters=60'),
+        'train_cfg.val_interval=60',
+    ]
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=tmp_path,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.time() + 300
+    while not (tmp_path / 'work' / 'iter_4.pth').exists():
+        assert process.poll() is None, 'training ended too early'
+        assert time.time() < deadline
+        time.sleep(0.1)
+    import os
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    last = (tmp_path / 'work' / 'last_checkpoint').read_text().strip()
+    begun = int(last.rsplit('_', 1)[1].removesuffix('.pth'))
+    assert 4 <= begun < 60
+    output = run(*command, cwd=tmp_path)
+    assert f'resumed epoch: 0, iter: {begun}' in output
+    assert (tmp_path / 'work' / 'iter_60.pth').is_file()
+    steps = [line['step'] for line in scalars_of(tmp_path / 'work')]
+    assert max(steps) == 60
+
+
+def test_scripts_run_without_mim(trained, tiny_data, tmp_path):
+    output = run(
+        'bash', ROOT / 'tools' / 'dist_test.sh',
+        TINY, trained / 'iter_8.pth', 1,
+        *('--work-dir', tmp_path, '--cfg-options', *data_options(tiny_data)),
+        cwd=tmp_path,
+    )
+    assert metrics_of(output) == metrics_of(
+        mim_test(trained, tiny_data, tmp_path)
+    )
+
+
+def test_predict_with_words_of_the_command_line(trained, tiny_data, tmp_path):
+    image = tiny_data / 'images' / 'val' / '1.jpg'
+    output = run(
+        *('python', '-m', 'ovseg_mm', 'predict', image, '--config', TINY),
+        *('--checkpoint', trained / 'iter_8.pth', '--out', tmp_path / 'out'),
+        *('--classes', 'a crimson thing; sea|ocean; moss'),
+        cwd=tmp_path,
+    )
+    assert '1_overlay.png' in output
+    labels = np.asarray(Image.open(tmp_path / 'out' / '1_labels.png'))
+    assert labels.shape == (64, 130)
+    assert set(np.unique(labels)) <= {0, 1, 2}
+    overlay = np.asarray(Image.open(tmp_path / 'out' / '1_overlay.png'))
+    assert overlay.std() > 5
