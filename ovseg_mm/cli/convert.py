@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> int:
     report = convert(args.src, args.dst, args.config)
     rows = [
         ('read', f'{report.source} ({report.method}, layout {report.layout})'),
-        ('used', f'{len(report.used)} tensors'),
+        ('used', _tensors(len(report.used))),
     ]
     for reason, count in Counter(report.dropped.values()).items():
-        rows.append(('dropped', f'{count} tensors: {reason}'))
-    rows.append(('unused', f'{len(report.unused)} tensors'))
+        rows.append(('dropped', f'{_tensors(count)}: {reason}'))
+    rows.append(('unused', _tensors(len(report.unused))))
     rows += [('', name) for name in report.unused[:_SHOWN]]
     if len(report.unused) > _SHOWN:
         rows.append(('', f'and {len(report.unused) - _SHOWN} more'))
@@ -51,7 +51,11 @@ def run(args: argparse.Namespace) -> int:
         else 'no, give --config to hold it against a model'
     )
     rows.append(('checked', checked))
-    rows.append(('wrote', f'{args.dst} ({report.converted} tensors)'))
+    rows.append(('wrote', f'{args.dst} ({_tensors(report.converted)})'))
     for label, text in rows:
         print(f'{label:8} {text}')
     return 0
+
+
+def _tensors(count: int) -> str:
+    return f'{count} tensor{"s" if count != 1 else ""}'

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import save_checkpoint
+from mmseg.apis import init_model
+
+from ovseg_mm.checkpoints import (
+    convert,
+    file_sha256,
+    load_checkpoint_into,
+    read_weights,
+)
+from ovseg_mm.version import __version__
+
+PREDICTOR = 'sem_seg_head.predictor.'
+PUBLISHED = f'{PREDICTOR}transformer.'
+
+
+@pytest.fixture(scope='module')
+def config():
+    """CAT-Seg at a tiny size."""
+    arch = dict(
+        embed_dim=16,
+        vision_cfg=dict(image_size=32, layers=2, width=64, patch_size=16),
+        text_cfg=dict(vocab_size=60, width=64, heads=1, layers=1),
+    )
+    model = dict(
+        type='OpenVocabSegmentor',
+        clip=dict(arch=arch),
+        vocabulary=['cat', 'sky'],
+        backbone=dict(
+            type='CLIPViT', last_block='value_cls', out_indices=(0, 1)
+        ),
+        text_encoder=dict(type='CLIPTextTransformer'),
+        neck=dict(
+            type='CLIPTokenPyramid', in_channels=64, out_channels=(256, 128)
+        ),
+        decode_head=dict(
+            type='CATSegCostHead',
+            text_channels=16,
+            appearance_channels=16,
+            decoder_guidance_channels=(256, 128),
+            loss_decode=dict(type='DenseBCELoss'),
+        ),
+    )
+    return Config(dict(model=model, default_scope='mmseg'))
+
+
+@pytest.fixture(scope='module')
+def model(config):
+    from mmseg.registry import MODELS
+
+    return MODELS.build(config.model)
+
+
+@pytest.fixture
+def published(model):
+    """The model's parameters under the published names."""
+    torch.manual_seed(3)
+    renames = [
+        ('backbone.', f'{PREDICTOR}clip_model.visual.'),
+        ('text_encoder.', f'{PREDICTOR}clip_model.'),
+        ('neck.upsamples.0', 'upsample1'),
+        ('neck.upsamples.1', 'upsample2'),
+        ('decode_head.cost_embedding', f'{PUBLISHED}conv1'),
+        (
+            'decode_head.appearance_projection',
+            f'{PUBLISHED}guidance_projection.0',
+        ),
+        (
+            'decode_head.text_projection',
+            f'{PUBLISHED}text_guidance_projection.0',
+        ),
+        (
+            'decode_head.decoder_projections.0',
+            f'{PUBLISHED}decoder_guidance_projection.0.0',
+        ),
+        (
+            'decode_head.decoder_projections.1',
+            f'{PUBLISHED}decoder_guidance_projection.1.0',
+        ),
+        ('decode_head.upsample_blocks.0', f'{PUBLISHED}decoder1'),
+        ('decode_head.upsample_blocks.1', f'{PUBLISHED}decoder2'),
+        ('decode_head.', PUBLISHED),
+        ('conv.', 'conv.double_conv.'),
+        ('spatial.blocks.0', 'swin_block.block_1'),
+        ('spatial.blocks.1', 'swin_block.block_2'),
+        ('spatial.', 'swin_block.'),
+        ('classwise.padding_token', 'attention.padding_tokens'),
+        ('classwise.padding_guidance', 'attention.padding_guidance'),
+        ('classwise.mlp', 'attention.MLP'),
+        ('classwise.norm', 'attention.norm'),
+        ('classwise.', 'attention.attention.'),
+    ]
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        for ours, theirs in renames:
+            name = name.replace(ours, theirs)
+        if 'swin_block' in name:
+            name = name.replace('mlp.0', 'mlp.fc1').replace('mlp.2', 'mlp.fc2')
+        weights[name] = torch.randn(tensor.shape)
+    for name in list(weights):
+        if 'padding_' in name:
+            weights[name] = weights[name][None, None]
+    weights[f'{PREDICTOR}clip_model.logit_scale'] = torch.tensor(4.6)
+    mask = f'{PUBLISHED}layers.1.swin_block.block_2.attn_mask'
+    weights[mask] = torch.zeros(4, 144, 144)
+    return weights
+
+
+@pytest.fixture
+def source(tmp_path, published):
+    """A file as detectron2 writes it, with NumPy values."""
+    path = tmp_path / 'model_base.pth'
+    arrays = {name: tensor.numpy() for name, tensor in published.items()}
+    torch.save(dict(model=arrays, trainer=dict(), iteration=79999), path)
+    return path
+
+
+def assert_holds(model, published):
+    state_dict = model.state_dict()
+    for ours, theirs in (
+        ('backbone.proj', f'{PREDICTOR}clip_model.visual.proj'),
+        ('decode_head.head.weight', f'{PUBLISHED}head.weight'),
+        (
+            'decode_head.layers.1.spatial.blocks.1.mlp.2.bias',
+            f'{PUBLISHED}layers.1.swin_block.block_2.mlp.fc2.bias',
+        ),
+        ('neck.upsamples.1.weight', 'upsample2.weight'),
+    ):
+        assert torch.equal(state_dict[ours], published[theirs])
+    assert torch.equal(
+        state_dict['decode_head.layers.0.classwise.padding_token'],
+        published[f'{PUBLISHED}layers.0.attention.padding_tokens'][0, 0],
+    )
+
+
+def test_convert_with_config(tmp_path, config, source, published):
+    target = tmp_path / 'ours.pth'
+    report = convert(source, target, config)
+    assert (report.method, report.layout) == ('CAT-Seg', 'cat_seg')
+    assert report.checked and not report.unused
+    assert len(report.dropped) == 2
+    assert report.converted == len(report.used) == len(published) - 2
+
+    content = torch.load(target, weights_only=True)
+    assert content.keys() == {'state_dict', 'meta'}
+    meta = content['meta']
+    assert meta['source'] == 'model_base.pth'
+    assert meta['source_sha256'] == file_sha256(source)
+    assert meta['layout'] == 'cat_seg'
+    assert meta['ovseg_mm_version'] == __version__
+    assert meta['dataset_meta']['classes'] == ['cat', 'sky']
+    loaded = init_model(config.copy(), str(target), device='cpu')
+    assert_holds(loaded, published)
+    assert loaded.dataset_meta['classes'] == ['cat', 'sky']
+
+
+def test_convert_without_config_knows_the_training_words(tmp_path, source):
+    report = convert(str(source), str(tmp_path / 'ours.pth'))
+    assert not report.checked
+    meta = read_weights(tmp_path / 'ours.pth').meta['dataset_meta']
+    assert len(meta['classes']) == len(meta['palette']) == 171
+
+
+def test_convert_our_own_checkpoint_keeps_its_words(
+    tmp_path, model, our_weights
+):
+    path = tmp_path / 'epoch_1.pth'
+    dataset_meta = dict(classes=['a', 'b'], palette=[[0, 0, 0], [1, 1, 1]])
+    content = dict(
+        meta=dict(dataset_meta=dataset_meta, epoch=1),
+        state_dict=model.state_dict(),
+        optimizer=dict(state={}, param_groups=[]),
+    )
+    save_checkpoint(content, str(path))
+    convert(path, tmp_path / 'slim.pth')
+    slim = torch.load(tmp_path / 'slim.pth', weights_only=True)
+    assert slim.keys() == {'state_dict', 'meta'}
+    assert slim['meta']['dataset_meta'] == dataset_meta
+    assert slim['state_dict'].keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize('kind', ['published', 'converted', 'trained'])
+def test_load_into_a_model(tmp_path, config, source, published, model, kind):
+    from mmseg.registry import MODELS
+
+    path = source
+    if kind != 'published':
+        path = tmp_path / 'ours.pth'
+        convert(source, path)
+    if kind == 'trained':
+        load_checkpoint_into(model, path)
+        content = dict(state_dict=model.state_dict(), meta=dict(iter=3))
+        save_checkpoint(content, str(path))
+    fresh = MODELS.build(config.model)
+    report = load_checkpoint_into(fresh, path)
+    assert report.method == 'CAT-Seg' and report.checked
+    assert_holds(fresh, published)
+
+
+def corrupt(source, change):
+    content = torch.load(source, weights_only=False)
+    change(content['model'])
+    torch.save(content, source)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            lambda w: w.pop(f'{PUBLISHED}head.bias'),
+            r'decode_head\.head\.bias is missing',
+        ),
+        (
+            lambda w: w.update({'upsample1.bias': w['upsample1.bias'][:9]}),
+            r'upsamples\.0\.bias is \(9,\) in the file and \(256,\) in the mo',
+        ),
+        (
+            lambda w: w.update(
+                {
+                    name.replace('resblocks.1', 'resblocks.2'): value
+                    for name, value in list(w.items())
+                    if 'visual.transformer.resblocks.1' in name
+                }
+            ),
+            r'resblocks\.2\..* has no place in the model.* and \d+ more',
+        ),
+    ],
+)
+def test_misfits_write_nothing(
+    tmp_path, config, model, source, change, message
+):
+    corrupt(source, change)
+    with pytest.raises(ValueError, match=message):
+        convert(source, tmp_path / 'ours.pth', config)
+    assert [path.name for path in tmp_path.iterdir()] == ['model_base.pth']
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint_into(model, source)
+    report = convert(source, tmp_path / 'ours.pth')
+    assert not report.checked
+
+
+def test_unknown_names_are_reported_and_left_out(tmp_path, config, source):
+    corrupt(source, lambda w: w.update({'ema.decay': w['upsample1.bias']}))
+    report = convert(source, tmp_path / 'ours.pth', config)
+    assert report.unused == ('ema.decay',)
+    weights = read_weights(tmp_path / 'ours.pth').tensors
+    assert not any('ema' in name for name in weights)
+
+
+def test_checkpoint_of_another_method(tmp_path, config, model, our_weights):
+    path = tmp_path / 'ViT.pt'
+    torch.save(our_weights, path)
+    message = (
+        'is a checkpoint of CLIP, but the model is CAT-Seg; name it as '
+        'clip.custom_clip_weights'
+    )
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint_into(model, path)
+    with pytest.raises(ValueError, match=message):
+        convert(path, tmp_path / 'out.pth', config)
+    torch.save({'clip_adapter.clip_model.x': torch.ones(1)}, path)
+    with pytest.raises(ValueError, match='is a checkpoint of ZSSeg'):
+        load_checkpoint_into(model, path)
+
+
+def test_model_of_another_kind(source):
+    with pytest.raises(ValueError, match='the model is a Linear'):
+        load_checkpoint_into(torch.nn.Linear(2, 2), source)
+
+
+def test_clip_archive(tmp_path, openai_archive, our_weights):
+    report = convert(openai_archive, tmp_path / 'clip.pth')
+    assert report.method == 'CLIP'
+    assert set(report.dropped) == {
+        'input_resolution',
+        'context_length',
+        'vocab_size',
+    }
+    weights = read_weights(tmp_path / 'clip.pth').tensors
+    assert torch.equal(
+        weights['backbone.transformer.resblocks.1.attn.v_proj_weight'].float(),
+        our_weights['visual.transformer.resblocks.1.attn.v_proj_weight'],
+    )
+    assert 'text_encoder.token_embedding.weight' in weights
+
+
+def test_destinations(tmp_path, source, monkeypatch):
+    before = source.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='is the source itself'):
+        convert(source, Path('model_base.pth'))
+    with pytest.raises(ValueError, match='is a folder'):
+        convert(source, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'no/where does not exist'):
+        convert(source, tmp_path / 'no' / 'where' / 'x.pth')
+    with pytest.raises(FileNotFoundError, match='gone.py'):
+        convert(source, tmp_path / 'x.pth', tmp_path / 'gone.py')
+    with pytest.raises(FileNotFoundError, match='gone.pth does not exist'):
+        convert(tmp_path / 'gone.pth', tmp_path / 'x.pth')
+    assert source.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ['model_base.pth']
+    monkeypatch.setenv('HOME', str(tmp_path))
+    convert(source, '~/x.pth')
+    assert (tmp_path / 'x.pth').is_file()
