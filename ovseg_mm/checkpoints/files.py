@@ -175,12 +175,20 @@ def _kind_of_zip(path: Path, size: int) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            # torch can be told to write no checksums: all are 0 then.
+            summed = any(entry.CRC for entry in archive.infolist())
+            damaged = archive.testzip() if summed else None
     except zipfile.BadZipFile:
         raise ValueError(
             f'{path} is cut short or damaged: it begins like a PyTorch '
             f'checkpoint, but the end of the archive is not in its {size} '
             'bytes; fetch it again'
         ) from None
+    if damaged:
+        raise ValueError(
+            f'{path} is damaged: {damaged} in it does not match its checksum; '
+            'fetch it again'
+        )
     inner = {name.partition('/')[2] for name in names}
     if 'constants.pkl' in inner:
         return 'torchscript'

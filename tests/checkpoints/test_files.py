@@ -115,6 +115,16 @@ def test_truncated(tmp_path, kind, kept):
     assert '\n' not in str(error.value)
 
 
+def test_flipped_bit(tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save({'a': torch.rand(1000)}, path)
+    data = bytearray(path.read_bytes())
+    data[2000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match='x/data/0 in it does not match'):
+        read_weights(path)
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
