@@ -2,11 +2,12 @@
 """Packaging.
 
 ``mim`` looks for ``.mim/configs`` and ``.mim/tools`` in the folder where it
-believes a package to be: openmim in the package itself, onedl-mim in the folder
-of the first file of the wheel's record, which is the ``.dist-info``. A wheel
-carries the files in both places, an editable install is served from the
+believes a package to be: openmim in the package itself, onedl-mim in the
+folder of the first file of the wheel's record, which is the ``.dist-info``. A
+wheel carries the files in both places, an editable install is served from the
 checkout.
 """
+
 import os
 import shutil
 import sys

@@ -3,6 +3,7 @@
 
 Importing the package registers everything with MMSegmentation.
 """
+
 import importlib
 import sys
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the files are that come with the package, and the user's cache."""
+
 import os
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which OpenMMLab packages are installed, and whether they fit together."""
+
 from dataclasses import dataclass
 from importlib import metadata
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of ``train.py`` and ``test.py``; imports little, for a fast -h."""
+
 import argparse
 
 

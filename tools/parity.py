@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare our outputs with those of a published implementation."""
+
 import argparse
 import sys
 from pathlib import Path

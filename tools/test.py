@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test a segmentor and draw what it sees."""
+
 import argparse
 import sys
 
@@ -20,7 +21,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show', action='store_true', help='show each picture in a window'
     )
-    parser.add_argument('--show-dir', help='folder for a picture of each image')
+    parser.add_argument(
+        '--show-dir', help='folder for a picture of each image'
+    )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds a window stays'
     )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a segmentor."""
+
 import argparse
 import sys
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Own image, own words."""
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m ovseg_mm COMMAND``."""
+
 import argparse
 import importlib
 import sys

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``doctor``: what is installed, where things are, and what is wrong."""
+
 import argparse
 import importlib
 import os
@@ -56,7 +57,7 @@ def _python(problems: list[str]) -> list[tuple[str, str]]:
 
     version = platform.python_version()
     if tuple(map(int, version.split('.')[:2])) < (3, 10):
-        problems.append(f'Python {version} is too old; 3.10 or newer is needed')
+        problems.append(f'Python {version} is too old; 3.10 is needed')
     return [('ovseg_mm', __version__), ('python', version)]
 
 
@@ -117,9 +118,7 @@ def _folders(problems: list[str]) -> list[tuple[str, str]]:
         folder = resource(name)
         rows.append((name, str(folder)))
         if not folder.is_dir():
-            problems.append(
-                f'{folder} is missing; install the package again'
-            )
+            problems.append(f'{folder} is missing; install the package again')
     hub = os.environ.get('HF_HOME', '~/.cache/huggingface')
     for name, folder in (
         ('text embeddings', cache_folder()),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``predict``: segment pictures with words typed on the command line."""
+
 import argparse
 import json
 from pathlib import Path
@@ -44,9 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment every picture."""
     missing = [str(path) for path in args.images if not path.is_file()]
     if missing:
-        raise FileNotFoundError(
-            f'{missing[0]}: there is no such image file'
-        )
+        raise FileNotFoundError(f'{missing[0]}: there is no such image file')
     from ovseg_mm.vocabulary import load_vocabulary
 
     vocabulary = load_vocabulary(parse_classes(args.classes))
@@ -58,9 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ovseg_mm.apis import OpenVocabInferencer
 
-    inferencer = OpenVocabInferencer(
-        args.config, args.checkpoint, args.device
-    )
+    inferencer = OpenVocabInferencer(args.config, args.checkpoint, args.device)
     dtype = np.uint8 if vocabulary.num_labels <= 255 else np.uint16
     for path, name in zip(args.images, names):
         result = inferencer(path, vocabulary)
@@ -100,9 +97,7 @@ def parse_classes(words: list[str]) -> str | list[str]:
             '.tsv',
         ):
             return word
-    classes = [
-        part.strip() for word in words for part in word.split(';')
-    ]
+    classes = [part.strip() for word in words for part in word.split(';')]
     classes = [part for part in classes if part]
     for part in classes:
         if ',' in part:

@@ -8,6 +8,7 @@ caller owns.
 
 Letters: H, W pixels.
 """
+
 import json
 import os
 import shutil
@@ -165,9 +166,7 @@ def write_toy_world(
     return True
 
 
-def training_scenes(
-    rng: np.random.Generator, number: int
-) -> Iterator[Scene]:
+def training_scenes(rng: np.random.Generator, number: int) -> Iterator[Scene]:
     """Scenes of seen classes, each class about as often as the others."""
     seen = [name for name in OBJECTS if name not in UNSEEN]
     deck = _deal(rng, seen)
@@ -194,9 +193,7 @@ def validation_scenes(
         yield make_scene(rng, size, names)
 
 
-def _deal(
-    rng: np.random.Generator, names: Sequence[str]
-) -> Iterator[str]:
+def _deal(rng: np.random.Generator, names: Sequence[str]) -> Iterator[str]:
     """Names without end, all of them before any comes again."""
     while True:
         yield from rng.permutation(names).tolist()
@@ -237,8 +234,7 @@ def _write_split(root: Path, split: str, number: int, seed: int) -> None:
 def _draw_grounds(
     rng: np.random.Generator, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) float32 in [0, 255] and labels with one or two grounds.
-    """
+    """Image (H, W, 3) float32 in [0, 255] and labels of its grounds."""
     first, second = rng.permutation(len(GROUNDS))[:2]
     image = _ground(rng, size, first)
     labels = np.full(size, len(OBJECTS) + first, np.uint8)
@@ -281,8 +277,9 @@ def _ground(
 
 @cache
 def _noise_bank(scale: int) -> np.ndarray:
-    """Periodic noise (512, 512), mean 0, deviation 1, smooth over ``scale``
-    pixels; a negative one is smooth along columns only.
+    """Periodic noise (512, 512) with mean 0 and deviation 1.
+
+    It is smooth over ``scale`` pixels; a negative one along columns only.
     """
     noise = np.random.default_rng(abs(scale)).normal(size=(512, 512))
     for axis in (0,) if scale < 0 else (0, 1):

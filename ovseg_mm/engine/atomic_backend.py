@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """File backend whose files are whole or not there."""
+
 import os
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes on a machine without an accelerator."""
+
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device

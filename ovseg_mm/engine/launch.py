@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``tools/train.py`` and ``tools/test.py`` share."""
+
 import argparse
 import os
 import sys
@@ -15,6 +16,7 @@ from mmengine.runner import Runner
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.paths import find_config
+
 from .distributed import setup_cpu_processes
 
 
@@ -107,7 +109,9 @@ def set_output_dir(cfg: Config, folder: str) -> None:
     """Have the metric write predicted label maps into a folder."""
     _check_writable(Path(folder), '--out')
     evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+    for evaluator in (
+        evaluators if isinstance(evaluators, list) else [evaluators]
+    ):
         evaluator.update(output_dir=folder, keep_results=True)
 
 

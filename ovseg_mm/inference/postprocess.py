@@ -3,6 +3,7 @@
 
 Letters: T class texts, L labels, H, W pixels.
 """
+
 from collections.abc import Callable
 
 import torch

@@ -4,6 +4,7 @@
 Letters: V views (windows, then perhaps the whole image), T classes, H, W
 pixels of the image, h, w of a view's logits.
 """
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the real commands on a tiny data set."""
+
 import json
 import os
 import re

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input ends with one sentence that says what to do."""
+
 import json
 import os
 import shutil
@@ -23,15 +24,23 @@ def own_data(tiny_data, tmp_path):
 def script(name, *arguments, cwd, status):
     from .conftest import ROOT
 
-    return run('python', ROOT / 'tools' / name, *arguments, cwd=cwd,
-               status=status)
+    return run(
+        'python', ROOT / 'tools' / name, *arguments, cwd=cwd, status=status
+    )
 
 
 def train(data, cwd, *options, status=None):
     output = script(
-        'train.py', TINY, '--work-dir', cwd / 'work', '--cfg-options',
-        *data_options(data), 'train_cfg.max_iters=3', *options,
-        cwd=cwd, status=status,
+        'train.py',
+        TINY,
+        '--work-dir',
+        cwd / 'work',
+        '--cfg-options',
+        *data_options(data),
+        'train_cfg.max_iters=3',
+        *options,
+        cwd=cwd,
+        status=status,
     )
     return output.strip().splitlines()
 
@@ -81,8 +90,10 @@ def test_wrong_class_json(own_data, tmp_path):
 def test_missing_clip_weights(own_data, tmp_path):
     error = final_error(
         train(
-            own_data, tmp_path,
-            'model.clip.custom_clip_weights=/nowhere/ViT-B-16.pt', status=1,
+            own_data,
+            tmp_path,
+            'model.clip.custom_clip_weights=/nowhere/ViT-B-16.pt',
+            status=1,
         )
     )
     assert '/nowhere/ViT-B-16.pt' in error
@@ -91,11 +102,14 @@ def test_missing_clip_weights(own_data, tmp_path):
 def test_unreachable_hub_names_the_file_to_get(own_data, tmp_path):
     error = final_error(
         train(
-            own_data, tmp_path,
-            'model.clip.arch=ViT-B-16', 'model.clip.pretrained=openai',
+            own_data,
+            tmp_path,
+            'model.clip.arch=ViT-B-16',
+            'model.clip.pretrained=openai',
             'model.neck.in_channels=768',
             'model.decode_head.text_channels=512',
-            'model.decode_head.appearance_channels=512', status=1,
+            'model.decode_head.appearance_channels=512',
+            status=1,
         )
     )
     assert 'custom_clip_weights' in error
@@ -120,9 +134,15 @@ def test_checkpoints_that_are_none(trained, tiny_data, tmp_path):
         (clip, 'missing.pth'),
     ):
         output = script(
-            'test.py', TINY, path, '--work-dir', tmp_path / 'work',
-            '--cfg-options', *data_options(tiny_data),
-            cwd=tmp_path, status=2,
+            'test.py',
+            TINY,
+            path,
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            *data_options(tiny_data),
+            cwd=tmp_path,
+            status=2,
         )
         lines = output.strip().splitlines()
         assert lines[-1].startswith('error: ') and part in lines[-1]

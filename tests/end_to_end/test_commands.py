@@ -43,8 +43,13 @@ def test_mim_test_draws_every_image_and_writes_labels(
     trained, tiny_data, tmp_path
 ):
     output = mim_test(
-        trained, tiny_data, tmp_path,
-        '--show-dir', tmp_path / 'show', '--out', tmp_path / 'out',
+        trained,
+        tiny_data,
+        tmp_path,
+        '--show-dir',
+        tmp_path / 'show',
+        '--out',
+        tmp_path / 'out',
     )
     assert 0 <= metrics_of(output)['mIoU'] <= 100
     pictures = sorted((tmp_path / 'show').rglob('*.png'))
@@ -74,9 +79,7 @@ def test_two_processes_give_the_metrics_of_one(trained, tiny_data, tmp_path):
 
 def test_mmsegmentation_as_package_and_tta(trained, tiny_data, tmp_path):
     plain = mim_test(trained, tiny_data, tmp_path)
-    other = mim_test(
-        trained, tiny_data, tmp_path, package='mmsegmentation'
-    )
+    other = mim_test(trained, tiny_data, tmp_path, package='mmsegmentation')
     assert metrics_of(plain) == metrics_of(other)
     augmented = mim_test(trained, tiny_data, tmp_path, '--tta')
     assert metrics_of(augmented)['mIoU'] >= 0
@@ -132,8 +135,11 @@ def test_killed_training_resumes(tiny_data, tmp_path):
 
 def test_scripts_run_without_mim(trained, tiny_data, tmp_path):
     output = run(
-        'bash', ROOT / 'tools' / 'dist_test.sh',
-        TINY, trained / 'iter_8.pth', 1,
+        'bash',
+        ROOT / 'tools' / 'dist_test.sh',
+        TINY,
+        trained / 'iter_8.pth',
+        1,
         *('--work-dir', tmp_path, '--cfg-options', *data_options(tiny_data)),
         cwd=tmp_path,
     )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every shipped config trains and tests on its data set's real layout."""
+
 from pathlib import Path
 
 import open_clip
@@ -68,7 +69,9 @@ def test_config_trains_and_tests_a_step(path, home, monkeypatch):
 
 @pytest.mark.slow
 def test_coco_stuff_at_true_size_through_mim(home):
-    (config,) = (c for c in CONFIGS if 'vit-b16' in c.stem and 'coco' in c.stem)
+    (config,) = (
+        c for c in CONFIGS if 'vit-b16' in c.stem and 'coco' in c.stem
+    )
     output = run(
         *('mim', 'train', 'ovseg_mm', config, '--gpus', 0),
         *('--work-dir', home / 'true_size', '--cfg-options'),

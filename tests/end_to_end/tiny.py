@@ -21,9 +21,7 @@ model = dict(
     ),
     clip=dict(arch=arch, finetune='attention'),
     vocabulary=vocabulary,
-    backbone=dict(
-        type='CLIPViT', last_block='value_cls', out_indices=(0, 1)
-    ),
+    backbone=dict(type='CLIPViT', last_block='value_cls', out_indices=(0, 1)),
     text_encoder=dict(type='CLIPTextTransformer'),
     neck=dict(type='CLIPTokenPyramid', in_channels=32, out_channels=(16, 16)),
     decode_head=dict(

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs CAT-Seg's parity cases (CVPR 2024 version) through our config."""
+
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmseg.structures import SegDataSample
 from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from seeded import seeded_image, seeded_labels
 
 from ovseg_mm.checkpoints.layouts.cat_seg import LAYOUTS
@@ -85,8 +86,7 @@ def run(case: Mapping, model: torch.nn.Module) -> dict[str, np.ndarray]:
         outputs = _predict(case, model)
     outputs.update(_intermediate(model, taps))
     return {
-        name: value.detach().float().numpy()
-        for name, value in outputs.items()
+        name: value.detach().float().numpy() for name, value in outputs.items()
     }
 
 

@@ -4,6 +4,7 @@
 Reference-layout checkpoint -> ``convert`` -> model from our config with the
 sizes of the case -> outputs.
 """
+
 import importlib
 import tempfile
 from collections.abc import Iterator, Mapping

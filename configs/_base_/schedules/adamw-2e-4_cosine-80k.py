@@ -8,8 +8,12 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(
-        type='CosineAnnealingLR', by_epoch=False, T_max=80000, eta_min=0,
-        begin=0, end=80000,
+        type='CosineAnnealingLR',
+        by_epoch=False,
+        T_max=80000,
+        eta_min=0,
+        begin=0,
+        end=80000,
     )
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=80000, val_interval=5000)

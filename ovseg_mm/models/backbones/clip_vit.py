@@ -4,6 +4,7 @@
 Letters: B images, H, W pixels, h, w patches, N = h * w, D width of the
 transformer, C embedding width shared with the text tower.
 """
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import clip_arch
+
 from ..layers import CLIPTransformer
 from ..utils import freeze_except
 
@@ -35,8 +37,10 @@ class CLIPFeatures(NamedTuple):
 
 @MODELS.register_module()
 class CLIPViT(BaseModule):
-    """Vision transformer of CLIP, `Learning Transferable Visual Models From
-    Natural Language Supervision <https://arxiv.org/abs/2103.00020>`_.
+    """Vision transformer of CLIP.
+
+    `Learning Transferable Visual Models From Natural Language Supervision
+    <https://arxiv.org/abs/2103.00020>`_.
 
     Parameter names are CLIP's own, except that q, k and v weights stand
     apart. Images of any size and aspect ratio are taken: the position

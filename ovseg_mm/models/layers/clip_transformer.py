@@ -3,6 +3,7 @@
 
 Letters: B batch, N tokens, W width of the transformer.
 """
+
 from collections import OrderedDict
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 class QuickGELU(nn.Module):
     """OpenAI's approximation of GELU, ``x * sigmoid(1.702 x)``."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return x * torch.sigmoid(1.702 * x)
 
 

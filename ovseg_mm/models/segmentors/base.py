@@ -4,6 +4,7 @@
 Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
 """
+
 import warnings
 
 import torch
@@ -24,6 +25,7 @@ from ovseg_mm.inference import (
     whole_view,
 )
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+
 from ..backbones import CLIPViT
 from ..text_encoder import CLIPTextTransformer, TextBank
 

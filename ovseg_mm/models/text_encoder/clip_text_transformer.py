@@ -3,6 +3,7 @@
 
 Letters: T texts, N tokens of the longest one, W width, C embedding width.
 """
+
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import clip_arch
+
 from ..layers import CLIPTransformer
 from ..utils import freeze_except
 

@@ -3,6 +3,7 @@
 
 Letters: T class texts, P prompts a class (templates), C embedding width.
 """
+
 import hashlib
 import json
 import os
@@ -168,9 +169,7 @@ class TextBank:
         )
         return vocabulary.class_texts, weights
 
-    def _cache_path(
-        self, encoder: nn.Module, vocabulary: Vocabulary
-    ) -> Path:
+    def _cache_path(self, encoder: nn.Module, vocabulary: Vocabulary) -> Path:
         digest = hashlib.sha256(_weights_digest(encoder))
         recipe = [
             self._class_texts(vocabulary),

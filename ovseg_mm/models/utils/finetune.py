@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which parameters of a CLIP tower are trained."""
+
 from collections.abc import Sequence
 
 from torch import nn

@@ -4,6 +4,7 @@
 Letters: B images or windows, T classes (K kept ones), P prompts a class,
 C embedding width, h, w tokens, E width of the aggregator.
 """
+
 from collections.abc import Sequence
 
 import torch
@@ -24,8 +25,10 @@ CUT_LOGIT = -100.0
 
 @MODELS.register_module()
 class CATSegCostHead(BaseModule):
-    """Cost aggregation, `CAT-Seg: Cost Aggregation for Open-Vocabulary
-    Semantic Segmentation <https://arxiv.org/abs/2303.11797>`_.
+    """Cost aggregation of CAT-Seg.
+
+    `CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
+    <https://arxiv.org/abs/2303.11797>`_.
 
     The cosine similarities of dense image embeddings and text embeddings
     form a cost volume. Layers of spatial aggregation (guided by appearance)
@@ -181,7 +184,10 @@ class CATSegCostHead(BaseModule):
         return full.scatter(1, index, logits)
 
     def loss(
-        self, feats: CostFeatures, text: Tensor, labels: Tensor,
+        self,
+        feats: CostFeatures,
+        text: Tensor,
+        labels: Tensor,
         ignore_index: int = 255,
     ) -> dict[str, Tensor]:
         """Losses at the size of the labels, bilinearly upsampled.

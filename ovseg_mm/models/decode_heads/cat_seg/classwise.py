@@ -4,6 +4,7 @@
 Letters: B images, T classes, h, w tokens (h', w' pooled ones), E width of
 the aggregator, G width of the guidance, L = max(T, pad_len).
 """
+
 import math
 
 import torch
@@ -127,9 +128,7 @@ class ClasswiseAggregation(nn.Module):
             return 0, None, None
         z = self.norm1(self.padding_token)
         k = guided_linear(self.k, z, self.padding_guidance)
-        k, v = (
-            token.view(self.num_heads, 1, -1) for token in (k, self.v(z))
-        )
+        k, v = (token.view(self.num_heads, 1, -1) for token in (k, self.v(z)))
         return self.pad_len - num_classes, k, v
 
 
@@ -143,10 +142,8 @@ def _linear_attention(
 ) -> Tensor:
     """phi(q) sum_s phi(k_s) v_s / (phi(q) sum_s phi(k_s)), phi = elu + 1.
 
-    Args:
-        q, k, v (Tensor): (..., heads, T, d).
-        num_padding (int): How often the padding key and value are added.
-        padding_k, padding_v (Tensor): (heads, 1, d).
+    q, k and v are (..., heads, T, d). The padding key and value, (heads, 1,
+    d), take part ``num_padding`` times.
     """
     length = q.shape[-2] + num_padding
     q, k = F.elu(q) + 1, F.elu(k) + 1

@@ -4,6 +4,7 @@
 Letters: B images, T classes, h, w tokens, E width of the aggregator, G width
 of the guidance, S side of an attention window, n = S * S its tokens.
 """
+
 from functools import lru_cache
 
 import torch
@@ -222,6 +223,4 @@ def _attention_mask(
     regions = 4 * axes[0][:, None] + axes[1][None]
     regions = _to_windows(regions[None, None, ..., None], size, shift)
     regions = regions[0, 0, :, :, 0]
-    return torch.where(
-        regions[:, :, None] == regions[:, None, :], 0.0, -100.0
-    )
+    return torch.where(regions[:, :, None] == regions[:, None, :], 0.0, -100.0)
