@@ -100,6 +100,17 @@ class CLIPViT(BaseModule):
                 f'prompt_depth={prompt_depth} must lie in [0, {num_layers}], '
                 'the blocks of this CLIP'
             )
+        if prompt_depth and prompt_length < 1:
+            raise ValueError(
+                f'prompt_depth={prompt_depth} with '
+                f'prompt_length={prompt_length} is no prompt; give at least '
+                'one token'
+            )
+        if finetune == 'prompt' and not prompt_depth:
+            raise ValueError(
+                "finetune='prompt' trains visual prompt tokens, but there "
+                'are none; set prompt_depth and prompt_length'
+            )
         self.patch_size = patch
         self.embed_dims = arch['embed_dim']
         self.last_block = last_block

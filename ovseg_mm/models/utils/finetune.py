@@ -8,7 +8,7 @@ from torch import nn
 FINETUNE_MODES = {
     'none': (),
     'attention': ('attn.q_proj_weight', 'attn.v_proj_weight'),
-    'full': ('transformer.',),
+    'full': ('transformer.', 'prompt'),
     'prompt': ('prompt',),
 }
 
@@ -19,9 +19,9 @@ def freeze_except(module: nn.Module, finetune: str | Sequence[str]) -> None:
     Args:
         module (nn.Module): A CLIP tower.
         finetune (str | Sequence[str]): ``'none'``, ``'attention'`` (q and v
-            of every block), ``'full'`` (every block), ``'prompt'`` (visual
-            prompt tokens), or a list of strings; a parameter is trained if
-            its name holds one of them.
+            of every block), ``'full'`` (every block and prompt token),
+            ``'prompt'`` (visual prompt tokens), or a list of strings; a
+            parameter is trained if its name holds one of them.
 
     Raises:
         ValueError: If ``finetune`` is a string but no known mode.

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: few threads, no network, caches of their own."""
+
+import os
+
+import pytest
+import torch
+
+# Read by huggingface-hub when it is imported, so not left to a fixture.
+os.environ['HF_HUB_OFFLINE'] = '1'
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def cache(tmp_path_factory):
+    """The package's cache, away from the user's; commands inherit it."""
+    folder = tmp_path_factory.mktemp('cache')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('OVSEG_CACHE', str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Random tensors of a test are the same in every run."""
+    torch.manual_seed(0)
