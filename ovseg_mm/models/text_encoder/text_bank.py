@@ -8,6 +8,9 @@ import hashlib
 import json
 import os
 import warnings
+import weakref
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -25,6 +28,8 @@ from ovseg_mm.vocabulary import Vocabulary, get_templates
 SYNONYMS = ('first', 'mean', 'whole')
 # Prompts encoded at a time; bounds memory, has no influence on the result.
 ENCODE_BATCH = 256
+# Vocabularies whose embeddings are held in memory.
+KEPT_VOCABULARIES = 16
 
 
 class TextBank:
@@ -59,6 +64,7 @@ class TextBank:
         self.templates = get_templates(templates)
         self.synonyms = synonyms
         self.average_templates = average_templates
+        self._revision: _Revision | None = None
         self._memory: dict[tuple, Tensor] = {}
 
     @property
@@ -78,10 +84,12 @@ class TextBank:
         """
         if encoder.training and encoder.trainable and torch.is_grad_enabled():
             return self._encode(encoder, vocabulary)
-        key = self._memory_key(encoder, vocabulary)
-        if key not in self._memory:
-            self._memory[key] = self._load_or_encode(encoder, vocabulary)
-        return self._memory[key]
+        self._forget_other_weights(encoder)
+        text = self._memory.get(vocabulary.class_texts)
+        if text is None:
+            text = self._load_or_encode(encoder, vocabulary)
+            self._remember(vocabulary, text)
+        return text
 
     def prepare(self, encoder: nn.Module, vocabulary: Vocabulary) -> None:
         """Fill the memory on all ranks; rank 0 alone encodes.
@@ -103,11 +111,31 @@ class TextBank:
             )
             text = torch.empty(shape, device=device)
         broadcast(text)
-        self._memory[self._memory_key(encoder, vocabulary)] = text
+        self._forget_other_weights(encoder)
+        self._remember(vocabulary, text)
 
     def clear(self) -> None:
-        """Forget the embeddings in memory."""
+        """Forget the embeddings in memory.
+
+        Loading weights, optimizer steps and other writes in place are
+        noticed without it; writes through ``parameter.data`` are not.
+        """
         self._memory.clear()
+        self._revision = None
+
+    def __getstate__(self) -> dict:
+        """State of a copy, whose tower is another one: nothing in memory."""
+        return {**self.__dict__, '_memory': {}, '_revision': None}
+
+    def _forget_other_weights(self, encoder: nn.Module) -> None:
+        if self._revision is None or not self._revision.is_of(encoder):
+            self._memory.clear()
+            self._revision = _Revision(encoder)
+
+    def _remember(self, vocabulary: Vocabulary, text: Tensor) -> None:
+        self._memory[vocabulary.class_texts] = text
+        while len(self._memory) > KEPT_VOCABULARIES:
+            del self._memory[next(iter(self._memory))]
 
     def _class_texts(self, vocabulary: Vocabulary) -> list[tuple[str, ...]]:
         """Texts of each class that get a prompt of their own."""
@@ -146,31 +174,18 @@ class TextBank:
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> Tensor:
         device = next(encoder.parameters()).device
-        path = self._cache_path(encoder, vocabulary)
-        if path.is_file():
-            try:
-                return load_file(path)['text'].to(device)
-            except (SafetensorError, KeyError, OSError) as error:
-                warnings.warn(
-                    f'{path} is not a readable cache of text embeddings '
-                    f'({error}); it is made again',
-                    stacklevel=2,
-                )
-        text = self._encode(encoder, vocabulary)
-        _save_atomically(text, path)
+        path = self._cache_path(vocabulary)
+        text = _read_cache(path)
+        if text is not None:
+            return text.to(device)
+        # What is kept serves runs of any precision: it has the weights' own.
+        with torch.autocast(device.type, enabled=False):
+            text = self._encode(encoder, vocabulary)
+        _write_cache(text, path)
         return text
 
-    def _memory_key(self, encoder: nn.Module, vocabulary: Vocabulary) -> tuple:
-        # A parameter's version counts in-place writes (loading, optimizer
-        # steps), its address tells it from another tensor put in its place.
-        weights = tuple(
-            (parameter.data_ptr(), parameter._version)
-            for parameter in encoder.parameters()
-        )
-        return vocabulary.class_texts, weights
-
-    def _cache_path(self, encoder: nn.Module, vocabulary: Vocabulary) -> Path:
-        digest = hashlib.sha256(_weights_digest(encoder))
+    def _cache_path(self, vocabulary: Vocabulary) -> Path:
+        digest = hashlib.sha256(self._revision.digest)
         recipe = [
             self._class_texts(vocabulary),
             self.templates,
@@ -179,6 +194,42 @@ class TextBank:
         ]
         digest.update(json.dumps(recipe).encode())
         return cache_folder() / 'text' / f'{digest.hexdigest()}.safetensors'
+
+
+class _Revision:
+    """The weights of a tower at one time, told from those of another."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self._encoder = weakref.ref(encoder)
+        # An address alone may be that of a new tensor in an old one's place;
+        # a version counts writes in place (loading, optimizer steps).
+        self._parameters = [
+            (weakref.ref(parameter), parameter.data_ptr(), parameter._version)
+            for parameter in encoder.parameters()
+        ]
+
+    def is_of(self, encoder: nn.Module) -> bool:
+        """Whether the tower still has these weights."""
+        parameters = list(encoder.parameters())
+        return len(parameters) == len(self._parameters) and all(
+            reference() is parameter
+            and address == parameter.data_ptr()
+            and version == parameter._version
+            for parameter, (reference, address, version) in zip(
+                parameters, self._parameters
+            )
+        )
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of names, shapes, types and values."""
+        digest = hashlib.sha256()
+        for name, tensor in self._encoder().state_dict().items():
+            tensor = tensor.detach().cpu().contiguous()
+            shape = tuple(tensor.shape)
+            digest.update(f'{name}{shape}{tensor.dtype}'.encode())
+            digest.update(tensor.view(-1).view(torch.uint8).numpy())
+        return digest.digest()
 
 
 def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
@@ -232,24 +283,30 @@ def _encode_prompts(encoder: nn.Module, prompts: list[str]) -> Tensor:
     return encoded[[index[prompt] for prompt in prompts]]
 
 
-def _weights_digest(encoder: nn.Module) -> bytes:
-    digest = hashlib.sha256()
-    for name, tensor in encoder.state_dict().items():
-        tensor = tensor.detach().cpu().contiguous()
-        digest.update(f'{name}{tuple(tensor.shape)}{tensor.dtype}'.encode())
-        digest.update(tensor.view(-1).view(torch.uint8).numpy())
-    return digest.digest()
+def _read_cache(path: Path) -> Tensor | None:
+    """Embeddings in a cache file; None if there are none to be had."""
+    try:
+        if path.is_file():
+            return load_file(path)['text']
+    except (SafetensorError, KeyError, OSError) as error:
+        warnings.warn(
+            f'{path} is not a readable cache of text embeddings ({error}); '
+            'it is made again',
+            stacklevel=2,
+        )
+    return None
 
 
-def _save_atomically(text: Tensor, path: Path) -> None:
-    """Write the cache file whole or not at all; a cache is never needed."""
+def _write_cache(text: Tensor, path: Path) -> None:
+    """Write a cache file whole or not at all; a cache is never needed."""
     temporary = path.with_suffix(f'.tmp{os.getpid()}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({'text': text.cpu().contiguous()}, temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except (SafetensorError, OSError) as error:
+        with suppress(OSError):
+            temporary.unlink()
         warnings.warn(
             f'text embeddings are not kept in {path.parent}: {error}',
             stacklevel=2,
