@@ -1,13 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets and what reads and writes their files."""
 
+from .benchmarks import (
+    ADE20K847Dataset,
+    COCOStuffZeroShotDataset,
+    PascalContext59ZeroShotDataset,
+    PascalContext459Dataset,
+    PascalVOC20bDataset,
+    PascalVOC20Dataset,
+    PascalVOC20ZeroShotDataset,
+)
 from .image_files import read_label_map, write_label_map, write_png
 from .open_vocab_dataset import OpenVocabDataset
 from .transforms import LoadOpenVocabAnnotations
 
 __all__ = [
+    'ADE20K847Dataset',
+    'COCOStuffZeroShotDataset',
     'LoadOpenVocabAnnotations',
     'OpenVocabDataset',
+    'PascalContext459Dataset',
+    'PascalContext59ZeroShotDataset',
+    'PascalVOC20Dataset',
+    'PascalVOC20ZeroShotDataset',
+    'PascalVOC20bDataset',
     'read_label_map',
     'write_label_map',
     'write_png',

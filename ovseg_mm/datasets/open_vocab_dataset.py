@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
+from torch import Tensor
 
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
@@ -25,11 +27,25 @@ class OpenVocabDataset(BaseSegDataset):
             folders, relative to ``data_root``.
         ignore_index: Value of pixels that do not count. By default 255, or
             65535 if the vocabulary has more than 255 labels.
+        label_map: Value in the files: label, for files that number their
+            labels otherwise; values that it does not name stay. Applied
+            after ``reduce_zero_label``.
+        unseen_labels: What becomes of pixels whose label is unseen, when the
+            pipeline is done:
+
+            - ``'keep'``: nothing, as for tests;
+            - ``'ignore'``: they get ``ignore_index``, and the seen labels
+              are numbered anew from 0, in their order. The data set's names
+              are then those of the seen labels;
+            - ``'mark'``: they get -1, which tells "some unseen class" from
+              pixels that do not count; seen labels keep their number.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
 
     Raises:
         FileNotFoundError: If a folder or list is missing, or holds nothing
             that fits; the message says what was looked for.
+        ValueError: If ``unseen_labels`` is none of the above, or nothing is
+            unseen.
     """
 
     def __init__(
@@ -37,13 +53,21 @@ class OpenVocabDataset(BaseSegDataset):
         vocabulary: Vocabulary | str | Sequence[str] | Mapping[str, Any],
         data_prefix: Mapping[str, str | None],
         ignore_index: int | None = None,
+        label_map: Mapping[int, int] | None = None,
+        unseen_labels: str = 'keep',
         **kwargs: Any,
     ) -> None:
         self.vocabulary = load_vocabulary(vocabulary)
+        self._check_unseen(unseen_labels)
+        self.unseen_labels = unseen_labels
+        self.value_map = dict(label_map or {})
         if ignore_index is None:
             ignore_index = self.vocabulary.ignore_label
+        named = self.vocabulary
+        if unseen_labels == 'ignore':
+            named = named.only('seen')
         super().__init__(
-            metainfo=self.vocabulary.metainfo,
+            metainfo=named.metainfo,
             data_prefix={
                 key: folder
                 for key, folder in data_prefix.items()
@@ -79,6 +103,7 @@ class OpenVocabDataset(BaseSegDataset):
             )
             sample['ignore_index'] = self.ignore_index
             sample['num_labels'] = self.vocabulary.num_labels
+            sample['label_map'] = self.value_map
         # Of a wrong suffix or folder, the first sample already tells.
         self._check_files(samples[0])
         return samples
@@ -92,7 +117,8 @@ class OpenVocabDataset(BaseSegDataset):
         Returns:
             What the pipeline gives. Packed samples get ``sample_name``, the
             path of the image below its folder without suffix and with
-            ``'__'`` for ``'/'``, in their meta information.
+            ``'__'`` for ``'/'``, and ``label_map`` in their meta
+            information.
 
         Raises:
             RuntimeError: If anything fails; the message names the image.
@@ -114,8 +140,33 @@ class OpenVocabDataset(BaseSegDataset):
             ) from error
         packed = data.get('data_samples', []) if data is not None else []
         for item in packed if isinstance(packed, list) else [packed]:
-            item.set_metainfo(dict(sample_name=name))
+            item.set_metainfo(dict(sample_name=name, label_map=self.value_map))
+            if self.unseen_labels != 'keep' and 'gt_sem_seg' in item:
+                item.gt_sem_seg.data = self._hide(item.gt_sem_seg.data)
         return data
+
+    def _check_unseen(self, unseen_labels: str) -> None:
+        if unseen_labels not in ('keep', 'ignore', 'mark'):
+            raise ValueError(
+                f"unseen_labels is 'keep', 'ignore' or 'mark'; found "
+                f'{unseen_labels!r}.'
+            )
+        if unseen_labels != 'keep' and not self.vocabulary.unseen:
+            raise ValueError(
+                f'unseen_labels={unseen_labels!r} needs a vocabulary with '
+                f'unseen labels, but {self.vocabulary.source} has none.'
+            )
+
+    def _hide(self, labels: Tensor) -> Tensor:
+        """Take the unseen labels out of a label map (1, H, W) int64."""
+        vocabulary = self.vocabulary
+        table = torch.arange(max(vocabulary.num_labels, self.ignore_index) + 1)
+        if self.unseen_labels == 'ignore':
+            table[list(vocabulary.unseen)] = self.ignore_index
+            table[list(vocabulary.seen)] = torch.arange(len(vocabulary.seen))
+        else:
+            table[list(vocabulary.unseen)] = -1
+        return table[labels]
 
     def _check_folder(self, folder: str, what: str) -> None:
         if not fileio.isdir(folder, backend_args=self.backend_args):

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _SPEC_KEYS = (
     'prompt_to_label',
     'unseen',
     'palette',
+    'subset',
 )
 # Shipped keys for which MMSegmentation has colours of the same label order.
 _MMSEG_PALETTES = {'ade150': 'ade', 'coco': 'cocostuff', 'pc59': 'pcontext'}
@@ -44,14 +46,16 @@ def load_vocabulary(
             - a :class:`Vocabulary`, returned as it is;
             - a shipped key such as ``'ade150'``
               (:func:`shipped_vocabularies` lists them);
-            - the path of a ``.json`` file (a list of strings), a ``.txt``
-              file (a line a class) or a ``.tsv`` file (a line a class; an
-              optional second column is the name in tables and legends);
+            - the path of a ``.json`` file (a list of strings, or an object
+              like the mapping below), a ``.txt`` file (a line a class) or a
+              ``.tsv`` file (a line a class; an optional second column is the
+              name in tables and legends);
             - a list of strings;
             - a mapping with ``class_texts`` (any of the former) and
               optionally ``label_names`` (L strings), ``prompt_to_label``
-              (T label indices), ``unseen`` (label indices or names) and
-              ``palette`` (L colours).
+              (T label indices), ``unseen`` (label indices or names),
+              ``palette`` (L colours) and ``subset``: ``'seen'`` or
+              ``'unseen'`` keeps these labels only, numbered anew.
 
     Returns:
         The vocabulary, checked.
@@ -116,8 +120,16 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     changes = {
         key: spec[key] for key in _SPEC_KEYS[1:] if spec.get(key) is not None
     }
-    base = _load(texts)
-    return _relabel(base, **changes) if changes else base
+    subset = changes.pop('subset', None)
+    if subset not in (None, 'seen', 'unseen'):
+        raise ValueError(
+            f"subset of a vocabulary mapping is 'seen' or 'unseen'; found "
+            f'{subset!r}.'
+        )
+    vocabulary = _load(texts)
+    if changes:
+        vocabulary = _relabel(vocabulary, **changes)
+    return vocabulary.only(subset) if subset else vocabulary
 
 
 def _relabel(
@@ -218,7 +230,7 @@ def _from_file(path: Path) -> Vocabulary:
             f'{error.start}); save it as UTF-8.'
         ) from error
     if path.suffix.lower() == '.json':
-        return _build(_parse_json(content, path), str(path))
+        return _from_json(content, path)
     rows = content.splitlines()
     if path.suffix.lower() == '.txt':
         return _build(rows, str(path))
@@ -231,7 +243,7 @@ def _from_file(path: Path) -> Vocabulary:
     return _relabel(vocabulary, label_names=names)
 
 
-def _parse_json(content: str, path: Path) -> list:
+def _from_json(content: str, path: Path) -> Vocabulary:
     try:
         entries = json.loads(content)
     except json.JSONDecodeError as error:
@@ -239,12 +251,15 @@ def _parse_json(content: str, path: Path) -> list:
             f'{path} is not valid JSON (line {error.lineno}, column '
             f'{error.colno}: {error.msg}); expected a list of strings.'
         ) from error
-    if not isinstance(entries, list):
-        raise ValueError(
-            f'{path} holds a JSON {type(entries).__name__}; expected a list '
-            'of strings, one a class, synonyms joined by ", ".'
-        )
-    return entries
+    if isinstance(entries, list):
+        return _build(entries, str(path))
+    if isinstance(entries, dict) and 'class_texts' in entries:
+        return replace(_from_mapping(entries), source=str(path))
+    raise ValueError(
+        f'{path} holds a JSON {type(entries).__name__}; expected a list '
+        'of strings, one a class, synonyms joined by ", ", or an object with '
+        'the key class_texts.'
+    )
 
 
 def _build(entries: Sequence[str], source: str) -> Vocabulary:

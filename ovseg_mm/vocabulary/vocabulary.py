@@ -127,6 +127,36 @@ class Vocabulary:
         content = json.dumps([self.class_texts, self.prompt_to_label])
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def only(self, subset: str) -> 'Vocabulary':
+        """Keep the seen or the unseen labels, numbered anew in their order.
+
+        Args:
+            subset: ``'seen'`` or ``'unseen'``.
+
+        Returns:
+            A vocabulary without unseen labels: those that are left are all
+            that it knows.
+
+        Raises:
+            ValueError: If no label is left.
+        """
+        kept = self.seen if subset == 'seen' else self.unseen
+        numbers = {label: number for number, label in enumerate(kept)}
+        texts = [
+            i
+            for i in range(self.num_texts)
+            if self.prompt_to_label[i] in numbers
+        ]
+        return Vocabulary(
+            class_texts=tuple(self.class_texts[i] for i in texts),
+            label_names=tuple(self.label_names[label] for label in kept),
+            prompt_to_label=tuple(
+                numbers[self.prompt_to_label[i]] for i in texts
+            ),
+            palette=tuple(self.palette[label] for label in kept),
+            source=f'the {subset} part of {self.source}',
+        )
+
     def check_labels(self, num_labels: int, where: str) -> None:
         """Make sure that something else has as many labels as this.
 

@@ -15,43 +15,79 @@ CONFIGS = [c for c in CONFIGS if c.parent.name not in ('_base_', 'toy')]
 SIZE = (90, 120)
 
 
+# Folder, images, labels, list of samples, number of label values.
+VOC10, VOC12 = 'VOCdevkit/VOC2010', 'VOCdevkit/VOC2012'
+DATA_SETS = [
+    (
+        'coco_stuff164k',
+        'images/train2017/{}.jpg',
+        'annotations/train2017/{}_labelTrainIds.png',
+        None,
+        171,
+    ),
+    (
+        'coco_stuff164k',
+        'images/val2017/{}.jpg',
+        'annotations/val2017/{}_labelTrainIds.png',
+        None,
+        171,
+    ),
+    (
+        'ade/ADEChallengeData2016',
+        'images/validation/{}.jpg',
+        'annotations/validation/{}.png',
+        None,
+        151,
+    ),
+    (
+        'ade/ADE20K_2021_17_01',
+        'images_detectron2/validation/{}.jpg',
+        'annotations_detectron2/validation/{}.tif',
+        None,
+        847,
+    ),
+    (
+        VOC10,
+        'JPEGImages/{}.jpg',
+        'SegmentationClassContext/{}.png',
+        'ImageSets/SegmentationContext/val.txt',
+        60,
+    ),
+    (
+        VOC10,
+        'JPEGImages/{}.jpg',
+        'annotations_detectron2/pc459_val/{}.tif',
+        'ImageSets/SegmentationContext/val.txt',
+        459,
+    ),
+    (
+        VOC12,
+        'JPEGImages/{}.jpg',
+        'SegmentationClass/{}.png',
+        'ImageSets/Segmentation/val.txt',
+        21,
+    ),
+]
+
+
 @pytest.fixture(scope='module')
 def home(tmp_path_factory) -> Path:
     """A folder with ``data/``, laid out as users have it."""
     root = tmp_path_factory.mktemp('home')
-    data = root / 'data'
-    coco = data / 'coco_stuff164k'
-    for split in ('train2017', 'val2017'):
-        for index in range(2):
-            name = f'{index:012d}'
+    names = ['2008_000000', '2008_000001']
+    for folder, images, labels, samples, classes in DATA_SETS:
+        folder = root / 'data' / folder
+        for seed, name in enumerate(names):
             write_scene(
-                coco / 'images' / split / f'{name}.jpg',
-                coco / 'annotations' / split / f'{name}_labelTrainIds.png',
+                folder / images.format(name),
+                folder / labels.format(name),
                 SIZE,
-                seed=index,
-                classes=171,
+                seed,
+                classes,
             )
-    ade = data / 'ade' / 'ADEChallengeData2016'
-    voc = data / 'VOCdevkit' / 'VOC2010'
-    for index in range(2):
-        name = f'ADE_val_{index + 1:08d}'
-        write_scene(
-            ade / 'images' / 'validation' / f'{name}.jpg',
-            ade / 'annotations' / 'validation' / f'{name}.png',
-            SIZE,
-            seed=index,
-            classes=151,
-        )
-        write_scene(
-            voc / 'JPEGImages' / f'2008_00000{index}.jpg',
-            voc / 'SegmentationClassContext' / f'2008_00000{index}.png',
-            SIZE,
-            seed=index,
-            classes=60,
-        )
-    split = voc / 'ImageSets' / 'SegmentationContext' / 'val.txt'
-    split.parent.mkdir(parents=True)
-    split.write_text('2008_000000\n2008_000001\n')
+        if samples is not None:
+            (folder / samples).parent.mkdir(parents=True, exist_ok=True)
+            (folder / samples).write_text('\n'.join(names))
     return root
 
 

@@ -238,6 +238,14 @@ def test_files_hold_every_label(tmp_path, num_labels, shift, dtype):
     assert {f.name for f in tmp_path.iterdir()} == {'sub__b.png', 'a.png'}
 
 
+def test_files_undo_the_label_map(tmp_path):
+    metric = make_metric(21, output_dir=tmp_path, format_only=True)
+    label_map = {0: 20, **{value: value - 1 for value in range(1, 21)}}
+    evaluate(metric, [sample([[0, 19, 20]], label_map=label_map)])
+    read = np.array(Image.open(tmp_path / 'a.png'))
+    assert read.tolist() == [[1, 20, 0]]
+
+
 def test_files_and_figures_together(tmp_path):
     folder = tmp_path / 'new' / 'out'
     metric = make_metric(3, output_dir=str(folder), keep_results=True)

@@ -26,7 +26,69 @@ def test_shipped_vocabularies_have_a_label_for_each_text(key, size):
 
 
 def test_list_of_shipped_vocabularies():
-    assert shipped_vocabularies() == sorted([*SIZES, 'voc20b'])
+    assert shipped_vocabularies() == sorted([*SIZES, 'voc20b', *SPLITS])
+
+
+# From the papers: PASCAL VOC and COCO-Stuff of ZS3Net and SPNet, and indices
+# of PASCAL-Context in the alphabetical order of its classes.
+SPLITS = {
+    'voc20-15-5': [15, 16, 17, 18, 19],
+    'coco-156-15': [
+        *(19, 23, 28, 29, 36, 51, 76, 88, 94, 112),
+        *(133, 136, 137, 157, 160),
+    ],
+    'pc59-49-10': [0, 6, 7, 14, 19, 24, 31, 33, 48, 54],
+    'pc59-49-10-cascade': [0, 2, 3, 7, 9, 13, 17, 19, 31, 37],
+}
+
+
+@pytest.mark.parametrize(('key', 'unseen'), SPLITS.items())
+def test_zero_shot_splits(key, unseen):
+    vocabulary = load_vocabulary(key)
+    base = load_vocabulary(key.split('-')[0])
+    if key != 'pc59-49-10-cascade':
+        assert vocabulary.class_texts == base.class_texts
+        assert vocabulary.palette == base.palette
+    assert vocabulary.source.endswith(f'{key}.json')
+    assert vocabulary.unseen == tuple(unseen)
+    seen = load_vocabulary(dict(class_texts=key, subset='seen'))
+    assert seen.names == tuple(vocabulary.names[i] for i in vocabulary.seen)
+    assert seen.palette == tuple(
+        vocabulary.palette[i] for i in vocabulary.seen
+    )
+    assert (seen.num_labels, seen.unseen) == (
+        base.num_labels - len(unseen),
+        (),
+    )
+    rest = load_vocabulary(dict(class_texts=key, subset='unseen'))
+    assert rest.names == tuple(vocabulary.names[i] for i in unseen)
+
+
+def test_subset_of_labels_that_share_texts():
+    spec = dict(
+        class_texts=['cat', 'sky', 'dog', 'wall'],
+        label_names=['cat', 'dog', 'other'],
+        prompt_to_label=[0, 2, 1, 2],
+        unseen=['cat'],
+        subset='seen',
+    )
+    vocabulary = load_vocabulary(spec)
+    assert vocabulary.names == ('sky', 'dog', 'wall')
+    assert vocabulary.label_names == ('dog', 'other')
+    assert vocabulary.prompt_to_label == (1, 0, 1)
+    with pytest.raises(ValueError, match="'seen' or 'unseen'; found 'base'"):
+        load_vocabulary({**spec, 'subset': 'base'})
+    with pytest.raises(ValueError, match='unseen part of .*no class text'):
+        load_vocabulary(dict(class_texts=['cat'], subset='unseen'))
+
+
+def test_json_object(tmp_path):
+    path = tmp_path / 'pets.json'
+    path.write_text('{"class_texts": ["cat", "dog|hound"], "unseen": ["dog"]}')
+    vocabulary = load_vocabulary(path)
+    assert vocabulary.class_texts == (('cat',), ('dog', 'hound'))
+    assert vocabulary.unseen == (1,)
+    assert vocabulary.source == str(path)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class OpenVocabIoUMetric(BaseMetric):
         output_dir: Folder into which label maps are written as PNGs named
             after the images: 8 bits, or 16 if the labels need it; in the
             numbering of the data set's own files, that is one higher if it
-            has ``reduce_zero_label``.
+            has ``reduce_zero_label``, and ``label_map`` undone.
         format_only: Whether only to write these files: images need no
             labels then.
         keep_results: Accepted because MMSegmentation's test script sets it;
@@ -205,11 +205,15 @@ class OpenVocabIoUMetric(BaseMetric):
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
     def _write(self, sample: dict, prediction: Tensor) -> None:
-        shift = int(bool(sample.get('reduce_zero_label', False)))
+        values = np.arange(self.num_labels)
+        for value, label in sample.get('label_map', {}).items():
+            if label < self.num_labels:
+                values[label] = value
+        values += int(bool(sample.get('reduce_zero_label', False)))
         write_label_map(
             self.output_dir / f'{sample_name(sample)}.png',
-            prediction.cpu().numpy() + shift,
-            self.num_labels + shift,
+            values[prediction.cpu().numpy()],
+            int(values.max()) + 1,
         )
 
     def _log_table(

@@ -1,0 +1,8 @@
+# Trained on COCO-Stuff, tested on PASCAL-Context 459.
+_base_ = [
+    '../_base_/models/catseg_clip-vit-b16.py',
+    '../_base_/datasets/pascal_context_459.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-2e-4_cosine-80k.py',
+]
+model = dict(vocabulary='pc459')
