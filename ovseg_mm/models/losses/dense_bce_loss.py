@@ -39,6 +39,9 @@ class DenseBCELoss(nn.Module):
         Returns:
             Tensor: Scalar.
         """
+        # The two terms nearly cancel where the model is sure: half precision
+        # has too few digits for their difference.
+        logits = logits.float()
         negatives = F.softplus(logits).mean()
         valid = labels != ignore_index
         index = labels.where(valid, labels.new_zeros(()))

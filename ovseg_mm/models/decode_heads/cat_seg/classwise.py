@@ -146,18 +146,20 @@ def _linear_attention(
     d), take part ``num_padding`` times.
     """
     length = q.shape[-2] + num_padding
-    q, k = F.elu(q) + 1, F.elu(k) + 1
-    # Values are divided by the length to keep the sums small; it comes back
-    # at the end. The division decides the size of the 1e-6 below.
-    kv = k.transpose(-1, -2) @ (v / length)
-    total = k.sum(dim=-2, keepdim=True)
-    if num_padding:
-        padding_k = F.elu(padding_k) + 1
-        share = num_padding / length
-        kv = kv + share * padding_k.transpose(-1, -2) * padding_v
-        total = total + num_padding * padding_k
-    normaliser = (q * total).sum(dim=-1, keepdim=True) + 1e-6
-    return (q @ kv) * (length / normaliser)
+    # Sums over hundreds of classes pass what half precision can hold.
+    with torch.autocast(q.device.type, enabled=False):
+        q, k, v = F.elu(q.float()) + 1, F.elu(k.float()) + 1, v.float()
+        # Values are divided by the length to keep the sums small; it comes
+        # back at the end. The division decides the size of the 1e-6 below.
+        kv = k.transpose(-1, -2) @ (v / length)
+        total = k.sum(dim=-2, keepdim=True)
+        if num_padding:
+            padding_k = F.elu(padding_k.float()) + 1
+            share = num_padding / length
+            kv = kv + share * padding_k.transpose(-1, -2) * padding_v.float()
+            total = total + num_padding * padding_k
+        normaliser = (q * total).sum(dim=-1, keepdim=True) + 1e-6
+        return (q @ kv) * (length / normaliser)
 
 
 def _full_attention(

@@ -101,8 +101,6 @@ class WindowBlock(nn.Module):
         windows = _to_windows(self.norm1(x), size, shift)
         guide = _to_windows(guidance[:, None], size, shift)
         mask = _attention_mask((h, w), size, shift)
-        if mask is not None:
-            mask = mask.to(x)
         windows = self.attn(windows, guide, mask)
         x = x + _from_windows(windows, (h, w), size, shift)
         return x + self.mlp(self.norm2(x))
@@ -151,7 +149,7 @@ class GuidedAttention(nn.Module):
             for tokens in (q, k, self.v(x))
         )  # (B * T, windows * heads, n, E / heads)
         if mask is not None:
-            mask = mask.repeat_interleave(self.num_heads, dim=0)[None]
+            mask = mask.to(q).repeat_interleave(self.num_heads, dim=0)[None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out = out.unflatten(0, x.shape[:2]).unflatten(2, (x.shape[2], -1))
         return self.proj(out.transpose(3, 4).flatten(4))

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+
+from ovseg_mm.models.decode_heads.cat_seg import chunks, classwise
+from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
+    cost_volume,
+    select_classes,
+)
+from ovseg_mm.models.necks import CostFeatures
+
+from . import naive
+
+
+@pytest.fixture
+def build(randomise):
+    def build(**options):
+        cfg = dict(
+            type='CATSegCostHead',
+            text_channels=8,
+            appearance_channels=8,
+            decoder_guidance_channels=(7, 5),
+            embed_dims=16,
+            text_guidance_dims=6,
+            appearance_guidance_dims=5,
+            num_heads=2,
+            window_size=4,
+            pooling=1,
+            pad_len=9,
+            decoder_dims=(16, 8),
+            decoder_guidance_dims=(4, 3),
+        )
+        return randomise(MODELS.build({**cfg, **options}))
+
+    return build
+
+
+def make_inputs(grid=(4, 4), num_texts=5, num_prompts=1, batch=2):
+    h, w = grid
+    image = torch.randn(batch, 8, h, w)
+    decoder = (
+        torch.randn(batch, 7, 2 * h, 2 * w),
+        torch.randn(batch, 5, 4 * h, 4 * w),
+    )
+    text = F.normalize(torch.randn(num_texts, num_prompts, 8), dim=-1)
+    return CostFeatures(image, image, decoder), text
+
+
+def test_cost_volume_is_the_cosine():
+    image, text = torch.randn(2, 8, 3, 4), torch.randn(5, 2, 8)
+    cost = cost_volume(image, text)
+    assert cost.shape == (2, 5, 2, 3, 4)
+    for b, t, p, y, x in torch.randint(0, 2, (20, 5)).tolist():
+        expected = F.cosine_similarity(image[b, :, y, x], text[t, p], dim=0)
+        torch.testing.assert_close(cost[b, t, p, y, x], expected)
+
+
+def test_selected_classes_have_the_highest_maxima():
+    cost = torch.zeros(2, 4, 2, 3, 3)
+    cost[0, 2, 1, 0, 2] = 0.9
+    cost[0, 0, 0, 1, 1] = 0.5
+    cost[0, 1] = 0.4  # the highest mean, but a low maximum
+    cost[1, 3, 0, 2, 2], cost[1, 1, 1, 0, 0] = 0.2, 0.1
+    assert select_classes(cost, 2).tolist() == [[0, 2], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ('options', 'inputs'),
+    [
+        (dict(), dict()),
+        (dict(attention='full'), dict()),
+        (dict(), dict(grid=(6, 8))),
+        (dict(), dict(grid=(3, 2))),
+        (dict(), dict(grid=(5, 7), batch=1)),
+        (dict(pooling=2, test_pooling=None), dict(grid=(6, 8))),
+        (dict(), dict(num_texts=1)),
+        (dict(attention='full'), dict(num_texts=1)),
+        (dict(), dict(num_texts=9)),
+        (dict(pad_len=None), dict(num_texts=12)),
+        (dict(pad_len=None), dict(num_texts=1)),
+        (dict(), dict(num_texts=14)),
+        (dict(attention='full'), dict(num_texts=14)),
+        (dict(pad_len=1), dict(num_texts=6)),
+        (dict(prompt_channels=3), dict(num_prompts=3)),
+        (dict(prompt_channels=3), dict(num_prompts=3, num_texts=11)),
+        (dict(num_layers=1), dict()),
+        (dict(num_layers=0), dict()),
+    ],
+)
+def test_formulas(build, assert_same, options, inputs):
+    head = build(**options)
+    feats, text = make_inputs(**inputs)
+    expected = naive.head(head, feats, text)
+    assert_same(head(feats, text), expected)
+    head.eval()
+    with torch.no_grad():
+        assert_same(head(feats, text), naive.head(head, feats, text))
+
+
+def test_each_window_keeps_classes_of_its_own(build, assert_same):
+    head = build(pad_len=3)
+    feats, text = make_inputs(num_texts=8)
+    # Every window holds three of the directions that texts point in.
+    present = [0, 3, 6], [1, 3, 7]
+    for image, texts in zip(feats.image, present):
+        image.mul_(0.01)
+        for place, t in enumerate(texts):
+            image[:, place, place] = 5 * text[t, 0]
+    logits = head(feats, text)
+    for index, texts in enumerate(present):
+        others = [t for t in range(8) if t not in texts]
+        assert (logits[index, others] == -100).all()
+        alone = CostFeatures(
+            feats.image[index, None],
+            feats.appearance[index, None],
+            tuple(guide[index, None] for guide in feats.decoder),
+        )
+        assert_same(logits[index, texts], head(alone, text[texts])[0])
+
+
+def test_chunks_equal_the_whole(build, assert_same, monkeypatch):
+    head = build().eval()
+    feats, text = make_inputs(grid=(6, 5), num_texts=7)
+    whole = head(feats, text)
+    monkeypatch.setattr(chunks, 'MAPS_AT_A_TIME', 4)
+    monkeypatch.setattr(classwise, 'TOKENS_AT_A_TIME', 60)
+    with torch.no_grad():
+        assert_same(head(feats, text), whole, 1e-6)
+
+
+def test_two_images_are_two_times_one(build, assert_same):
+    head = build()
+    feats, text = make_inputs()
+    both = head(feats, text)
+    for i in range(2):
+        alone = CostFeatures(
+            feats.image[i, None],
+            feats.appearance[i, None],
+            tuple(guide[i, None] for guide in feats.decoder),
+        )
+        assert_same(head(alone, text), both[i, None])
+
+
+@pytest.mark.parametrize('num_texts', [5, 9, 14])
+def test_gradients(build, assert_same_gradients, num_texts):
+    head = build(pooling=2)
+    feats, text = make_inputs(num_texts=num_texts)
+    leaves = [feats.image, *feats.decoder, text]
+    leaves += [p for n, p in head.named_parameters() if 'padding' not in n]
+    if num_texts < 9:
+        leaves += [p for n, p in head.named_parameters() if 'padding' in n]
+    for leaf in leaves:
+        leaf.requires_grad_(True)
+    weight = torch.randn(2, num_texts, 16, 16)
+    ours, theirs = (
+        torch.autograd.grad((logits * weight).sum(), leaves)
+        for logits in (head(feats, text), naive.head(head, feats, text))
+    )
+    assert_same_gradients(ours, theirs)
+
+
+def test_padding_gets_no_gradient_in_a_full_vocabulary(build):
+    head = build()
+    feats, text = make_inputs(num_texts=9)
+    head(feats, text).sum().backward()
+    for name, parameter in head.named_parameters():
+        assert (parameter.grad is None) == ('padding' in name), name
+
+
+def test_loss_is_taken_at_the_size_of_the_labels(build):
+    head = build(loss_decode=dict(type='DenseBCELoss', loss_weight=2.0))
+    feats, text = make_inputs()
+    labels = torch.randint(0, 5, (2, 21, 30))
+    labels[:, :4] = 255
+    losses = head.loss(feats, text, labels)
+    logits = F.interpolate(
+        head(feats, text), (21, 30), mode='bilinear', align_corners=False
+    )
+    one_hot = F.one_hot(labels.where(labels != 255, torch.tensor(5)), 6)
+    target = one_hot[..., :5].permute(0, 3, 1, 2).float()
+    expected = 2 * F.binary_cross_entropy_with_logits(logits, target)
+    assert losses.keys() == {'loss_bce'}
+    torch.testing.assert_close(losses['loss_bce'], expected)
+
+
+def test_scores(build):
+    logits = torch.randn(3, 4, 5)
+    head = build()
+    assert head.threshold == 0.5
+    torch.testing.assert_close(
+        head.activate(logits.clone(), slice(0, 3)), 1 / (1 + (-logits).exp())
+    )
+    head = build(score='logits')
+    assert head.threshold == 0.0
+    assert torch.equal(head.activate(logits.clone(), slice(0, 3)), logits)
+    with pytest.raises(ValueError, match="score='softmax' is not 'sigmoid'"):
+        build(score='softmax')
+
+
+def test_initial_bias(build):
+    head = build(init_bias=-3.0)
+    head.init_weights()
+    assert head.head.bias.item() == -3.0
+
+
+@pytest.mark.parametrize('attention', ['linear', 'full'])
+def test_autocast_trains(build, attention):
+    head = build(pooling=2, attention=attention)
+    feats, text = make_inputs(grid=(6, 6))
+    labels = torch.randint(0, 5, (2, 24, 24))
+    expected = head.loss(feats, text, labels)['loss_bce']
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss = head.loss(feats, text, labels)['loss_bce']
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=2e-2, atol=0)
+    loss.backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad.isfinite().all(), name
