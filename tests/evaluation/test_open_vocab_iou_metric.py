@@ -116,11 +116,13 @@ def test_union_rule_is_mmsegs():
 def test_large_counts_stay_exact():
     # 2**24 + 1 pixels are one too many for float32.
     metric = make_metric(2)
-    many = (np.array([0, 3]), np.array([2**24, 1]))
+    # Pairs are truth * 3 + prediction.
+    many = (np.array([0, 4]), np.array([2**24, 1]))
     result = metric.compute_metrics([many, many])
     assert result['aAcc'] == 100
     one = metric.compute_metrics([many, (np.array([1]), np.array([1]))])
-    assert one['aAcc'] == 100 * (2**24 + 1) / (2**24 + 2)
+    expected = 100 * (2**24 + 1) / (2**24 + 2)
+    assert one['aAcc'] == pytest.approx(expected, rel=1e-12)
 
 
 def test_padded_samples_of_two_processes_do_not_count():
@@ -209,16 +211,16 @@ def test_wrong_arguments():
         OpenVocabIoUMetric(format_only=True)
     with pytest.raises(ValueError, match=r"keys \['base'\]"):
         OpenVocabIoUMetric(subsets=dict(base=[0]))
-    metric = make_metric(2, subsets=dict(seen=[0], unseen=[2]))
     with pytest.raises(ValueError, match=r"'unseen' holds \[2\]"):
-        evaluate(metric, [sample([[0]], [[0]])])
+        make_metric(2, subsets=dict(seen=[0], unseen=[2]))
 
 
 @pytest.mark.parametrize(
     ('num_labels', 'shift', 'dtype'),
     [
-        (256, False, np.uint8),
-        (256, True, np.uint16),
+        (255, False, np.uint8),
+        (255, True, np.uint8),
+        (256, False, np.uint16),
         (300, False, np.uint16),
     ],
 )

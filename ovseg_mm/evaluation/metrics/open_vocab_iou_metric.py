@@ -1,11 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intersection over union for large and open sets of classes.
-
-Letters: L labels; over all pixels that count, C[t, p] pixels of truth t
-predicted as p, TP = diag(C), G = C.sum(1), P = C.sum(0),
-IoU = TP / (G + P - TP).
-"""
-
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -21,24 +14,32 @@ from torch import Tensor
 from ovseg_mm.datasets.image_files import sample_name, write_label_map
 from ovseg_mm.datasets.transforms.loading import check_label_values
 
+from ..scores import (
+    averages,
+    class_scores,
+    load_relations,
+    zero_shot_averages,
+)
+
 
 @METRICS.register_module()
 class OpenVocabIoUMetric(BaseMetric):
     """Mean IoU under both averaging rules in use, and over seen and unseen.
 
     The rules differ by what a class counts that is predicted but never
-    occurs in the truth (114 of 459 classes in PASCAL-Context 459):
+    occurs in the truth (114 of 459 classes in PASCAL-Context 459 are not in
+    the truth):
 
-    - ``mIoU``, "present": the mean over the classes with G > 0. Current
-      detectron2, hence CAT-Seg, FC-CLIP, SAN's logs.
+    - ``mIoU``, "present": the mean over the classes that occur in the truth.
+      Current detectron2, hence CAT-Seg, FC-CLIP, SAN's logs.
     - ``mIoU_union``: such a class enters the mean with 0. MMSegmentation,
       older detectron2, hence OVSeg, SCAN, ZSSeg.
 
-    Besides these: ``aAcc`` = sum(TP) / sum(G), ``mAcc`` = mean of TP / G and
-    ``fwIoU`` = sum(G * IoU) / sum(G) over the classes present, all in
-    percent. If some labels are unseen: ``mIoU_seen`` and ``mIoU_unseen``,
-    means over the classes present in each subset, and ``hIoU``, their
-    harmonic mean.
+    Besides these ``aAcc``, ``mAcc`` and ``fwIoU``; if some labels are unseen
+    ``mIoU_seen``, ``mIoU_unseen`` and ``hIoU``; with ``relations`` all of the
+    former again, prefixed ``SG_``. Formulas:
+    :mod:`ovseg_mm.evaluation.scores`. A pixel without a predicted label (the
+    vocabulary's ignore label) is a miss of its class and no hit of another.
 
     Args:
         ignore_index: Truth value of pixels that do not count. By default 255
@@ -46,6 +47,8 @@ class OpenVocabIoUMetric(BaseMetric):
         subsets: ``dict(seen=..., unseen=...)`` with label indices. By
             default ``unseen`` is that of the data set's meta information,
             and ``seen`` is the rest.
+        relations: JSON file that says which classes are kinds of which
+            others, see :func:`ovseg_mm.evaluation.scores.load_relations`.
         output_dir: Folder into which label maps are written as PNGs named
             after the images: 8 bits, or 16 if the labels need it; in the
             numbering of the data set's own files, that is one higher if it
@@ -66,6 +69,7 @@ class OpenVocabIoUMetric(BaseMetric):
         self,
         ignore_index: int | None = None,
         subsets: Mapping[str, Sequence[int]] | None = None,
+        relations: str | PathLike | None = None,
         output_dir: str | PathLike | None = None,
         format_only: bool = False,
         keep_results: bool = True,
@@ -90,15 +94,31 @@ class OpenVocabIoUMetric(BaseMetric):
             )
         self.ignore_index = ignore_index
         self.subsets = subsets
+        self.relations = relations
+        self._parents: dict[int, list[int]] | None = None
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.format_only = format_only
         if self.output_dir is not None:
             self.output_dir.mkdir(parents=True, exist_ok=True)
 
+    @BaseMetric.dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        """Take the names of the labels; the subsets and relations must fit."""
+        self._dataset_meta = meta
+        for key in ('seen', 'unseen'):
+            self._subset(key)
+        if self.relations is not None:
+            self._parents = load_relations(self.relations, meta['classes'])
+
     @property
     def num_labels(self) -> int:
         """Number of labels L of the data set."""
         return len(self.dataset_meta['classes'])
+
+    @property
+    def no_label(self) -> int:
+        """Predicted value of pixels that got none of the L labels."""
+        return 255 if self.num_labels <= 255 else 65535
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the label pairs of each image of a batch.
@@ -133,21 +153,30 @@ class OpenVocabIoUMetric(BaseMetric):
         if self.format_only:
             print_log(f'Label maps are in {self.output_dir}', logger)
             return {}
+        confusion = self._add_up(results)
+        scores = class_scores(confusion)
+        unseen = self._subset('unseen')
+        metrics = averages(confusion, scores)
+        if len(unseen) > 0:
+            metrics.update(
+                zero_shot_averages(scores['IoU'], self._subset('seen'), unseen)
+            )
+        if self._parents is not None:
+            guided = class_scores(confusion, self._parents)
+            scores.update(SG_IoU=guided['IoU'], SG_Acc=guided['Acc'])
+            for key, value in averages(confusion, guided).items():
+                metrics[f'SG_{key}'] = value
+        self._log_table(confusion, scores, unseen, logger)
+        return metrics
+
+    def _add_up(self, results: list) -> np.ndarray:
+        """Confusion matrix (L, L + 1) int64 of all images."""
         size = self.num_labels
-        counts = np.zeros(size * size, dtype=np.int64)
+        counts = np.zeros(size * (size + 1), dtype=np.int64)
         for pairs, pixels in results:
             # Each pair occurs once in the list of an image.
             counts[pairs] += pixels
-        confusion = counts.reshape(size, size)
-        scores = _class_scores(confusion)
-        unseen = self._subset('unseen')
-        metrics = _averages(confusion, scores)
-        if len(unseen) > 0:
-            metrics.update(
-                _subset_averages(scores['IoU'], self._subset('seen'), unseen)
-            )
-        self._log_table(confusion, scores, unseen, logger)
-        return metrics
+        return counts.reshape(size, size + 1)
 
     def _subset(self, key: str) -> list[int]:
         if self.subsets is not None:
@@ -170,7 +199,7 @@ class OpenVocabIoUMetric(BaseMetric):
     def _count_pairs(
         self, sample: dict, prediction: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values ``truth * L + prediction`` and their counts."""
+        """Return ``truth * (L + 1) + prediction`` and how often each is."""
         path = sample.get('seg_map_path') or sample.get('img_path')
         if 'gt_sem_seg' not in sample:
             raise ValueError(
@@ -187,32 +216,38 @@ class OpenVocabIoUMetric(BaseMetric):
             )
         size, ignore = self.num_labels, self.ignore_index
         if ignore is None:
-            ignore = 255 if size <= 255 else 65535
+            ignore = self.no_label
         counted = truth != ignore
         truth, prediction = truth[counted], prediction[counted]
         if truth.numel() and not 0 <= truth.min() <= truth.max() < size:
             check_label_values(truth.cpu().numpy(), size, ignore, path)
-        if truth.numel() and not (
-            0 <= prediction.min() <= prediction.max() < size
+        labelled = prediction[prediction != self.no_label]
+        if (
+            labelled.numel()
+            and not 0 <= labelled.min() <= labelled.max() < size
         ):
             raise ValueError(
                 f'The prediction for {path} holds label '
-                f'{int(prediction.max())}, but the data set has {size} '
+                f'{int(labelled.max())}, but the data set has {size} '
                 'labels; give model and data set the same vocabulary.'
             )
-        pixels = torch.bincount(truth * size + prediction)
+        # The last column is for pixels without a label.
+        pixels = torch.bincount(
+            truth * (size + 1) + prediction.clamp(max=size)
+        )
         pairs = pixels.nonzero().squeeze(1)
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
     def _write(self, sample: dict, prediction: Tensor) -> None:
-        values = np.arange(self.num_labels)
-        for value, label in sample.get('label_map', {}).items():
+        values = np.arange(self.num_labels + 1)
+        for value, label in (sample.get('label_map') or {}).items():
             if label < self.num_labels:
                 values[label] = value
         values += int(bool(sample.get('reduce_zero_label', False)))
+        values[-1] = self.no_label
         write_label_map(
             self.output_dir / f'{sample_name(sample)}.png',
-            values[prediction.cpu().numpy()],
+            values[prediction.cpu().clamp(max=self.num_labels).numpy()],
             int(values.max()) + 1,
         )
 
@@ -239,58 +274,10 @@ class OpenVocabIoUMetric(BaseMetric):
             )
         print_log(f'per class results:\n{table.get_string()}', logger)
         present = confusion.sum(axis=1) > 0
-        absent = ~present & (confusion.sum(axis=0) > 0)
+        absent = ~present & (confusion.sum(axis=0)[:-1] > 0)
         print_log(
             f'mIoU is the mean over the {present.sum()} of {len(names)} '
             'classes that occur in the labels; mIoU_union also counts, as 0, '
             f'the {absent.sum()} that were predicted but do not occur.',
             logger,
         )
-
-
-def _class_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute IoU and accuracy of each class, NaN where it is absent."""
-    hits = confusion.diagonal()
-    truth, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    with np.errstate(invalid='ignore'):
-        accuracy = hits / truth
-        # A class that is only predicted has IoU 0, but no truth to judge:
-        # it is NaN here, and mIoU_union counts it.
-        iou = np.where(truth > 0, hits / (truth + predicted - hits), np.nan)
-    return dict(IoU=iou, Acc=accuracy)
-
-
-def _averages(
-    confusion: np.ndarray, scores: dict[str, np.ndarray]
-) -> dict[str, float]:
-    truth, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    iou = np.nan_to_num(scores['IoU'])
-    return dict(
-        aAcc=_percent(confusion.trace(), truth.sum()),
-        mIoU=_percent(iou.sum(), np.count_nonzero(truth)),
-        mIoU_union=_percent(iou.sum(), np.count_nonzero(truth + predicted)),
-        mAcc=_percent(
-            np.nan_to_num(scores['Acc']).sum(), np.count_nonzero(truth)
-        ),
-        fwIoU=_percent((truth * iou).sum(), truth.sum()),
-    )
-
-
-def _subset_averages(
-    iou: np.ndarray, seen: list[int], unseen: list[int]
-) -> dict[str, float]:
-    means = {}
-    for key, labels in dict(seen=seen, unseen=unseen).items():
-        present = iou[labels][~np.isnan(iou[labels])]
-        means[key] = _percent(present.sum(), len(present))
-    total = means['seen'] + means['unseen']
-    product = 2 * means['seen'] * means['unseen']
-    return dict(
-        mIoU_seen=means['seen'],
-        mIoU_unseen=means['unseen'],
-        hIoU=product / total if total != 0 else 0.0,
-    )
-
-
-def _percent(part: float, whole: float) -> float:
-    return 100 * float(part) / float(whole) if whole else float('nan')
