@@ -7,7 +7,7 @@ Importing the package registers everything with MMSegmentation.
 import importlib
 import sys
 
-from .stack import check_stack
+from .stack import check_stack, import_stack
 from .version import __version__
 
 __all__ = ['__version__', 'register']
@@ -17,9 +17,11 @@ def register() -> None:
     """Register data sets, models, metrics, hooks and visualisers.
 
     Raises:
-        ImportError: If MMSegmentation is missing or broken.
+        ImportError: If MMSegmentation is missing or broken, with the
+            command that mends it.
     """
     check_stack()
+    import_stack()
     for name in ('datasets', 'engine', 'evaluation', 'models'):
         importlib.import_module(f'{__name__}.{name}')
     importlib.import_module(f'{__name__}.visualization')

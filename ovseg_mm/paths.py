@@ -26,7 +26,8 @@ def find_config(name: str | Path) -> Path:
     """Config file by path, or a shipped one by its bare file name.
 
     Args:
-        name (str | Path): Path, or name with or without ``.py``.
+        name (str | Path): Path; or file name of a shipped config, with or
+            without ``.py`` and with or without its folders (``cat_seg/...``).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -34,9 +35,12 @@ def find_config(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    shipped = sorted(resource('configs').rglob(f'{path.stem}.py'))
-    if path.name in (path.stem, f'{path.stem}.py') and shipped:
-        return shipped[0]
+    file = path if path.suffix == '.py' else Path(f'{path}.py')
+    root = resource('configs')
+    for config in sorted(root.rglob('*.py')):
+        parts = config.relative_to(root.parent).parts
+        if '_base_' not in parts and parts[-len(file.parts) :] == file.parts:
+            return config
     raise FileNotFoundError(
         f'{name}: there is no such config file, here or among the shipped '
         "ones; 'python -m ovseg_mm models' lists those"

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which OpenMMLab packages are installed, and whether they fit together."""
 
+import importlib
+import re
 from dataclasses import dataclass
 from importlib import metadata
 
-INSTALL_COMMAND = (
-    'pip install torch torchvision && pip install onedl-mmengine onedl-mmcv '
-    'onedl-mmsegmentation onedl-mmpretrain onedl-mim'
-)
 # Import name: distributions of the classic and the OneDL release.
 DISTRIBUTIONS = {
     'mmengine': ('mmengine', 'onedl-mmengine'),
@@ -16,7 +14,18 @@ DISTRIBUTIONS = {
     'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
 }
 REQUIRED = ('mmengine', 'mmcv', 'mmseg')
-CLASSIC_MIM = 'openmim'
+INSTALL_STACK = 'pip install ' + ' '.join(
+    [*(onedl for _, onedl in DISTRIBUTIONS.values()), 'onedl-mim']
+)
+INSTALL_COMMAND = f'pip install torch torchvision && {INSTALL_STACK}'
+# The classic releases that fit together, from and below: MMSegmentation
+# itself refuses other ones of mmcv.
+CLASSIC_VERSIONS = {
+    'mmengine': ((0, 10), (1, 0)),
+    'mmcv': ((2, 0), (2, 2)),
+    'mmseg': ((1, 2), (2, 0)),
+}
+OLDEST_TORCH = (2, 1)
 
 
 @dataclass(frozen=True)
@@ -60,33 +69,79 @@ def check_stack() -> None:
             f'{INSTALL_COMMAND}'
         )
     packages = [package for group in found.values() for package in group]
+    listed = ', '.join(f'{p.name} {p.version}' for p in packages)
     if missing:
         onedl = any(package.onedl for package in packages)
         names = [DISTRIBUTIONS[module][onedl] for module in missing]
         raise ImportError(
             f'ovseg_mm needs {", ".join(missing)}, which is not installed '
-            f'beside {packages[0].name}; run: pip install {" ".join(names)}'
-        )
-    clashing = [group for group in found.values() if len(group) > 1]
-    if clashing:
-        old, new = (package.name for package in clashing[0])
-        raise ImportError(
-            f'{old} and {new} are both installed and overwrite each other; '
-            f'keep one stack, for example: pip uninstall -y {old} && pip '
-            f'install --force-reinstall --no-deps {new}'
+            f'beside {listed}; run: pip install {" ".join(names)}'
         )
     if len({package.onedl for package in packages}) > 1:
-        listed = ', '.join(f'{p.name} {p.version}' for p in packages)
+        names = ' '.join(package.name for package in packages)
         raise ImportError(
-            f'classic and OneDL packages are mixed ({listed}); keep one '
-            f'stack, for example: {INSTALL_COMMAND}'
+            'classic and OneDL packages are mixed and overwrite each other '
+            f'({listed}); keep one stack, for example: pip uninstall -y '
+            f'{names} && {INSTALL_STACK}'
         )
-    _check_numpy()
+    if not packages[0].onedl:
+        _check_classic(found)
+    _check_torch()
 
 
-def _check_numpy() -> None:
-    """Torch before 2.3 was built for NumPy 1 and cannot see NumPy 2."""
+def import_stack() -> None:
+    """Import MMSegmentation and what it stands on.
+
+    Raises:
+        ImportError: If the packages are there but do not work, with the
+            reason and what to do.
+    """
+    for module in REQUIRED:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # a broken environment raises anything
+            reason = ' '.join(str(error).split())
+            if getattr(error, 'name', None) == 'mmcv._ext':
+                raise ImportError(
+                    f'{module} needs the compiled operators of mmcv, which '
+                    'the installed mmcv lacks; run: pip install '
+                    '--force-reinstall --no-deps --no-build-isolation '
+                    "--no-binary mmcv 'mmcv==2.1.0'"
+                ) from error
+            raise ImportError(
+                f'{module} is installed but cannot be imported '
+                f'({type(error).__name__}: {reason}); make a new environment '
+                f'and run there: {INSTALL_COMMAND}'
+            ) from error
+
+
+def _check_classic(found: dict[str, list[Package]]) -> None:
+    """The classic packages have to be of versions that fit together."""
+    for module, (first, end) in CLASSIC_VERSIONS.items():
+        (package,) = found[module]
+        if not first <= _release(package.version) < end:
+            raise ImportError(
+                f'{package.name} {package.version} does not fit ovseg_mm; '
+                f"run: pip install '{package.name}>={_dotted(first)},"
+                f"<{_dotted(end)}'"
+            )
+
+
+def _check_torch() -> None:
+    """Torch has to be there, new enough, and built for this NumPy."""
+    for name in ('torch', 'numpy'):
+        if not _installed(name):
+            raise ImportError(
+                f'ovseg_mm needs {name}, which is not installed; run: pip '
+                f'install {name}'
+            )
     torch, numpy = metadata.version('torch'), metadata.version('numpy')
+    if _release(torch) < OLDEST_TORCH:
+        raise ImportError(
+            f'torch {torch} is too old for ovseg_mm; run: pip install '
+            f"'torch>={_dotted(OLDEST_TORCH)}' torchvision"
+        )
+    # Before 2.3 it was built for NumPy 1 and cannot see NumPy 2.
     if _release(torch) < (2, 3) and _release(numpy) >= (2, 0):
         raise ImportError(
             f'torch {torch} does not work with numpy {numpy}; run: pip '
@@ -95,8 +150,12 @@ def _check_numpy() -> None:
 
 
 def _release(version: str) -> tuple[int, int]:
-    major, minor = version.split('.')[:2]
+    major, minor = re.findall(r'\d+', f'{version}.0')[:2]
     return int(major), int(minor)
+
+
+def _dotted(release: tuple[int, int]) -> str:
+    return '.'.join(map(str, release))
 
 
 def _installed(name: str) -> bool:

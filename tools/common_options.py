@@ -15,7 +15,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
+        type=_key_value,
         action=DictAction,
+        metavar='KEY=VALUE',
         help='settings to override in the config, as key=value; lists as '
         'key="[a,b]"',
     )
@@ -33,3 +35,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help=argparse.SUPPRESS,
     )
+
+
+def _key_value(text: str) -> str:
+    if '=' not in text:
+        raise argparse.ArgumentTypeError(f'{text!r} is not key=value')
+    return text

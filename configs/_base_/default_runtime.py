@@ -17,7 +17,10 @@ resume = False
 # Without a fixed seed a resumed run would draw another order of images.
 randomness = dict(seed=0)
 tta_model = dict(type='OpenVocabTTAModel')
-custom_hooks = [dict(type='VocabularyHook')]
+custom_hooks = [
+    dict(type='CheckpointGuardHook'),
+    dict(type='VocabularyHook'),
+]
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),

@@ -4,8 +4,19 @@
 from .clip_arch import clip_arch, clip_shapes
 from .clip_weights import load_clip_weights
 from .compact import compact_clip, expand_clip, random_token_table
-from .convert import ConversionReport, convert, load_checkpoint_into
-from .files import WeightFile, file_sha256, read_weights, save_atomically
+from .convert import (
+    ConversionReport,
+    convert,
+    fit_to_model,
+    load_checkpoint_into,
+)
+from .files import (
+    WeightFile,
+    file_sha256,
+    read_weights,
+    save_atomically,
+    state_dict_of,
+)
 from .layouts import LAYOUTS, Layout, method_of, recognise
 from .rename import Drop, Renamed, rename
 
@@ -22,6 +33,7 @@ __all__ = [
     'convert',
     'expand_clip',
     'file_sha256',
+    'fit_to_model',
     'load_checkpoint_into',
     'load_clip_weights',
     'method_of',
@@ -30,4 +42,5 @@ __all__ = [
     'recognise',
     'rename',
     'save_atomically',
+    'state_dict_of',
 ]

@@ -102,11 +102,32 @@ def load_checkpoint_into(
             tensor is missing, misshapen or has no place in the model.
     """
     file = read_weights(path)
-    layout = recognise(file.tensors, str(file.path))
-    renamed = layout.convert(file.tensors)
-    _check_against(model, layout, renamed, str(file.path))
+    layout, renamed = fit_to_model(model, file.tensors, str(file.path))
     model.load_state_dict(renamed.state_dict, strict=False)
     return _report(file, layout, renamed, checked=True)
+
+
+def fit_to_model(
+    model: nn.Module, tensors: Mapping[str, Tensor], where: str
+) -> tuple[Layout, Renamed]:
+    """Bring tensors of any known layout under the names of a model.
+
+    Args:
+        model (nn.Module): A segmentor of this package.
+        tensors (Mapping[str, Tensor]): By the names of their file.
+        where (str): What to call the file in messages.
+
+    Returns:
+        tuple[Layout, Renamed]: The layout that was found, and the tensors:
+        all that the model learns, and no others.
+
+    Raises:
+        ValueError: As :func:`load_checkpoint_into`.
+    """
+    layout = recognise(tensors, where)
+    renamed = layout.convert(tensors)
+    _check_against(model, layout, renamed, where)
+    return layout, renamed
 
 
 def _check_destination(src: Path, dst: Path) -> None:

@@ -93,8 +93,47 @@ def read_weights(path: str | Path) -> WeightFile:
             'other things than weights: fetch it again or save its tensors '
             'alone'
         ) from error
-    tensors, meta = _state_dict_of(content, path)
-    return WeightFile(tensors, path, kind, meta, config)
+    tensors = state_dict_of(content, str(path))
+    return WeightFile(tensors, path, kind, _meta_of(content), config)
+
+
+def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
+    """Find the tensors in what a file held.
+
+    Args:
+        content (object): Tensors by name, bare or under ``model`` or
+            ``state_dict``, perhaps all with the prefix ``module.``.
+        where (str): What to call the file in the message.
+
+    Returns:
+        dict[str, Tensor]: Tensors by name; NumPy arrays become tensors.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    state_dict = content
+    for key in ('model', 'state_dict'):
+        if isinstance(state_dict, Mapping) and isinstance(
+            state_dict.get(key), Mapping
+        ):
+            state_dict = state_dict[key]
+    tensors = {}
+    if isinstance(state_dict, Mapping):
+        for name, value in state_dict.items():
+            if isinstance(value, (np.ndarray, np.number)):
+                value = torch.from_numpy(np.array(value))
+            if isinstance(value, Tensor):
+                tensors[str(name)] = value.detach()
+    if not tensors:
+        raise ValueError(
+            f'{where} holds {_describe(content)} and no tensors by name; '
+            'expected a state dict, bare or under "model" or "state_dict"'
+        )
+    if all(name.startswith('module.') for name in tensors):
+        tensors = {
+            name[len('module.') :]: tensor for name, tensor in tensors.items()
+        }
+    return tensors
 
 
 def file_sha256(path: str | Path) -> str:
@@ -248,36 +287,10 @@ def _read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _state_dict_of(
-    content: object, path: Path
-) -> tuple[dict[str, Tensor], dict]:
-    """Find the tensors in what a file held, and MMEngine's ``meta``."""
-    meta = {}
-    if isinstance(content, Mapping) and isinstance(content.get('meta'), dict):
-        meta = content['meta']
-    state_dict = content
-    for key in ('model', 'state_dict'):
-        if isinstance(state_dict, Mapping) and isinstance(
-            state_dict.get(key), Mapping
-        ):
-            state_dict = state_dict[key]
-    tensors = {}
-    if isinstance(state_dict, Mapping):
-        for name, value in state_dict.items():
-            if isinstance(value, (np.ndarray, np.number)):
-                value = torch.from_numpy(np.array(value))
-            if isinstance(value, Tensor):
-                tensors[str(name)] = value.detach()
-    if not tensors:
-        raise ValueError(
-            f'{path} holds {_describe(content)} and no tensors by name; '
-            'expected a state dict, bare or under "model" or "state_dict"'
-        )
-    if all(name.startswith('module.') for name in tensors):
-        tensors = {
-            name[len('module.') :]: tensor for name, tensor in tensors.items()
-        }
-    return tensors, meta
+def _meta_of(content: object) -> dict:
+    """MMEngine's ``meta`` in what a file held."""
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    return meta if isinstance(meta, dict) else {}
 
 
 def _describe(content: object) -> str:

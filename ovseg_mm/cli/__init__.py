@@ -26,10 +26,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--debug', action='store_true', help='show where an error came from'
     )
-    subparsers = parser.add_subparsers(metavar='COMMAND', required=True)
+    subparsers = parser.add_subparsers(
+        title='commands', metavar='COMMAND', required=True
+    )
     for command in COMMANDS:
         module = importlib.import_module(f'{__name__}.{command}')
         module.add_parser(subparsers)
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        parser.print_help()
+        return 2
     args = parser.parse_args(argv)
     try:
         if args.run.__module__ != f'{__name__}.doctor':

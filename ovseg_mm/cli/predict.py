@@ -5,6 +5,8 @@ import argparse
 import json
 from pathlib import Path
 
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command's options."""
@@ -14,7 +16,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description='Segment pictures with your own words. Writes a label '
         'map and an overlay with a legend for each picture.',
     )
-    parser.add_argument('images', nargs='+', metavar='IMAGE', type=Path)
+    parser.add_argument(
+        'images',
+        nargs='+',
+        metavar='IMAGE',
+        type=Path,
+        help='picture, or folder of pictures',
+    )
     parser.add_argument(
         '--config',
         required=True,
@@ -43,28 +51,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment every picture."""
-    missing = [str(path) for path in args.images if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f'{missing[0]}: there is no such image file')
+    images = find_images(args.images)
     from ovseg_mm.vocabulary import load_vocabulary
 
     vocabulary = load_vocabulary(parse_classes(args.classes))
     args.out.mkdir(parents=True, exist_ok=True)
-    names = _output_names(args.images)
-
-    import mmcv
-    import numpy as np
 
     from ovseg_mm.apis import OpenVocabInferencer
+    from ovseg_mm.datasets.image_files import write_label_map, write_png
 
     inferencer = OpenVocabInferencer(args.config, args.checkpoint, args.device)
-    dtype = np.uint8 if vocabulary.num_labels <= 255 else np.uint16
-    for path, name in zip(args.images, names):
+    for path, name in zip(images, _output_names(images)):
         result = inferencer(path, vocabulary)
         overlay = args.out / f'{name}_overlay.png'
-        mmcv.imwrite(result.overlay()[..., ::-1], str(overlay))
+        write_png(overlay, result.overlay())
         labels = args.out / f'{name}_labels.png'
-        mmcv.imwrite(result.labels.astype(dtype), str(labels))
+        write_label_map(labels, result.labels, vocabulary.ignore_label + 1)
         shares = ', '.join(
             f'{label} {share:.1%}' for label, share in result.shares().items()
         )
@@ -73,6 +75,36 @@ def run(args: argparse.Namespace) -> int:
     legend.write_text(json.dumps(vocabulary.label_names, indent=1) + '\n')
     print(f'label values: {legend}')
     return 0
+
+
+def find_images(paths: list[Path]) -> list[Path]:
+    """Replace each folder by the pictures in it, by name.
+
+    Args:
+        paths (list[Path]): Files and folders.
+
+    Raises:
+        FileNotFoundError: If there is no such file or no picture in a folder.
+    """
+    images = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in IMAGE_SUFFIXES
+            )
+            if not found:
+                raise FileNotFoundError(
+                    f'the folder {path} has no picture in it '
+                    f'({", ".join(IMAGE_SUFFIXES)})'
+                )
+            images += found
+        elif path.is_file():
+            images.append(path)
+        else:
+            raise FileNotFoundError(f'{path}: there is no such image file')
+    return images
 
 
 def parse_classes(words: list[str]) -> str | list[str]:

@@ -11,7 +11,7 @@ class AtomicBackend(LocalBackend):
     """Local files, written under a temporary name and then renamed.
 
     A process that is killed while it writes a checkpoint leaves the previous
-    one as it was.
+    one as it was, and one that fails leaves nothing.
     """
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
@@ -24,11 +24,14 @@ class AtomicBackend(LocalBackend):
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f'{path.name}.tmp')
-        with open(temporary, 'wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with open(temporary, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 register_backend('atomic', AtomicBackend, force=True)

@@ -41,9 +41,16 @@ def setup_cpu_processes(cfg: Config) -> None:
     torch.set_num_threads(threads)
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """The segmentor inside wrappers for distribution and augmentation."""
+    while hasattr(model, 'module'):
+        model = model.module
+    return model
+
+
 def _replace_sync_bn(node) -> None:
     """SyncBN in a config, which knows no CPU, becomes BN."""
-    if isinstance(node, dict):
+    if isinstance(node, (dict, Config)):
         if node.get('type') in ('SyncBN', nn.SyncBatchNorm):
             node['type'] = 'BN'
         for value in node.values():

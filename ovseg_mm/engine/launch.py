@@ -17,7 +17,10 @@ from mmengine.runner import Runner
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.paths import find_config
 
-from .distributed import setup_cpu_processes
+from .distributed import setup_cpu_processes, unwrap
+
+# What the registry and Python say of names that do not exist.
+_CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -42,11 +45,22 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Runner of the config, on CPUs too if there are several processes."""
+    """Runner of the config, on CPUs too if there are several processes.
+
+    Raises:
+        ValueError: If the config names a class that there is not, or an
+            option that a class does not have.
+    """
     setup_cpu_processes(cfg)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    try:
+        if 'runner_type' in cfg:
+            return RUNNERS.build(cfg)
+        return Runner.from_cfg(cfg)
+    except (KeyError, TypeError) as error:
+        reason = str(error.args[0]) if error.args else ''
+        if not any(words in reason for words in _CONFIG_ERRORS):
+            raise
+        raise ValueError(f'the config does not work: {reason}') from error
 
 
 def load_weights(runner: Runner, checkpoint: str) -> None:
@@ -56,10 +70,7 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If it does not fit the model.
     """
-    model = runner.model
-    while hasattr(model, 'module'):
-        model = model.module
-    report = load_checkpoint_into(model, checkpoint)
+    report = load_checkpoint_into(unwrap(runner.model), checkpoint)
     runner.logger.info(
         f'loaded {report.converted} tensors of {report.source} '
         f'({report.layout})'

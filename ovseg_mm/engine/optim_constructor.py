@@ -4,6 +4,8 @@ from mmengine.registry import OPTIMIZERS
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
+from .distributed import unwrap
+
 NO_DECAY_MODULES = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
 
 
@@ -19,12 +21,13 @@ class OpenVocabOptimWrapperConstructor:
         optim_wrapper_cfg (dict): Config of the wrapper with ``optimizer``.
         paramwise_cfg (dict, optional): ``lr_mult``: factors of the learning
             rate by prefix of parameter names, such as
-            ``dict(backbone=0.01)``; the longest prefix counts. Layer and
-            group norms and embeddings have no weight decay.
+            ``dict(backbone=0.01)``; a prefix ends where a part of the name
+            does, and the longest one counts. Layer and group norms and
+            embeddings have no weight decay.
 
     Raises:
-        ValueError: If no parameter has a prefix of ``lr_mult``, or
-            ``paramwise_cfg`` has other keys.
+        ValueError: If no parameter has a prefix of ``lr_mult``, or none is
+            trained, or ``paramwise_cfg`` has other keys.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class OpenVocabOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for a model, wrapped for distribution or not."""
-        model = getattr(model, 'module', model)
+        model = unwrap(model)
         cfg = dict(self.optim_wrapper_cfg)
         cfg.setdefault('type', 'OptimWrapper')
         optimizer = dict(cfg.pop('optimizer'))
@@ -74,6 +77,11 @@ class OpenVocabOptimWrapperConstructor:
                 f'paramwise_cfg.lr_mult names {sorted(unused)}, but no '
                 'parameter of the model begins so'
             )
+        if not groups:
+            raise ValueError(
+                f'every parameter of {type(model).__name__} is frozen, so '
+                'there is nothing to train; set clip.finetune'
+            )
         return [
             dict(
                 params=params,
@@ -84,5 +92,5 @@ class OpenVocabOptimWrapperConstructor:
         ]
 
     def _prefix(self, name: str) -> str | None:
-        fitting = [p for p in self.lr_mult if name.startswith(p)]
+        fitting = [p for p in self.lr_mult if f'{name}.'.startswith(f'{p}.')]
         return max(fitting, key=len, default=None)

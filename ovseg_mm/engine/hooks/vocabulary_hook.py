@@ -2,7 +2,8 @@
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from torch import nn
+
+from ..distributed import unwrap
 
 
 @HOOKS.register_module()
@@ -19,7 +20,7 @@ class VocabularyHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check training and, already now, validation labels."""
-        segmentor = _segmentor(runner.model)
+        segmentor = unwrap(runner.model)
         _check(runner.train_dataloader.dataset, segmentor.train_vocabulary)
         if runner.val_loop is not None:
             _check(runner.val_dataloader.dataset, segmentor.vocabulary)
@@ -47,7 +48,7 @@ class VocabularyHook(Hook):
             _prepare_text(runner)
 
     def _hand_over(self, runner: Runner, loop) -> None:
-        vocabulary = _segmentor(runner.model).vocabulary
+        vocabulary = unwrap(runner.model).vocabulary
         dataset = loop.dataloader.dataset
         _check(dataset, vocabulary)
         meta = {**dataset.metainfo, **vocabulary.metainfo}
@@ -58,13 +59,6 @@ class VocabularyHook(Hook):
         runner.visualizer.dataset_meta = meta
 
 
-def _segmentor(model: nn.Module) -> nn.Module:
-    """The segmentor inside wrappers for distribution and augmentation."""
-    while hasattr(model, 'module'):
-        model = model.module
-    return model
-
-
 def _check(dataset, vocabulary) -> None:
     classes = dataset.metainfo.get('classes')
     if classes is not None:
@@ -72,5 +66,5 @@ def _check(dataset, vocabulary) -> None:
 
 
 def _prepare_text(runner: Runner) -> None:
-    segmentor = _segmentor(runner.model)
+    segmentor = unwrap(runner.model)
     segmentor.text_bank.prepare(segmentor.text_encoder, segmentor.vocabulary)

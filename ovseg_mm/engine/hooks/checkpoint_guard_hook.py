@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from ovseg_mm.checkpoints import fit_to_model, state_dict_of
+from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
+
+from ..distributed import unwrap
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Refuses checkpoints that do not fit; keeps our own ones plain.
+
+    MMEngine loads what fits and logs the rest, so that a checkpoint of
+    another method gives noise. Here one that does not fill the model is an
+    error, and a published one is converted as it is loaded.
+
+    MMEngine also saves the histories of its log, which are Python objects:
+    loaders that take weights alone refuse such a file. They only smooth the
+    printed averages and are left out, so that our checkpoints hold tensors
+    and plain values and no code.
+    """
+
+    # Before hooks that copy the loaded weights (EMA).
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Hold the checkpoint against the model.
+
+        Args:
+            runner (Runner): With a model of this package; others are left
+                alone.
+            checkpoint (dict): Gets a ``state_dict`` under our names.
+
+        Raises:
+            ValueError: If it is a checkpoint of another method, or a learned
+                tensor is missing, misshapen or has no place in the model.
+        """
+        segmentor = unwrap(runner.model)
+        if not isinstance(segmentor, BaseOpenVocabSegmentor):
+            return
+        where = str(runner._load_from or 'the checkpoint to resume from')
+        tensors = state_dict_of(checkpoint, where)
+        _, renamed = fit_to_model(segmentor, tensors, where)
+        checkpoint['state_dict'] = renamed.state_dict
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leave out or convert what is neither tensor nor plain value."""
+        hub = checkpoint.get('message_hub')
+        if hub is None:
+            return
+        for key in hub.pop('log_scalars', {}):
+            hub['resumed_keys'].pop(key, None)
+        checkpoint['message_hub'] = {'log_scalars': {}, **_plain(hub)}
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with Python's numbers in place of NumPy's."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from mmengine.runner import Runner
+
+from ovseg_mm.datasets import OpenVocabDataset
+
+WORDS = ['ruby', 'emerald|jade', 'sapphire', 'topaz']
+
+
+@pytest.fixture
+def no_image(monkeypatch):
+    """Fails the test as soon as an image is asked for."""
+
+    def prepare(self, index):
+        pytest.fail('an image was read')
+
+    monkeypatch.setattr(OpenVocabDataset, 'prepare_data', prepare)
+
+
+def test_test_labels_that_do_not_fit(tiny_cfg, no_image):
+    tiny_cfg.model.vocabulary = WORDS[:2]
+    with pytest.raises(ValueError, match='has 4 labels, but .* has 2'):
+        Runner.from_cfg(tiny_cfg).test()
+
+
+def test_training_labels_that_do_not_fit(tiny_cfg, no_image):
+    tiny_cfg.model.train_vocabulary = WORDS[:3]
+    with pytest.raises(ValueError, match='has 4 labels, but .* has 3'):
+        Runner.from_cfg(tiny_cfg).train()
+
+
+def test_validation_labels_are_checked_before_training(tiny_cfg, no_image):
+    tiny_cfg.model.train_vocabulary = tiny_cfg.model.vocabulary
+    tiny_cfg.model.vocabulary = WORDS[:3]
+    with pytest.raises(ValueError, match='has 4 labels, but .* has 3'):
+        Runner.from_cfg(tiny_cfg).train()
+
+
+def test_training_without_validation(tiny_cfg):
+    for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        tiny_cfg.pop(key)
+    runner = Runner.from_cfg(tiny_cfg)
+    runner.train()
+    assert runner.iter == 2
+
+
+def test_words_of_the_model_reach_metric_and_visualiser(tiny_cfg):
+    tiny_cfg.model.vocabulary = dict(
+        class_texts=WORDS,
+        unseen=['emerald'],
+        palette=[[i, i, i] for i in range(4)],
+    )
+    runner = Runner.from_cfg(tiny_cfg)
+    metrics = runner.test()
+    for meta in (
+        runner.test_evaluator.dataset_meta,
+        runner.test_evaluator.metrics[0].dataset_meta,
+        runner.visualizer.dataset_meta,
+    ):
+        assert list(meta['classes']) == [
+            'ruby',
+            'emerald',
+            'sapphire',
+            'topaz',
+        ]
+        assert meta['palette'][2] == [2, 2, 2]
+        assert meta['unseen'] == [1]
+    assert {'mIoU_seen', 'mIoU_unseen', 'hIoU'} <= set(metrics)
+
+
+def test_unseen_labels_of_the_data_set(tiny_cfg):
+    tiny_cfg.val_dataloader.dataset.vocabulary = dict(
+        class_texts=list(tiny_cfg.vocabulary), unseen=[3]
+    )
+    runner = Runner.from_cfg(tiny_cfg)
+    runner.val()
+    assert runner.val_evaluator.dataset_meta['unseen'] == [3]
+
+
+def test_words_are_encoded_once_and_anew_after_training(
+    tiny_cfg, monkeypatch, tmp_path
+):
+    monkeypatch.setenv('OVSEG_CACHE', str(tmp_path / 'cache'))
+    tiny_cfg.train_cfg.update(max_iters=4, val_interval=2)
+    runner = Runner.from_cfg(tiny_cfg)
+    encoder, modes = runner.model.text_encoder, []
+    encoder.register_forward_hook(lambda *_: modes.append(encoder.training))
+    runner.train()
+    # Two iterations, a validation of five images and more windows, again.
+    assert modes == [True, True, False] * 2

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from mmengine import fileio
+
+from ovseg_mm.engine import AtomicBackend
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / 'new' / 'x.pth'
+    for content in (b'first', memoryview(b'second')):
+        AtomicBackend().put(content, path)
+        assert path.read_bytes() == bytes(content)
+        assert os.listdir(path.parent) == ['x.pth']
+
+
+def test_mmengine_finds_it_by_name(tmp_path):
+    path = tmp_path / 'x.pth'
+    fileio.put(b'content', str(path), backend_args=dict(backend='atomic'))
+    assert fileio.get(path, backend_args=dict(backend='atomic')) == b'content'
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / 'x.pth'
+    path.write_bytes(b'old')
+
+    def full(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space left'):
+        AtomicBackend().put(b'new', path)
+    assert path.read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['x.pth']
+
+
+@pytest.mark.slow
+def test_kill_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'x.pth'
+    path.write_bytes(b'old')
+    # Killed when the content is written but may not be on the disk yet.
+    script = (
+        'import os, signal\n'
+        'from ovseg_mm.engine import AtomicBackend\n'
+        'os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n'
+        f'AtomicBackend().put(b"new" * 1000, {str(path)!r})\n'
+    )
+    result = subprocess.run([sys.executable, '-c', script])
+    assert result.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b'old'
+    AtomicBackend().put(b'next', path)
+    assert path.read_bytes() == b'next'
+    assert os.listdir(tmp_path) == ['x.pth'], 'the left-over is taken up'

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tools/train.py`` and ``tools/test.py`` in this process."""
+
+import argparse
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from ovseg_mm.engine import launch
+
+from ..end_to_end.conftest import ROOT, TINY, data_options
+
+
+@pytest.fixture
+def tool(monkeypatch, tmp_path, capfd):
+    """Runs a script with arguments; its exit status and what it printed."""
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    monkeypatch.chdir(tmp_path)
+    # Set by the launchers, for good.
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+    def run(name, *arguments):
+        spec = importlib.util.spec_from_file_location(
+            f'tools_{name}', ROOT / 'tools' / f'{name}.py'
+        )
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            status = module.main()
+        except SystemExit as end:
+            status = end.code
+        printed = capfd.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+def arguments(**changes) -> argparse.Namespace:
+    options = dict(
+        config=str(TINY),
+        work_dir=None,
+        cfg_options=None,
+        launcher='none',
+        local_rank=0,
+    )
+    return argparse.Namespace(**{**options, **changes})
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    return tmp_path
+
+
+def test_work_dir(here):
+    assert launch.load_config(arguments()).work_dir == 'work_dirs/tiny'
+    options = dict(work_dir='named')
+    cfg = launch.load_config(arguments(cfg_options=options))
+    assert cfg.work_dir == 'named'
+    cfg = launch.load_config(arguments(cfg_options=options, work_dir='other'))
+    assert cfg.work_dir == 'other'
+    assert (here / 'other').is_dir()
+
+
+def test_unwritable_work_dir(here):
+    (here / 'file').write_text('')
+    with pytest.raises(OSError, match='file cannot be written .*--work-dir'):
+        launch.load_config(arguments(work_dir='file'))
+
+
+def test_options_override_the_config(here):
+    cfg = launch.load_config(
+        arguments(
+            cfg_options={'train_cfg.max_iters': 3, 'model.vocabulary': ['a']},
+            launcher='pytorch',
+        )
+    )
+    assert cfg.train_cfg.max_iters == 3
+    assert cfg.model.vocabulary == ['a']
+    assert cfg.launcher == 'pytorch'
+
+
+def test_amp(monkeypatch):
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(lr=1))))
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    launch.enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
+    launch.enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    launch.enable_amp(cfg)
+    assert cfg.optim_wrapper == dict(
+        type='AmpOptimWrapper', loss_scale='dynamic'
+    )
+
+
+def test_tta_needs_a_config_that_has_it():
+    with pytest.raises(ValueError, match='--tta needs tta_pipeline'):
+        launch.enable_tta(Config(dict(tta_model=dict())))
+
+
+def test_output_folder_of_one_or_several_metrics(here):
+    cfg = Config(dict(test_evaluator=dict(type='OpenVocabIoUMetric')))
+    launch.set_output_dir(cfg, 'out')
+    assert cfg.test_evaluator.output_dir == 'out'
+    cfg = Config(dict(test_evaluator=[dict(type='OpenVocabIoUMetric')]))
+    launch.set_output_dir(cfg, 'out')
+    assert cfg.test_evaluator[0].output_dir == 'out'
+    (here / 'file').write_text('')
+    with pytest.raises(OSError, match='--out'):
+        launch.set_output_dir(cfg, 'file')
+
+
+def test_bad_input_is_one_sentence(capsys, monkeypatch):
+    with pytest.raises(SystemExit) as end, launch.report_bad_input():
+        raise ValueError('what is wrong')
+    assert end.value.code == 2
+    assert capsys.readouterr().err == 'error: what is wrong\n'
+    monkeypatch.setenv('OVSEG_DEBUG', '1')
+    with pytest.raises(ValueError), launch.report_bad_input():
+        raise ValueError('what is wrong')
+
+
+def test_train_resume_and_test(tool, tiny_data, tmp_path):
+    options = [
+        *('--work-dir', tmp_path / 'work', '--cfg-options'),
+        *data_options(tiny_data),
+        *('train_cfg.val_interval=10', 'default_hooks.checkpoint.interval=1'),
+    ]
+    status, _ = tool('train', TINY, '--amp', *options, 'train_cfg.max_iters=3')
+    assert status == 0
+    status, output = tool(
+        'train', TINY, '--resume', *options, 'train_cfg.max_iters=4'
+    )
+    assert status == 0
+    assert 'resumed epoch: 0, iter: 3' in output
+    assert sorted(p.name for p in (tmp_path / 'work').glob('*.pth')) == [
+        'iter_3.pth',
+        'iter_4.pth',
+    ]
+    checkpoint = tmp_path / 'work' / 'iter_4.pth'
+    weights = torch.load(checkpoint, weights_only=True)['state_dict']
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    status, output = tool(
+        'test',
+        TINY,
+        checkpoint,
+        '--show-dir',
+        tmp_path / 'show',
+        *options[:-2],
+        # Instances live as long as the process.
+        'visualizer.name=shown',
+    )
+    assert status == 0
+    assert 'mIoU' in output
+    assert len(list((tmp_path / 'show').rglob('*.png'))) == 5
+
+
+def test_resume_without_a_checkpoint_begins_anew(tool, tiny_data, tmp_path):
+    status, output = tool(
+        'train',
+        TINY,
+        *('--resume', '--work-dir', tmp_path / 'new', '--cfg-options'),
+        *data_options(tiny_data),
+        *('train_cfg.max_iters=1', 'train_cfg.val_interval=10'),
+    )
+    assert status == 0
+    assert 'iter: ' not in output.split('Checkpoints will be saved')[0]
+    assert (tmp_path / 'new' / 'iter_1.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    'name, options, words',
+    [
+        ('train', ['nothing.py'], 'error: nothing.py: there is no such'),
+        ('train', [TINY, '--launcher', 'cloud'], 'invalid choice'),
+        ('train', [TINY, '--cfg-options', 'lr'], "'lr' is not key=value"),
+        (
+            'train',
+            [TINY, '--cfg-options', 'model.decode_head.depth=3'],
+            "CATSegCostHead.*'depth'",
+        ),
+        (
+            'train',
+            [TINY, '--cfg-options', 'model.type=Nothing'],
+            'Nothing is not in the mmseg::model registry',
+        ),
+        ('test', [TINY, 'gone.pth'], 'error: gone.pth does not exist'),
+        ('test', [TINY], 'required: checkpoint'),
+    ],
+)
+def test_bad_options(tool, tiny_data, name, options, words):
+    if '--cfg-options' in options or name == 'test':
+        options = [*options, '--cfg-options', *data_options(tiny_data)]
+    status, output = tool(name, *options)
+    assert status == 2
+    assert re.search(words, output.splitlines()[-1])
