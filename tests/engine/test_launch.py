@@ -130,6 +130,7 @@ def test_bad_input_is_one_sentence(capsys, monkeypatch):
         raise ValueError('what is wrong')
 
 
+@pytest.mark.slow
 def test_train_resume_and_test(tool, tiny_data, tmp_path):
     options = [
         *('--work-dir', tmp_path / 'work', '--cfg-options'),
