@@ -131,7 +131,6 @@ def test_layout_names_are_unique():
         (['neck.layers.0.spatial_agg.x'], 'CAT-Seg version 1'),
         (['fusion_decoder.ln.0.weight',
           'clip_adapter.clip_model.visual.proj'], 'SCAN'),
-        (['clip_adapter.clip_model.visual.proj'], 'ZSSeg'),
     ],
 )  # fmt: skip
 def test_other_methods_are_called_by_name(names, method):

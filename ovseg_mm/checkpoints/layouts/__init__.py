@@ -4,10 +4,15 @@
 import re
 from collections.abc import Iterable
 
-from . import cat_seg, clip
+from . import cat_seg, clip, resnet, zsseg
 from .layout import Layout
 
-LAYOUTS = (*cat_seg.LAYOUTS, *clip.LAYOUTS)
+LAYOUTS = (
+    *cat_seg.LAYOUTS,
+    *zsseg.LAYOUTS,
+    *clip.LAYOUTS,
+    *resnet.LAYOUTS,
+)
 """All layouts; where two match, the first one counts."""
 
 
@@ -17,7 +22,6 @@ _OTHERS = {
     'CAT-Seg version 1': r'neck\.layers\.0\.(?:spatial|class)_agg\..*',
     'Cascade-CLIP': r'decode_head\.cascade_decoders\..*',
     'SCAN': r'fusion_decoder\..*|clip_adapter\.original_clip\..*',
-    'ZSSeg': r'clip_adapter\.clip_model\..*',
 }
 
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .clip_region_encoder import CLIPRegionEncoder, Regions
 from .clip_vit import CLIPFeatures, CLIPViT
 
-__all__ = ['CLIPFeatures', 'CLIPViT']
+__all__ = ['CLIPFeatures', 'CLIPRegionEncoder', 'CLIPViT', 'Regions']

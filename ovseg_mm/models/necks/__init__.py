@@ -1,4 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from .clip_token_pyramid import CLIPTokenPyramid, CostFeatures
+from .fpn_pixel_decoder import FPNPixelDecoder, PixelFeatures
 
-__all__ = ['CLIPTokenPyramid', 'CostFeatures']
+__all__ = [
+    'CLIPTokenPyramid',
+    'CostFeatures',
+    'FPNPixelDecoder',
+    'PixelFeatures',
+]

@@ -1,4 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-from ..engine.conftest import tiny_data, trained, trained_file
-
-__all__ = ['tiny_data', 'trained', 'trained_file']
