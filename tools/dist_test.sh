@@ -2,6 +2,10 @@
 # Usage: tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [OPTIONS of tools/test.py]
 # NNODES, NODE_RANK, MASTER_ADDR and PORT may be set for several machines.
 set -euo pipefail
+if [ $# -lt 3 ]; then
+    sed -n '2,3s/^# //p' "$0" >&2
+    exit 2
+fi
 config=$1
 checkpoint=$2
 processes=$3

@@ -2,6 +2,10 @@
 # Usage: tools/dist_train.sh CONFIG PROCESSES [OPTIONS of tools/train.py]
 # NNODES, NODE_RANK, MASTER_ADDR and PORT may be set for several machines.
 set -euo pipefail
+if [ $# -lt 2 ]; then
+    sed -n '2,3s/^# //p' "$0" >&2
+    exit 2
+fi
 config=$1
 processes=$2
 torchrun --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \

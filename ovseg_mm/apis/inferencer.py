@@ -145,7 +145,10 @@ def _read_rgb(image: str | Path | np.ndarray) -> np.ndarray:
     path = Path(image).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such image file')
-    pixels = mmcv.imread(str(path), channel_order='rgb', backend='pillow')
-    if pixels is None:
-        raise ValueError(f'{path} is not an image that can be decoded')
-    return pixels
+    try:
+        return mmcv.imread(str(path), channel_order='rgb', backend='pillow')
+    except Exception as error:  # Pillow raises a dozen kinds of them
+        raise ValueError(
+            f'{path} cannot be read as an image; it is damaged or none '
+            f'({type(error).__name__}: {error})'
+        ) from error

@@ -149,7 +149,7 @@ def _version(name: str) -> str | None:
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.is_dir():
+    while not folder.exists():
         folder = folder.parent
     return folder
 

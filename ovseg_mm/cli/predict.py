@@ -92,7 +92,7 @@ def find_images(paths: list[Path]) -> list[Path]:
             found = sorted(
                 file
                 for file in path.iterdir()
-                if file.suffix.lower() in IMAGE_SUFFIXES
+                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
             )
             if not found:
                 raise FileNotFoundError(
