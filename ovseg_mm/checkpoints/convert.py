@@ -15,6 +15,9 @@ from .files import WeightFile, file_sha256, read_weights, save_atomically
 from .layouts import Layout, method_of, recognise
 from .rename import Renamed
 
+# Buffers that are not learned: files may have them or not.
+_DERIVED = ('num_batches_tracked', 'relative_position_index')
+
 
 @dataclass(frozen=True)
 class ConversionReport:
@@ -179,7 +182,7 @@ def _check_against(
     expected = {
         name: tuple(tensor.shape)
         for name, tensor in state_dict.items()
-        if not name.endswith('num_batches_tracked')
+        if not name.endswith(_DERIVED)
     }
     misfits = _misfits(expected, renamed.state_dict)
     if misfits:
@@ -204,7 +207,7 @@ def _misfits(
                 f'{shape} in the model'
             )
     for name in found:
-        if name not in expected and not name.endswith('num_batches_tracked'):
+        if name not in expected and not name.endswith(_DERIVED):
             misfits.append(f'{name} has no place in the model')
     return misfits
 

@@ -1,35 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-from .backbones import CLIPRegionEncoder, CLIPViT
-from .decode_heads import CATSegCostHead, MaskProposalHead, ZSSegHead
-from .layers import MaskFormerDecoder
-from .losses import DenseBCELoss, MaskSetLoss
-from .necks import CLIPTokenPyramid, FPNPixelDecoder
-from .segmentors import (
-    OpenVocabMaskSegmentor,
-    OpenVocabSegmentor,
-    OpenVocabTTAModel,
-)
-from .text_encoder import (
-    CLIPPromptedTextTransformer,
-    CLIPTextTransformer,
-    TextBank,
-)
+from .backbones import CLIPViT, GuidedCLIP
+from .decode_heads import CATSegCostHead
+from .losses import DenseBCELoss
+from .necks import CLIPTokenPyramid
+from .segmentors import OpenVocabSegmentor, OpenVocabTTAModel
+from .text_encoder import CLIPTextTransformer, TextBank
 
 __all__ = [
     'CATSegCostHead',
-    'CLIPPromptedTextTransformer',
-    'CLIPRegionEncoder',
     'CLIPTextTransformer',
     'CLIPTokenPyramid',
     'CLIPViT',
     'DenseBCELoss',
-    'FPNPixelDecoder',
-    'MaskFormerDecoder',
-    'MaskProposalHead',
-    'MaskSetLoss',
-    'OpenVocabMaskSegmentor',
+    'GuidedCLIP',
     'OpenVocabSegmentor',
     'OpenVocabTTAModel',
     'TextBank',
-    'ZSSegHead',
 ]

@@ -128,9 +128,9 @@ def test_layout_names_are_unique():
     [
         (['backbone.conv1.weight', 'text_encoder.token_embedding.weight',
           'decode_head.cascade_decoders.0.layers.0.x'], 'Cascade-CLIP'),
-        (['neck.layers.0.spatial_agg.x'], 'CAT-Seg version 1'),
         (['fusion_decoder.ln.0.weight',
           'clip_adapter.clip_model.visual.proj'], 'SCAN'),
+        (['clip_adapter.clip_model.visual.proj'], 'ZSSeg'),
     ],
 )  # fmt: skip
 def test_other_methods_are_called_by_name(names, method):

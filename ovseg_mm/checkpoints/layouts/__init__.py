@@ -4,24 +4,19 @@
 import re
 from collections.abc import Iterable
 
-from . import cat_seg, clip, resnet, zsseg
+from . import cat_seg, cat_seg_v1, clip
 from .layout import Layout
 
-LAYOUTS = (
-    *cat_seg.LAYOUTS,
-    *zsseg.LAYOUTS,
-    *clip.LAYOUTS,
-    *resnet.LAYOUTS,
-)
+LAYOUTS = (*cat_seg.LAYOUTS, *cat_seg_v1.LAYOUTS, *clip.LAYOUTS)
 """All layouts; where two match, the first one counts."""
 
 
 # What else is published, by a pattern of its own: it cannot be converted, but
 # a message should call it by its name.
 _OTHERS = {
-    'CAT-Seg version 1': r'neck\.layers\.0\.(?:spatial|class)_agg\..*',
     'Cascade-CLIP': r'decode_head\.cascade_decoders\..*',
     'SCAN': r'fusion_decoder\..*|clip_adapter\.original_clip\..*',
+    'ZSSeg': r'clip_adapter\.clip_model\..*',
 }
 
 

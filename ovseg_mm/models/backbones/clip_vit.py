@@ -62,7 +62,8 @@ class CLIPViT(BaseModule):
         pos_interpolation (str): Mode of the position embedding's resize.
         prompt_depth (int): Blocks that get learned prompt tokens, counted
             from the first. 0: none.
-        prompt_length (int): Prompt tokens of such a block.
+        prompt_length (int): Prompt tokens of such a block. Those of the
+            last prompted block pass through the blocks that follow.
         finetune (str | Sequence[str]): See :func:`freeze_except`.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
@@ -188,21 +189,27 @@ class CLIPViT(BaseModule):
         return torch.cat([position[:1], patches[0].flatten(1).t()])
 
     def _encode(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run the blocks; prompts enter and leave around each block."""
+        """Run the blocks; each prompted one gets its own prompt tokens."""
         outputs = {}
+        length = 0  # prompt tokens behind the class token
         last = len(self.transformer.resblocks) - 1
         for index, block in enumerate(self.transformer.resblocks):
-            prompted = index < self.prompt_depth
-            if prompted:
+            if index < self.prompt_depth:
                 prompts = self.prompt_tokens[index].expand(len(x), -1, -1)
-                x = torch.cat([x[:, :1], prompts, x[:, 1:]], dim=1)
+                x = torch.cat([x[:, :1], prompts, x[:, 1 + length :]], dim=1)
+                length = prompts.shape[1]
             if index < last or self.last_block == 'attention':
                 x = block(x)
             else:
                 own = self.last_block == 'value'
-                x = block.forward_value(x, x if own else x[:, :1])
-            if prompted:
-                x = torch.cat([x[:, :1], x[:, 1 + prompts.shape[1] :]], dim=1)
+                x = block(x, value_residual=x if own else x[:, :1])
             if index in self.out_indices:
-                outputs[index] = x
-        return x, tuple(outputs[index] for index in self.out_indices)
+                outputs[index] = _without_prompts(x, length)
+        layers = tuple(outputs[index] for index in self.out_indices)
+        return _without_prompts(x, length), layers
+
+
+def _without_prompts(x: Tensor, length: int) -> Tensor:
+    if not length:
+        return x
+    return torch.cat([x[:, :1], x[:, 1 + length :]], dim=1)

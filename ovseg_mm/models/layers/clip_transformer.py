@@ -95,20 +95,28 @@ class CLIPBlock(nn.Module):
             )
         )
 
-    def forward(self, x: Tensor, is_causal: bool = False) -> Tensor:
-        """(B, N, W) to (B, N, W)."""
-        x = x + self.attn(self.ln_1(x), is_causal)
-        return x + self.mlp(self.ln_2(x))
-
-    def forward_value(self, x: Tensor, residual: Tensor) -> Tensor:
-        """The block without attention between tokens.
+    def forward(
+        self,
+        x: Tensor,
+        is_causal: bool = False,
+        value_residual: Tensor | None = None,
+    ) -> Tensor:
+        """Attention and MLP.
 
         Args:
             x (Tensor): (B, N, W).
-            residual (Tensor): What the value path is added to: ``x`` itself
+            is_causal (bool): Whether tokens see none behind them.
+            value_residual (Tensor, optional): If given, no token sees
+                another one: the value path is added to this, ``x`` itself
                 or one token for all, (B, 1, W).
+
+        Returns:
+            Tensor: (B, N, W).
         """
-        x = self.attn.value(self.ln_1(x)) + residual
+        if value_residual is None:
+            x = x + self.attn(self.ln_1(x), is_causal)
+        else:
+            x = self.attn.value(self.ln_1(x)) + value_residual
         return x + self.mlp(self.ln_2(x))
 
 

@@ -1,10 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-from .clip_token_pyramid import CLIPTokenPyramid, CostFeatures
-from .fpn_pixel_decoder import FPNPixelDecoder, PixelFeatures
+from .clip_token_pyramid import CLIPTokenPyramid
 
-__all__ = [
-    'CLIPTokenPyramid',
-    'CostFeatures',
-    'FPNPixelDecoder',
-    'PixelFeatures',
-]
+__all__ = ['CLIPTokenPyramid']

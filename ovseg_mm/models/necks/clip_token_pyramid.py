@@ -1,27 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 
 from ..backbones import CLIPFeatures
-
-
-class CostFeatures(NamedTuple):
-    """What a cost-aggregation head takes.
-
-    Attributes:
-        image (Tensor): Dense image embeddings, (B, C, h, w).
-        appearance (Tensor): Guidance at the same grid, (B, A, h, w).
-        decoder (tuple[Tensor]): Guidance of the upsampling stages, the i-th
-            at 2**(i + 1) times the grid.
-    """
-
-    image: Tensor
-    appearance: Tensor
-    decoder: tuple[Tensor, ...]
+from ..utils import CostFeatures
 
 
 @MODELS.register_module()

@@ -10,6 +10,7 @@ FINETUNE_MODES = {
     'attention': ('attn.q_proj_weight', 'attn.v_proj_weight'),
     'full': ('transformer.', 'prompt'),
     'prompt': ('prompt',),
+    'all': ('',),
 }
 
 
@@ -20,8 +21,8 @@ def freeze_except(module: nn.Module, finetune: str | Sequence[str]) -> None:
         module (nn.Module): A CLIP tower.
         finetune (str | Sequence[str]): ``'none'``, ``'attention'`` (q and v
             of every block), ``'full'`` (every block and prompt token),
-            ``'prompt'`` (visual prompt tokens), or a list of strings; a
-            parameter is trained if its name holds one of them.
+            ``'prompt'`` (visual prompt tokens), ``'all'``, or a list of
+            strings; a parameter is trained if its name holds one of them.
 
     Raises:
         ValueError: If ``finetune`` is a string but no known mode.

@@ -173,25 +173,25 @@ def test_last_block_without_attention(pair, last_block):
     assert relative_error(dense, expected[:, 1:]) < 1e-5
 
 
-@pytest.mark.parametrize('depth', [1, 3])
-def test_prompts_enter_and_leave_around_each_block(pair, depth):
-    ours, theirs = pair(prompt_depth=depth, prompt_length=2)
+@pytest.mark.parametrize('depth', [1, 2, 3])
+def test_prompts_are_replaced_and_those_of_the_last_stay(pair, depth):
+    ours, theirs = pair(prompt_depth=depth, prompt_length=2, out_indices=(1,))
     img = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         x = stream(theirs, img)
+        x = torch.cat([x[:, :1], x[:, 1:3], x[:, 1:]], dim=1)
         for index, block in enumerate(theirs.transformer.resblocks):
             if index < depth:
-                prompts = ours.prompt_tokens[index].expand(2, -1, -1)
-                x = torch.cat([x[:, :1], prompts, x[:, 1:]], dim=1)
-                x = run_block(block, x)
-                x = torch.cat([x[:, :1], x[:, 3:]], dim=1)
-            else:
-                x = run_block(block, x)
+                x[:, 1:3] = ours.prompt_tokens[index]
+            x = run_block(block, x)
+            if index == 1:
+                layer = torch.cat([x[:, :1], x[:, 3:]], dim=1)
         expected = theirs.ln_post(x) @ theirs.proj
         feats = ours(img)
     assert relative_error(feats.cls, expected[:, 0]) < 1e-5
     dense = feats.dense.flatten(2).transpose(1, 2)
-    assert relative_error(dense, expected[:, 1:]) < 1e-5
+    assert relative_error(dense, expected[:, 3:]) < 1e-5
+    assert relative_error(feats.layers[0], layer) < 1e-5
 
 
 def blocks_of(tower, *leaves):

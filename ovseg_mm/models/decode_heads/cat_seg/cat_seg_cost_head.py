@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
+from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...necks import CostFeatures
+from ...utils import CostFeatures
 from .chunks import over_classes
 from .classwise import ClasswiseAggregation
 from .spatial import SpatialAggregation
@@ -21,6 +22,8 @@ from .upsample import UpsampleBlock
 
 # Logit of a class that was cut from a window.
 CUT_LOGIT = -100.0
+# Hidden width of the MLPs of the class aggregation in E.
+CLASS_MLP_RATIO = 4
 
 
 @MODELS.register_module()
@@ -42,27 +45,37 @@ class CATSegCostHead(BaseModule):
             guidance, coarse to fine.
         prompt_channels (int): P.
         embed_dims (int): E.
-        text_guidance_dims (int): Width of the projected text guidance.
+        text_guidance_dims (int): Width of the projected text guidance. 0:
+            the class attention is not guided.
         appearance_guidance_dims (int): Width of the projected appearance
             guidance.
         num_layers (int): Aggregator layers.
         num_heads (int): Heads of both attentions.
         window_size (int): Side of the spatial windows in tokens.
-        mlp_ratio (int): Hidden width of the MLPs in E.
+        mlp_ratio (int): Hidden width of the spatial MLPs in E.
         attention (str): Class attention, ``'linear'`` or ``'full'``.
-        pooling (int): Side of the average pooling before the class attention
-            in training.
-        test_pooling (int, optional): The same without training. None: as in
-            training.
+        pooling (int | tuple[int, int]): Side, or height and width, of the
+            average pooling before the class attention in training.
+        test_pooling (int | tuple[int, int], optional): The same without
+            training. None: as in training.
+        ffn_identity (bool): Whether the MLPs of the class attention add
+            their normalised input to their output, as they do in
+            MMSegmentation's CAT-Seg.
         pad_len (int, optional): Length that smaller vocabularies are filled
             up to and larger ones are cut to (the classes of each window
             whose best similarity is highest). None: neither.
         decoder_dims (Sequence[int]): Channels of the decoder stages.
         decoder_guidance_dims (Sequence[int]): Channels of the projected
             decoder guidance.
+        dropout_ratio (float): Share of the decoder's last channels that is
+            zeroed in training.
         score (str): What fused scores are: ``'sigmoid'`` of the logits or
             the ``'logits'`` themselves.
+        threshold (float, optional): Score above which a vocabulary of one
+            text labels a pixel. None: where the sigmoid is a half.
         loss_decode (dict): Config of the loss.
+        with_accuracy (bool): Whether the pixel accuracy in percent is logged
+            beside the loss, as ``acc_seg``.
         init_bias (float): Initial bias of the last convolution. CAT-Seg has
             PyTorch's random one, near 0; about -3 spares a short training
             the iterations that it takes to learn that most classes are
@@ -84,13 +97,17 @@ class CATSegCostHead(BaseModule):
         window_size: int = 12,
         mlp_ratio: int = 4,
         attention: str = 'linear',
-        pooling: int = 2,
-        test_pooling: int | None = 1,
+        pooling: int | tuple[int, int] = 2,
+        test_pooling: int | tuple[int, int] | None = 1,
+        ffn_identity: bool = False,
         pad_len: int | None = 256,
         decoder_dims: Sequence[int] = (64, 32),
         decoder_guidance_dims: Sequence[int] = (32, 16),
+        dropout_ratio: float = 0.0,
         score: str = 'sigmoid',
+        threshold: float | None = None,
         loss_decode: dict | None = None,
+        with_accuracy: bool = False,
         init_bias: float | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -99,8 +116,10 @@ class CATSegCostHead(BaseModule):
             raise ValueError(f"score={score!r} is not 'sigmoid' or 'logits'")
         self.pad_len = pad_len
         self.score = score
-        # Score above which a vocabulary of one text labels a pixel.
-        self.threshold = 0.5 if score == 'sigmoid' else 0.0
+        if threshold is None:
+            threshold = 0.5 if score == 'sigmoid' else 0.0
+        self.threshold = threshold
+        self.with_accuracy = with_accuracy
         self.init_bias = init_bias
         self.cost_embedding = nn.Conv2d(
             prompt_channels, embed_dims, 7, padding=3
@@ -108,7 +127,11 @@ class CATSegCostHead(BaseModule):
         self.appearance_projection = nn.Conv2d(
             appearance_channels, appearance_guidance_dims, 3, padding=1
         )
-        self.text_projection = nn.Linear(text_channels, text_guidance_dims)
+        self.text_projection = (
+            nn.Linear(text_channels, text_guidance_dims)
+            if text_guidance_dims
+            else None
+        )
         self.decoder_projections = nn.ModuleList(
             nn.Conv2d(channels, dims, 3, padding=1)
             for channels, dims in zip(
@@ -128,11 +151,12 @@ class CATSegCostHead(BaseModule):
                     embed_dims,
                     text_guidance_dims,
                     num_heads,
-                    mlp_ratio,
+                    CLASS_MLP_RATIO,
                     attention,
                     pooling,
                     test_pooling,
                     pad_len,
+                    ffn_identity,
                 ),
             )
             for _ in range(num_layers)
@@ -141,6 +165,9 @@ class CATSegCostHead(BaseModule):
         self.upsample_blocks = nn.ModuleList(
             UpsampleBlock(*channels)
             for channels in zip(widths, decoder_dims, decoder_guidance_dims)
+        )
+        self.dropout = (
+            nn.Dropout2d(dropout_ratio) if dropout_ratio else nn.Identity()
         )
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
         self.loss_decode = MODELS.build(
@@ -199,12 +226,17 @@ class CATSegCostHead(BaseModule):
             ignore_index (int): Label of pixels without a class.
 
         Returns:
-            dict[str, Tensor]: Loss by name.
+            dict[str, Tensor]: Loss by name, perhaps ``acc_seg``.
         """
         logits = self(feats, text)
         logits = F.interpolate(logits, labels.shape[1:], mode='bilinear')
-        loss = self.loss_decode(logits, labels, ignore_index)
-        return {self.loss_decode.loss_name: loss}
+        loss = self.loss_decode(logits, labels, ignore_index=ignore_index)
+        losses = {self.loss_decode.loss_name: loss}
+        if self.with_accuracy:
+            losses['acc_seg'] = accuracy(
+                logits.detach(), labels, ignore_index=ignore_index
+            )
+        return losses
 
     def activate(self, logits: Tensor, classes: slice) -> Tensor:
         """Scores that are averaged over windows, from logits (..., t, H, W).
@@ -224,7 +256,10 @@ class CATSegCostHead(BaseModule):
         x = x.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
         appearance = self.appearance_projection(appearance).relu()
         appearance = appearance.permute(0, 2, 3, 1)
-        text = self.text_projection(F.normalize(text, dim=-1)).relu()
+        if self.text_projection is None:
+            text = text[..., :0]
+        else:
+            text = self.text_projection(F.normalize(text, dim=-1)).relu()
         for layer in self.layers:
             x = layer(x, appearance, text)
         return x
@@ -242,7 +277,7 @@ class CATSegCostHead(BaseModule):
             part = part.permute(0, 1, 4, 2, 3)
             for block, share in zip(self.upsample_blocks, shares):
                 part = block(part, share)
-            logits = self.head(part.flatten(0, 1))
+            logits = self.head(self.dropout(part.flatten(0, 1)))
             return logits[:, 0].unflatten(0, part.shape[:2])
 
         return over_classes(decode, x)

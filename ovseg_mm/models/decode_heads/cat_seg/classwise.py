@@ -9,6 +9,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from .spatial import guided_linear
@@ -31,12 +32,14 @@ class ClasswiseAggregation(nn.Module):
         mlp_ratio (int): Hidden width of the MLP in E.
         attention (str): ``'linear'`` (kernel elu + 1) or ``'full'``
             (softmax).
-        pooling (int): Side of the average pooling before the attention in
-            training.
-        test_pooling (int, optional): The same without training. None: as in
-            training.
+        pooling (int | tuple[int, int]): Side, or height and width, of the
+            average pooling before the attention in training.
+        test_pooling (int | tuple[int, int], optional): The same without
+            training. None: as in training.
         pad_len (int, optional): Length that vocabularies are filled up to.
             None: they are not.
+        ffn_identity (bool): Whether the MLP's normalised input is added to
+            its output.
     """
 
     def __init__(
@@ -46,9 +49,10 @@ class ClasswiseAggregation(nn.Module):
         num_heads: int,
         mlp_ratio: int,
         attention: str,
-        pooling: int,
-        test_pooling: int | None,
+        pooling: int | tuple[int, int],
+        test_pooling: int | tuple[int, int] | None,
         pad_len: int | None,
+        ffn_identity: bool = False,
     ) -> None:
         super().__init__()
         attentions = dict(linear=_linear_attention, full=_full_attention)
@@ -58,9 +62,14 @@ class ClasswiseAggregation(nn.Module):
             )
         self.attend = attentions[attention]
         self.num_heads = num_heads
-        self.train_pooling = pooling
-        self.test_pooling = pooling if test_pooling is None else test_pooling
+        self.train_pooling = tuple(to_2tuple(pooling))
+        self.test_pooling = (
+            self.train_pooling
+            if test_pooling is None
+            else tuple(to_2tuple(test_pooling))
+        )
         self.pad_len = pad_len
+        self.ffn_identity = ffn_identity
         if pad_len is not None:
             self.padding_token = nn.Parameter(torch.zeros(embed_dims))
             self.padding_guidance = nn.Parameter(torch.zeros(guidance_dims))
@@ -87,11 +96,11 @@ class ClasswiseAggregation(nn.Module):
         """
         grid = x.shape[2:4]
         pooling = self.train_pooling if self.training else self.test_pooling
-        y = x if pooling == 1 else _pool(x, pooling)
+        y = x if pooling == (1, 1) else _pool(x, pooling)
         pooled = y.shape[2:4]
         y = self._over_positions(y.flatten(2, 3), guidance[:, :, None])
         y = y.unflatten(2, pooled)
-        if pooling > 1:
+        if pooled != grid:
             y = _resize(y, grid)
         # y holds x already: the published model counts it twice.
         return x + y
@@ -118,7 +127,9 @@ class ClasswiseAggregation(nn.Module):
         )  # (B, positions, heads, T, E / heads)
         out = self.attend(q, k, v, *self._padding(x.shape[1]))
         x = x + out.permute(0, 3, 1, 2, 4).flatten(3)
-        return x + self.mlp(self.norm2(x))
+        z = self.norm2(x)
+        x = x + self.mlp(z)
+        return x + z if self.ffn_identity else x
 
     def _padding(
         self, num_classes: int
@@ -182,10 +193,10 @@ def _full_attention(
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def _pool(x: Tensor, side: int) -> Tensor:
+def _pool(x: Tensor, sides: tuple[int, int]) -> Tensor:
     """Average pooling of (B, T, h, w, E) over h and w."""
     maps = x.flatten(0, 1).permute(0, 3, 1, 2)
-    maps = F.avg_pool2d(maps, side)
+    maps = F.avg_pool2d(maps, sides)
     return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 

@@ -42,7 +42,10 @@ def _one_image(module, image, appearance, decoder, text):
     x = x.permute(0, 2, 3, 1)  # (K, h, w, E)
     means = [F.normalize(text[t], dim=-1).mean(dim=0) for t in kept]
     words = torch.stack([mean / mean.norm() for mean in means])
-    words = module.text_projection(words).relu()
+    if module.text_projection is None:
+        words = words[:, :0]
+    else:
+        words = module.text_projection(words).relu()
     guide = module.appearance_projection(appearance[None]).relu()[0]
     guide = guide.permute(1, 2, 0)  # (h, w, G)
     for layer in module.layers:
@@ -147,4 +150,6 @@ def class_attention(module, tokens, words):
             weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-6)
         out.append(weights @ v)
     tokens = tokens + torch.cat(out, dim=-1)
-    return tokens + module.mlp(module.norm2(tokens))
+    normed = module.norm2(tokens)
+    tokens = tokens + module.mlp(normed)
+    return tokens + normed if module.ffn_identity else tokens

@@ -9,7 +9,7 @@ from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
     select_classes,
 )
-from ovseg_mm.models.necks import CostFeatures
+from ovseg_mm.models.utils import CostFeatures
 
 from . import naive
 
@@ -75,6 +75,11 @@ def test_selected_classes_have_the_highest_maxima():
         (dict(), dict(grid=(3, 2))),
         (dict(), dict(grid=(5, 7), batch=1)),
         (dict(pooling=2, test_pooling=None), dict(grid=(6, 8))),
+        (dict(pooling=[3, 2], test_pooling=(1, 4)), dict(grid=(6, 8))),
+        (dict(ffn_identity=True), dict()),
+        (dict(ffn_identity=True, pooling=2, pad_len=None), dict()),
+        (dict(text_guidance_dims=0, pad_len=None), dict()),
+        (dict(mlp_ratio=2), dict()),
         (dict(), dict(num_texts=1)),
         (dict(attention='full'), dict(num_texts=1)),
         (dict(), dict(num_texts=9)),
@@ -185,6 +190,29 @@ def test_loss_is_taken_at_the_size_of_the_labels(build):
     torch.testing.assert_close(losses['loss_bce'], expected)
 
 
+def test_softmax_loss_and_accuracy(build):
+    loss = dict(type='CrossEntropyLoss', avg_non_ignore=True)
+    head = build(loss_decode=loss, with_accuracy=True)
+    feats, text = make_inputs()
+    labels = torch.randint(0, 5, (2, 16, 16))
+    labels[:, :4] = 255
+    losses = head.loss(feats, text, labels)
+    logits = head(feats, text)
+    expected = F.cross_entropy(logits, labels, ignore_index=255)
+    assert losses.keys() == {'loss_ce', 'acc_seg'}
+    torch.testing.assert_close(losses['loss_ce'], expected)
+    right = (logits.argmax(dim=1) == labels)[labels != 255].float().mean()
+    torch.testing.assert_close(losses['acc_seg'], 100 * right[None])
+
+
+def test_dropout_in_training_alone(build, assert_same):
+    head, plain = build(dropout_ratio=0.5), build()
+    plain.load_state_dict(head.state_dict())
+    feats, text = make_inputs()
+    assert not torch.allclose(head(feats, text), plain(feats, text))
+    assert_same(head.eval()(feats, text), plain.eval()(feats, text))
+
+
 def test_scores(build):
     logits = torch.randn(3, 4, 5)
     head = build()
@@ -194,6 +222,7 @@ def test_scores(build):
     )
     head = build(score='logits')
     assert head.threshold == 0.0
+    assert build(score='logits', threshold=-0.8).threshold == -0.8
     assert torch.equal(head.activate(logits.clone(), slice(0, 3)), logits)
     with pytest.raises(ValueError, match="score='softmax' is not 'sigmoid'"):
         build(score='softmax')

@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configs and checkpoints of MMSegmentation's project CAT-Seg.
+
+A config of that project runs here once it says
+``custom_imports = dict(imports=['ovseg_mm.compat.cat_seg'])``. From then on
+an ``EncoderDecoder`` whose backbone is ``CLIPOVCATSeg`` is built as an
+:class:`OpenVocabSegmentor`, loads checkpoints under the project's names, and
+learning-rate factors may be given by those names.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmseg.models import EncoderDecoder
+from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from torch import Tensor
+
+import ovseg_mm
+from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
+from ovseg_mm.models import OpenVocabSegmentor
+from ovseg_mm.vocabulary import get_templates, shipped_vocabularies
+
+ovseg_mm.register()
+
+_BACKBONE, _NECK, _HEAD = 'CLIPOVCATSeg', 'CATSegAggregator', 'CATSegHead'
+
+# clip_pretrained: our arch and tag, side of the images that CLIP sees, and
+# whether its position embedding is resized to them when it is loaded.
+_CLIPS = {
+    'ViT-B/16': ('ViT-B-16', 'openai', 384, False),
+    'ViT-L/14': ('ViT-L-14', 'openai', 336, False),
+    'ViT-L/14@336px': ('ViT-L-14-336', 'openai', 336, False),
+    'ViT-H': ('ViT-H-14', 'laion2b_s32b_b79k', 336, True),
+    'ViT-G': ('ViT-bigG-14', 'laion2b_s39b_b160k', 336, True),
+}
+# clip_finetune; whatever else it says there means frozen.
+_FINETUNE = {
+    'attention': ['attn', 'position'],
+    'full': 'all',
+    'prompt': 'prompt',
+}
+# Keys with the project's defaults; ... where it has none.
+_BACKBONE_KEYS = dict(
+    feature_extractor=...,
+    train_class_json=...,
+    test_class_json=...,
+    clip_pretrained=...,
+    clip_finetune=...,
+    custom_clip_weights=None,
+    backbone_multiplier=0.01,
+    prompt_depth=0,
+    prompt_length=0,
+    prompt_ensemble_type='imagenet',
+    pixel_mean=(123.675, 116.280, 103.530),
+    pixel_std=(58.395, 57.120, 57.375),
+    clip_pixel_mean=(122.7709383, 116.7460125, 104.09373615),
+    clip_pixel_std=(68.5005327, 66.6321579, 70.3231630),
+    clip_img_feat_size=(24, 24),
+    init_cfg=None,
+)
+_NECK_KEYS = dict(
+    text_guidance_dim=512,
+    text_guidance_proj_dim=128,
+    appearance_guidance_dim=512,
+    appearance_guidance_proj_dim=128,
+    num_layers=4,
+    num_heads=4,
+    embed_dims=128,
+    pooling_size=(6, 6),
+    mlp_ratios=4,
+    window_size=12,
+    attention_type='linear',
+    prompt_channel=80,
+    init_cfg=None,
+)
+_HEAD_KEYS = dict(
+    embed_dims=128,
+    decoder_dims=(64, 32),
+    decoder_guidance_dims=(256, 128),
+    decoder_guidance_proj_dims=(32, 16),
+    dropout_ratio=0.1,
+    threshold=0.3,
+    ignore_index=255,
+    loss_decode=dict(
+        type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
+    ),
+    init_cfg=dict(type='Normal', std=0.01, override=dict(name='conv_seg')),
+    # What follows has no influence, there or here: the number of classes is
+    # that of the class list.
+    in_channels=None,
+    channels=None,
+    num_classes=None,
+    out_channels=None,
+    align_corners=False,
+    in_index=-1,
+    input_transform=None,
+    conv_cfg=None,
+    norm_cfg=None,
+    act_cfg=None,
+    sampler=None,
+)
+# Parameters of the optimizer's custom_keys.
+_PARAMETERS = {
+    'backbone.feature_extractor': ('backbone.guidance',),
+    'backbone.clip_model.visual': ('backbone.clip',),
+    'backbone.clip_model': ('backbone.clip', 'text_encoder'),
+    'neck': (
+        'decode_head.cost_embedding',
+        'decode_head.appearance_projection',
+        'decode_head.text_projection',
+        'decode_head.layers',
+    ),
+    'neck.layers': ('decode_head.layers',),
+    'decode_head': (
+        'decode_head.decoder_projections',
+        'decode_head.upsample_blocks',
+        'decode_head.head',
+    ),
+}
+
+
+def translate(model: Mapping) -> dict:
+    """Config of the project's model to the config of ours.
+
+    Args:
+        model (Mapping): ``EncoderDecoder`` with ``CLIPOVCATSeg``,
+            ``CATSegAggregator`` and ``CATSegHead``.
+
+    Returns:
+        dict: ``OpenVocabSegmentor`` that computes the same, with scores kept
+        as MMSegmentation keeps them.
+
+    Raises:
+        ValueError: If a key is unknown, missing or contradicts another.
+    """
+    backbone = _read(model, 'backbone', _BACKBONE, _BACKBONE_KEYS)
+    neck = _read(model, 'neck', _NECK, _NECK_KEYS)
+    head = _read(model, 'decode_head', _HEAD, _HEAD_KEYS)
+    if model.get('auxiliary_head'):
+        raise ValueError(f'auxiliary_head does not go with {_BACKBONE}')
+    train_texts, texts = _class_lists(backbone)
+    templates = get_templates(backbone['prompt_ensemble_type'])
+    arch, tag, side, resized = _clip(backbone['clip_pretrained'])
+    # The project has no prompts for the CLIPs of open_clip.
+    prompted = not resized and bool(backbone['prompt_depth'])
+    clip = dict(
+        type='CLIPViT',
+        last_block='value',
+        input_size=(side, side),
+        finetune=_finetune(backbone['clip_finetune'], prompted),
+        prompt_depth=backbone['prompt_depth'] if prompted else 0,
+        prompt_length=backbone['prompt_length'] if prompted else 0,
+    )
+    if resized:
+        clip['image_size'] = side
+    return dict(
+        type='OpenVocabSegmentor',
+        data_preprocessor=model.get('data_preprocessor'),
+        clip=dict(
+            arch=arch,
+            pretrained=tag,
+            custom_clip_weights=_existing(backbone['custom_clip_weights']),
+        ),
+        prompts=dict(
+            templates=backbone['prompt_ensemble_type'], synonyms='mean'
+        ),
+        train_vocabulary=train_texts,
+        vocabulary=texts,
+        backbone=dict(
+            type='GuidedCLIP',
+            clip=clip,
+            guidance=backbone['feature_extractor'],
+            mean=backbone['clip_pixel_mean'],
+            std=backbone['clip_pixel_std'],
+            guidance_mean=backbone['pixel_mean'],
+            guidance_std=backbone['pixel_std'],
+            frozen=['norm0' if backbone['backbone_multiplier'] > 0 else ''],
+        ),
+        text_encoder=dict(type='CLIPTextTransformer', finetune='none'),
+        decode_head=_cost_head(neck, head, templates),
+        train_cfg=model.get('train_cfg'),
+        test_cfg=dict(model.get('test_cfg') or {}, keep_scores=True),
+        init_cfg=model.get('init_cfg'),
+    )
+
+
+@MODELS.register_module(name='EncoderDecoder', force=True)
+def build_encoder_decoder(**model) -> EncoderDecoder:
+    """MMSegmentation's segmentor, or ours for the project's backbone."""
+    if model['backbone'].get('type') != _BACKBONE:
+        return EncoderDecoder(**model)
+    segmentor = OpenVocabSegmentor(**_arguments(translate(model)))
+    segmentor._register_load_state_dict_pre_hook(_rename_in_place)
+    return segmentor
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module(
+    name='DefaultOptimWrapperConstructor'
+)
+class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor; ``custom_keys`` may use the project's names."""
+
+    def __init__(
+        self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
+    ) -> None:
+        paramwise_cfg = dict(paramwise_cfg or {})
+        if 'custom_keys' in paramwise_cfg:
+            paramwise_cfg['custom_keys'] = {
+                ours: options
+                for theirs, options in paramwise_cfg['custom_keys'].items()
+                for ours in _PARAMETERS.get(theirs, (theirs,))
+            }
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+
+
+def _read(model: Mapping, part: str, kind: str, keys: dict) -> dict:
+    """Options of a part of the model, completed and checked."""
+    given = dict(model.get(part) or {})
+    found = given.pop('type', None)
+    if found != kind:
+        raise ValueError(
+            f'model.{part} is {found!r}, but with the backbone {_BACKBONE} '
+            f'it must be {kind!r}'
+        )
+    unknown = sorted(set(given) - set(keys))
+    if unknown:
+        raise ValueError(
+            f'{kind} has no option {", ".join(unknown)}; it has '
+            f'{", ".join(keys)}'
+        )
+    options = {**keys, **given}
+    missing = [key for key, value in options.items() if value is ...]
+    if missing:
+        raise ValueError(f'{kind} needs {", ".join(missing)}')
+    return options
+
+
+def _clip(name: str) -> tuple[str, str, int, bool]:
+    if name not in _CLIPS:
+        raise ValueError(
+            f'clip_pretrained={name!r} has no dense tokens to work with; '
+            f'choose one of {", ".join(_CLIPS)}'
+        )
+    return _CLIPS[name]
+
+
+def _finetune(mode: str, prompted: bool) -> str | list[str]:
+    if mode == 'prompt' and not prompted:
+        return 'none'
+    return _FINETUNE.get(mode, 'none')
+
+
+def _class_lists(backbone: dict) -> tuple[str | list, str | list]:
+    """Training and test class lists; a test file of ``null`` has none."""
+    train = _class_list(backbone['train_class_json'])
+    test = _class_list(backbone['test_class_json'])
+    if isinstance(test, str) and test.endswith('.json'):
+        if json.loads(Path(test).read_text(encoding='utf-8')) is None:
+            test = train
+    return train, test
+
+
+def _class_list(spec: str | list) -> str | list:
+    if not isinstance(spec, str):
+        return spec
+    path = Path(spec).expanduser()
+    if not path.is_file() and path.stem in shipped_vocabularies():
+        warnings.warn(
+            f'{path} does not exist; the class list {path.stem!r} of this '
+            'package is taken',
+            stacklevel=2,
+        )
+        return path.stem
+    return str(path)
+
+
+def _existing(weights: str | None) -> str | None:
+    """The project, too, takes the hub's weights where there is no file."""
+    path = Path(weights).expanduser() if weights else None
+    return str(path) if path and path.exists() else None
+
+
+def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
+    for key, value, needed, reason in (
+        ('neck.init_cfg', neck['init_cfg'], None, 'nothing else is known'),
+        ('decode_head.ignore_index', head['ignore_index'], 255, 'labels'),
+        (
+            'neck.prompt_channel',
+            neck['prompt_channel'],
+            len(templates),
+            'the templates of prompt_ensemble_type',
+        ),
+        (
+            'decode_head.embed_dims',
+            head['embed_dims'],
+            neck['embed_dims'],
+            "the neck's embed_dims",
+        ),
+    ):
+        if value != needed:
+            raise ValueError(f'{key}={value!r} must be {needed!r}: {reason}')
+    threshold = head['threshold']
+    return dict(
+        type='CATSegCostHead',
+        text_channels=neck['text_guidance_dim'],
+        appearance_channels=neck['appearance_guidance_dim'],
+        decoder_guidance_channels=head['decoder_guidance_dims'],
+        prompt_channels=neck['prompt_channel'],
+        embed_dims=neck['embed_dims'],
+        text_guidance_dims=neck['text_guidance_proj_dim'],
+        appearance_guidance_dims=neck['appearance_guidance_proj_dim'],
+        num_layers=neck['num_layers'],
+        num_heads=neck['num_heads'],
+        window_size=neck['window_size'],
+        mlp_ratio=neck['mlp_ratios'],
+        attention=neck['attention_type'],
+        pooling=neck['pooling_size'],
+        test_pooling=None,
+        ffn_identity=True,
+        pad_len=None,
+        decoder_dims=head['decoder_dims'],
+        decoder_guidance_dims=head['decoder_guidance_proj_dims'],
+        dropout_ratio=head['dropout_ratio'],
+        score='logits',
+        # The project's is a probability.
+        threshold=math.log(threshold / (1 - threshold)),
+        loss_decode=head['loss_decode'],
+        with_accuracy=True,
+        init_cfg=_own_init_cfg(head['init_cfg']),
+    )
+
+
+def _own_init_cfg(init_cfg: dict | None) -> dict | None:
+    override = (init_cfg or {}).get('override')
+    if isinstance(override, dict) and override.get('name') == 'conv_seg':
+        return dict(init_cfg, override=dict(override, name='head'))
+    return init_cfg
+
+
+def _arguments(model: dict) -> dict:
+    return {key: value for key, value in model.items() if key != 'type'}
+
+
+def _rename_in_place(state_dict: dict[str, Tensor], *_) -> None:
+    """Bring a checkpoint of the project under our names as it is loaded."""
+    project = LAYOUTS[0]
+    if not project.matches(state_dict):
+        return
+    renamed = project.convert(state_dict)
+    kept = {name: state_dict[name] for name in renamed.unused}
+    state_dict.clear()
+    state_dict.update(renamed.state_dict, **kept)

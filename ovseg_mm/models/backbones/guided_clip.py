@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP's image tower beside a backbone that guides with appearance.
+
+Letters: B images, H, W pixels, h, w patches of CLIP, C embedding width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ovseg_mm.inference import resize
+
+from ..utils import CostFeatures
+
+# Sides of the guidance maps in patch grids, finest map first.
+SCALES = (4, 2, 1)
+
+
+@MODELS.register_module()
+class GuidedCLIP(BaseModule):
+    """Dense CLIP embeddings and guidance maps of a second backbone.
+
+    `CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
+    <https://arxiv.org/abs/2303.11797v1>`_, first version.
+
+    Each backbone sees the image under its own statistics. Images come as
+    they were read, so the data preprocessor must not normalise them: what it
+    pads with then looks the same to both.
+
+    Args:
+        clip (dict): Config of :class:`CLIPViT`.
+        guidance (dict): Config of any registered backbone that gives three
+            maps, at strides 4, 8 and 16. Where they do not fit the patch
+            grid of CLIP, they are resized to it.
+        mean (Sequence[float]): CLIP's mean of R, G and B in [0, 255].
+        std (Sequence[float]): CLIP's deviation of R, G and B.
+        guidance_mean (Sequence[float]): As ``mean``, for ``guidance``.
+        guidance_std (Sequence[float]): As ``std``, for ``guidance``.
+        frozen (Sequence[str]): Parts of names of parameters of ``guidance``
+            that are not trained; ``''`` is part of all.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    # The segmentor refuses a data preprocessor that normalises as well.
+    normalises = True
+
+    def __init__(
+        self,
+        clip: dict,
+        guidance: dict,
+        mean: Sequence[float] = (122.7709383, 116.7460125, 104.09373615),
+        std: Sequence[float] = (68.5005327, 66.6321579, 70.3231630),
+        guidance_mean: Sequence[float] = (123.675, 116.28, 103.53),
+        guidance_std: Sequence[float] = (58.395, 57.12, 57.375),
+        frozen: Sequence[str] = (),
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        mean, std, guidance_mean, guidance_std = map(
+            list, (mean, std, guidance_mean, guidance_std)
+        )
+        self.clip = MODELS.build(clip)
+        self.guidance = MODELS.build(guidance)
+        own, other = (mean, std), (guidance_mean, guidance_std)
+        self.same_statistics = own == other
+        for name, values in (('clip', own), ('guidance', other)):
+            values = torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(
+                f'{name}_statistics', values[..., None, None], False
+            )
+        for name, parameter in self.guidance.named_parameters():
+            if any(part in name for part in frozen):
+                parameter.requires_grad_(False)
+
+    def forward(self, img: Tensor) -> CostFeatures:
+        """Encode images as they were read.
+
+        Args:
+            img (Tensor): RGB in [0, 255], (B, 3, H, W).
+
+        Returns:
+            CostFeatures: Embeddings (B, C, h, w) and guidance.
+
+        Raises:
+            ValueError: If the guidance backbone does not give three maps.
+        """
+        normalised = _normalise(img, self.clip_statistics)
+        image = self.clip(normalised).dense
+        if not self.same_statistics:
+            normalised = _normalise(img, self.guidance_statistics)
+        maps = self.guidance(normalised)
+        if len(maps) != len(SCALES):
+            raise ValueError(
+                f'{type(self.guidance).__name__} gives {len(maps)} maps; set '
+                'its out_indices so that it gives three, at strides 4, 8 and '
+                '16'
+            )
+        fine, middle, coarse = (
+            resize(part, [scale * side for side in image.shape[2:]])
+            for part, scale in zip(maps, SCALES)
+        )
+        return CostFeatures(image, coarse, (middle, fine))
+
+
+def _normalise(img: Tensor, statistics: Tensor) -> Tensor:
+    mean, std = statistics
+    return (img - mean).div_(std)
