@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .calibration import geometric_ensemble, region_weights
 from .postprocess import argmax_labels, label_scores
 from .windows import (
     ViewLayout,
@@ -13,7 +14,9 @@ __all__ = [
     'ViewLayout',
     'argmax_labels',
     'fuse_views',
+    'geometric_ensemble',
     'label_scores',
+    'region_weights',
     'resize',
     'sliding_views',
     'whole_view',

@@ -45,7 +45,7 @@ def argmax_labels(
             higher = top > best
             best = torch.where(higher, top, best)
             labels = torch.where(higher, index, labels)
-    labels = prompt_to_label[labels]
+    labels = prompt_to_label.to(labels.device)[labels]
     if threshold is not None:
         labels[best <= threshold] = ignore_label
     return labels

@@ -1,19 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-from .backbones import CLIPViT, GuidedCLIP
-from .decode_heads import CATSegCostHead
-from .losses import DenseBCELoss
-from .necks import CLIPTokenPyramid
-from .segmentors import OpenVocabSegmentor, OpenVocabTTAModel
-from .text_encoder import CLIPTextTransformer, TextBank
+from .backbones import CLIPRegionEncoder, CLIPViT, GuidedCLIP
+from .decode_heads import CATSegCostHead, MaskProposalHead, ZSSegHead
+from .layers import MaskFormerDecoder
+from .losses import DenseBCELoss, MaskSetLoss
+from .necks import CLIPTokenPyramid, FPNPixelDecoder
+from .segmentors import (
+    OpenVocabMaskSegmentor,
+    OpenVocabSegmentor,
+    OpenVocabTTAModel,
+)
+from .text_encoder import (
+    CLIPPromptedTextTransformer,
+    CLIPTextTransformer,
+    TextBank,
+)
 
 __all__ = [
     'CATSegCostHead',
+    'CLIPPromptedTextTransformer',
+    'CLIPRegionEncoder',
     'CLIPTextTransformer',
     'CLIPTokenPyramid',
     'CLIPViT',
     'DenseBCELoss',
+    'FPNPixelDecoder',
     'GuidedCLIP',
+    'MaskFormerDecoder',
+    'MaskProposalHead',
+    'MaskSetLoss',
+    'OpenVocabMaskSegmentor',
     'OpenVocabSegmentor',
     'OpenVocabTTAModel',
     'TextBank',
+    'ZSSegHead',
 ]

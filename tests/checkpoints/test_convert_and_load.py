@@ -263,8 +263,8 @@ def test_checkpoint_of_another_method(tmp_path, config, model, our_weights):
         load_checkpoint_into(model, path)
     with pytest.raises(ValueError, match=message):
         convert(path, tmp_path / 'out.pth', config)
-    torch.save({'clip_adapter.clip_model.x': torch.ones(1)}, path)
-    with pytest.raises(ValueError, match='is a checkpoint of ZSSeg'):
+    torch.save({'fusion_decoder.x': torch.ones(1)}, path)
+    with pytest.raises(ValueError, match='is a checkpoint of SCAN'):
         load_checkpoint_into(model, path)
 
 

@@ -130,7 +130,6 @@ def test_layout_names_are_unique():
           'decode_head.cascade_decoders.0.layers.0.x'], 'Cascade-CLIP'),
         (['fusion_decoder.ln.0.weight',
           'clip_adapter.clip_model.visual.proj'], 'SCAN'),
-        (['clip_adapter.clip_model.visual.proj'], 'ZSSeg'),
     ],
 )  # fmt: skip
 def test_other_methods_are_called_by_name(names, method):

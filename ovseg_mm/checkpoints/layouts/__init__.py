@@ -4,10 +4,16 @@
 import re
 from collections.abc import Iterable
 
-from . import cat_seg, cat_seg_v1, clip
+from . import cat_seg, cat_seg_v1, clip, resnet, zsseg
 from .layout import Layout
 
-LAYOUTS = (*cat_seg.LAYOUTS, *cat_seg_v1.LAYOUTS, *clip.LAYOUTS)
+LAYOUTS = (
+    *cat_seg.LAYOUTS,
+    *cat_seg_v1.LAYOUTS,
+    *zsseg.LAYOUTS,
+    *clip.LAYOUTS,
+    *resnet.LAYOUTS,
+)
 """All layouts; where two match, the first one counts."""
 
 
@@ -16,7 +22,6 @@ LAYOUTS = (*cat_seg.LAYOUTS, *cat_seg_v1.LAYOUTS, *clip.LAYOUTS)
 _OTHERS = {
     'Cascade-CLIP': r'decode_head\.cascade_decoders\..*',
     'SCAN': r'fusion_decoder\..*|clip_adapter\.original_clip\..*',
-    'ZSSeg': r'clip_adapter\.clip_model\..*',
 }
 
 

@@ -38,14 +38,14 @@ class VocabularyHook(Hook):
     ) -> None:
         """Compute the text embeddings before the first image."""
         if batch_idx == 0:
-            _prepare_text(runner)
+            unwrap(runner.model).prepare_text()
 
     def before_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Compute the text embeddings before the first image."""
         if batch_idx == 0:
-            _prepare_text(runner)
+            unwrap(runner.model).prepare_text()
 
     def _hand_over(self, runner: Runner, loop) -> None:
         vocabulary = unwrap(runner.model).vocabulary
@@ -63,8 +63,3 @@ def _check(dataset, vocabulary) -> None:
     classes = dataset.metainfo.get('classes')
     if classes is not None:
         vocabulary.check_labels(len(classes), type(dataset).__name__)
-
-
-def _prepare_text(runner: Runner) -> None:
-    segmentor = unwrap(runner.model)
-    segmentor.text_bank.prepare(segmentor.text_encoder, segmentor.vocabulary)

@@ -1,5 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+from .clip_region_encoder import CLIPRegionEncoder, Regions
 from .clip_vit import CLIPFeatures, CLIPViT
 from .guided_clip import GuidedCLIP
 
-__all__ = ['CLIPFeatures', 'CLIPViT', 'GuidedCLIP']
+__all__ = [
+    'CLIPFeatures',
+    'CLIPRegionEncoder',
+    'CLIPViT',
+    'GuidedCLIP',
+    'Regions',
+]

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from .base import BaseOpenVocabSegmentor
+from .open_vocab_mask_segmentor import OpenVocabMaskSegmentor
 from .open_vocab_segmentor import OpenVocabSegmentor
 from .tta import OpenVocabTTAModel
 
 __all__ = [
     'BaseOpenVocabSegmentor',
+    'OpenVocabMaskSegmentor',
     'OpenVocabSegmentor',
     'OpenVocabTTAModel',
 ]

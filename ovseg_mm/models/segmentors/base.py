@@ -12,6 +12,7 @@ from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from mmseg.utils import add_prefix
 from torch import Tensor
 
 from ovseg_mm.checkpoints import load_clip_weights
@@ -29,6 +30,7 @@ from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 from ..backbones import CLIPViT
 from ..text_encoder import CLIPTextTransformer, TextBank
 
+TOWERS = ('CLIPViT', 'CLIPTextTransformer', 'CLIPPromptedTextTransformer')
 # Options of CLIP that its towers take from the segmentor.
 TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
 
@@ -36,8 +38,9 @@ TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
 class BaseOpenVocabSegmentor(EncoderDecoder):
     """Segmentor whose classes are texts that can change between two calls.
 
-    Sub-classes say how views become logits (:meth:`encode_decode`) and how
-    a batch becomes losses (:meth:`loss`).
+    Sub-classes say how views become logits (:meth:`encode_decode`); the
+    decode head says how features, text embeddings and labels become losses
+    (``decode_head.loss``).
 
     Args:
         backbone (dict): Config of the backbone.
@@ -90,7 +93,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             )
         clip = dict(clip or {})
         super().__init__(
-            backbone=_with_tower_options(backbone, clip),
+            backbone=with_tower_options(backbone, clip),
             decode_head=decode_head,
             neck=neck,
             train_cfg=train_cfg,
@@ -107,7 +110,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             )
         self.clip = clip
         self.text_encoder = MODELS.build(
-            _with_tower_options(text_encoder, clip)
+            with_tower_options(text_encoder, clip)
         )
         self.text_bank = TextBank(**(prompts or {}))
         self.set_vocabulary(vocabulary)
@@ -193,6 +196,31 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         """Text embeddings of a vocabulary, (T, P, C)."""
         return self.text_bank(self.text_encoder, vocabulary)
 
+    def prepare_text(self) -> None:
+        """Compute the text embeddings of the vocabulary, on all ranks."""
+        self.text_bank.prepare(self.text_encoder, self.vocabulary)
+
+    def loss(
+        self, inputs: Tensor, data_samples: list[SegDataSample]
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            inputs (Tensor): Normalised images, (B, 3, H, W).
+            data_samples (list[SegDataSample]): With ``gt_sem_seg``.
+
+        Returns:
+            dict[str, Tensor]: Losses by name.
+
+        Raises:
+            ValueError: If a label does not stand for a text of the training
+                vocabulary.
+        """
+        labels = [sample.gt_sem_seg.data[0] for sample in data_samples]
+        labels = torch.stack(labels).long()
+        self._check_labels(labels, data_samples)
+        return add_prefix(self._losses(inputs, labels), 'decode')
+
     def predict(
         self,
         inputs: Tensor,
@@ -228,13 +256,49 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         """Fused scores at the size of the input, (B, L, H, W)."""
         views, layouts = zip(*map(self._cut_views, inputs))
         scores = []
+        classes = slice(0, self.vocabulary.num_texts)
         for logits, layout in zip(self._encode_views(list(views)), layouts):
-            classes = slice(0, logits.shape[1])
             fused = self._fused_scores(
                 logits, layout, classes, inputs.shape[2:]
             )
             scores.append(self._to_labels(fused))
         return torch.stack(scores)
+
+    def _forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample] | None = None,
+    ) -> Tensor:
+        return self.encode_decode(inputs)
+
+    def _losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Losses of images (B, 3, H, W) and their labels (B, H, W)."""
+        vocabulary = self.train_vocabulary
+        return self.decode_head.loss(
+            self.extract_feat(inputs),
+            self.text_embeddings(vocabulary),
+            labels,
+            vocabulary.ignore_label,
+        )
+
+    def _check_labels(
+        self, labels: Tensor, data_samples: list[SegDataSample]
+    ) -> None:
+        vocabulary = self.train_vocabulary
+        wrong = (labels < 0) | (labels >= vocabulary.num_labels)
+        wrong &= labels != vocabulary.ignore_label
+        if not wrong.any():
+            return
+        image = int(wrong.flatten(1).any(dim=1).nonzero()[0])
+        values = labels[image][wrong[image]].unique().tolist()
+        path = data_samples[image].metainfo.get('seg_map_path', 'a label map')
+        raise ValueError(
+            f'{path} has the labels {values}, but the training vocabulary '
+            f'{vocabulary.source} has {vocabulary.num_labels} labels, 0 to '
+            f'{vocabulary.num_labels - 1}, and {vocabulary.ignore_label} for '
+            'ignored pixels; choose the vocabulary of the data set or set '
+            'reduce_zero_label'
+        )
 
     def _init_decode_head(self, decode_head: dict) -> None:
         self.decode_head = MODELS.build(decode_head)
@@ -284,7 +348,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
 
         labels = argmax_labels(
             scores_of,
-            torch.tensor(vocabulary.prompt_to_label, device=logits.device),
+            torch.tensor(vocabulary.prompt_to_label),
             self.score_threshold,
             vocabulary.ignore_label,
         )
@@ -300,13 +364,17 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
     ) -> Tensor:
         """Scores (t, *size) of some classes of one image."""
         fused = fuse_views(
-            logits[:, classes].float(),
+            self._view_logits(logits, classes),
             layout,
             lambda part: self.decode_head.activate(part, classes),
         )
         if flip:
             fused = fused.flip(2 if flip == 'horizontal' else 1)
         return resize(fused[None], size)[0]
+
+    def _view_logits(self, encoded: Tensor, classes: slice) -> Tensor:
+        """Logits (V, t, h, w) of some classes of one image's views."""
+        return encoded[:, classes].float()
 
     def _to_labels(self, scores: Tensor) -> Tensor:
         table = torch.tensor(
@@ -315,15 +383,23 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         return label_scores(scores, table, self.vocabulary.num_labels)
 
 
-def _with_tower_options(cfg: dict, clip: dict) -> dict:
-    """``cfg`` with CLIP's options in every CLIP tower that it holds."""
+def with_tower_options(cfg: dict, clip: dict) -> dict:
+    """Give ``clip``'s options to every CLIP tower that a config holds.
+
+    Args:
+        cfg (dict): Config of a module; left as it is.
+        clip (dict): See :class:`BaseOpenVocabSegmentor`.
+
+    Returns:
+        dict: The config with what its towers do not say themselves.
+    """
     cfg = {
-        key: _with_tower_options(value, clip)
+        key: with_tower_options(value, clip)
         if isinstance(value, dict) and key != 'arch'
         else value
         for key, value in cfg.items()
     }
-    if cfg.get('type') in ('CLIPViT', 'CLIPTextTransformer'):
+    if cfg.get('type') in TOWERS:
         for key in TOWER_OPTIONS:
             if key in clip:
                 cfg.setdefault(key, clip[key])

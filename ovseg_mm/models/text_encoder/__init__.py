@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+from .clip_prompted_text_transformer import CLIPPromptedTextTransformer
 from .clip_text_transformer import CLIPTextTransformer
 from .text_bank import TextBank, tokenize_prompts
 
-__all__ = ['CLIPTextTransformer', 'TextBank', 'tokenize_prompts']
+__all__ = [
+    'CLIPPromptedTextTransformer',
+    'CLIPTextTransformer',
+    'TextBank',
+    'tokenize_prompts',
+]

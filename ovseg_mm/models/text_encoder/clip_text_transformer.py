@@ -78,10 +78,20 @@ class CLIPTextTransformer(BaseModule):
         Returns:
             Tensor: (T, C), not normalised.
         """
-        x = self.token_embedding(tokens)
-        x = x + self.positional_embedding[: tokens.shape[1]]
+        return self.encode(self.token_embedding(tokens), tokens.argmax(dim=1))
+
+    def encode(self, x: Tensor, ends: Tensor) -> Tensor:
+        """Encode token embeddings.
+
+        Args:
+            x (Tensor): (T, N, W), without positions.
+            ends (Tensor): Index of each row's end token, (T,) int64.
+
+        Returns:
+            Tensor: (T, C), not normalised.
+        """
+        x = x + self.positional_embedding[: x.shape[1]]
         for block in self.transformer.resblocks:
             x = block(x, is_causal=True)
-        ends = tokens.argmax(dim=1)
         x = x[torch.arange(len(x), device=x.device), ends]
         return self.ln_final(x) @ self.text_projection

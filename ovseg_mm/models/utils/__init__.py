@@ -1,5 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 from .cost_features import CostFeatures
 from .finetune import FINETUNE_MODES, freeze_except
+from .matching import (
+    HungarianMatcher,
+    MaskTargets,
+    dice_losses,
+    mask_targets,
+    pixel_costs,
+)
+from .points import sample_points, uncertain_points
+from .regions import expand_boxes, mask_boxes, masked_crop, region_crops
 
-__all__ = ['FINETUNE_MODES', 'CostFeatures', 'freeze_except']
+__all__ = [
+    'FINETUNE_MODES',
+    'CostFeatures',
+    'HungarianMatcher',
+    'MaskTargets',
+    'dice_losses',
+    'expand_boxes',
+    'freeze_except',
+    'mask_boxes',
+    'mask_targets',
+    'masked_crop',
+    'pixel_costs',
+    'region_crops',
+    'sample_points',
+    'uncertain_points',
+]

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ResNets as detectron2 and torchvision name them.
+
+Ours are MMSegmentation's names, which torchvision's are as well.
+"""
+
+from ..rename import Drop, Row
+from .layout import Layout
+
+_NORM = r'(weight|bias|running_mean|running_var)'
+_CLASSIFIER = Drop('the classifier of ImageNet')
+
+
+def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
+    """Rows for a ResNet with a basic or a three-layer (deeplab) stem.
+
+    Args:
+        source (str): Pattern of the prefix in the file.
+        target (str): Prefix in our model.
+    """
+    stem = rf'{source}stem\.conv'
+    rows: list[Row] = []
+    for number, place in ((1, 0), (2, 3), (3, 6)):
+        rows += [
+            (rf'{stem}{number}\.weight', f'{target}stem.{place}.weight'),
+            (
+                rf'{stem}{number}\.norm\.{_NORM}',
+                rf'{target}stem.{place + 1}.\1',
+            ),
+        ]
+    for stage in range(2, 6):
+        block = rf'{source}res{stage}\.(\d+)\.'
+        into = rf'{target}layer{stage - 1}.\1.'
+        rows += [
+            (rf'{block}conv(\d)\.weight', rf'{into}conv\2.weight'),
+            (rf'{block}conv(\d)\.norm\.{_NORM}', rf'{into}bn\2.\3'),
+            (rf'{block}shortcut\.weight', rf'{into}downsample.0.weight'),
+            (rf'{block}shortcut\.norm\.{_NORM}', rf'{into}downsample.1.\2'),
+        ]
+    return rows
+
+
+def basic_stem_rows(source: str = '', target: str = '') -> list[Row]:
+    """Rows for the one convolution of a basic stem; to stand first."""
+    return [
+        (rf'{source}stem\.conv1\.weight', f'{target}conv1.weight'),
+        (rf'{source}stem\.conv1\.norm\.{_NORM}', rf'{target}bn1.\1'),
+    ]
+
+
+_HEAD = [(r'(?:stem\.)?fc\.(?:weight|bias)', _CLASSIFIER)]
+_DETECTRON2 = [*detectron2_rows(), *_HEAD]
+
+LAYOUTS = (
+    Layout(
+        'resnet_detectron2_deeplab',
+        'ResNet',
+        (r'stem\.conv3\.weight', r'res2\.0\.conv1\.weight'),
+        _DETECTRON2,
+    ),
+    Layout(
+        'resnet_detectron2',
+        'ResNet',
+        (r'stem\.conv1\.weight', r'res2\.0\.conv1\.weight'),
+        [*basic_stem_rows(), *_DETECTRON2],
+    ),
+    Layout(
+        'resnet_torchvision',
+        'ResNet',
+        (r'layer1\.0\.conv1\.weight', r'layer1\.0\.bn1\.running_var'),
+        [
+            (r'(?:conv1|bn1|stem\.\d+|layer\d\.\d+)\..*', r'\g<0>'),
+            (r'(?:conv1|bn1)\.(?:weight|bias|running.*)', r'\g<0>'),
+            *_HEAD,
+        ],
+    ),
+)

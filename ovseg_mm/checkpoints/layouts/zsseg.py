@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ZSSeg: segmenters and learned prompts, written by detectron2."""
+
+from ..rename import Drop, Row
+from .clip import image_rows, text_rows
+from .layout import Layout
+from .resnet import basic_stem_rows, detectron2_rows
+
+_PARAMS = r'\.(weight|bias)'
+_PIXEL = r'sem_seg_head\.pixel_decoder\.'
+_PREDICTOR = r'sem_seg_head\.predictor\.'
+_LAYER = rf'{_PREDICTOR}transformer\.decoder\.layers\.(\d+)\.'
+_DECODER = 'decode_head.proposals.decoder.'
+
+
+def _pixel_decoder_rows() -> list[Row]:
+    rows: list[Row] = [
+        (rf'{_PIXEL}mask_features{_PARAMS}', r'neck.mask_features.\1')
+    ]
+    for theirs, ours, count in (
+        ('adapter', 'laterals', 3),
+        ('layer', 'outputs', 4),
+    ):
+        for number in range(1, count + 1):
+            name, into = f'{theirs}_{number}', f'neck.{ours}.{number - 1}.'
+            rows += [
+                (rf'{_PIXEL}{name}\.weight', f'{into}conv.weight'),
+                (rf'{_PIXEL}{name}\.norm{_PARAMS}', rf'{into}gn.\1'),
+            ]
+    return rows
+
+
+def _predictor_rows() -> list[Row]:
+    into = rf'{_DECODER}layers.\1.'
+    attention = r'\.((?:in_proj_|out_proj\.)(?:weight|bias))'
+    rows: list[Row] = [
+        (rf'{_LAYER}self_attn{attention}', rf'{into}self_attn.\2'),
+        (rf'{_LAYER}multihead_attn{attention}', rf'{into}cross_attn.\2'),
+        (rf'{_LAYER}linear1{_PARAMS}', rf'{into}mlp.0.\2'),
+        (rf'{_LAYER}linear2{_PARAMS}', rf'{into}mlp.3.\2'),
+        (rf'{_LAYER}(norm[123]){_PARAMS}', rf'{into}\2.\3'),
+        (
+            rf'{_PREDICTOR}transformer\.decoder\.norm{_PARAMS}',
+            rf'{_DECODER}norm.\1',
+        ),
+        (
+            rf'{_PREDICTOR}(query_embed|input_proj){_PARAMS}',
+            rf'{_DECODER}\1.\2',
+        ),
+    ]
+    # Linear layers stand at every second place of a sequence with ReLUs.
+    for index in range(3):
+        rows.append(
+            (
+                rf'{_PREDICTOR}(mask_embed|class_embed)\.layers\.{index}'
+                rf'{_PARAMS}',
+                rf'decode_head.proposals.\1.{2 * index}.\2',
+            )
+        )
+    return rows
+
+
+def _adapter_rows(source: str, text: str) -> list[Row]:
+    """Rows of a text side.
+
+    Args:
+        source (str): Pattern of the adapter's prefix.
+        text (str): Our text tower.
+    """
+    return [
+        *text_rows(f'{source}.clip_model.', f'{text}.'),
+        (
+            rf'{source}\.prompt_learner\.(prefix_prompt|suffix_prompt)',
+            rf'{text}.\1',
+        ),
+        (
+            rf'{source}\.prompt_learner\.(?:start|dot|end|pad)_signal',
+            Drop('a copy of a token embedding'),
+        ),
+        (rf'{source}\.pixel_(?:mean|std)', Drop('a constant of CLIP')),
+        (
+            rf'{source}\.clip_model\.logit_scale',
+            Drop("the temperature of CLIP's contrastive loss, not used here"),
+        ),
+    ]
+
+
+_SEGMENTER = [
+    *_pixel_decoder_rows(),
+    *_predictor_rows(),
+    *_adapter_rows('clip_adapter', 'text_encoder'),
+    (r'clip_adapter\.non_object_embedding', 'decode_head.no_object_embedding'),
+    (r'criterion\.empty_weight', Drop('class weights of the loss')),
+]
+_SHARED = image_rows('clip_adapter.clip_model.visual.', 'region_encoder.clip.')
+_SEPARATE = [
+    *image_rows(
+        '_region_clip_adapter.clip_model.visual.', 'region_encoder.clip.'
+    ),
+    *_adapter_rows('_region_clip_adapter', 'region_text_encoder'),
+    (
+        r'_region_clip_adapter\.non_object_embedding',
+        Drop('no object is no class of regions'),
+    ),
+    (
+        r'clip_adapter\.clip_model\.visual\..*',
+        Drop('an image tower that nothing is encoded with'),
+    ),
+]
+_BACKBONE = detectron2_rows(r'backbone\.', 'backbone.')
+_BASIC_STEM = basic_stem_rows(r'backbone\.', 'backbone.')
+_SIGNATURE = (
+    r'clip_adapter\.non_object_embedding',
+    rf'{_PREDICTOR}transformer\.decoder\.layers\.0\.norm3\.weight',
+)
+_DEEP = r'backbone\.stem\.conv3\.weight'
+_REGION = r'_region_clip_adapter\..*'
+# What SCAN has besides.
+_NOT_SCAN = r'fusion_decoder\..*'
+
+LAYOUTS = (
+    *(
+        Layout(
+            f'zsseg{"_r101c" if deep else ""}{"_separate" if own else ""}',
+            'ZSSeg',
+            (
+                *_SIGNATURE,
+                *([_DEEP] if deep else []),
+                *([_REGION] if own else []),
+            ),
+            [
+                *([] if deep else _BASIC_STEM),
+                *_BACKBONE,
+                *_SEGMENTER,
+                *(_SEPARATE if own else _SHARED),
+            ],
+            without=_NOT_SCAN,
+        )
+        # The more particular one comes first.
+        for deep in (True, False)
+        for own in (True, False)
+    ),
+    Layout(
+        'zsseg_ovseg_mm',
+        'ZSSeg',
+        (
+            r'decode_head\.no_object_embedding',
+            r'neck\.mask_features\.weight',
+            r'decode_head\.proposals\.decoder\.input_proj\.weight',
+        ),
+        [
+            (
+                r'(?:backbone|text_encoder|region_encoder|region_text_encoder'
+                r'|neck|decode_head)\..*',
+                r'\g<0>',
+            )
+        ],
+    ),
+)

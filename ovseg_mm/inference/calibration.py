@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How two classifiers of mask proposals are combined.
+
+Letters: Q proposals, n of them valid (they have a region), T class texts.
+"""
+
+from torch import Tensor
+
+
+def geometric_ensemble(
+    proposal_probs: Tensor,
+    region_probs: Tensor,
+    valid: Tensor,
+    weight: float,
+    seen: Tensor | None = None,
+) -> Tensor:
+    """Weighted geometric mean of two classifiers.
+
+    With p of the proposal classifier, g of the region classifier (1 for all
+    classes of a proposal without a region) and a the weight:
+
+    - seen classes: ``p ** a * g ** (1 - a)``,
+    - unseen classes, and all if nobody says which are seen:
+      ``p ** (1 - a) * g ** a``.
+
+    Rows are not normalised again.
+
+    Args:
+        proposal_probs (Tensor): p, (Q, T).
+        region_probs (Tensor): g of the valid proposals, (n, T).
+        valid (Tensor): Which proposals have a region, (Q,) bool.
+        weight (float): a in (0, 1].
+        seen (Tensor, optional): Which classes are seen, (T,) bool.
+
+    Returns:
+        Tensor: Class weights, (Q, T).
+    """
+    exponents = proposal_probs.new_full(proposal_probs.shape[1:], weight)
+    if seen is not None:
+        exponents[seen] = 1 - weight
+    weights = proposal_probs ** (1 - exponents)
+    weights[valid] *= region_probs**exponents
+    return weights
+
+
+def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
+    """Class weights of the region classifier alone.
+
+    Args:
+        region_probs (Tensor): Of the valid proposals, (n, T).
+        valid (Tensor): Which proposals have a region, (Q,) bool.
+
+    Returns:
+        Tensor: (Q, T); a proposal without a region has no vote.
+    """
+    weights = region_probs.new_zeros(len(valid), region_probs.shape[1])
+    weights[valid] = region_probs
+    return weights

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP on masked crops of an image.
+
+Letters: Q proposals, n of them valid, H, W pixels, C embedding width.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ..utils import expand_boxes, mask_boxes, region_crops
+
+# CLIP's statistics of pixels from 0 to 255, red, green, blue.
+CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
+CLIP_STD = (68.5005327, 66.6321579, 70.3231630)
+
+
+class Regions(NamedTuple):
+    """Encoded regions of an image.
+
+    Attributes:
+        embeddings (Tensor): Of the valid proposals, (n, C), not normalised.
+        valid (Tensor): Which proposals have a region, (Q,) bool.
+    """
+
+    embeddings: Tensor
+    valid: Tensor
+
+
+@MODELS.register_module()
+class CLIPRegionEncoder(BaseModule):
+    """Encode what each mask shows of an image.
+
+    A mask is binarised, cut out with its tight box, what lies outside is
+    filled, and the crop is resized to a square. A mask without a pixel has
+    no region.
+
+    Args:
+        clip (dict): Config of the :class:`CLIPViT`.
+        mask_threshold (float): Probability above which a pixel belongs to a
+            mask.
+        region_size (int): Side of a crop in pixels.
+        fill (str): ``'mean'``, CLIP's mean colour, or ``'zero'``, black.
+        expand_ratio (float): Factor of the boxes' sides.
+        matting (bool): Whether crops are weighted with the probabilities
+            instead of the binary mask.
+        batch_size (int): Crops encoded at a time; memory, not result.
+        mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
+        std (Sequence[float]): CLIP's standard deviation likewise.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        clip: dict,
+        mask_threshold: float = 0.5,
+        region_size: int = 224,
+        fill: str = 'mean',
+        expand_ratio: float = 1.0,
+        matting: bool = False,
+        batch_size: int = 32,
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if fill not in ('mean', 'zero'):
+            raise ValueError(f"fill={fill!r} is not 'mean' or 'zero'")
+        self.clip = MODELS.build(clip)
+        self.mask_threshold = mask_threshold
+        self.region_size = region_size
+        self.fill = fill
+        self.expand_ratio = expand_ratio
+        self.matting = matting
+        self.batch_size = batch_size
+        for name, values in (('mean', mean), ('std', std)):
+            values = torch.tensor(values)[:, None, None]
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, img: Tensor, masks: Tensor) -> Regions:
+        """Encode the regions of an image.
+
+        Args:
+            img (Tensor): RGB, (3, H, W), in [0, 255].
+            masks (Tensor): Probabilities, (Q, H, W).
+
+        Returns:
+            Regions: See there.
+        """
+        crops, valid, _ = self.crop(img, masks)
+        embeddings = [self.clip(c).cls for c in crops.split(self.batch_size)]
+        if not embeddings:
+            embeddings = [crops.new_empty(0, self.clip.embed_dims)]
+        return Regions(torch.cat(embeddings), valid)
+
+    def crop(
+        self, img: Tensor, masks: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut the regions out.
+
+        Args:
+            img (Tensor): RGB, (3, H, W), in [0, 255].
+            masks (Tensor): Probabilities, (Q, H, W).
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Normalised crops (n, 3, S, S),
+            which proposals they are of, (Q,) bool, and their boxes, (n, 4).
+        """
+        binary = masks > self.mask_threshold
+        valid = binary.flatten(1).any(dim=1)
+        binary = binary[valid]
+        boxes = expand_boxes(
+            mask_boxes(binary), self.expand_ratio, tuple(img.shape[1:])
+        )
+        # Normalised first: to fill with the mean is to fill with zero then.
+        img = (img - self.mean) / self.std
+        fill = (-self.mean / self.std).flatten()
+        crops = region_crops(
+            img,
+            masks[valid] if self.matting else binary,
+            boxes,
+            self.region_size,
+            None if self.fill == 'mean' else fill,
+        )
+        return crops, valid, boxes

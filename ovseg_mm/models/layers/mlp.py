@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def mlp(dims: Sequence[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them.
+
+    Args:
+        dims (Sequence[int]): Width of the input and of each layer's output.
+
+    Returns:
+        nn.Sequential: Linear layers at the even places.
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(dims[:-1], dims[1:]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers[:-1])

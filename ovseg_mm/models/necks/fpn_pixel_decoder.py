@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixel decoders of proposal-based methods.
+
+Letters: B images, C channels, h, w positions at stride 4.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+
+class PixelFeatures(NamedTuple):
+    """What a pixel decoder gives to :class:`MaskProposalHead`.
+
+    Attributes:
+        mask_features (Tensor): What masks are products with, (B, C, h, w).
+        maps (tuple[Tensor, ...]): What queries attend to, coarsest first.
+    """
+
+    mask_features: Tensor
+    maps: tuple[Tensor, ...]
+
+
+@MODELS.register_module()
+class FPNPixelDecoder(BaseModule):
+    """MaskFormer's feature pyramid; queries attend to the backbone itself.
+
+    Each step adds the coarser map, enlarged to the nearest pixel, to a
+    lateral projection of the finer one and smooths the sum.
+
+    Args:
+        in_channels (Sequence[int]): Channels of the backbone's maps, finest
+            (stride 4) first.
+        embed_dims (int): Channels within.
+        mask_channels (int): Channels C of the mask features.
+        norm_cfg (dict): Norm after every convolution but the last one.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (256, 512, 1024, 2048),
+        embed_dims: int = 256,
+        mask_channels: int = 256,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
+        *finer, coarsest = in_channels
+        # Plain lists, so that MMEngine does not initialise what they hold.
+        self.laterals = nn.ModuleList(
+            ConvModule(c, embed_dims, 1, norm_cfg=norm_cfg, act_cfg=None)
+            for c in finer
+        )
+        self.outputs = nn.ModuleList(
+            ConvModule(c, embed_dims, 3, padding=1, norm_cfg=norm_cfg)
+            for c in (*[embed_dims] * len(finer), coarsest)
+        )
+        self.mask_features = nn.Conv2d(embed_dims, mask_channels, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+        nn.init.zeros_(self.mask_features.bias)
+
+    def forward(self, feats: Sequence[Tensor]) -> PixelFeatures:
+        """Build mask features from the backbone's maps, finest first."""
+        *finer, coarsest = feats
+        x = self.outputs[-1](coarsest)
+        for index in reversed(range(len(finer))):
+            lateral = self.laterals[index](finer[index])
+            x = F.interpolate(x, lateral.shape[2:], mode='nearest')
+            x = self.outputs[index](lateral + x)
+        return PixelFeatures(self.mask_features(x), (coarsest,))

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One-to-one assignment of mask proposals to the masks of an image.
+
+Letters: Q queries, n target masks of an image, T class texts, P pixels or
+points of a mask, h, w positions of a mask logit, H, W pixels.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from .points import Draw, sample_points
+
+
+class MaskTargets(NamedTuple):
+    """What the proposals of one image should be.
+
+    Attributes:
+        labels (Tensor): Classes present, ascending, (n,) int64.
+        masks (Tensor): Their pixels, (n, H, W) bool.
+    """
+
+    labels: Tensor
+    masks: Tensor
+
+
+def mask_targets(label_map: Tensor, ignore_index: int) -> MaskTargets:
+    """One binary mask for each class of a label map (H, W)."""
+    labels = label_map.unique()
+    labels = labels[labels != ignore_index]
+    return MaskTargets(labels, label_map == labels[:, None, None])
+
+
+def pixel_costs(
+    logits: Tensor, kind: str, alpha: float = 0.25, gamma: float = 2.0
+) -> tuple[Tensor, Tensor]:
+    """Cost of each pixel if it should be inside, and if outside a mask.
+
+    Args:
+        logits (Tensor): Of any shape.
+        kind (str): ``'bce'``, binary cross-entropy, or ``'focal'``, the same
+            times ``alpha * (1 - p) ** gamma`` where p is the probability of
+            what is right; outside ``1 - alpha`` stands for ``alpha``.
+        alpha (float): See ``kind``.
+        gamma (float): See ``kind``.
+
+    Returns:
+        tuple[Tensor, Tensor]: Costs inside and outside, of the same shape.
+    """
+    inside, outside = F.softplus(-logits), F.softplus(logits)
+    if kind == 'focal':
+        probs = logits.sigmoid()
+        inside = alpha * (1 - probs) ** gamma * inside
+        outside = (1 - alpha) * probs**gamma * outside
+    return inside, outside
+
+
+def dice_losses(probs: Tensor, targets: Tensor) -> Tensor:
+    """``1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1)`` of pairs.
+
+    Args:
+        probs (Tensor): (N, P) in [0, 1].
+        targets (Tensor): (N, P) in [0, 1].
+
+    Returns:
+        Tensor: (N,).
+    """
+    overlap = (probs * targets).sum(dim=1)
+    total = probs.sum(dim=1) + targets.sum(dim=1)
+    return 1 - (2 * overlap + 1) / (total + 1)
+
+
+class HungarianMatcher:
+    """Cheapest assignment, by class probability and mask similarity.
+
+    Args:
+        class_weight (float): Weight of minus the probability of the class.
+        mask_weight (float): Weight of the mean of :func:`pixel_costs`.
+        dice_weight (float): Weight of the dice loss.
+        mask_cost (str): Kind of :func:`pixel_costs`.
+        num_points (int, optional): Random points at which masks are
+            compared. None: at every position of the logits, to which targets
+            are resized (nearest).
+    """
+
+    def __init__(
+        self,
+        class_weight: float,
+        mask_weight: float,
+        dice_weight: float,
+        mask_cost: str,
+        num_points: int | None = None,
+    ) -> None:
+        self.class_weight = class_weight
+        self.mask_weight = mask_weight
+        self.dice_weight = dice_weight
+        self.mask_cost = mask_cost
+        self.num_points = num_points
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_logits: Tensor,
+        mask_logits: Tensor,
+        targets: MaskTargets,
+        draw: Draw,
+    ) -> tuple[Tensor, Tensor]:
+        """Match the queries of one image.
+
+        Args:
+            class_logits (Tensor): (Q, T + 1), the last one is no object.
+            mask_logits (Tensor): (Q, h, w).
+            targets (MaskTargets): Of the image, masks (n, H, W).
+            draw (Callable): Uniform numbers for the points, see
+                :mod:`ovseg_mm.models.utils.points`.
+
+        Returns:
+            tuple[Tensor, Tensor]: min(Q, n) query indices, ascending, and
+            the indices of their targets, both int64.
+
+        Raises:
+            ValueError: If the predictions are not finite.
+        """
+        cost = self.costs(class_logits, mask_logits, targets, draw)
+        if not cost.isfinite().all():
+            raise ValueError(
+                'the cost of matching proposals to masks is not finite: '
+                'training has diverged; lower the learning rate or train '
+                'without mixed precision'
+            )
+        device = cost.device
+        return tuple(
+            torch.as_tensor(index, dtype=torch.long, device=device)
+            for index in linear_sum_assignment(cost.cpu().numpy())
+        )
+
+    def costs(
+        self,
+        class_logits: Tensor,
+        mask_logits: Tensor,
+        targets: MaskTargets,
+        draw: Draw,
+    ) -> Tensor:
+        """Cost of every pair, (Q, n); see :meth:`__call__`."""
+        if self.num_points is None:
+            size = mask_logits.shape[1:]
+            masks = F.interpolate(targets.masks[:, None].float(), size)
+            logits, masks = mask_logits.flatten(1), masks.flatten(1)
+        else:
+            points = draw((1, self.num_points, 2)).to(mask_logits.device)
+            logits = sample_points(mask_logits, points)
+            masks = sample_points(targets.masks.float(), points)
+        inside, outside = pixel_costs(logits, self.mask_cost)
+        mask_cost = inside @ masks.t() + outside @ (1 - masks).t()
+        probs = logits.sigmoid()
+        overlap = probs @ masks.t()
+        total = probs.sum(dim=1)[:, None] + masks.sum(dim=1)
+        dice_cost = 1 - (2 * overlap + 1) / (total + 1)
+        class_cost = -class_logits.softmax(dim=1)[:, targets.labels]
+        return (
+            self.mask_weight * mask_cost / logits.shape[1]
+            + self.class_weight * class_cost
+            + self.dice_weight * dice_cost
+        )
