@@ -172,6 +172,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             plain = np.full((len(drawn), *image.shape[1:]), 255, np.uint8)
             plain[: len(image)] = image[: len(drawn)]
             drawn = np.concatenate([plain, drawn], axis=1)
+        self.set_image(drawn)  # for get_image(), as MMSegmentation's APIs do
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:

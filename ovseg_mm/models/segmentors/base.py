@@ -33,6 +33,7 @@ from ..text_encoder import CLIPTextTransformer, TextBank
 TOWERS = ('CLIPViT', 'CLIPTextTransformer', 'CLIPPromptedTextTransformer')
 # Options of CLIP that its towers take from the segmentor.
 TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
+FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 
 
 class BaseOpenVocabSegmentor(EncoderDecoder):
@@ -114,10 +115,21 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         )
         self.text_bank = TextBank(**(prompts or {}))
         self.set_vocabulary(vocabulary)
-        if train_vocabulary is None:
-            self.train_vocabulary = self.vocabulary
-        else:
-            self.train_vocabulary = load_vocabulary(train_vocabulary)
+        self._train_vocabulary = self.vocabulary
+        if train_vocabulary is not None:
+            self._train_vocabulary = load_vocabulary(train_vocabulary)
+            _check_trainable(self._train_vocabulary)
+
+    @property
+    def train_vocabulary(self) -> Vocabulary:
+        """Class texts that the training labels stand for, one a label.
+
+        Raises:
+            ValueError: If it is that of the tests (none was named for
+                training) and has several texts a label.
+        """
+        _check_trainable(self._train_vocabulary)
+        return self._train_vocabulary
 
     @property
     def score_threshold(self) -> float | None:
@@ -137,7 +149,8 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         They are the vocabulary's whatever a checkpoint says; to set them has
         no effect.
         """
-        return self.vocabulary.metainfo
+        meta = self.vocabulary.metainfo
+        return dict(classes=meta['classes'], palette=meta['palette'])
 
     @dataset_meta.setter
     def dataset_meta(self, meta: dict) -> None:
@@ -221,6 +234,27 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         self._check_labels(labels, data_samples)
         return add_prefix(self._losses(inputs, labels), 'decode')
 
+    def val_step(self, data: dict) -> list[SegDataSample]:
+        """See :meth:`test_step`."""
+        return self.test_step(data)
+
+    def test_step(self, data: dict) -> list[SegDataSample]:
+        """Label maps of images as the data loader gives them.
+
+        Args:
+            data (dict): ``inputs``, a list of (3, H, W), of one size or of
+                several, and ``data_samples``.
+        """
+        if len({tuple(img.shape) for img in data['inputs']}) == 1:
+            return super().test_step(data)
+        # MMSegmentation's preprocessor stacks images of one size alone.
+        return [
+            super(BaseOpenVocabSegmentor, self).test_step(
+                dict(inputs=[img], data_samples=[sample])
+            )[0]
+            for img, sample in zip(data['inputs'], data['data_samples'])
+        ]
+
     def predict(
         self,
         inputs: Tensor,
@@ -230,13 +264,15 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
 
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W); padding named in
-                the samples' ``img_padding_size`` is cut away first.
+                the samples' ``img_padding_size`` is cut away first, flips
+                named in ``flip_direction`` are undone.
             data_samples (list[SegDataSample], optional): Their samples.
 
         Returns:
             list[SegDataSample]: The samples with ``pred_sem_seg`` (1, H0,
-            W0) int64 in [0, L) at the original size, and with ``seg_logits``
-            (L, H0, W0), the fused scores, if ``test_cfg.keep_scores``.
+            W0) int64 in [0, L) at the original size, ``ori_shape`` (that of
+            the input if it is not known), and with ``seg_logits`` (L, H0,
+            W0), the fused scores, if ``test_cfg.keep_scores``.
         """
         if data_samples is None:
             data_samples = [SegDataSample() for _ in inputs]
@@ -246,8 +282,9 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         ]
         views, layouts = zip(*map(self._cut_views, images))
         logits = self._encode_views(list(views))
-        for sample, *fused in zip(data_samples, logits, layouts):
-            self._postprocess(sample, *fused)
+        for img, sample, *fused in zip(images, data_samples, logits, layouts):
+            size = sample.metainfo.get('ori_shape', img.shape[1:])
+            self._postprocess(sample, *fused, tuple(size[:2]))
         return list(data_samples)
 
     def inference(
@@ -328,11 +365,14 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         return list(logits[0].split(counts))
 
     def _postprocess(
-        self, sample: SegDataSample, logits: Tensor, layout: ViewLayout
+        self,
+        sample: SegDataSample,
+        logits: Tensor,
+        layout: ViewLayout,
+        size: tuple[int, int],
     ) -> None:
         """Write label map (and scores) of one image into its sample."""
         meta = sample.metainfo
-        size = tuple(meta.get('ori_shape', layout.size)[:2])
         flip = meta.get('flip_direction') if meta.get('flip') else None
         vocabulary = self.vocabulary
 
@@ -369,7 +409,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             lambda part: self.decode_head.activate(part, classes),
         )
         if flip:
-            fused = fused.flip(2 if flip == 'horizontal' else 1)
+            fused = fused.flip(FLIPPED_AXES[flip])
         return resize(fused[None], size)[0]
 
     def _view_logits(self, encoded: Tensor, classes: slice) -> Tensor:
@@ -404,6 +444,17 @@ def with_tower_options(cfg: dict, clip: dict) -> dict:
             if key in clip:
                 cfg.setdefault(key, clip[key])
     return cfg
+
+
+def _check_trainable(vocabulary: Vocabulary) -> None:
+    """Raise if a training label would stand for several texts."""
+    if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
+        raise ValueError(
+            f'{vocabulary.source} has {vocabulary.num_texts} class texts for '
+            f'{vocabulary.num_labels} labels, which suits tests alone; '
+            'training takes one text for each label, in the order of the '
+            'labels: name such a train_vocabulary'
+        )
 
 
 def _checked_test_cfg(cfg: dict | None) -> dict:

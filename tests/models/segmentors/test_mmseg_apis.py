@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model serves MMSegmentation's own entry points."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import save_checkpoint
+from mmseg.apis import (
+    MMSegInferencer,
+    inference_model,
+    init_model,
+    show_result_pyplot,
+)
+from PIL import Image
+
+
+@pytest.fixture
+def cfg(config):
+    return Config(
+        dict(
+            default_scope='mmseg',
+            model=config(),
+            test_pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='Resize', scale=(64, 32), keep_ratio=True),
+                dict(type='LoadOpenVocabAnnotations'),
+                dict(type='PackSegInputs'),
+            ],
+            test_dataloader=dict(
+                dataset=dict(
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(type='LoadOpenVocabAnnotations'),
+                        dict(type='PackSegInputs'),
+                    ]
+                )
+            ),
+            visualizer=dict(type='OpenVocabVisualizer'),
+        )
+    )
+
+
+@pytest.fixture
+def checkpoint(build, tmp_path):
+    path = tmp_path / 'weights.pth'
+    meta = dict(dataset_meta=dict(classes=['x'], palette=[[1, 2, 3]]))
+    state_dict = build().state_dict()
+    save_checkpoint(dict(state_dict=state_dict, meta=meta), str(path))
+    return str(path)
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
+
+
+def test_arrays_files_and_lists(cfg, checkpoint, build, picture, tmp_path):
+    model = init_model(cfg, checkpoint, device='cpu')
+    for name, parameter in build().state_dict().items():
+        assert torch.equal(model.state_dict()[name], parameter), name
+    assert model.dataset_meta['classes'][:2] == ['cat', 'dog']
+    path = tmp_path / 'picture.png'
+    Image.fromarray(picture[..., ::-1]).save(path)
+    result = inference_model(model, str(path))
+    labels = result.pred_sem_seg.data
+    assert labels.shape == (1, 50, 70) and labels.unique().numel() > 1
+    from_array = inference_model(model, picture)
+    assert torch.equal(from_array.pred_sem_seg.data, labels)
+    other = picture[:30, :64]
+    both = inference_model(model, [picture, other])
+    assert torch.equal(both[0].pred_sem_seg.data, labels)
+    assert both[1].pred_sem_seg.data.shape == (1, 30, 64)
+    model.set_vocabulary(['one', 'two', 'three'])
+    result = inference_model(model, picture)
+    assert int(result.pred_sem_seg.data.max()) < 3
+
+
+def test_pictures_have_the_colours_of_the_words(
+    cfg, checkpoint, picture, tmp_path
+):
+    model = init_model(cfg, checkpoint, device='cpu')
+    model.set_vocabulary(
+        dict(class_texts=['one', 'two'], palette=[[9, 200, 30], [250, 0, 90]])
+    )
+    result = inference_model(model, picture)
+    drawn = show_result_pyplot(
+        model,
+        picture,
+        result,
+        opacity=1.0,
+        with_labels=False,
+        draw_gt=False,
+        show=False,
+        out_file=str(tmp_path / 'drawn.png'),
+    )
+    assert (tmp_path / 'drawn.png').stat().st_size > 0
+    palette = np.array(model.vocabulary.palette)
+    expected = palette[result.pred_sem_seg.data[0].numpy()]
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
+
+
+def test_inferencer(cfg, checkpoint, picture):
+    inferencer = MMSegInferencer(
+        model=cfg, weights=checkpoint, device='cpu', show_progress=False
+    )
+    result = inferencer(picture, return_vis=True)
+    assert result['predictions'].shape == (50, 70)
+    assert len(np.unique(result['predictions'])) > 1
+    drawn = result['visualization']
+    assert drawn.dtype == np.uint8 and drawn.shape[0] >= 50
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
