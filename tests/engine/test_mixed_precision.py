@@ -69,10 +69,11 @@ def test_gradients_are_accumulated():
         )
     )
     wrapper.initialize_count_status(layer, 0, 4)
-    states = []
+    states = [layer.weight.detach().clone()]
     for _ in range(2):
         with wrapper.optim_context(layer):
             loss = layer(torch.ones(2, 4)).float().sum()
         wrapper.update_params(loss)
         states.append(layer.weight.detach().clone())
-    assert not torch.equal(states[0], states[1])
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[1], states[2])
