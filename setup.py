@@ -25,7 +25,13 @@ ROOT = Path(__file__).resolve().parent
 PACKAGE = 'ovseg_mm'
 FOLDERS = ('configs', 'tools')
 # Users link their data sets into data/: only files directly in it are ours.
-FILES = ('model-index.yml', 'data/*.json', 'data/*.safetensors', 'data/*.md')
+FILES = (
+    'model-index.yml',
+    'data/*.json',
+    'data/*.tsv',
+    'data/*.safetensors',
+    'data/*.md',
+)
 
 
 def copy_resources(target: Path) -> None:

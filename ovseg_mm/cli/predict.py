@@ -58,13 +58,13 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
 
     from ovseg_mm.apis import OpenVocabInferencer
-    from ovseg_mm.datasets.image_files import write_label_map, write_png
+    from ovseg_mm.datasets.image_files import write_image, write_label_map
 
     inferencer = OpenVocabInferencer(args.config, args.checkpoint, args.device)
     for path, name in zip(images, _output_names(images)):
         result = inferencer(path, vocabulary)
         overlay = args.out / f'{name}_overlay.png'
-        write_png(overlay, result.overlay())
+        write_image(overlay, result.overlay())
         labels = args.out / f'{name}_labels.png'
         write_label_map(labels, result.labels, vocabulary.ignore_label + 1)
         shares = ', '.join(

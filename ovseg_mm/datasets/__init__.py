@@ -10,7 +10,12 @@ from .benchmarks import (
     PascalVOC20Dataset,
     PascalVOC20ZeroShotDataset,
 )
-from .image_files import read_label_map, write_label_map, write_png
+from .image_files import (
+    read_label_map,
+    write_image,
+    write_label_map,
+    write_png,
+)
 from .open_vocab_dataset import OpenVocabDataset
 from .transforms import LoadOpenVocabAnnotations
 
@@ -27,4 +32,5 @@ __all__ = [
     'read_label_map',
     'write_label_map',
     'write_png',
+    'write_image',
 ]

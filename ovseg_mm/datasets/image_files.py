@@ -11,6 +11,9 @@ from mmengine import fileio
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
+# Name of a file while it is written; a killed process may leave one.
+TEMPORARY = '.{name}.{process}.tmp'
+
 
 def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     """Read the pixel values of a label file, unchanged.
@@ -64,31 +67,39 @@ def sample_name(sample: Mapping | BaseDataElement) -> str:
 def write_label_map(
     path: str | Path, labels: np.ndarray, num_values: int
 ) -> None:
-    """Write a label map as a grey PNG, 8 bits if its values allow it.
+    """Write a label map as a grey image, 8 bits if its values allow it.
 
     Args:
-        path: File to write; it is whole or not there.
+        path: PNG or TIFF file to write; it is whole or not there.
         labels: Integers of shape (H, W) in [0, ``num_values``).
         num_values: Number of values that may occur in any such file of the
             set, so that all of them get the same type.
     """
     deep = np.uint8 if num_values <= 256 else np.uint16
-    write_png(path, labels.astype(deep))
+    write_image(path, labels.astype(deep))
 
 
-def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """Write a PNG file that is whole or not there.
+def write_image(path: str | Path, pixels: np.ndarray) -> None:
+    """Write an image file that is whole or not there.
 
     Args:
-        path: File to write; its folder is made if need be.
+        path: PNG, TIFF or JPEG file to write; its folder is made if need be.
         pixels: RGB uint8 of shape (H, W, 3), or grey uint8 or uint16 of
             shape (H, W).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary = path.with_name(
+        TEMPORARY.format(name=path.name, process=os.getpid())
+    )
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    options = dict(compress_level=3) if kind == 'PNG' else {}
     try:
-        Image.fromarray(pixels).save(temporary, 'PNG', compress_level=3)
+        Image.fromarray(pixels).save(temporary, kind, **options)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+# The name that callers of PNG files use.
+write_png = write_image

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from mmengine.utils import track_iter_progress
 
-from .image_files import write_label_map, write_png
+from .image_files import write_image, write_label_map
 
 COLOURS = {
     'red': (216, 50, 42),
@@ -219,7 +219,7 @@ def _write_split(root: Path, split: str, number: int, seed: int) -> None:
     names = []
     for scene in track_iter_progress((scenes(rng, number), number)):
         name = f'{split}_{len(names):04d}'
-        write_png(root / 'images' / split / f'{name}.png', scene.image)
+        write_image(root / 'images' / split / f'{name}.png', scene.image)
         path = root / 'annotations' / split / f'{name}.png'
         write_label_map(path, scene.labels, len(CLASSES))
         names.append(name)

@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes, get_palette
 from mmseg.visualization import SegLocalVisualizer
 
-from ovseg_mm.datasets.image_files import write_png
+from ovseg_mm.datasets.image_files import write_image
 from ovseg_mm.vocabulary import distinct_palette
 
 from .overlay import Colours, draw_panels
@@ -176,7 +176,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:
-            write_png(out_file, drawn)
+            write_image(out_file, drawn)
         else:
             self.add_image(name, drawn, step)
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg_mm.datasets import read_label_map, write_label_map, write_png
+from ovseg_mm.datasets import read_label_map, write_image, write_label_map
 
 
 def test_16_bit_values_survive_png_and_tiff(tmp_path):
@@ -67,9 +67,9 @@ def test_written_label_maps_read_back(tmp_path, num_values, dtype):
 
 def test_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / 'a.png'
-    write_png(path, np.zeros((2, 2), np.uint8))
+    write_image(path, np.zeros((2, 2), np.uint8))
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        write_png(path, np.zeros((2, 2), np.complex64))
+        write_image(path, np.zeros((2, 2), np.complex64))
     assert path.read_bytes() == before
     assert [f.name for f in tmp_path.iterdir()] == ['a.png']

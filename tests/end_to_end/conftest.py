@@ -28,8 +28,7 @@ def write_scene(image: Path, labels: Path, size, seed: int, classes=4) -> None:
     for path in (image, labels):
         path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.astype(np.uint8)).save(image)
-    deep = np.uint8 if classes <= 256 else np.uint16
-    Image.fromarray(label.astype(deep)).save(labels)
+    Image.fromarray(label.astype(np.uint8)).save(labels)
 
 
 def make_tiny_data(root: Path) -> Path:

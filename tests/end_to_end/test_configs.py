@@ -8,86 +8,34 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .conftest import ROOT, run, write_scene
+from ovseg_mm.datasets.preparation import (
+    ADE20K847,
+    COCOStuff164k,
+    PascalContext59,
+    PascalContext459,
+    main,
+)
+
+from ..raw_data import write_everything
+from .conftest import ROOT, run
 
 CONFIGS = sorted((ROOT / 'configs').glob('*/*.py'))
 CONFIGS = [c for c in CONFIGS if c.parent.name not in ('_base_', 'toy')]
-SIZE = (90, 120)
-
-
-# Folder, images, labels, list of samples, number of label values.
-VOC10, VOC12 = 'VOCdevkit/VOC2010', 'VOCdevkit/VOC2012'
-DATA_SETS = [
-    (
-        'coco_stuff164k',
-        'images/train2017/{}.jpg',
-        'annotations/train2017/{}_labelTrainIds.png',
-        None,
-        171,
-    ),
-    (
-        'coco_stuff164k',
-        'images/val2017/{}.jpg',
-        'annotations/val2017/{}_labelTrainIds.png',
-        None,
-        171,
-    ),
-    (
-        'ade/ADEChallengeData2016',
-        'images/validation/{}.jpg',
-        'annotations/validation/{}.png',
-        None,
-        151,
-    ),
-    (
-        'ade/ADE20K_2021_17_01',
-        'images_detectron2/validation/{}.jpg',
-        'annotations_detectron2/validation/{}.tif',
-        None,
-        847,
-    ),
-    (
-        VOC10,
-        'JPEGImages/{}.jpg',
-        'SegmentationClassContext/{}.png',
-        'ImageSets/SegmentationContext/val.txt',
-        60,
-    ),
-    (
-        VOC10,
-        'JPEGImages/{}.jpg',
-        'annotations_detectron2/pc459_val/{}.tif',
-        'ImageSets/SegmentationContext/val.txt',
-        459,
-    ),
-    (
-        VOC12,
-        'JPEGImages/{}.jpg',
-        'SegmentationClass/{}.png',
-        'ImageSets/Segmentation/val.txt',
-        21,
-    ),
-]
 
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory) -> Path:
-    """A folder with ``data/``, laid out as users have it."""
+    """A folder with ``data/``, downloaded and prepared as by a user."""
     root = tmp_path_factory.mktemp('home')
-    names = ['2008_000000', '2008_000001']
-    for folder, images, labels, samples, classes in DATA_SETS:
-        folder = root / 'data' / folder
-        for seed, name in enumerate(names):
-            write_scene(
-                folder / images.format(name),
-                folder / labels.format(name),
-                SIZE,
-                seed,
-                classes,
-            )
-        if samples is not None:
-            (folder / samples).parent.mkdir(parents=True, exist_ok=True)
-            (folder / samples).write_text('\n'.join(names))
+    write_everything(root / 'data')
+    for preparation in (
+        COCOStuff164k(),
+        ADE20K847(),
+        PascalContext59(),
+        PascalContext459(),
+    ):
+        folder = root / preparation.root
+        assert main(preparation, [str(folder), '--workers', '1']) == 0
     return root
 
 

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the files of a download to those that the data sets read."""
+
+from .ade20k_847 import ADE20K847
+from .coco_stuff164k import COCOStuff164k
+from .command import main
+from .pascal_context_59 import PascalContext59
+from .pascal_context_459 import PascalContext459
+from .ready_made import ADE20K150, PascalVOC
+from .zero_shot import ZeroShot
+
+__all__ = [
+    'ADE20K150',
+    'ADE20K847',
+    'COCOStuff164k',
+    'PascalContext459',
+    'PascalContext59',
+    'PascalVOC',
+    'ZeroShot',
+    'main',
+]

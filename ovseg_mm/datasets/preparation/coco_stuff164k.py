@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from ..image_files import write_label_map
+from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
+
+SUFFIX = '_labelTrainIds.png'
+NUM_LABELS = 171
+COUNTS = dict(train2017=118287, val2017=5000)
+# Of the 182 ids that the maps were numbered for, these were never used.
+UNUSED = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}
+UNKNOWN = 254
+
+
+class COCOStuff164k(Preparation):
+    """Numbers the raw stuff-thing maps anew, 0 to 170.
+
+    Reads annotations/SPLIT/*.png, writes *_labelTrainIds.png beside them.
+    """
+
+    title = 'COCO-Stuff 164k'
+    root = 'data/coco_stuff164k'
+    download = 'https://github.com/nightrome/cocostuff'
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add ``--splits``."""
+        parser.add_argument(
+            '--splits',
+            nargs='+',
+            choices=list(COUNTS),
+            default=list(COUNTS),
+            help='default: both',
+        )
+
+    def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
+        """List the raw maps."""
+        tasks = []
+        for split in options.splits:
+            folder = root / 'annotations' / split
+            raw = sorted(
+                path
+                for path in folder.glob('*.png')
+                if not path.name.endswith(SUFFIX)
+            )
+            if not raw:
+                raise self.missing(
+                    folder, 'the folder of raw stuff-thing maps (*.png)'
+                )
+            for path in raw:
+                output = path.with_name(f'{path.stem}{SUFFIX}')
+                tasks.append(Task(renumber, (path, output), (output,)))
+        return tasks
+
+    def checks(
+        self, root: Path, options: argparse.Namespace
+    ) -> list[LabelCheck]:
+        """Know the number of images and labels."""
+        return [
+            LabelCheck(
+                folder=root / 'annotations' / split,
+                suffix=SUFFIX,
+                counts=(COUNTS[split],),
+                values=NUM_LABELS,
+                ignored=255,
+                bits=8,
+                images=root / 'images' / split,
+            )
+            for split in options.splits
+        ]
+
+
+def renumber(raw: Path, output: Path) -> None:
+    """Write the labels of a raw map.
+
+    Raises:
+        ValueError: If it holds a value that stands for nothing.
+    """
+    values = read_8_bit_labels(raw)
+    labels = _table()[values]
+    if (labels == UNKNOWN).any():
+        wrong = np.unique(values[labels == UNKNOWN]).tolist()
+        raise ValueError(
+            f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
+            'it is no raw stuff-thing map.'
+        )
+    write_label_map(output, labels, 256)
+
+
+def _table() -> np.ndarray:
+    used = [value for value in range(182) if value not in UNUSED]
+    mapping = {value: label for label, value in enumerate(used)}
+    return label_table({**mapping, 255: 255}, UNKNOWN, np.uint8)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line that all preparations share."""
+
+import argparse
+import inspect
+import os
+import sys
+from pathlib import Path
+
+from .base import Preparation
+from .runner import check_files, run_tasks
+
+_SHOWN = 5
+
+
+def main(preparation: Preparation, argv: list[str] | None = None) -> int:
+    """Prepare a data set, or verify it.
+
+    Args:
+        preparation: Of which data set.
+        argv: Arguments. None: the command line's.
+
+    Returns:
+        Exit status: 0, or 1 if files are wrong, or 2 if the download is not
+        there.
+    """
+    options = _parse(preparation, argv)
+    root = preparation.folder(options)
+    try:
+        if options.verify:
+            return _verify(preparation, root, options)
+        return _prepare(preparation, root, options)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+
+
+def _parse(
+    preparation: Preparation, argv: list[str] | None
+) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=f'{preparation.title}: '
+        f'{" ".join(inspect.getdoc(type(preparation)).split())} '
+        f'Download: {preparation.download}'
+    )
+    parser.add_argument(
+        'root',
+        nargs='?',
+        help='folder of the data set (default: where data/README.md has it)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count(),
+        help='number of processes (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--verify',
+        action='store_true',
+        help='make nothing; check counts, types and label values of the '
+        'finished files',
+    )
+    preparation.add_options(parser)
+    return parser.parse_args(argv)
+
+
+def _prepare(
+    preparation: Preparation, root: Path, options: argparse.Namespace
+) -> int:
+    tasks = preparation.tasks(root, options)
+    done, failures = run_tasks(tasks, options.workers, preparation.title)
+    for failure in failures[:_SHOWN]:
+        print(f'error: {failure}', file=sys.stderr)
+    if not failures:
+        preparation.finish(root, options)
+    print(
+        f'{preparation.title}: {done} made, '
+        f'{len(tasks) - done - len(failures)} were there already, '
+        f'{len(failures)} failed'
+    )
+    return int(bool(failures))
+
+
+def _verify(
+    preparation: Preparation, root: Path, options: argparse.Namespace
+) -> int:
+    problems = [
+        problem
+        for check in preparation.checks(root, options)
+        for problem in check_files(check, options.workers)
+    ]
+    for problem in problems:
+        print(f'problem: {problem}')
+    if problems:
+        print(f'{preparation.title}: download page: {preparation.download}')
+    else:
+        print(f'{preparation.title}: all is well')
+    return int(bool(problems))

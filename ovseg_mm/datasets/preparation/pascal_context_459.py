@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from ..image_files import write_label_map
+from .base import LabelCheck, Preparation, Task, read_list
+from .pascal_context_59 import LISTS, write_list
+
+NUM_LABELS = 459
+COUNTS = (5104, 5105)
+PRESENT = 345
+LABELS = Path('annotations_detectron2', 'pc459_val')
+
+
+class PascalContext459(Preparation):
+    """Turns the .mat files of validation into 16-bit TIFFs.
+
+    Reads trainval/*.mat and the list ImageSets/SegmentationContext/val.txt
+    (made by the command of PASCAL-Context 59) or pascalcontext_val.txt;
+    writes annotations_detectron2/pc459_val/*.tif.
+    """
+
+    title = 'PASCAL-Context 459'
+    root = 'data/VOCdevkit/VOC2010'
+    download = (
+        'https://www.roozbehm.info/pascal-context (trainval.tar.gz) and '
+        'http://host.robots.ox.ac.uk/pascal/VOC/voc2010 (JPEGImages)'
+    )
+
+    def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
+        """List the images of validation; write MMSegmentation's list."""
+        names = self._names(root)
+        tasks = []
+        for name in names:
+            source = root / 'trainval' / f'{name}.mat'
+            if not source.is_file():
+                raise self.missing(source, 'the label file')
+            output = root / LABELS / f'{name}.tif'
+            tasks.append(Task(convert, (source, output), (output,)))
+        samples = root / LISTS / 'val.txt'
+        if not samples.is_file():
+            write_list(samples, names)
+        return tasks
+
+    def checks(
+        self, root: Path, options: argparse.Namespace
+    ) -> list[LabelCheck]:
+        """Know the number of images and of labels that occur."""
+        return [
+            LabelCheck(
+                folder=root / LABELS,
+                suffix='.tif',
+                counts=COUNTS,
+                values=NUM_LABELS,
+                ignored=65535,
+                bits=16,
+                images=root / 'JPEGImages',
+                present=PRESENT,
+                names=tuple(self._names(root)),
+            )
+        ]
+
+    def _names(self, root: Path) -> list[str]:
+        lists = root / LISTS / 'val.txt', root / 'pascalcontext_val.txt'
+        for path in lists:
+            if path.is_file():
+                return read_list(path)
+        raise FileNotFoundError(
+            f'{self.title}: the list of validation is missing, as {lists[0]} '
+            f'or {lists[1]}; it is not in the archive of labels. Make it with '
+            'pascal_context_59.py, or take pascalcontext_val.txt from '
+            'https://github.com/cvlab-kaist/CAT-Seg (datasets).'
+        )
+
+
+def convert(source: Path, output: Path) -> None:
+    """Write the labels of a .mat file.
+
+    Raises:
+        ValueError: If it is damaged or holds no labels of PASCAL-Context.
+    """
+    from scipy.io import loadmat
+
+    try:
+        values = loadmat(str(source))['LabelMap']
+    except Exception as error:  # SciPy raises many kinds of them
+        raise ValueError(
+            f'{source} is no label file of PASCAL-Context '
+            f'({type(error).__name__}: {error}).'
+        ) from error
+    if values.ndim != 2 or values.dtype != np.uint16:
+        raise ValueError(
+            f'{source} holds an array of shape {values.shape} and type '
+            f'{values.dtype}; expected (height, width) and uint16.'
+        )
+    if values.max(initial=0) > NUM_LABELS:
+        raise ValueError(
+            f'{source} holds the value {values.max()}; expected at most '
+            f'{NUM_LABELS}.'
+        )
+    # 0, no class, wraps around to 65535.
+    write_label_map(output, values - np.uint16(1), 65536)

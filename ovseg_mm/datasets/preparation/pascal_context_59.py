@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..image_files import write_label_map
+from .base import (
+    LabelCheck,
+    Preparation,
+    Task,
+    label_table,
+    raw_values,
+    read_list,
+)
+
+NUM_LABELS = 59
+LISTS = Path('ImageSets', 'SegmentationContext')
+# Published evaluations have 5,104 images of validation, the paper 5,105.
+COUNTS = dict(train=(4996, 4998), val=(5104, 5105))
+
+
+class PascalContext59(Preparation):
+    """Draws the 59 classes from trainval_merged.json alone.
+
+    Writes SegmentationClassContext/*.png (0 background, 1 to 59) and
+    ImageSets/SegmentationContext/{train,val}.txt.
+    """
+
+    title = 'PASCAL-Context 59'
+    root = 'data/VOCdevkit/VOC2010'
+    download = (
+        'https://cs.stanford.edu/~roozbeh/pascal-context '
+        '(trainval_merged.json) and http://host.robots.ox.ac.uk/pascal/VOC/'
+        'voc2010 (JPEGImages)'
+    )
+
+    def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
+        """List the images that the file describes; write the lists."""
+        path = root / 'trainval_merged.json'
+        if not path.is_file():
+            raise self.missing(path, 'the file of annotations')
+        images, segments = _read_annotations(path)
+        names = defaultdict(list)
+        tasks = []
+        for image in images:
+            name = Path(image['file_name']).stem
+            names[image['phase']].append(name)
+            output = root / 'SegmentationClassContext' / f'{name}.png'
+            size = image['height'], image['width']
+            args = (segments[image['image_id']], size, output)
+            tasks.append(Task(draw, args, (output,)))
+        for split in COUNTS:
+            write_list(root / LISTS / f'{split}.txt', sorted(names[split]))
+        return tasks
+
+    def checks(
+        self, root: Path, options: argparse.Namespace
+    ) -> list[LabelCheck]:
+        """Know the number of images and labels."""
+        checks = []
+        for split, counts in COUNTS.items():
+            path = root / LISTS / f'{split}.txt'
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f'The list {path} is missing; run this command without '
+                    '--verify first.'
+                )
+            checks.append(
+                LabelCheck(
+                    folder=root / 'SegmentationClassContext',
+                    suffix='.png',
+                    counts=counts,
+                    values=NUM_LABELS + 1,
+                    ignored=None,
+                    bits=8,
+                    images=root / 'JPEGImages',
+                    names=tuple(read_list(path)),
+                )
+            )
+        return checks
+
+
+def draw(
+    segments: list[tuple[int, Any]], size: tuple[int, int], output: Path
+) -> None:
+    """Draw the segments of an image, later ones over earlier ones.
+
+    Args:
+        segments: Category and run-length code of each.
+        size: Height and width of the image.
+        output: Label file to write.
+
+    Raises:
+        ValueError: If a code does not fit the image.
+    """
+    known = {value: rank for rank, value in enumerate(raw_values('pc59'), 1)}
+    values = np.zeros(size, dtype=np.int64)
+    for category, code in segments:
+        try:
+            values[decode_runs(code, size)] = category
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f'trainval_merged.json: a segment of {output.stem} cannot be '
+                f'decoded ({error}).'
+            ) from error
+    write_label_map(output, label_table(known, 0, np.uint8)[values], 256)
+
+
+def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """Decode a mask in COCO's run-length code.
+
+    Args:
+        code: ``size``, height and width, and ``counts``, the lengths of runs
+            of 0 and 1 in turn, down the columns: as a list, or as a string
+            of 6-bit characters in which each length after the third is the
+            difference to the last but one.
+        size: Height and width that the mask must have.
+
+    Returns:
+        Boolean mask of that size.
+
+    Raises:
+        ValueError: If the code is for another size.
+    """
+    runs = code['counts']
+    if not isinstance(runs, list):
+        runs = _parse_runs(runs if isinstance(runs, str) else runs.decode())
+    if tuple(code['size']) != tuple(size) or sum(runs) != size[0] * size[1]:
+        raise ValueError(
+            f'its code is for {code["size"]} and {sum(runs)} pixels, the '
+            f'image is {list(size)} (height, width)'
+        )
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(size[::-1]).T
+
+
+def write_list(path: Path, names: list[str]) -> None:
+    """Write a list of samples that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary.write_text(''.join(f'{name}\n' for name in names))
+    os.replace(temporary, path)
+
+
+def _parse_runs(text: str) -> list[int]:
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:  # more characters follow
+            continue
+        if bits & 0x10:  # negative
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    return runs
+
+
+def _read_annotations(
+    path: Path,
+) -> tuple[list[dict], dict[int, list[tuple[int, Any]]]]:
+    """Read images of the two splits, and the segments of each image id."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+        images = [i for i in content['images'] if i['phase'] in COUNTS]
+        segments = defaultdict(list)
+        for segment in content['annos_segmentation']:
+            segments[segment['image_id']].append(
+                (segment['category_id'], segment['segmentation'])
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path} is not the file of annotations that it should be '
+            f'({type(error).__name__}: {error}); download it again.'
+        ) from error
+    return images, segments

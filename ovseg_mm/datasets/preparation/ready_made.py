@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets whose files need no preparation, only a check."""
+
+import argparse
+from pathlib import Path
+
+from .base import LabelCheck, Preparation, Task, read_list
+
+
+class _ReadyMade(Preparation):
+    def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
+        """Nothing is to be made."""
+        return []
+
+
+class ADE20K150(_ReadyMade):
+    """Nothing to prepare; --verify checks the files of validation."""
+
+    title = 'ADE20K-150'
+    root = 'data/ade/ADEChallengeData2016'
+    download = 'https://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)'
+
+    def checks(
+        self, root: Path, options: argparse.Namespace
+    ) -> list[LabelCheck]:
+        """Know the number of images and labels."""
+        return [
+            LabelCheck(
+                folder=root / 'annotations' / 'validation',
+                suffix='.png',
+                counts=(2000,),
+                values=151,
+                ignored=None,
+                bits=8,
+                images=root / 'images' / 'validation',
+            )
+        ]
+
+
+class PascalVOC(_ReadyMade):
+    """Nothing to prepare; --verify checks the files of validation."""
+
+    title = 'PASCAL VOC 2012'
+    root = 'data/VOCdevkit/VOC2012'
+    download = (
+        'http://host.robots.ox.ac.uk/pascal/VOC/voc2012 '
+        '(VOCtrainval_11-May-2012.tar)'
+    )
+
+    def checks(
+        self, root: Path, options: argparse.Namespace
+    ) -> list[LabelCheck]:
+        """Know the number of images and labels."""
+        samples = root / 'ImageSets' / 'Segmentation' / 'val.txt'
+        if not samples.is_file():
+            raise self.missing(samples, 'the list of validation')
+        return [
+            LabelCheck(
+                folder=root / 'SegmentationClass',
+                suffix='.png',
+                counts=(1449,),
+                values=21,
+                ignored=255,
+                bits=8,
+                images=root / 'JPEGImages',
+                present=21,
+                names=tuple(read_list(samples)),
+            )
+        ]

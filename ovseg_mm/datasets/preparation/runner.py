@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the tasks of a preparation, and checks what they made."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from ..image_files import TEMPORARY, read_label_map
+from .base import LabelCheck, Task
+
+_CHUNK = 8
+_SHOWN = 5
+
+
+def run_tasks(
+    tasks: Sequence[Task], workers: int, title: str
+) -> tuple[int, list[str]]:
+    """Do the tasks that are not done yet, each one in some process.
+
+    Args:
+        tasks: What is to be made.
+        workers: Number of processes.
+        title: Shown before the progress bar.
+
+    Returns:
+        How many tasks were done now, and what was wrong with the others.
+    """
+    for folder in {path.parent for task in tasks for path in task.outputs}:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(TEMPORARY.format(name='*', process='*')):
+            leftover.unlink()
+    left = [
+        task
+        for task in tasks
+        if not all(path.is_file() for path in task.outputs)
+    ]
+    failures = [
+        failure for failure in _map(_run, left, workers, title) if failure
+    ]
+    return len(left) - len(failures), failures
+
+
+def check_files(check: LabelCheck, workers: int) -> list[str]:
+    """Hold finished label files against what is known of them.
+
+    Args:
+        check: What is known.
+        workers: Number of processes.
+
+    Returns:
+        What is wrong, a sentence each; empty if nothing is.
+    """
+    if not check.folder.is_dir():
+        return [f'The folder {check.folder} does not exist.']
+    names = check.names
+    if names is None:
+        paths = check.folder.rglob(f'*{check.suffix}')
+        names = tuple(
+            sorted(
+                str(path.relative_to(check.folder)).removesuffix(check.suffix)
+                for path in paths
+            )
+        )
+    problems = []
+    if check.counts and len(names) not in check.counts:
+        expected = ' or '.join(map(str, check.counts))
+        problems.append(
+            f'{check.folder} has {len(names)} label files '
+            f'(*{check.suffix}); expected {expected}.'
+        )
+    wrong, found = [], set()
+    for problem, labels in _map(
+        partial(_check_file, check), names, workers, str(check.folder)
+    ):
+        wrong += [problem] if problem else []
+        found |= labels
+    problems += wrong[:_SHOWN]
+    if len(wrong) > _SHOWN:
+        problems.append(f'{len(wrong) - _SHOWN} more files are like these.')
+    if check.present is not None and not problems:
+        if len(found) != check.present:
+            problems.append(
+                f'{len(found)} labels occur in {check.folder}; expected '
+                f'{check.present}.'
+            )
+    return problems
+
+
+def _map(
+    function: Callable, items: Sequence, workers: int, title: str
+) -> Iterator[Any]:
+    """Yield what a function gives for each item, under a progress bar."""
+    if workers <= 1:
+        yield from _bar(map(function, items), len(items), title)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        try:
+            results = pool.map(function, items, chunksize=_CHUNK)
+            yield from _bar(results, len(items), title)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _bar(results: Iterable, total: int, title: str) -> Iterable:
+    return track(results, description=title, total=total)
+
+
+def _run(task: Task) -> str | None:
+    try:
+        task.function(*task.args)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _check_file(check: LabelCheck, name: str) -> tuple[str | None, set[int]]:
+    """Return what is wrong with a label file, and its labels."""
+    path = check.folder / f'{name}{check.suffix}'
+    image = check.images / f'{name}{check.image_suffix}'
+    try:
+        labels = read_label_map(str(path))
+    except (ValueError, OSError) as error:
+        return str(error), set()
+    bits = 8 if labels.dtype == np.uint8 else 16
+    if bits != check.bits:
+        return f'{path} has {bits} bits; expected {check.bits}.', set()
+    values = set(np.unique(labels).tolist())
+    values.discard(check.ignored)
+    if values and max(values) >= check.values:
+        outside = sorted(v for v in values if v >= check.values)
+        return (
+            f'{path} holds the values {outside[:_SHOWN]}; expected 0 to '
+            f'{check.values - 1}'
+            + (f' and {check.ignored}.' if check.ignored else '.')
+        ), set()
+    return _check_image(image, labels.shape, path), values
+
+
+def _check_image(
+    path: Path, shape: tuple[int, int], labels: Path
+) -> str | None:
+    if not path.is_file():
+        return f'The image {path} of {labels} is missing.'
+    try:
+        with Image.open(path) as image:
+            size = image.size
+    except OSError as error:
+        return f'The image {path} cannot be read ({error}).'
+    if size != shape[::-1]:
+        return (
+            f'The image {path} is {size[0]}x{size[1]} pixels, its labels '
+            f'{labels} are {shape[1]}x{shape[0]}.'
+        )
+    return None

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ovseg_mm.vocabulary import load_vocabulary
+
+from ..image_files import write_label_map
+from .base import LabelCheck, Preparation, Task, read_8_bit_labels, read_list
+from .pascal_context_59 import write_list
+
+FOLDER = 'labels_seen'
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Training labels: their folder and, for PASCAL, their list."""
+
+    folder: str
+    samples: str | None = None
+    suffix: str = '.png'
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Where the labels of a split are, and what they are numbered from."""
+
+    root: str
+    images: str
+    first_label: int
+    sources: tuple[_Source, ...]
+
+
+_CONTEXT = _Split(
+    root='data/VOCdevkit/VOC2010',
+    images='JPEGImages',
+    first_label=1,
+    sources=(
+        _Source(
+            'SegmentationClassContext',
+            'ImageSets/SegmentationContext/train.txt',
+        ),
+    ),
+)
+SPLITS = {
+    'coco-156-15': _Split(
+        root='data/coco_stuff164k',
+        images='images/train2017',
+        first_label=0,
+        sources=(
+            _Source('annotations/train2017', suffix='_labelTrainIds.png'),
+        ),
+    ),
+    'voc20-15-5': _Split(
+        root='data/VOCdevkit/VOC2012',
+        images='JPEGImages',
+        first_label=1,
+        sources=(
+            _Source('SegmentationClass', 'ImageSets/Segmentation/train.txt'),
+            _Source('SegmentationClassAug', 'ImageSets/Segmentation/aug.txt'),
+        ),
+    ),
+    'pc59-49-10': _CONTEXT,
+    'pc59-49-10-cascade': _CONTEXT,
+}
+
+
+class ZeroShot(Preparation):
+    """Training labels of the seen classes alone, numbered from 0.
+
+    Writes labels_seen/SPLIT/*.png (255 for all that is not seen) and
+    labels_seen/SPLIT.txt, both without images that show nothing seen.
+    Needed by code that reads such files; unseen_labels='ignore' of the data
+    sets does the same on the fly, and its ann_file may be the list.
+    """
+
+    title = 'Zero-shot training labels'
+    download = 'the data set of the split, see data/README.md'
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add ``--split``."""
+        parser.add_argument('--split', choices=list(SPLITS), required=True)
+
+    def folder(self, options: argparse.Namespace) -> Path:
+        """Return the folder of the split's data set."""
+        return Path(options.root or SPLITS[options.split].root).expanduser()
+
+    def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
+        """List the training labels."""
+        split = SPLITS[options.split]
+        tasks = []
+        for source in split.sources:
+            for name in self._names(root, source):
+                labels = root / source.folder / f'{name}{source.suffix}'
+                output = root / FOLDER / options.split / f'{name}.png'
+                args = (labels, output, options.split, split.first_label)
+                tasks.append(Task(keep_seen, args, (output,)))
+        return tasks
+
+    def finish(self, root: Path, options: argparse.Namespace) -> None:
+        """Write the list of the images with seen classes."""
+        folder = root / FOLDER
+        made = (folder / options.split).glob('*.png')
+        names = sorted(path.stem for path in made)
+        write_list(folder / f'{options.split}.txt', names)
+
+    def checks(
+        self, root: Path, options: argparse.Namespace
+    ) -> list[LabelCheck]:
+        """Know that each seen class occurs."""
+        num_seen = len(load_vocabulary(options.split).seen)
+        return [
+            LabelCheck(
+                folder=root / FOLDER / options.split,
+                suffix='.png',
+                counts=(),
+                values=num_seen,
+                ignored=255,
+                bits=8,
+                images=root / SPLITS[options.split].images,
+                present=num_seen,
+            )
+        ]
+
+    def _names(self, root: Path, source: _Source) -> list[str]:
+        if source.samples is not None:
+            path = root / source.samples
+            if not path.is_file():
+                raise self.missing(path, 'the list')
+            return read_list(path)
+        names = sorted(
+            path.name.removesuffix(source.suffix)
+            for path in (root / source.folder).glob(f'*{source.suffix}')
+        )
+        if not names:
+            raise self.missing(
+                root / source.folder, f'the folder of *{source.suffix}'
+            )
+        return names
+
+
+def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
+    """Write the labels of an image without those that are unseen.
+
+    Nothing is written if nothing seen is left.
+
+    Args:
+        source: Label file of all classes.
+        output: Label file to write.
+        split: Vocabulary with unseen labels.
+        first: Value of label 0 in the source.
+
+    Raises:
+        ValueError: If the file is damaged or holds values that are no
+            labels.
+    """
+    seen = load_vocabulary(split).seen
+    total = load_vocabulary(split).num_labels
+    values = read_8_bit_labels(source)
+    wrong = values[(values >= total + first) & (values != 255)]
+    if wrong.size:
+        raise ValueError(
+            f'{source} holds the values {np.unique(wrong).tolist()}, but '
+            f'{split} has {total} labels.'
+        )
+    table = np.full(256, 255, dtype=np.uint8)
+    table[np.asarray(seen) + first] = np.arange(len(seen))
+    labels = table[values]
+    if (labels != 255).any():
+        write_label_map(output, labels, 256)

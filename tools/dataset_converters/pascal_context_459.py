@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepare PASCAL-Context with 459 classes."""
+
+import sys
+
+from ovseg_mm.datasets.preparation import PascalContext459, main
+
+if __name__ == '__main__':
+    sys.exit(main(PascalContext459()))
