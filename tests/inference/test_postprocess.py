@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+
+from ovseg_mm.inference import argmax_labels, label_scores, postprocess
+
+
+@pytest.mark.parametrize('at_a_time', [1, 7, 32, 1000])
+@pytest.mark.parametrize('num_texts', [1, 6, 33, 150])
+def test_chunks_equal_one_argmax(monkeypatch, at_a_time, num_texts):
+    monkeypatch.setattr(postprocess, 'CLASSES_AT_A_TIME', at_a_time)
+    # Few values, so that ties are many.
+    scores = torch.randint(0, 9, (num_texts, 20, 30)).float() - 20
+    asked = []
+
+    def scores_of(classes):
+        asked.append(classes)
+        return scores[classes]
+
+    table = torch.arange(num_texts)
+    labels = argmax_labels(scores_of, table)
+    assert labels.dtype == torch.int64
+    best = scores.max(dim=0).values
+    for (row, column), label in zip(
+        torch.cartesian_prod(torch.arange(20), torch.arange(30)).tolist(),
+        labels.flatten().tolist(),
+    ):
+        ties = (scores[:, row, column] == best[row, column]).nonzero()
+        assert label == int(ties[0]), 'the first of equals wins'
+    assert [c.start for c in asked] == list(range(0, num_texts, at_a_time))
+    assert max(c.stop - c.start for c in asked) == at_a_time
+
+
+def test_labels_of_prompts_and_threshold(monkeypatch):
+    monkeypatch.setattr(postprocess, 'CLASSES_AT_A_TIME', 2)
+    scores = torch.rand(5, 8, 9)
+    scores[:, 0, 0] = 0.25
+    table = torch.tensor([3, 0, 0, 1, 2])
+    best, index = scores.max(dim=0)
+    labels = argmax_labels(lambda c: scores[c], table)
+    expected = torch.tensor([[table[i] for i in row] for row in index])
+    assert torch.equal(labels, expected)
+    labels = argmax_labels(lambda c: scores[c], table, 0.9, 65535)
+    assert torch.equal(labels, expected.where(best > 0.9, 65535))
+    labels = argmax_labels(lambda c: scores[c], table, 0.25)
+    assert labels[0, 0] == 255, 'a score that is not above the threshold'
+
+
+def test_scores_of_labels_are_the_highest_of_their_texts():
+    scores = torch.randn(5, 3, 4)
+    table = torch.tensor([2, 0, 2, 1, 0])
+    merged = label_scores(scores, table, 3)
+    expected = torch.stack(
+        [
+            torch.maximum(scores[1], scores[4]),
+            scores[3],
+            torch.maximum(scores[0], scores[2]),
+        ]
+    )
+    assert torch.equal(merged, expected)
+    labels = argmax_labels(lambda c: scores[c], table)
+    assert torch.equal(merged.argmax(dim=0), labels)
+
+
+def test_scores_without_a_mapping_are_not_copied():
+    scores = torch.randn(3, 4, 5)
+    assert label_scores(scores, torch.arange(3), 3) is scores
+    reordered = label_scores(scores, torch.tensor([1, 0, 2]), 3)
+    assert torch.equal(reordered, scores[[1, 0, 2]])
+
+
+def test_label_without_a_text_never_wins():
+    merged = label_scores(torch.randn(2, 3), torch.tensor([0, 2]), 3)
+    assert (merged[1] == -torch.inf).all()
