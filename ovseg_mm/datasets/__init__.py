@@ -16,13 +16,16 @@ from .image_files import (
     write_label_map,
     write_png,
 )
+from .masked_crops import MaskedCropDataset
 from .open_vocab_dataset import OpenVocabDataset
-from .transforms import LoadOpenVocabAnnotations
+from .transforms import CropMaskedClass, LoadOpenVocabAnnotations
 
 __all__ = [
     'ADE20K847Dataset',
     'COCOStuffZeroShotDataset',
+    'CropMaskedClass',
     'LoadOpenVocabAnnotations',
+    'MaskedCropDataset',
     'OpenVocabDataset',
     'PascalContext459Dataset',
     'PascalContext59ZeroShotDataset',
@@ -30,7 +33,7 @@ __all__ = [
     'PascalVOC20ZeroShotDataset',
     'PascalVOC20bDataset',
     'read_label_map',
+    'write_image',
     'write_label_map',
     'write_png',
-    'write_image',
 ]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .backbones import CLIPRegionEncoder, CLIPViT, GuidedCLIP
+from .classifiers import MaskedCropClassifier
 from .decode_heads import CATSegCostHead, MaskProposalHead, ZSSegHead
 from .layers import MaskFormerDecoder
 from .losses import DenseBCELoss, MaskSetLoss
@@ -28,6 +29,7 @@ __all__ = [
     'MaskFormerDecoder',
     'MaskProposalHead',
     'MaskSetLoss',
+    'MaskedCropClassifier',
     'OpenVocabMaskSegmentor',
     'OpenVocabSegmentor',
     'OpenVocabTTAModel',

@@ -2,17 +2,25 @@
 """Runs ZSSeg's parity cases through our config."""
 
 import re
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.structures import PixelData
+from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from seeded import seeded_array, seeded_image, seeded_labels
+from seeded import (
+    build_checkpoint,
+    seeded_array,
+    seeded_image,
+    seeded_labels,
+)
 
-from ovseg_mm.checkpoints import recognise
+from ovseg_mm.checkpoints import convert, load_checkpoint_into, recognise
 from ovseg_mm.models.utils import mask_targets, masked_crop
 from ovseg_mm.paths import resource
 
@@ -20,6 +28,7 @@ CONFIGS = {
     'basic': '_base_/models/zsseg_clip-vit-b16_r50.py',
     'deeplab': '_base_/models/zsseg_clip-vit-b16_r101c.py',
 }
+PROMPT_CONFIG = '_base_/models/zsseg-prompts_clip-vit-b16.py'
 RUNTIME = '_base_/default_runtime.py'
 OURS = dict(zip('res2 res3 res4 res5'.split(), range(4)))
 CLIP_MEAN = 255 * torch.tensor([0.48145466, 0.4578275, 0.40821073])
@@ -393,7 +402,63 @@ def _gradients(case: Mapping, model: torch.nn.Module) -> dict:
 
 
 def _prompt_stage(case: Mapping, model: torch.nn.Module) -> dict:
-    return {}
+    classifier, spec = _classifier(case), case['inputs']['prompt_stage']
+    size = spec['height'], spec['width']
+    images, samples = [], []
+    for index, label in enumerate(spec['classes']):
+        img = seeded_image(
+            f'{spec["image_name"]}_{index}', *size, spec['seed']
+        )
+        images.append(_as_read(img))
+        blocks = seeded_labels(
+            f'{spec["mask_name"]}_{index}', *size, 3, spec['seed']
+        )
+        mask = torch.from_numpy(blocks == 0).long()[None]
+        samples.append(
+            SegDataSample(
+                metainfo=dict(crop_label=label, img_shape=size),
+                gt_sem_seg=PixelData(data=mask),
+            )
+        )
+    classifier.train()
+    batch = classifier.data_preprocessor(
+        dict(inputs=images, data_samples=samples), training=True
+    )
+    logits = classifier(**batch, mode='tensor')
+    loss, _ = classifier.parse_losses(classifier(**batch, mode='loss'))
+    loss.backward()
+    return dict(
+        prompt_logits=logits,
+        prompt_loss=loss[None],
+        prompt_grad=classifier.text_encoder.prefix_prompt.grad,
+    )
+
+
+def _classifier(case: Mapping) -> torch.nn.Module:
+    """Model of the first stage, from its part of the checkpoint."""
+    segmenter = build_config(case).model
+    cfg = Config.fromfile(resource('configs', PROMPT_CONFIG))
+    model = dict(
+        clip=dict(_delete_=True, arch=segmenter.clip.arch),
+        vocabulary=dict(_delete_=True, class_texts=case['class_texts']),
+        train_vocabulary=None,
+        text_encoder=dict(
+            prefix_length=case['config']['prompt']['prefix_tokens'],
+            suffix_length=case['config']['prompt']['suffix_tokens'],
+        ),
+    )
+    cfg.merge_from_dict(dict(model=model))
+    part = [e for e in case['parameters'] if 'clip_adapter' in e['name']]
+    part = [e for e in part if 'non_object' not in e['name']]
+    weights = build_checkpoint(dict(case, parameters=part))
+    weights = {name: torch.from_numpy(w) for name, w in weights.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, 'prompts.pth')
+        torch.save(dict(model=weights), source)
+        convert(source, Path(folder, 'converted.pth'), config=cfg)
+        classifier = MODELS.build(cfg.model)
+        load_checkpoint_into(classifier, Path(folder, 'converted.pth'))
+    return classifier
 
 
 class _ensemble_weight:  # noqa: N801
@@ -451,10 +516,14 @@ def _predict(model: torch.nn.Module, entry: Mapping) -> list:
 
 
 def _batch(entry: Mapping) -> dict:
-    """One image as MMSegmentation reads it: BGR, (3, H, W)."""
+    """One image and its sample."""
     size = entry['height'], entry['width']
     img = seeded_image(entry['name'], *size, entry['seed'])
-    img = torch.from_numpy(img[..., ::-1].copy()).permute(2, 0, 1)
     out = entry.get('out_height', size[0]), entry.get('out_width', size[1])
     sample = SegDataSample(metainfo=dict(ori_shape=out, img_shape=size))
-    return dict(inputs=[img], data_samples=[sample])
+    return dict(inputs=[_as_read(img)], data_samples=[sample])
+
+
+def _as_read(img: np.ndarray) -> torch.Tensor:
+    """RGB (H, W, 3) to what MMSegmentation reads: BGR, (3, H, W)."""
+    return torch.from_numpy(img[..., ::-1].copy()).permute(2, 0, 1)

@@ -118,6 +118,11 @@ _REGION = r'_region_clip_adapter\..*'
 # What SCAN has besides.
 _NOT_SCAN = r'fusion_decoder\..*'
 
+_PROMPT_STAGE = (
+    r'clip_adapter\.clip_model\.visual\.conv1\.weight',
+    r'clip_adapter\.prompt_learner\.(?:prefix|suffix)_prompt',
+)
+
 LAYOUTS = (
     *(
         Layout(
@@ -139,6 +144,25 @@ LAYOUTS = (
         # The more particular one comes first.
         for deep in (True, False)
         for own in (True, False)
+    ),
+    Layout(
+        'zsseg_prompts',
+        'ZSSeg, learned prompts',
+        _PROMPT_STAGE,
+        [
+            *image_rows('clip_adapter.clip_model.visual.', 'image_encoder.'),
+            *_adapter_rows('clip_adapter', 'text_encoder'),
+        ],
+        without=r'sem_seg_head\..*',
+    ),
+    Layout(
+        'zsseg_prompts_ovseg_mm',
+        'ZSSeg, learned prompts',
+        (
+            r'image_encoder\.conv1\.weight',
+            r'text_encoder\.(?:prefix|suffix)_prompt',
+        ),
+        [(r'(?:image_encoder|text_encoder)\..*', r'\g<0>')],
     ),
     Layout(
         'zsseg_ovseg_mm',

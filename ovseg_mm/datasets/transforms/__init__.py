@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 from .loading import LoadOpenVocabAnnotations
+from .masked_crop import CropMaskedClass
 
-__all__ = ['LoadOpenVocabAnnotations']
+__all__ = ['CropMaskedClass', 'LoadOpenVocabAnnotations']

@@ -5,8 +5,6 @@ Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
 """
 
-import warnings
-
 import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
@@ -15,7 +13,6 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor
 
-from ovseg_mm.checkpoints import load_clip_weights
 from ovseg_mm.inference import (
     ViewLayout,
     argmax_labels,
@@ -27,12 +24,9 @@ from ovseg_mm.inference import (
 )
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from ..backbones import CLIPViT
-from ..text_encoder import CLIPTextTransformer, TextBank
+from ..clip_towers import init_clip_towers, with_tower_options
+from ..text_encoder import TextBank
 
-TOWERS = ('CLIPViT', 'CLIPTextTransformer', 'CLIPPromptedTextTransformer')
-# Options of CLIP that its towers take from the segmentor.
-TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
 FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 
 
@@ -180,24 +174,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
     def init_weights(self) -> None:
         """Initialise; CLIP towers get the weights that ``clip`` names."""
         super().init_weights()
-        weights = load_clip_weights(
-            self.clip.get('arch'),
-            self.clip.get('pretrained'),
-            self.clip.get('custom_clip_weights'),
-        )
-        if weights is None:
-            return
-        image, text = {}, {}
-        for name, tensor in weights.items():
-            if name.startswith('visual.'):
-                image[name.removeprefix('visual.')] = tensor
-            elif name != 'logit_scale':
-                text[name] = tensor
-        for module in self.modules():
-            if isinstance(module, CLIPViT):
-                _load(module, image)
-            elif isinstance(module, CLIPTextTransformer):
-                _load(module, text)
+        init_clip_towers(self, self.clip)
 
     def train(self, mode: bool = True) -> 'BaseOpenVocabSegmentor':
         """Switch the mode; text embeddings of before are forgotten."""
@@ -423,29 +400,6 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         return label_scores(scores, table, self.vocabulary.num_labels)
 
 
-def with_tower_options(cfg: dict, clip: dict) -> dict:
-    """Give ``clip``'s options to every CLIP tower that a config holds.
-
-    Args:
-        cfg (dict): Config of a module; left as it is.
-        clip (dict): See :class:`BaseOpenVocabSegmentor`.
-
-    Returns:
-        dict: The config with what its towers do not say themselves.
-    """
-    cfg = {
-        key: with_tower_options(value, clip)
-        if isinstance(value, dict) and key != 'arch'
-        else value
-        for key, value in cfg.items()
-    }
-    if cfg.get('type') in TOWERS:
-        for key in TOWER_OPTIONS:
-            if key in clip:
-                cfg.setdefault(key, clip[key])
-    return cfg
-
-
 def _check_trainable(vocabulary: Vocabulary) -> None:
     """Raise if a training label would stand for several texts."""
     if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
@@ -484,14 +438,3 @@ def _without_padding(img: Tensor, meta: dict) -> Tensor:
     left, right, top, bottom = padding or (0, 0, 0, 0)
     height, width = img.shape[1:]
     return img[:, top : height - bottom, left : width - right]
-
-
-def _load(tower: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    missing, unexpected = tower.load_state_dict(weights, strict=False)
-    missing = [name for name in missing if 'prompt' not in name]
-    if missing or unexpected:
-        warnings.warn(
-            f'{type(tower).__name__}: weights without a place '
-            f'{unexpected}, parameters without weights {missing}',
-            stacklevel=2,
-        )

@@ -15,8 +15,9 @@ from torch import Tensor
 from ovseg_mm.inference import resize
 from ovseg_mm.vocabulary import Vocabulary
 
+from ..clip_towers import with_tower_options
 from ..text_encoder import TextBank
-from .base import BaseOpenVocabSegmentor, with_tower_options
+from .base import BaseOpenVocabSegmentor
 
 
 class MaskVotes(NamedTuple):

@@ -5,10 +5,13 @@ Letters: T texts, N tokens of the longest one, W width, C embedding width.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+
+from ovseg_mm.checkpoints import read_weights
 
 from ..utils import freeze_except
 from .clip_text_transformer import CLIPTextTransformer
@@ -31,6 +34,9 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
             ``'prompt'`` trains the context alone.
         prefix_length (int): Learned tokens before the words.
         suffix_length (int): Learned tokens after the words.
+        prompt_weights (str | Path, optional): Checkpoint, ours or a
+            published one, whose learned prompts are the initial ones. They
+            are trained on unless ``finetune`` is ``'none'``.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -41,6 +47,7 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         finetune: str | Sequence[str] = 'none',
         prefix_length: int = 16,
         suffix_length: int = 0,
+        prompt_weights: str | Path | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(arch, pretrained, finetune, init_cfg)
@@ -55,7 +62,35 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
             if length:
                 prompt = nn.Parameter(torch.randn(length, width) * 0.02)
             self.register_parameter(name, prompt)
+        self.prompt_weights = prompt_weights
         freeze_except(self, finetune)
+
+    def init_weights(self) -> None:
+        """Initialise; prompts come from ``prompt_weights`` if given.
+
+        Raises:
+            ValueError: If the file has no such prompts, or of another shape,
+                or of two text towers.
+        """
+        super().init_weights()
+        if self.prompt_weights is None:
+            return
+        tensors = read_weights(self.prompt_weights).tensors
+        for name in ('prefix_prompt', 'suffix_prompt'):
+            prompt = getattr(self, name)
+            found = [key for key in tensors if key.split('.')[-1] == name]
+            if prompt is None and not found:
+                continue
+            shapes = [tuple(tensors[key].shape) for key in found]
+            if prompt is None or shapes != [tuple(prompt.shape)]:
+                wanted = 'none' if prompt is None else tuple(prompt.shape)
+                raise ValueError(
+                    f'{self.prompt_weights} has the {name} {shapes}, but the '
+                    f'text encoder takes {wanted}; set prefix_length and '
+                    'suffix_length to what the prompts were learned with'
+                )
+            with torch.no_grad():
+                prompt.copy_(tensors[found[0]])
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Encode names.

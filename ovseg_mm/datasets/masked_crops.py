@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of an image and a class that it shows, as masked crops."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import Compose
+from mmengine.logging import print_log
+from mmengine.utils import track_iter_progress
+from mmseg.registry import DATASETS
+from torch.utils.data import Dataset
+
+from .transforms.loading import LoadOpenVocabAnnotations
+
+
+@DATASETS.register_module()
+class MaskedCropDataset(Dataset):
+    """The classes that the images of a data set show, one sample each.
+
+    Args:
+        dataset: Config of the :class:`OpenVocabDataset`; its own pipeline is
+            not used. With ``unseen_labels='ignore'`` unseen classes give no
+            sample, and seen ones are numbered anew.
+        pipeline: Transforms. They get what the data set says of the image,
+            ``crop_value`` (the class in the label file) and ``crop_label``
+            (its number). One that gives None has another sample drawn.
+        samples_per_class: At most so many samples a class, drawn with
+            replacement. None: all.
+        seed: Of that draw.
+        index_file: JSON file with the classes of each image. It is written
+            if it is not there, after all label files have been read.
+        test_mode: Whether every sample must pass the pipeline.
+
+    Raises:
+        ValueError: If no image shows any class, or the index file is not one
+            of this data set.
+    """
+
+    def __init__(
+        self,
+        dataset: Mapping[str, Any],
+        pipeline: Sequence[Mapping[str, Any]],
+        samples_per_class: int | None = None,
+        seed: int = 0,
+        index_file: str | None = None,
+        test_mode: bool = False,
+    ) -> None:
+        self.dataset = DATASETS.build({**dataset, 'pipeline': []})
+        self.pipeline = Compose(list(pipeline))
+        self.samples_per_class = samples_per_class
+        self.seed = seed
+        self.index_file = None if index_file is None else Path(index_file)
+        self.test_mode = test_mode
+        self.samples = self._draw(self._index())
+        if not self.samples:
+            raise ValueError(
+                'no label file of the data set shows any class that crops '
+                'could be made of; check its vocabulary and labels'
+            )
+
+    @property
+    def metainfo(self) -> dict:
+        """Meta information of the data set."""
+        return self.dataset.metainfo
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        data = self._prepare(index)
+        while data is None:
+            if self.test_mode:
+                raise RuntimeError(
+                    f'sample {index} is lost in the pipeline of a test'
+                )
+            data = self._prepare(np.random.randint(len(self)))
+        return data
+
+    def _prepare(self, index: int) -> Any:
+        image, label = self.samples[index]
+        info = self.dataset.get_data_info(image)
+        value = self._values()[label]
+        return self.pipeline(dict(info, crop_value=value, crop_label=label))
+
+    def _values(self) -> Sequence[int]:
+        """Value in the label files of each class."""
+        vocabulary = self.dataset.vocabulary
+        if self.dataset.unseen_labels == 'ignore':
+            return vocabulary.seen
+        return range(vocabulary.num_labels)
+
+    def _draw(self, index: list[list[int]]) -> list[tuple[int, int]]:
+        """Pairs of an image and a class."""
+        images_of: dict[int, list[int]] = {}
+        for image, values in enumerate(index):
+            for value in values:
+                images_of.setdefault(value, []).append(image)
+        rng = np.random.default_rng(self.seed)
+        samples = []
+        for label, value in enumerate(self._values()):
+            images = images_of.get(value, [])
+            if self.samples_per_class and len(images) > self.samples_per_class:
+                images = rng.choice(images, self.samples_per_class).tolist()
+            samples += [(image, label) for image in images]
+        return samples
+
+    def _index(self) -> list[list[int]]:
+        """Values of the classes that each image shows."""
+        infos = [
+            self.dataset.get_data_info(i) for i in range(len(self.dataset))
+        ]
+        names = [info['sample_name'] for info in infos]
+        if self.index_file is not None and self.index_file.is_file():
+            index = json.loads(self.index_file.read_text())
+            if sorted(index) != sorted(names):
+                raise ValueError(
+                    f'{self.index_file} names {len(index)} images, but not '
+                    f'the {len(names)} of this data set; delete it to have '
+                    'it made again'
+                )
+            return [index[name] for name in names]
+        print_log(f'Reading the classes of {len(names)} images', 'current')
+        load = LoadOpenVocabAnnotations()
+        index = []
+        for info in track_iter_progress(infos):
+            labels = np.unique(load(info)['gt_seg_map'])
+            keep = labels != self.dataset.ignore_index
+            index.append(labels[keep].tolist())
+        if self.index_file is not None:
+            _write(self.index_file, dict(zip(names, index)))
+        return index
+
+
+def _write(path: Path, content: dict) -> None:
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    temporary.write_text(json.dumps(content))
+    os.replace(temporary, path)

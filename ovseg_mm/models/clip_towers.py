@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What models with CLIP towers share: options and weights."""
+
+import warnings
+from collections.abc import Mapping
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ovseg_mm.checkpoints import load_clip_weights
+
+from .backbones import CLIPViT
+from .text_encoder import CLIPTextTransformer
+
+TOWERS = ('CLIPViT', 'CLIPTextTransformer', 'CLIPPromptedTextTransformer')
+# Options of CLIP that towers take from the model that holds them.
+TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
+
+
+def with_tower_options(cfg: dict, clip: Mapping) -> dict:
+    """Give ``clip``'s options to every CLIP tower that a config holds.
+
+    Args:
+        cfg (dict): Config of a module; left as it is.
+        clip (Mapping): ``arch``, ``pretrained`` and ``finetune`` for towers
+            that do not name them themselves.
+
+    Returns:
+        dict: The config with what its towers do not say.
+    """
+    cfg = {
+        key: with_tower_options(value, clip)
+        if isinstance(value, dict) and key != 'arch'
+        else value
+        for key, value in cfg.items()
+    }
+    if cfg.get('type') in TOWERS:
+        for key in TOWER_OPTIONS:
+            if key in clip:
+                cfg.setdefault(key, clip[key])
+    return cfg
+
+
+def init_clip_towers(model: BaseModule, clip: Mapping) -> None:
+    """Fill every CLIP tower of a model with published weights.
+
+    Args:
+        model (BaseModule): Holds towers.
+        clip (Mapping): ``arch``, ``pretrained`` and ``custom_clip_weights``
+            of :func:`load_clip_weights`; without the latter two nothing is
+            done.
+    """
+    weights = load_clip_weights(
+        clip.get('arch'),
+        clip.get('pretrained'),
+        clip.get('custom_clip_weights'),
+    )
+    if weights is None:
+        return
+    image, text = {}, {}
+    for name, tensor in weights.items():
+        if name.startswith('visual.'):
+            image[name.removeprefix('visual.')] = tensor
+        elif name != 'logit_scale':
+            text[name] = tensor
+    for module in model.modules():
+        if isinstance(module, CLIPViT):
+            _load(module, image)
+        elif isinstance(module, CLIPTextTransformer):
+            _load(module, text)
+
+
+def _load(tower: nn.Module, weights: dict[str, Tensor]) -> None:
+    missing, unexpected = tower.load_state_dict(weights, strict=False)
+    missing = [name for name in missing if 'prompt' not in name]
+    if missing or unexpected:
+        warnings.warn(
+            f'{type(tower).__name__}: weights without a place '
+            f'{unexpected}, parameters without weights {missing}',
+            stacklevel=2,
+        )
