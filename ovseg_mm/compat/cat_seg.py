@@ -20,6 +20,7 @@ from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch import Tensor
 
 import ovseg_mm
+from ovseg_mm.checkpoints import fit_to_model
 from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
 from ovseg_mm.models import OpenVocabSegmentor
 from ovseg_mm.vocabulary import get_templates, shipped_vocabularies
@@ -194,7 +195,9 @@ def build_encoder_decoder(**model) -> EncoderDecoder:
     if model['backbone'].get('type') != _BACKBONE:
         return EncoderDecoder(**model)
     segmentor = OpenVocabSegmentor(**_arguments(translate(model)))
-    segmentor._register_load_state_dict_pre_hook(_rename_in_place)
+    segmentor._register_load_state_dict_pre_hook(
+        _rename_in_place, with_module=True
+    )
     return segmentor
 
 
@@ -345,12 +348,12 @@ def _arguments(model: dict) -> dict:
     return {key: value for key, value in model.items() if key != 'type'}
 
 
-def _rename_in_place(state_dict: dict[str, Tensor], *_) -> None:
+def _rename_in_place(
+    segmentor: OpenVocabSegmentor, state_dict: dict[str, Tensor], *_
+) -> None:
     """Bring a checkpoint of the project under our names as it is loaded."""
-    project = LAYOUTS[0]
-    if not project.matches(state_dict):
+    if not LAYOUTS[0].matches(state_dict):
         return
-    renamed = project.convert(state_dict)
-    kept = {name: state_dict[name] for name in renamed.unused}
+    _, renamed = fit_to_model(segmentor, state_dict, 'the checkpoint')
     state_dict.clear()
-    state_dict.update(renamed.state_dict, **kept)
+    state_dict.update(renamed.state_dict)
