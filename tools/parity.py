@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 
 
@@ -20,28 +21,48 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Print a line for each output; 1 if any is over its tolerance."""
+    """Print a line for each output.
+
+    Returns:
+        int: 0 if all are within their tolerances, 1 if one is not or a case
+        cannot be run, 2 if a folder holds no case.
+    """
     args = parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1] / 'tests' / 'parity'))
-    from runner import compare_case
+    from runner import find_cases
 
-    failed = 0
-    for folder in args.folders:
-        cases = sorted(file.parent for file in folder.rglob('case.json'))
-        if not cases:
-            print(f'error: no case.json in {folder}', file=sys.stderr)
-            return 2
-        for case in cases:
-            print(f'{case.parent.name}/{case.name}')
-            for name, error, tolerance in compare_case(case):
-                passed = error <= tolerance
-                failed += not passed
-                print(
-                    f'  {"ok  " if passed else "OVER"} {name}: relative '
-                    f'error {error:.1e}, tolerance {tolerance:.1e}'
-                )
+    try:
+        cases = [
+            case for folder in args.folders for case in find_cases(folder)
+        ]
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    failed = sum(map(run_case, cases))
     print(f'{failed} outputs over tolerance' if failed else 'all passed')
     return int(failed > 0)
+
+
+def run_case(case: Path) -> int:
+    """Print the outputs of a case; how many are over their tolerances."""
+    from runner import compare_case
+
+    print(f'{case.parent.name}/{case.name}', flush=True)
+    failed = 0
+    try:
+        for name, error, tolerance in compare_case(case):
+            passed = error <= tolerance
+            failed += not passed
+            print(
+                f'  {"ok  " if passed else "OVER"} {name}: relative '
+                f'error {error:.1e}, tolerance {tolerance:.1e}',
+                flush=True,
+            )
+    except Exception:  # the other cases still have something to say
+        traceback.print_exc()
+        print('  OVER the case cannot be run', flush=True)
+        failed += 1
+    return failed
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ sizes of the case -> outputs.
 """
 
 import importlib
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,12 +54,44 @@ def compare_case(folder: Path) -> Iterator[Comparison]:
             value = value[tuple(slice(None, None, s) for s in spec['stride'])]
         elif 'slice' in spec:
             value = value[_parse_slice(spec['slice'])]
-        golden = case['golden'][name]
-        if name == 'labels':
-            error = float(np.mean(value != golden))
-        else:
-            error = relative_error(value, golden)
+        error = _error(name, value, case['golden'][name])
         yield Comparison(name, error, spec['tolerance'])
+
+
+def find_cases(folder: Path) -> list[Path]:
+    """Case folders at or below a folder, looked at but not run.
+
+    Raises:
+        ValueError: If there are none, or one is damaged or of a method that
+            nothing here runs.
+    """
+    cases = sorted(file.parent for file in folder.rglob('case.json'))
+    if not cases:
+        raise ValueError(f'no case.json in {folder}')
+    for case in cases:
+        if not (case / 'golden.npz').is_file():
+            raise ValueError(f'no golden.npz beside {case / "case.json"}')
+        try:
+            method = json.loads((case / 'case.json').read_text())['method']
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{case / "case.json"} is no description of a case: {error!r}'
+            ) from error
+        if not (Path(__file__).parent / f'{method}.py').is_file():
+            raise ValueError(
+                f'{case / "case.json"} is of the method {method!r}, which '
+                'nothing here runs'
+            )
+    return cases
+
+
+def _error(name: str, value: np.ndarray, golden: np.ndarray) -> float:
+    """Relative error, of label maps the share of other labels."""
+    if np.shape(value) != golden.shape:
+        return float('inf')
+    if name == 'labels':
+        return float(np.mean(value != golden))
+    return relative_error(value, golden)
 
 
 def _parse_slice(text: str) -> tuple[slice, ...]:

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+import sys
+from pathlib import Path
+
+# The runner's modules find each other as they do in tools/parity.py.
+sys.path.insert(0, str(Path(__file__).parent))
