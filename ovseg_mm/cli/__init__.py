@@ -5,7 +5,7 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = ('doctor', 'predict', 'convert', 'models')
+COMMANDS = ('doctor', 'predict', 'evaluate', 'convert', 'models')
 # What bad input raises; anything else is a bug and shows its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError)
 

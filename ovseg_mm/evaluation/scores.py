@@ -70,9 +70,9 @@ def averages(
     iou, acc = np.nan_to_num(scores['IoU']), np.nan_to_num(scores['Acc'])
     present = np.count_nonzero(truth)
     return dict(
-        aAcc=_percent((acc * truth).sum(), truth.sum()),
         mIoU=_percent(iou.sum(), present),
         mIoU_union=_percent(iou.sum(), np.count_nonzero(truth + predicted)),
+        aAcc=_percent((acc * truth).sum(), truth.sum()),
         mAcc=_percent(acc.sum(), present),
         fwIoU=_percent((iou * truth).sum(), truth.sum()),
     )

@@ -54,20 +54,17 @@ class ADE20K847(Preparation):
         if not index.is_file():
             raise self.missing(index, 'the index')
         tasks = []
-        for folder, name in _read_index(index):
+        for token, image in _read_index(index):
             for split in options.splits:
-                if name.split('_')[1] != SPLITS[split][0]:
+                if token != SPLITS[split][0]:
                     continue
-                # The index begins folders with the name of the release.
-                parts = Path(folder).parts
-                image = root.joinpath(*parts[parts.index('images') :], name)
+                labels = root / 'annotations_detectron2' / split
                 outputs = (
-                    root / 'images_detectron2' / split / name,
-                    (
-                        root / 'annotations_detectron2' / split / name
-                    ).with_suffix('.tif'),
+                    root / 'images_detectron2' / split / image.name,
+                    labels / f'{image.stem}.tif',
                 )
-                tasks.append(Task(convert, (image, *outputs), outputs))
+                args = (root / image, *outputs)
+                tasks.append(Task(convert, args, outputs))
         return tasks
 
     def checks(
@@ -125,17 +122,28 @@ def convert(source: Path, image: Path, labels: Path) -> None:
     write_image(image, pixels)
 
 
-def _read_index(path: Path) -> list[tuple[str, str]]:
-    """Read folder and name of each image, running nothing in the file."""
+def _read_index(path: Path) -> list[tuple[str, Path]]:
+    """Read split and path of each image, running nothing in the file.
+
+    Returns:
+        The part of the file name that tells the split, and the path below
+        the folder of the release, with which the index begins its folders.
+    """
     try:
         with open(path, 'rb') as file:
             index = _ArrayUnpickler(file).load()
-        folders, names = list(index['folder']), list(index['filename'])
+        images = []
+        for folder, name in zip(
+            index['folder'], index['filename'], strict=True
+        ):
+            parts = Path(folder).parts
+            below = parts[parts.index('images') :]
+            images.append((name.split('_')[1], Path(*below, name)))
     except Exception as error:  # a damaged pickle raises almost anything
         raise ValueError(
             f'{path} is no index of ADE20K ({type(error).__name__}: {error}).'
         ) from error
-    return list(zip(map(str, folders), map(str, names), strict=True))
+    return images
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -2,6 +2,7 @@
 """What the preparation of any data set consists of."""
 
 import argparse
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from ovseg_mm.paths import resource
 
-from ..image_files import read_label_map
+from ..image_files import TEMPORARY, read_label_map
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,13 @@ def read_8_bit_labels(path: Path) -> np.ndarray:
 def read_list(path: Path) -> list[str]:
     """Read the names in a list of samples."""
     return [line.strip() for line in path.read_text().split('\n') if line]
+
+
+def write_list(path: Path, names: list[str]) -> None:
+    """Write a list of samples that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(
+        TEMPORARY.format(name=path.name, process=os.getpid())
+    )
+    temporary.write_text(''.join(f'{name}\n' for name in names))
+    os.replace(temporary, path)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ..image_files import write_label_map
-from .base import LabelCheck, Preparation, Task, read_list
-from .pascal_context_59 import LISTS, write_list
+from .base import LabelCheck, Preparation, Task, read_list, write_list
+from .pascal_context_59 import LISTS
 
 NUM_LABELS = 459
 COUNTS = (5104, 5105)
@@ -30,7 +30,7 @@ class PascalContext459(Preparation):
     )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the images of validation; write MMSegmentation's list."""
+        """List the images of validation, and MMSegmentation's list."""
         names = self._names(root)
         tasks = []
         for name in names:
@@ -40,8 +40,7 @@ class PascalContext459(Preparation):
             output = root / LABELS / f'{name}.tif'
             tasks.append(Task(convert, (source, output), (output,)))
         samples = root / LISTS / 'val.txt'
-        if not samples.is_file():
-            write_list(samples, names)
+        tasks.append(Task(write_list, (samples, names), (samples,)))
         return tasks
 
     def checks(

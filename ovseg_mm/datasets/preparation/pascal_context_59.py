@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import argparse
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from .base import (
     label_table,
     raw_values,
     read_list,
+    write_list,
 )
 
 NUM_LABELS = 59
@@ -40,7 +40,7 @@ class PascalContext59(Preparation):
     )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the images that the file describes; write the lists."""
+        """List the images that the file describes, and two lists."""
         path = root / 'trainval_merged.json'
         if not path.is_file():
             raise self.missing(path, 'the file of annotations')
@@ -55,7 +55,9 @@ class PascalContext59(Preparation):
             args = (segments[image['image_id']], size, output)
             tasks.append(Task(draw, args, (output,)))
         for split in COUNTS:
-            write_list(root / LISTS / f'{split}.txt', sorted(names[split]))
+            samples = root / LISTS / f'{split}.txt'
+            args = (samples, sorted(names[split]))
+            tasks.append(Task(write_list, args, (samples,)))
         return tasks
 
     def checks(
@@ -137,14 +139,6 @@ def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         )
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(size[::-1]).T
-
-
-def write_list(path: Path, names: list[str]) -> None:
-    """Write a list of samples that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(''.join(f'{name}\n' for name in names))
-    os.replace(temporary, path)
 
 
 def _parse_runs(text: str) -> list[int]:

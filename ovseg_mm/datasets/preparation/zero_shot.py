@@ -8,8 +8,14 @@ import numpy as np
 from ovseg_mm.vocabulary import load_vocabulary
 
 from ..image_files import write_label_map
-from .base import LabelCheck, Preparation, Task, read_8_bit_labels, read_list
-from .pascal_context_59 import write_list
+from .base import (
+    LabelCheck,
+    Preparation,
+    Task,
+    read_8_bit_labels,
+    read_list,
+    write_list,
+)
 
 FOLDER = 'labels_seen'
 

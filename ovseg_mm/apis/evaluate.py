@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One model on several benchmarks."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.dist import barrier, get_dist_info, init_dist
+from mmengine.logging import MMLogger
+from mmengine.runner import autocast
+from mmseg.apis import init_model
+from mmseg.registry import DATASETS, METRICS
+from rich.progress import track
+from torch.utils.data import DataLoader, Subset
+
+from ovseg_mm.checkpoints import load_checkpoint_into
+from ovseg_mm.checkpoints.files import file_sha256
+from ovseg_mm.engine.distributed import setup_cpu_processes
+from ovseg_mm.evaluation import OpenVocabIoUMetric
+from ovseg_mm.evaluation.progress import EvaluationProgress
+from ovseg_mm.evaluation.report import Row, write_reports
+from ovseg_mm.paths import find_config, resource
+from ovseg_mm.stack import installed_packages
+from ovseg_mm.version import __version__
+
+# Name of each benchmark, and the config base that describes it.
+BENCHMARKS = {
+    'ade150': 'ade20k',
+    'ade847': 'ade20k-847',
+    'pc59': 'pascal_context_59',
+    'pc459': 'pascal_context_459',
+    'voc20': 'pascal_voc20',
+    'voc20b': 'pascal_voc20b',
+    'coco': 'coco-stuff164k',
+}
+
+
+@dataclass
+class Evaluation:
+    """Results on several data sets.
+
+    Attributes:
+        rows: For each data set ``dataset``, ``images``, ``metrics`` and
+            ``settings``; on the first process only.
+        skipped: Why a data set was not evaluated, by its name.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def evaluate(
+    config: str | Path,
+    checkpoint: str | Path,
+    datasets: Sequence[str],
+    work_dir: str | Path,
+    launcher: str = 'none',
+    cfg_options: dict | None = None,
+    output_dir: str | Path | None = None,
+) -> Evaluation:
+    """Evaluate a model on several data sets, one after the other.
+
+    What was counted is kept in ``work_dir``; if the evaluation is killed,
+    the same call goes on where it was. To be called by all processes of a
+    distributed launch; the images that are left are shared out among them.
+
+    Args:
+        config: Config of the model, by path or bare name; its
+            ``test_pipeline`` prepares the images of every benchmark.
+        checkpoint: Weights, ours or a published file.
+        datasets: Benchmarks (keys of ``BENCHMARKS``), or configs: of such a
+            one ``test_dataloader``, ``test_evaluator`` and ``model.test_cfg``
+            count.
+        work_dir: Folder for results: ``results.json``, ``.csv``, ``.md``,
+            and ``evaluate.log`` with the tables of classes.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        cfg_options: Settings to override in the config.
+        output_dir: Folder for predicted label maps.
+
+    Returns:
+        The results. Data sets whose files are missing are skipped.
+
+    Raises:
+        FileNotFoundError: If config or checkpoint do not exist.
+        ValueError: If the checkpoint does not fit the config, or the work
+            folder holds results of another evaluation.
+    """
+    cfg = Config.fromfile(find_config(config))
+    cfg.merge_from_dict(cfg_options or {})
+    cfg.launcher = launcher
+    benchmarks = {key: _benchmark(key, cfg) for key in datasets}
+    work_dir = Path(work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    _init_processes(cfg)
+    _log_to(work_dir / 'evaluate.log')
+    model = init_model(cfg, None, get_device())
+    source = load_checkpoint_into(model, checkpoint).source
+    fp16 = cfg.get('test_cfg', {}).get('fp16', False)
+    common = _common_settings(model, source, fp16)
+    evaluation = Evaluation()
+    for key, benchmark in benchmarks.items():
+        try:
+            dataset = DATASETS.build(benchmark.test_dataloader.dataset)
+        except FileNotFoundError as error:
+            evaluation.skipped[key] = str(error)
+            continue
+        model.test_cfg = benchmark.model.test_cfg.to_dict()
+        model.set_vocabulary(
+            benchmark.model.get('vocabulary') or dataset.vocabulary
+        )
+        model.vocabulary.check_labels(len(dataset.metainfo['classes']), key)
+        settings = {**common, **_settings_of(benchmark, model, cfg)}
+        metric = _build_metric(benchmark, model, output_dir, key)
+        progress = EvaluationProgress(work_dir / Path(key).stem, settings)
+        workers = benchmark.test_dataloader.get('num_workers', 0)
+        with autocast(enabled=fp16):
+            counts = _count(model, dataset, metric, progress, workers, key)
+        if get_dist_info()[0] == 0:
+            evaluation.rows.append(
+                dict(
+                    dataset=key,
+                    images=len(dataset),
+                    metrics=metric.compute_metrics(counts),
+                    settings=settings,
+                )
+            )
+            write_reports(work_dir, evaluation.rows, evaluation.skipped)
+    return evaluation
+
+
+def _benchmark(key: str, cfg: Config) -> Config:
+    """Config of a data set, its pipeline and test settings included."""
+    if key not in BENCHMARKS:
+        try:
+            return Config.fromfile(find_config(key))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
+                'nor a config file.'
+            ) from error
+    base = Config.fromfile(
+        resource('configs', '_base_', 'datasets', f'{BENCHMARKS[key]}.py')
+    )
+    base.test_dataloader.dataset.pipeline = cfg.test_pipeline
+    base.model = dict(test_cfg=cfg.model.test_cfg)
+    return base
+
+
+def _init_processes(cfg: Config) -> None:
+    if cfg.launcher == 'none':
+        return
+    setup_cpu_processes(cfg)
+    if not torch.distributed.is_initialized():
+        init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
+
+
+def _log_to(path: Path) -> None:
+    """Have the tables of classes, too long for a terminal, in a file."""
+    logger = MMLogger.get_instance('evaluate', log_file=str(path))
+    logger.handlers[0].setLevel('WARNING')
+
+
+def _build_metric(
+    benchmark: Config,
+    model: torch.nn.Module,
+    output_dir: str | Path | None,
+    key: str,
+) -> OpenVocabIoUMetric:
+    metric = METRICS.build(benchmark.test_evaluator)
+    if not isinstance(metric, OpenVocabIoUMetric):
+        raise ValueError(
+            f'{key}: test_evaluator is a {type(metric).__name__}; expected '
+            'OpenVocabIoUMetric.'
+        )
+    metric.dataset_meta = model.vocabulary.metainfo
+    if output_dir is not None:
+        metric.output_dir = Path(output_dir) / Path(key).stem
+    return metric
+
+
+def _common_settings(
+    model: torch.nn.Module, checkpoint: Path, fp16: bool
+) -> dict[str, Any]:
+    """Settings that are the same for all data sets."""
+    half = 'bfloat16' if get_device() == 'cpu' else 'float16'
+    packages = [p for found in installed_packages().values() for p in found]
+    return dict(
+        checkpoint=file_sha256(checkpoint),
+        templates=model.text_bank.templates,
+        synonyms=model.text_bank.synonyms,
+        precision=half if fp16 else 'float32',
+        versions={
+            'ovseg_mm': __version__,
+            'torch': torch.__version__,
+            **{package.name: package.version for package in packages},
+        },
+    )
+
+
+def _settings_of(
+    benchmark: Config, model: torch.nn.Module, cfg: Config
+) -> dict[str, Any]:
+    """Settings that may differ between data sets."""
+    pipeline = benchmark.test_dataloader.dataset.pipeline
+    windows = {
+        key: value
+        for key, value in model.test_cfg.items()
+        if key != 'window_batch'  # of no influence
+    }
+    recipe = dict(
+        model={
+            key: value
+            for key, value in cfg.model.to_dict().items()
+            if key not in ('vocabulary', 'test_cfg')
+        },
+        pipeline=[step.to_dict() for step in pipeline],
+    )
+    text = json.dumps(recipe, sort_keys=True, default=str)
+    return dict(
+        vocabulary=model.vocabulary.fingerprint,
+        image_size=[step.scale for step in pipeline if 'scale' in step],
+        windows=windows,
+        recipe=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+@torch.no_grad()
+def _count(
+    model: torch.nn.Module,
+    dataset: torch.utils.data.Dataset,
+    metric: OpenVocabIoUMetric,
+    progress: EvaluationProgress,
+    workers: int,
+    key: str,
+) -> list:
+    """Count the images that are left; return the counts of all."""
+    rank, world_size = get_dist_info()
+    names = [
+        dataset.get_data_info(index)['img_path']
+        for index in range(len(dataset))
+    ]
+    done = progress.read()
+    left = [index for index, name in enumerate(names) if name not in done]
+    # Nobody may write before everybody has read.
+    barrier()
+    model.prepare_text()
+    own = left[rank::world_size]
+    loader = DataLoader(
+        Subset(dataset, own),
+        num_workers=workers,
+        collate_fn=pseudo_collate,
+    )
+    with progress.open(rank) as file:
+        for index, data in zip(
+            own,
+            track(loader, key, total=len(own), disable=rank != 0),
+        ):
+            samples = model.test_step(data)
+            metric.process(data, [sample.to_dict() for sample in samples])
+            progress.write(file, names[index], metric.results.pop())
+    barrier()
+    done = progress.read()
+    return [done[name] for name in names]

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evaluate``: one model on several benchmarks."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command's options."""
+    parser = subparsers.add_parser(
+        'evaluate',
+        help='test a model on several benchmarks',
+        description='Tests a model on several benchmarks and writes one '
+        'table. Killed, it goes on where it was when started again. '
+        'With several processes: torchrun --nproc_per_node N -m ovseg_mm '
+        'evaluate ... --launcher pytorch. Exit status 1: a data set was '
+        'skipped because its files are missing.',
+    )
+    parser.add_argument(
+        'config', help='config file, or the bare name of a shipped one'
+    )
+    parser.add_argument(
+        'checkpoint', help='weights, ours or a published file of the method'
+    )
+    parser.add_argument(
+        '--datasets',
+        required=True,
+        help='separated by commas: ade150, ade847, pc59, pc459, voc20, '
+        'voc20b, coco, or config files whose test data is meant',
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='folder for results (default: work_dirs/CONFIG/evaluate)',
+    )
+    parser.add_argument(
+        '--out', help='folder for predicted label maps, 16-bit safe'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_KeyValues,
+        help='settings to override in the config, as key=value',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher; pytorch runs on CPUs where there is no GPU',
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; 1 if a data set was skipped."""
+    os.environ.setdefault('LOCAL_RANK', '0')
+    from mmengine.dist import get_dist_info
+
+    from ovseg_mm.apis import evaluate
+    from ovseg_mm.evaluation.report import result_table
+
+    name = Path(args.config).stem
+    work_dir = args.work_dir or Path('work_dirs', name, 'evaluate')
+    evaluation = evaluate(
+        args.config,
+        args.checkpoint,
+        [key.strip() for key in args.datasets.split(',')],
+        work_dir,
+        args.launcher,
+        args.cfg_options,
+        args.out,
+    )
+    if get_dist_info()[0] == 0:
+        if evaluation.rows:
+            print(result_table(evaluation.rows))
+            print(f'results: {work_dir}/results.json, .csv, .md')
+        for key, why in evaluation.skipped.items():
+            print(f'skipped {key}: {why}', file=sys.stderr)
+    return int(bool(evaluation.skipped))
+
+
+class _KeyValues(argparse.Action):
+    """MMEngine's ``DictAction``, which ``doctor`` can do without."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from mmengine.config import DictAction
+
+        action = DictAction(self.option_strings, self.dest)
+        action(parser, namespace, values, option_string)

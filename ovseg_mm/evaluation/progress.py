@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was counted so far, on disk."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+class EvaluationProgress:
+    """The counts of each image of a data set, kept as they are made.
+
+    Every process appends to a file of its own, a line an image, so that a
+    killed evaluation loses nothing but the image at hand, and another number
+    of processes may go on.
+
+    Args:
+        folder: Where the files are; made if need be.
+        settings: What the counts depend on, as JSON knows it.
+
+    Raises:
+        ValueError: If the folder holds counts made with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / 'settings.json'
+        settings = json.loads(json.dumps(settings))
+        if path.is_file():
+            found = json.loads(path.read_text())
+            changed = sorted(
+                key
+                for key in {*found, *settings}
+                if found.get(key) != settings.get(key)
+            )
+            if changed:
+                raise ValueError(
+                    f'{folder} holds results of another evaluation '
+                    f'({", ".join(changed)} differ); delete it or name '
+                    'another --work-dir.'
+                )
+        else:
+            temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+            temporary.write_text(json.dumps(settings, indent=1) + '\n')
+            os.replace(temporary, path)
+
+    def read(self) -> dict[str, Pairs]:
+        """Read the counts of each image that is done, by its name."""
+        done = {}
+        for path in sorted(self.folder.glob('images_*.jsonl')):
+            for line in path.read_text().splitlines():
+                try:
+                    name, pairs, pixels = json.loads(line)
+                except ValueError:  # what a killed process left
+                    continue
+                done[name] = (
+                    np.array(pairs, dtype=np.int64),
+                    np.array(pixels, dtype=np.int64),
+                )
+        return done
+
+    def open(self, rank: int) -> TextIO:
+        """Open the file that a process appends to."""
+        path = self.folder / f'images_{rank}.jsonl'
+        file = open(path, 'a', buffering=1)
+        # The line that a killed process left must not swallow the next one.
+        if path.stat().st_size:
+            file.write('\n')
+        return file
+
+    @staticmethod
+    def write(file: TextIO, name: str, counts: Pairs) -> None:
+        """Append the counts of an image."""
+        pairs, pixels = counts
+        file.write(json.dumps([name, pairs.tolist(), pixels.tolist()]) + '\n')

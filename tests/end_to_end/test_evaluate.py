@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evaluate`` on all benchmarks, in the formats of their downloads."""
+
+import csv
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from PIL import Image
+from sklearn.metrics import jaccard_score
+
+from ovseg_mm.datasets.preparation import (
+    ADE20K847,
+    COCOStuff164k,
+    PascalContext59,
+    PascalContext459,
+    main,
+)
+
+from ..raw_data import write_everything
+from .conftest import TINY, run
+
+pytestmark = pytest.mark.slow
+KEYS = ('ade150', 'ade847', 'pc59', 'pc459', 'voc20', 'voc20b', 'coco')
+OPTIONS = ('val_dataloader.num_workers=0', 'test_dataloader.num_workers=0')
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory):
+    """A folder with all data sets, and the labels that they must have."""
+    root = tmp_path_factory.mktemp('home')
+    truth = write_everything(root / 'data')
+    for preparation in (
+        COCOStuff164k(),
+        ADE20K847(),
+        PascalContext59(),
+        PascalContext459(),
+    ):
+        folder = root / preparation.root
+        assert main(preparation, [str(folder), '--workers', '1']) == 0
+    return root, truth
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """Random weights of the tiny model."""
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(TINY).model)
+    model.init_weights()
+    path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return path
+
+
+def evaluate(checkpoint, cwd, *options, launch=(), **kwargs):
+    return run(
+        *(launch or ('python',)),
+        *('-m', 'ovseg_mm', 'evaluate', TINY, checkpoint),
+        *options,
+        cwd=cwd,
+        **kwargs,
+    )
+
+
+def results_of(folder):
+    content = json.loads((folder / 'results.json').read_text())
+    return {row['dataset']: row for row in content['results']}, content
+
+
+def test_all_benchmarks_agree_with_scikit_learn(home, checkpoint):
+    root, truth = home
+    output = evaluate(
+        checkpoint,
+        root,
+        *('--datasets', ','.join(KEYS)),
+        *('--work-dir', 'all', '--out', 'labels'),
+    )
+    rows, content = results_of(root / 'all')
+    assert list(rows) == list(KEYS) and not content['skipped']
+    for key in ('ade150', 'pc59', 'pc459', 'voc20'):
+        files = sorted((root / 'labels' / key).iterdir())
+        assert len(files) == rows[key]['images'] == 2
+        predictions = [np.array(Image.open(path)) for path in files]
+        labels = [truth[key][path.stem] for path in files]
+        deep = np.uint16 if key == 'pc459' else np.uint8
+        assert {p.dtype for p in predictions} == {np.dtype(deep)}
+        prediction = np.concatenate([p.ravel() for p in predictions])
+        prediction = prediction - int(key != 'pc459')
+        label = np.concatenate([each.ravel() for each in labels])
+        counted = label != (65535 if key == 'pc459' else 255)
+        prediction, label = prediction[counted], label[counted]
+        for name, classes in (
+            ('mIoU', np.unique(label)),
+            ('mIoU_union', np.union1d(label, prediction)),
+        ):
+            expected = jaccard_score(
+                label, prediction, labels=classes, average='macro'
+            )
+            assert rows[key]['metrics'][name] == pytest.approx(100 * expected)
+    settings = {key: row['settings'] for key, row in rows.items()}
+    assert len({s['vocabulary'] for s in settings.values()}) == len(KEYS)
+    assert len({s['checkpoint'] for s in settings.values()}) == 1
+    for needed in ('templates', 'precision', 'windows', 'image_size'):
+        assert needed in settings['ade150']
+    assert settings['ade150']['versions']['torch'] == torch.__version__
+    with open(root / 'all' / 'results.csv', newline='') as file:
+        table = {row['dataset']: row for row in csv.DictReader(file)}
+    for key, row in rows.items():
+        assert float(table[key]['mIoU']) == row['metrics']['mIoU']
+        figure = f'{row["metrics"]["mIoU"]:.2f}'
+        assert figure in output
+        assert figure in (root / 'all' / 'results.md').read_text()
+    log = (root / 'all' / 'evaluate.log').read_text()
+    assert 'per class results' in log and 'tvmonitor' in log
+    assert 'per class results' not in output
+
+
+def test_interrupted_evaluation_goes_on(home, checkpoint, tmp_path):
+    root, _ = home
+    options = ('--datasets', 'ade150,voc20b', '--work-dir')
+    evaluate(checkpoint, root, *options, tmp_path / 'one')
+    expected, _ = results_of(tmp_path / 'one')
+    # As if killed in the middle of the second line of the second set.
+    shutil.copytree(tmp_path / 'one', tmp_path / 'two')
+    path = tmp_path / 'two' / 'voc20b' / 'images_0.jsonl'
+    first, second = path.read_text().splitlines()
+    path.write_text(first + '\n' + second[: len(second) // 2])
+    (tmp_path / 'two' / 'results.json').unlink()
+    torchrun = (sys.executable, '-m', 'torch.distributed.run')
+    evaluate(
+        checkpoint,
+        root,
+        *(*options, tmp_path / 'two', '--launcher', 'pytorch'),
+        launch=(*torchrun, '--nproc_per_node', '2', '--master_port', '29731'),
+    )
+    found, _ = results_of(tmp_path / 'two')
+    assert found == expected
+    lines = path.read_text().splitlines()
+    assert len(lines) == 3 and json.loads(lines[2])[0] == json.loads(second)[0]
+    untouched = tmp_path / 'two' / 'ade150' / 'images_0.jsonl'
+    assert untouched.read_text().split() == (
+        (tmp_path / 'one' / 'ade150' / 'images_0.jsonl').read_text().split()
+    )
+    # Two processes from the start count the same.
+    evaluate(
+        checkpoint,
+        root,
+        *(*options, tmp_path / 'three', '--launcher', 'pytorch'),
+        launch=(*torchrun, '--nproc_per_node', '2', '--master_port', '29732'),
+    )
+    assert results_of(tmp_path / 'three')[0] == expected
+    # Results of other settings are not mixed in.
+    output = evaluate(
+        checkpoint,
+        root,
+        *(*options, tmp_path / 'two'),
+        *('--cfg-options', 'model.test_cfg.mode=whole'),
+        status=2,
+    )
+    assert 'results of another evaluation (windows differ)' in output
+
+
+def test_missing_data_set_is_skipped(home, checkpoint, tmp_path):
+    root, _ = home
+    hidden = root / 'data' / 'VOCdevkit' / 'VOC2012'
+    hidden.rename(tmp_path / 'hidden')
+    try:
+        output = evaluate(
+            checkpoint,
+            root,
+            *('--datasets', 'voc20,ade150'),
+            *('--work-dir', tmp_path / 'work'),
+            status=1,
+        )
+    finally:
+        (tmp_path / 'hidden').rename(hidden)
+    assert 'skipped voc20: The folder of images data/VOCdevkit' in output
+    rows, content = results_of(tmp_path / 'work')
+    assert list(rows) == ['ade150']
+    assert list(content['skipped']) == ['voc20']
+
+
+def test_config_as_data_set_and_wrong_names(
+    home, checkpoint, tiny_data, tmp_path
+):
+    own = tmp_path / 'own.py'
+    own.write_text(
+        f"_base_ = ['{TINY}']\n"
+        f"test_dataloader = dict(dataset=dict(data_root='{tiny_data}'))\n"
+    )
+    evaluate(
+        checkpoint,
+        tmp_path,
+        *('--datasets', own, '--work-dir', tmp_path / 'work'),
+    )
+    rows, _ = results_of(tmp_path / 'work')
+    assert rows[str(own)]['images'] == 5
+    output = evaluate(checkpoint, tmp_path, '--datasets', 'ade15', status=2)
+    assert "'ade15' is neither a benchmark (ade150, ade847" in output
