@@ -101,9 +101,7 @@ def test_pictures_have_the_colours_of_the_words(
 
 
 def test_inferencer(cfg, checkpoint, picture):
-    inferencer = MMSegInferencer(
-        model=cfg, weights=checkpoint, device='cpu', show_progress=False
-    )
+    inferencer = MMSegInferencer(model=cfg, weights=checkpoint, device='cpu')
     result = inferencer(picture, return_vis=True)
     assert result['predictions'].shape == (50, 70)
     assert len(np.unique(result['predictions'])) > 1
