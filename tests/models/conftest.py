@@ -4,6 +4,8 @@
 import pytest
 import torch
 
+import ovseg_mm  # noqa: F401  registers the models
+
 TINY_VISION = dict(
     image_size=32, layers=3, width=32, head_width=16, patch_size=8
 )
