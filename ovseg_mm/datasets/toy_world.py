@@ -1,162 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small made-up world with exact labels, for demos and tests.
+"""A data set of made-up scenes, for demos and tests.
 
-Scenes show coloured, patterned objects of any shape on textured grounds. An
-object's class is its pattern and colour ("striped red"); shape, size, angle
-and phase are free. Everything is drawn from a random generator that the
-caller owns.
-
-Letters: H, W pixels.
+Its training scenes hold seen classes only; validation holds all.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from mmengine.utils import track_iter_progress
 
 from .image_files import write_image, write_label_map
+from .toy_scenes import CLASSES, OBJECTS, SEEN, Scene, make_scene
 
-COLOURS = {
-    'red': (216, 50, 42),
-    'green': (58, 178, 74),
-    'blue': (46, 92, 220),
-    'yellow': (242, 208, 48),
-    'purple': (150, 62, 196),
-    'white': (244, 243, 238),
-}
-PATTERNS = ('plain', 'striped', 'dotted', 'checkered', 'starry', 'speckled')
-GROUNDS = ('grass', 'sand', 'water', 'stone')
-OBJECTS = tuple(
-    f'{pattern} {colour}' for colour in COLOURS for pattern in PATTERNS
-)
-# Label names in label order.
-CLASSES = OBJECTS + GROUNDS
-# Never in a training scene; every colour and pattern is in some seen class.
-UNSEEN = (
-    'plain red',
-    'checkered red',
-    'striped green',
-    'dotted blue',
-    'speckled blue',
-    'checkered yellow',
-    'starry purple',
-    'striped purple',
-    'speckled white',
-)
 # Raised whenever the same seed gives other files than before.
 VERSION = 1
-# What dark parts of a pattern keep of the colour.
-DARK = 0.3
-# Pixels from which on a class counts as visible.
-VISIBLE = 60
-STAMP = 'toy_world.json'
-
-
-class Scene(NamedTuple):
-    """A picture and what is in it.
-
-    Attributes:
-        image (np.ndarray): (H, W, 3) uint8, RGB.
-        labels (np.ndarray): (H, W) uint8, index into :data:`CLASSES`.
-        objects (tuple[str]): Names of the objects that can be seen, each
-            once.
-        grounds (tuple[str]): Names of the grounds that can be seen.
-    """
-
-    image: np.ndarray
-    labels: np.ndarray
-    objects: tuple[str, ...]
-    grounds: tuple[str, ...]
-
-
-def make_scene(
-    rng: np.random.Generator, size: tuple[int, int], objects: Sequence[str]
-) -> Scene:
-    """Draw a scene.
-
-    Args:
-        rng (np.random.Generator): Source of everything that is free.
-        size (tuple[int, int]): (H, W), at least 32 and at most 512 pixels.
-        objects (Sequence[str]): What to draw, names in :data:`OBJECTS`; a
-            later one may hide parts of an earlier one.
-
-    Returns:
-        Scene: See there.
-    """
-    if not 32 <= min(size) <= max(size) <= 512:
-        raise ValueError(
-            f'a scene of {size[0]}x{size[1]} pixels cannot be drawn; both '
-            'sides must be in [32, 512]'
-        )
-    image, labels = _draw_grounds(rng, size)
-    taken = np.empty((0, 2))
-    for name in objects:
-        centre = _free_place(rng, size, taken)
-        taken = np.concatenate([taken, centre[None]])
-        _draw_object(rng, image, labels, OBJECTS.index(name), centre)
-    image *= rng.uniform(0.88, 1.06)
-    image += rng.normal(0, 2, (*size, 1)).astype(np.float32)
-    image = image.clip(0, 255).astype(np.uint8)
-    counts = np.bincount(labels.ravel(), minlength=len(CLASSES))
-    visible = [name for name, n in zip(CLASSES, counts) if n >= VISIBLE]
-    return Scene(
-        image,
-        labels,
-        tuple(name for name in visible if name in OBJECTS),
-        tuple(name for name in visible if name in GROUNDS),
-    )
+# What a toy world consists of; the recipe says how it was made.
+RECIPE = 'recipe.json'
+ENTRIES = {'images', 'annotations', 'splits', RECIPE}
 
 
 def write_toy_world(
     root: str | os.PathLike,
     num_train: int = 400,
-    num_val: int = 100,
+    num_val: int = 96,
     seed: int = 0,
 ) -> bool:
     """Write the data set in MMSegmentation's folder layout.
 
     ``images/{train,val}/*.png``, ``annotations/{train,val}/*.png`` and
-    ``splits/{train,val}.txt``. Training scenes hold seen classes only, about
-    128x128 pixels; validation scenes hold all classes, from 96x96 to 256x192
-    pixels. The folder appears whole or not at all.
+    ``splits/{train,val}.txt``. Labels are indices into
+    :data:`~ovseg_mm.datasets.toy_scenes.CLASSES`. Training scenes hold seen
+    classes only, about 128x128 pixels; validation scenes hold all classes,
+    from 96x96 to 256x192 pixels. The folder appears whole or not at all.
 
     Args:
         root (str | PathLike): Folder of the data set; made, or replaced if
             it holds another toy world.
-        num_train (int): Number of training scenes.
-        num_val (int): Number of validation scenes.
-        seed (int): Seed of all scenes.
+        num_train (int): Number of training scenes, at least 1.
+        num_val (int): Number of validation scenes, at least 1.
+        seed (int): Seed of all scenes, at least 0.
 
     Returns:
         bool: Whether it was written; False if it was there already.
 
     Raises:
-        ValueError: If ``root`` holds something else.
+        ValueError: If ``root`` holds something else, or a number is too
+            small.
     """
-    root = Path(root).resolve()
-    stamp = dict(
-        version=VERSION, num_train=num_train, num_val=num_val, seed=seed
+    if min(num_train, num_val) < 1 or seed < 0:
+        raise ValueError(
+            f'a toy world of {num_train} training and {num_val} validation '
+            f'scenes with seed {seed} cannot be made; at least 1 of each and '
+            'a seed from 0 on are needed'
+        )
+    root = Path(root).expanduser().resolve()
+    recipe = dict(
+        toy_world=VERSION, num_train=num_train, num_val=num_val, seed=seed
     )
-    if _is_complete(root, stamp):
+    found = _recipe_of(root)
+    if found == recipe and _is_complete(root, recipe):
         return False
-    if root.exists() and not (root / STAMP).is_file():
+    if 'toy_world' not in found and root.exists():
         if not root.is_dir() or any(root.iterdir()):
             raise ValueError(
                 f'{root} holds something that is not a toy world; name a new '
                 'or an empty folder, nothing was written'
             )
-    partial = root.with_name(root.name + '.partial')
+    partial = root.with_name(f'.{root.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     try:
         for split, number in (('train', num_train), ('val', num_val)):
             _write_split(partial, split, number, seed)
-        (partial / STAMP).write_text(json.dumps(stamp) + '\n')
+        (partial / RECIPE).write_text(json.dumps(recipe) + '\n')
         if root.exists():
             shutil.rmtree(root)
         os.replace(partial, root)
@@ -168,8 +87,7 @@ def write_toy_world(
 
 def training_scenes(rng: np.random.Generator, number: int) -> Iterator[Scene]:
     """Scenes of seen classes, each class about as often as the others."""
-    seen = [name for name in OBJECTS if name not in UNSEEN]
-    deck = _deal(rng, seen)
+    deck = deal(rng, SEEN)
     sizes = ((128, 128), (112, 144), (144, 112))
     for _ in range(number):
         size = sizes[rng.integers(len(sizes))]
@@ -181,7 +99,7 @@ def validation_scenes(
     rng: np.random.Generator, number: int
 ) -> Iterator[Scene]:
     """Scenes of all classes, each class about as often as the others."""
-    deck = _deal(rng, OBJECTS)
+    deck = deal(rng, OBJECTS)
     for index in range(number):
         # Every eighth scene is larger than most and far from square.
         if index % 8 == 7:
@@ -193,20 +111,27 @@ def validation_scenes(
         yield make_scene(rng, size, names)
 
 
-def _deal(rng: np.random.Generator, names: Sequence[str]) -> Iterator[str]:
-    """Names without end, all of them before any comes again."""
+def deal(rng: np.random.Generator, names: Sequence[str]) -> Iterator[str]:
+    """Names without end, in random order, all before any comes again."""
     while True:
         yield from rng.permutation(names).tolist()
 
 
-def _is_complete(root: Path, stamp: dict) -> bool:
+def _recipe_of(root: Path) -> dict:
+    """How a toy world was made; empty if there is anything else."""
     try:
-        if json.loads((root / STAMP).read_text()) != stamp:
-            return False
+        if not set(os.listdir(root)) <= ENTRIES:
+            return {}
+        recipe = json.loads((root / RECIPE).read_text(encoding='utf-8'))
     except (OSError, ValueError):
-        return False
+        return {}
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def _is_complete(root: Path, recipe: dict) -> bool:
     return all(
-        len(list((root / kind / split).glob('*.png'))) == stamp[f'num_{split}']
+        len(list((root / kind / split).glob('*.png')))
+        == recipe[f'num_{split}']
         for kind in ('images', 'annotations')
         for split in ('train', 'val')
     )
@@ -226,231 +151,3 @@ def _write_split(root: Path, split: str, number: int, seed: int) -> None:
     splits = root / 'splits'
     splits.mkdir(exist_ok=True)
     (splits / f'{split}.txt').write_text('\n'.join(names) + '\n')
-
-
-# Grounds
-
-
-def _draw_grounds(
-    rng: np.random.Generator, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) float32 in [0, 255] and labels of its grounds."""
-    first, second = rng.permutation(len(GROUNDS))[:2]
-    image = _ground(rng, size, first)
-    labels = np.full(size, len(OBJECTS) + first, np.uint8)
-    if rng.random() < 0.5:
-        y, x = _coordinates(size)
-        angle = rng.uniform(0, 2 * np.pi)
-        # A bent line near the middle parts the two.
-        along = x * np.cos(angle) + y * np.sin(angle)
-        across = y * np.cos(angle) - x * np.sin(angle)
-        wave = np.sin(along / rng.uniform(9, 20) + rng.uniform(0, 6))
-        offset = rng.uniform(-0.2, 0.2) * min(size)
-        other = across + rng.uniform(2, 6) * wave > offset
-        image[other] = _ground(rng, size, second)[other]
-        labels[other] = len(OBJECTS) + second
-    return image, labels
-
-
-def _ground(
-    rng: np.random.Generator, size: tuple[int, int], ground: int
-) -> np.ndarray:
-    """Texture (H, W, 3) of a ground."""
-    fine, mid, broad = (_noise(rng, size, scale) for scale in (0, 3, 10))
-    y, x = _coordinates(size)
-    name = GROUNDS[ground]
-    if name == 'grass':
-        blades = _noise(rng, size, -4)
-        light, colour = 26 * blades + 14 * broad, (104, 142, 62)
-    elif name == 'sand':
-        ripples = np.sin((y + 0.3 * x) / 2.4 + 2.5 * broad)
-        light, colour = 7 * fine + 7 * ripples + 6 * broad, (214, 188, 142)
-    elif name == 'water':
-        waves = np.sin(y / 1.7 + 1.6 * mid + 2 * broad)
-        light, colour = 13 * waves + 9 * mid, (88, 152, 178)
-    else:
-        cracks = np.abs(mid) < 0.14
-        light, colour = 18 * broad + 6 * fine - 42 * cracks, (136, 132, 130)
-    tint = np.asarray(colour, np.float32) + rng.normal(0, 5, 3)
-    return light[..., None] + tint.astype(np.float32)
-
-
-@cache
-def _noise_bank(scale: int) -> np.ndarray:
-    """Periodic noise (512, 512) with mean 0 and deviation 1.
-
-    It is smooth over ``scale`` pixels; a negative one along columns only.
-    """
-    noise = np.random.default_rng(abs(scale)).normal(size=(512, 512))
-    for axis in (0,) if scale < 0 else (0, 1):
-        frequency = np.fft.fftfreq(512).reshape((-1, 1) if axis == 0 else -1)
-        low_pass = np.exp(-0.5 * (2 * np.pi * frequency * abs(scale)) ** 2)
-        noise = np.fft.ifft(np.fft.fft(noise, axis=axis) * low_pass, axis=axis)
-        noise = noise.real
-    return (noise / noise.std()).astype(np.float32)
-
-
-def _noise(
-    rng: np.random.Generator, size: tuple[int, int], scale: int
-) -> np.ndarray:
-    """A random part (H, W) of the noise bank."""
-    top, left = rng.integers(0, 512, 2)
-    bank = _noise_bank(scale)
-    rows = np.arange(top, top + size[0]) % 512
-    columns = np.arange(left, left + size[1]) % 512
-    return bank[rows[:, None], columns]
-
-
-def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (H, 1) and columns (1, W) from the middle, in pixels."""
-    y = np.arange(size[0], dtype=np.float32)[:, None] - size[0] / 2
-    x = np.arange(size[1], dtype=np.float32)[None] - size[1] / 2
-    return y, x
-
-
-# Objects
-
-
-def _free_place(
-    rng: np.random.Generator, size: tuple[int, int], taken: np.ndarray
-) -> np.ndarray:
-    """The one of some random places (y, x) that is farthest from others."""
-    places = rng.uniform(0.12, 0.88, (8, 2)) * size
-    if not len(taken):
-        return places[0]
-    gaps = np.linalg.norm(places[:, None] - taken, axis=-1).min(axis=1)
-    return places[gaps.argmax()]
-
-
-def _draw_object(
-    rng: np.random.Generator,
-    image: np.ndarray,
-    labels: np.ndarray,
-    label: int,
-    centre: np.ndarray,
-) -> None:
-    """Draw one object into image and labels, in place."""
-    radius = min(rng.uniform(14, 30), 0.4 * min(labels.shape))
-    stretch = rng.uniform(1, 1.3)
-    reach = int(1.25 * stretch * radius) + 2
-    top, left = np.maximum(centre.astype(int) - reach, 0)
-    bottom, right = centre.astype(int) + reach
-    box = slice(top, bottom), slice(left, right)
-    height, width = labels[box].shape
-    y = (np.arange(height, dtype=np.float32) + top - centre[0])[:, None]
-    x = (np.arange(width, dtype=np.float32) + left - centre[1])[None]
-
-    u, v = _turned(rng, x, y)
-    outline = _SHAPES[rng.integers(len(_SHAPES))]
-    u, v = u / stretch, v * stretch
-    angle = np.arctan2(v, u)
-    inside = radius * outline(rng, angle) - np.hypot(u, v)
-    cover = (inside + 0.5).clip(0, 1)[..., None]
-
-    name_of_pattern, name_of_colour = OBJECTS[label].split()
-    u, v = _turned(rng, x, y)
-    light = _PATTERN_LIGHT[name_of_pattern](
-        rng, u + rng.uniform(0, 9), v + rng.uniform(0, 9)
-    )
-    shade = (DARK + (1 - DARK) * light) * rng.uniform(0.92, 1.04)
-    colour = np.asarray(COLOURS[name_of_colour]) + rng.normal(0, 6, 3)
-    paint = shade[..., None] * colour.astype(np.float32)
-    image[box] += cover * (paint - image[box])
-    labels[box][cover[..., 0] > 0.5] = label
-
-
-def _turned(
-    rng: np.random.Generator, x: np.ndarray, y: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in a frame of random angle."""
-    angle = rng.uniform(0, 2 * np.pi)
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return x * cos + y * sin, y * cos - x * sin
-
-
-def _disc(rng: np.random.Generator, angle: np.ndarray) -> np.ndarray:
-    return np.ones_like(angle)
-
-
-def _polygon(rng: np.random.Generator, angle: np.ndarray) -> np.ndarray:
-    sector = 2 * np.pi / rng.integers(3, 7)
-    return 1.1 * np.cos(sector / 2) / np.cos(angle % sector - sector / 2)
-
-
-def _star(rng: np.random.Generator, angle: np.ndarray) -> np.ndarray:
-    sector = 2 * np.pi / rng.integers(4, 7)
-    return 0.7 + 0.5 * np.abs(angle % sector / sector * 2 - 1)
-
-
-def _blob(rng: np.random.Generator, angle: np.ndarray) -> np.ndarray:
-    phases = rng.uniform(0, 2 * np.pi, 2)
-    return (
-        1
-        + 0.14 * np.cos(2 * angle + phases[0])
-        + 0.1 * np.cos(3 * angle + phases[1])
-    )
-
-
-# Outlines: radius in each direction, 1 on the whole.
-_SHAPES = (_disc, _polygon, _star, _blob)
-
-
-def _plain(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray
-) -> np.ndarray:
-    return np.ones_like(u)
-
-
-def _striped(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray
-) -> np.ndarray:
-    period = rng.uniform(6, 8)
-    return (0.5 + 1.5 * np.sin(2 * np.pi / period * u)).clip(0, 1)
-
-
-def _checkered(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray
-) -> np.ndarray:
-    factor = 2 * np.pi / rng.uniform(8, 10)
-    return (0.5 + 2.5 * np.sin(factor * u) * np.sin(factor * v)).clip(0, 1)
-
-
-def _spots(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, share: float
-) -> np.ndarray:
-    """1 in round spots that fill ``share`` of each cell of a lattice."""
-    period = rng.uniform(6.5, 8.5)
-    # Every other row is shifted by half a cell.
-    row = np.floor(v / period)
-    u = (u + row % 2 * period / 2) % period - period / 2
-    v = v - row * period - period / 2
-    return (period * np.sqrt(share / np.pi) - np.hypot(u, v) + 0.5).clip(0, 1)
-
-
-def _dotted(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray
-) -> np.ndarray:
-    return 1 - _spots(rng, u, v, 0.28)
-
-
-def _starry(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray
-) -> np.ndarray:
-    return _spots(rng, u, v, 0.2)
-
-
-def _speckled(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray
-) -> np.ndarray:
-    return (0.7 + 1.5 * _noise(rng, u.shape, 1)).clip(0, 1)
-
-
-# Patterns: brightness in [0, 1] at turned coordinates in pixels.
-_PATTERN_LIGHT: dict[str, Callable] = dict(
-    plain=_plain,
-    striped=_striped,
-    dotted=_dotted,
-    checkered=_checkered,
-    starry=_starry,
-    speckled=_speckled,
-)

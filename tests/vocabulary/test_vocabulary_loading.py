@@ -26,7 +26,8 @@ def test_shipped_vocabularies_have_a_label_for_each_text(key, size):
 
 
 def test_list_of_shipped_vocabularies():
-    assert shipped_vocabularies() == sorted([*SIZES, 'voc20b', *SPLITS])
+    expected = [*SIZES, 'voc20b', *SPLITS, 'toy_world']
+    assert shipped_vocabularies() == sorted(expected)
 
 
 # From the papers: PASCAL VOC and COCO-Stuff of ZS3Net and SPNet, and indices

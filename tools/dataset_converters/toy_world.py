@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the toy world: a small data set for the configs in configs/toy.
+
+Download: none, all scenes are drawn.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'folder',
+        type=Path,
+        nargs='?',
+        default=Path('data/toy_world'),
+        help='folder of the data set (default: %(default)s)',
+    )
+    parser.add_argument('--num-train', type=int, default=400)
+    parser.add_argument('--num-val', type=int, default=96)
+    parser.add_argument('--seed', type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Write the data set; 2 for bad input."""
+    args = parse_args()
+    from ovseg_mm.datasets.toy_world import write_toy_world
+    from ovseg_mm.engine.launch import report_bad_input
+
+    with report_bad_input():
+        written = write_toy_world(
+            args.folder, args.num_train, args.num_val, args.seed
+        )
+    print(f'{args.folder} {"is written" if written else "is there already"}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
