@@ -48,6 +48,8 @@ def main() -> int:
 
     with report_bad_input():
         cfg = load_config(args)
+        # What a training starts from is no matter of a test.
+        cfg.load_from = None
         if args.show or args.show_dir:
             enable_pictures(cfg, args.show_dir, args.show, args.wait_time)
         if args.tta:

@@ -17,6 +17,9 @@ def parse_args() -> argparse.Namespace:
         help='continue from the last checkpoint in the work folder',
     )
     parser.add_argument(
+        '--load-from', help='weights to start from, ours or a published file'
+    )
+    parser.add_argument(
         '--amp', action='store_true', help='train in mixed precision'
     )
     return parser.parse_args()
@@ -35,6 +38,8 @@ def main() -> int:
     with report_bad_input():
         cfg = load_config(args)
         cfg.resume = args.resume
+        if args.load_from is not None:
+            cfg.load_from = args.load_from
         if args.amp:
             enable_amp(cfg)
         runner = build_runner(cfg)

@@ -78,7 +78,9 @@ def convert(
     layout = recognise(file.tensors, str(src))
     renamed = layout.convert(file.tensors)
     if cfg is not None:
-        _check_against(_build(cfg), layout, renamed, str(src))
+        model = _build(cfg)
+        renamed = _without_text_tower(renamed, model)
+        _check_against(model, layout, renamed, str(src))
     content = dict(
         state_dict=renamed.state_dict,
         meta=_meta(file, layout, cfg),
@@ -128,7 +130,7 @@ def fit_to_model(
         ValueError: As :func:`load_checkpoint_into`.
     """
     layout = recognise(tensors, where)
-    renamed = layout.convert(tensors)
+    renamed = _without_text_tower(layout.convert(tensors), model)
     _check_against(model, layout, renamed, where)
     return layout, renamed
 
@@ -161,6 +163,18 @@ def _build(cfg: Config) -> nn.Module:
 
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     return MODELS.build(cfg.model)
+
+
+def _without_text_tower(renamed: Renamed, model: nn.Module) -> Renamed:
+    """Leave the text tower out for a model that reads its embeddings."""
+    if getattr(model, 'text_encoder', None) is not None:
+        return renamed
+    state_dict = {
+        name: tensor
+        for name, tensor in renamed.state_dict.items()
+        if not name.startswith('text_encoder.')
+    }
+    return renamed._replace(state_dict=state_dict)
 
 
 def _check_against(

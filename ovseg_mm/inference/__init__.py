@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from .calibration import geometric_ensemble, region_weights
+from .calibration import geometric_ensemble, penalise_seen, region_weights
 from .postprocess import argmax_labels, label_scores
 from .windows import (
     ViewLayout,
@@ -16,6 +16,7 @@ __all__ = [
     'fuse_views',
     'geometric_ensemble',
     'label_scores',
+    'penalise_seen',
     'region_weights',
     'resize',
     'sliding_views',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How two classifiers of mask proposals are combined.
+"""How scores are corrected and two classifiers combined.
 
 Letters: Q proposals, n of them valid (they have a region), T class texts.
 """
@@ -56,3 +56,21 @@ def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
     weights = region_probs.new_zeros(len(valid), region_probs.shape[1])
     weights[valid] = region_probs
     return weights
+
+
+def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """``scores[c] - penalty`` for every class c that training has seen.
+
+    A model that was trained on some classes prefers them; the penalty gives
+    the others a chance.
+
+    Args:
+        scores (Tensor): (T, ...); overwritten.
+        seen (Tensor): (T,) bool.
+        penalty (float): In units of the scores.
+
+    Returns:
+        Tensor: ``scores``.
+    """
+    shares = (seen * penalty).to(scores)
+    return scores.sub_(shares.view(-1, *[1] * (scores.ndim - 1)))

@@ -90,6 +90,7 @@ def fuse_views(
     logits: Tensor,
     layout: ViewLayout,
     activate: Callable[[Tensor], Tensor],
+    score_size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Scores of an image from the logits of its views.
 
@@ -102,37 +103,47 @@ def fuse_views(
         logits (Tensor): (V, T, h, w).
         layout (ViewLayout): Where the views lie.
         activate (Callable): Logits to scores; may write in place.
+        score_size (tuple[int, int], optional): Size at which logits of every
+            view are activated instead; scores are then resized (bilinear) to
+            the window or the image.
 
     Returns:
-        Tensor: (T, H, W), or (T, h, w) without windows.
+        Tensor: (T, H, W), or (T, h, w) with neither windows nor
+        ``score_size``.
     """
-    if layout.window is None:
+    if layout.window is None and score_size is None:
         return activate(logits[0].clone())
+    if layout.window is None:
+        return _activated(logits[0], layout.size, activate, score_size)
     height, width = layout.window
     padded = [max(s, w) for s, w in zip(layout.size, layout.window)]
     scores = logits.new_zeros(logits.shape[1], *padded)
     counts = logits.new_zeros(padded)
     for view, (top, left) in zip(logits, layout.corners):
         rows, cols = slice(top, top + height), slice(left, left + width)
-        scores[:, rows, cols] += _activated(view, layout.window, activate)
+        scores[:, rows, cols] += _activated(
+            view, layout.window, activate, score_size
+        )
         counts[rows, cols] += 1
     scores /= counts
     scores = scores[:, : layout.size[0], : layout.size[1]]
     if layout.global_view:
-        whole = _activated(logits[-1], layout.window, activate)
+        whole = _activated(logits[-1], layout.window, activate, score_size)
         scores = (scores + resize(whole[None], layout.size)[0]).div_(2)
     return scores
 
 
 def _activated(
     view: Tensor,
-    window: tuple[int, int],
+    size: tuple[int, int],
     activate: Callable[[Tensor], Tensor],
+    score_size: tuple[int, int] | None,
 ) -> Tensor:
-    resized = resize(view[None], window)[0]
+    """Logits (T, h, w) to scores (T, *size)."""
+    resized = resize(view[None], score_size or size)[0]
     if resized.data_ptr() == view.data_ptr():
         resized = resized.clone()
-    return activate(resized)
+    return resize(activate(resized)[None], size)[0]
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from .backbones import CLIPRegionEncoder, CLIPViT, GuidedCLIP
 from .classifiers import MaskedCropClassifier
-from .decode_heads import CATSegCostHead, MaskProposalHead, ZSSegHead
+from .decode_heads import (
+    CascadeCLIPHead,
+    CATSegCostHead,
+    MaskProposalHead,
+    ZSSegHead,
+)
 from .layers import MaskFormerDecoder
-from .losses import DenseBCELoss, MaskSetLoss
-from .necks import CLIPTokenPyramid, FPNPixelDecoder
+from .losses import DenseBCELoss, DenseDiceLoss, DenseFocalLoss, MaskSetLoss
+from .necks import CLIPLevelProjection, CLIPTokenPyramid, FPNPixelDecoder
 from .segmentors import (
     OpenVocabMaskSegmentor,
     OpenVocabSegmentor,
@@ -18,12 +23,16 @@ from .text_encoder import (
 
 __all__ = [
     'CATSegCostHead',
+    'CLIPLevelProjection',
     'CLIPPromptedTextTransformer',
     'CLIPRegionEncoder',
     'CLIPTextTransformer',
     'CLIPTokenPyramid',
     'CLIPViT',
+    'CascadeCLIPHead',
     'DenseBCELoss',
+    'DenseDiceLoss',
+    'DenseFocalLoss',
     'FPNPixelDecoder',
     'GuidedCLIP',
     'MaskFormerDecoder',

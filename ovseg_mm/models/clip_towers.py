@@ -65,7 +65,8 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> None:
             text[name] = tensor
     for module in model.modules():
         if isinstance(module, CLIPViT):
-            _load(module, image)
+            position = module.fit_position(image['positional_embedding'])
+            _load(module, {**image, 'positional_embedding': position})
         elif isinstance(module, CLIPTextTransformer):
             _load(module, text)
 

@@ -17,6 +17,23 @@ _OWN_SETS = {
         'a photo of the small {}.',
         'A photo of a {} in the scene',
     ],
+    'cascade_clip': [
+        'a photo of a {}.',
+        'a photo of a small {}.',
+        'a photo of a medium {}.',
+        'a photo of a large {}.',
+        'This is a photo of a {}.',
+        'This is a photo of a small {}.',
+        'This is a photo of a medium {}.',
+        'This is a photo of a large {}.',
+        'a {} in the scene.',
+        'a photo of a {} in the scene.',
+        'There is a {} in the scene.',
+        'There is the {} in the scene.',
+        'This is a {} in the scene.',
+        'This is the {} in the scene.',
+        'This is one {} in the scene.',
+    ],
 }
 _MMSEG_SETS = ('imagenet', 'vild')
 
@@ -26,7 +43,8 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
 
     Args:
         spec: ``'single'`` (1), ``'imagenet'`` (80), ``'imagenet_select'``
-            (8), ``'vild'`` (14), or the templates themselves.
+            (8), ``'vild'`` (14), ``'cascade_clip'`` (15), or the templates
+            themselves.
 
     Returns:
         Templates, each holding exactly one ``{}`` for the class text.

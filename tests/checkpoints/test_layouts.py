@@ -126,8 +126,6 @@ def test_layout_names_are_unique():
 @pytest.mark.parametrize(
     ('names', 'method'),
     [
-        (['backbone.conv1.weight', 'text_encoder.token_embedding.weight',
-          'decode_head.cascade_decoders.0.layers.0.x'], 'Cascade-CLIP'),
         (['fusion_decoder.ln.0.weight',
           'clip_adapter.clip_model.visual.proj'], 'SCAN'),
     ],

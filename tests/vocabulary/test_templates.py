@@ -6,7 +6,13 @@ from ovseg_mm.vocabulary import get_templates
 
 @pytest.mark.parametrize(
     ('name', 'size'),
-    [('single', 1), ('imagenet', 80), ('imagenet_select', 8), ('vild', 14)],
+    [
+        ('single', 1),
+        ('imagenet', 80),
+        ('imagenet_select', 8),
+        ('vild', 14),
+        ('cascade_clip', 15),
+    ],
 )
 def test_named_sets(name, size):
     templates = get_templates(name)
@@ -23,7 +29,7 @@ def test_single_has_no_full_stop():
 @pytest.mark.parametrize(
     ('spec', 'message'),
     [
-        ('imagnet', "no template set 'imagnet'; choose one of imagenet"),
+        ('imagnet', "no template set 'imagnet'; choose one of cascade_clip"),
         ([], 'is empty'),
         (['a photo'], "'a photo' must be a string with exactly one"),
         (['{} and {}'], 'exactly one'),

@@ -4,12 +4,13 @@
 import re
 from collections.abc import Iterable
 
-from . import cat_seg, cat_seg_v1, clip, resnet, zsseg
+from . import cascade_clip, cat_seg, cat_seg_v1, clip, resnet, zsseg
 from .layout import Layout
 
 LAYOUTS = (
     *cat_seg.LAYOUTS,
     *cat_seg_v1.LAYOUTS,
+    *cascade_clip.LAYOUTS,
     *zsseg.LAYOUTS,
     *clip.LAYOUTS,
     *resnet.LAYOUTS,
@@ -20,7 +21,6 @@ LAYOUTS = (
 # What else is published, by a pattern of its own: it cannot be converted, but
 # a message should call it by its name.
 _OTHERS = {
-    'Cascade-CLIP': r'decode_head\.cascade_decoders\..*',
     'SCAN': r'fusion_decoder\..*|clip_adapter\.original_clip\..*',
 }
 

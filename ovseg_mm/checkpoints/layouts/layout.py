@@ -20,9 +20,10 @@ class Layout:
         signature (tuple[str, ...]): Patterns; a file has this layout if each
             matches the whole of one of its names, ...
         without (str): ... and this pattern matches none.
-        table (Table): Rows for :func:`ovseg_mm.checkpoints.rename`, giving
-            the names of our models (``backbone.``, ``text_encoder.``,
-            ``neck.``, ``decode_head.``).
+        table (Table | Callable): Rows for
+            :func:`ovseg_mm.checkpoints.rename`, giving the names of our
+            models (``backbone.``, ``text_encoder.``, ``neck.``,
+            ``decode_head.``); or what makes them from the names in a file.
         prepare (Callable, optional): Joins tensors before the table is used;
             takes and gives a dict of tensors by name.
         vocabulary (str, optional): Key of the shipped vocabulary that the
@@ -32,7 +33,7 @@ class Layout:
     name: str
     method: str
     signature: tuple[str, ...]
-    table: Table
+    table: Table | Callable[[Iterable[str]], Table]
     without: str = ''
     prepare: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     vocabulary: str | None = None
@@ -51,4 +52,7 @@ class Layout:
         """Bring tensors of this layout under our names."""
         if self.prepare:
             state_dict = self.prepare(state_dict)
-        return rename(state_dict, self.table)
+        table = self.table
+        if callable(table):
+            table = table(state_dict)
+        return rename(state_dict, table)

@@ -27,7 +27,8 @@ class CLIPFeatures(NamedTuple):
         dense (Tensor): Patch embeddings, (B, C, h, w), not normalised.
         cls (Tensor): Class embedding, (B, C), not normalised.
         layers (tuple[Tensor]): Residual streams after the blocks
-            ``out_indices``, (B, 1 + N, D) each, class token first.
+            ``out_indices``, (B, 1 + N, D) each, class token first; behind
+            the norm of ``prompt_norm``, if there is one.
     """
 
     dense: Tensor
@@ -59,11 +60,22 @@ class CLIPViT(BaseModule):
             returned.
         input_size (tuple[int, int], optional): (H, W) that images are
             resized to first, bilinearly. None: as they come.
+        pos_image_size (int, optional): Side in pixels of the images that the
+            position embedding is made for; that of CLIP's weights is resized
+            once, when they are loaded. None: CLIP's own.
         pos_interpolation (str): Mode of the position embedding's resize.
+        double_class_embedding (bool): Whether the class embedding is added
+            to the class token twice (ZegCLIP, Cascade-CLIP).
         prompt_depth (int): Blocks that get learned prompt tokens, counted
             from the first. 0: none.
         prompt_length (int): Prompt tokens of such a block. Those of the
             last prompted block pass through the blocks that follow.
+        prompt_projection (bool): Whether prompts pass a linear layer, one
+            for all blocks, before they enter.
+        prompt_dropout (float): Share of a prompt's channels that is zeroed
+            in training, anew for each image.
+        prompt_norm (bool): Whether the output and all ``layers`` pass a
+            learned norm, one for all, that belongs to the prompts.
         finetune (str | Sequence[str]): See :func:`freeze_except`.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
@@ -75,9 +87,14 @@ class CLIPViT(BaseModule):
         last_block: str = 'attention',
         out_indices: Sequence[int] = (),
         input_size: tuple[int, int] | None = None,
+        pos_image_size: int | None = None,
         pos_interpolation: str = 'bicubic',
+        double_class_embedding: bool = False,
         prompt_depth: int = 0,
         prompt_length: int = 0,
+        prompt_projection: bool = False,
+        prompt_dropout: float = 0.0,
+        prompt_norm: bool = False,
         finetune: str | Sequence[str] = 'none',
         init_cfg: dict | None = None,
     ) -> None:
@@ -118,10 +135,11 @@ class CLIPViT(BaseModule):
         self.out_indices = tuple(out_indices)
         self.input_size = tuple(input_size) if input_size else None
         self.pos_interpolation = pos_interpolation
+        self.double_class_embedding = double_class_embedding
         self.prompt_depth = prompt_depth
 
         scale = width**-0.5
-        side = vision['image_size'] // patch
+        side = (pos_image_size or vision['image_size']) // patch
         self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(
@@ -137,11 +155,22 @@ class CLIPViT(BaseModule):
         )
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(scale * torch.randn(width, self.embed_dims))
+        self.prompt_proj = self.prompt_dropout = self.prompt_norm = None
         if prompt_depth:
             self.prompt_tokens = nn.Parameter(
                 torch.empty(prompt_depth, prompt_length, width)
             )
-            nn.init.xavier_uniform_(self.prompt_tokens)
+            # As if they were patches: the range of visual prompt tuning.
+            bound = (6 / (3 * patch**2 + width)) ** 0.5
+            nn.init.uniform_(self.prompt_tokens, -bound, bound)
+            self.prompt_dropout = nn.Dropout(prompt_dropout)
+            if prompt_projection:
+                self.prompt_proj = nn.Linear(width, width)
+                nn.init.kaiming_normal_(
+                    self.prompt_proj.weight, mode='fan_out'
+                )
+        if prompt_norm:
+            self.prompt_norm = nn.LayerNorm(width, eps=1e-6)
         freeze_except(self, finetune)
 
     def forward(self, img: Tensor) -> CLIPFeatures:
@@ -157,9 +186,19 @@ class CLIPViT(BaseModule):
             img = F.interpolate(img, self.input_size, mode='bilinear')
         x, grid = self._embed(img)
         x, layers = self._encode(x)
+        if self.prompt_norm is not None:
+            x, *layers = map(self.prompt_norm, (x, *layers))
         x = self.ln_post(x) @ self.proj
         dense = x[:, 1:].transpose(1, 2).unflatten(2, grid)
-        return CLIPFeatures(dense, x[:, 0], layers)
+        return CLIPFeatures(dense, x[:, 0], tuple(layers))
+
+    def fit_position(self, position: Tensor) -> Tensor:
+        """Position embedding of any CLIP, (1 + n, D), resized to this one's.
+
+        The class token's row stays as it is.
+        """
+        side = round((len(self.positional_embedding) - 1) ** 0.5)
+        return _resize_position(position, (side, side), self.pos_interpolation)
 
     def _embed(self, img: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + N, D) that enter the first block, and the grid."""
@@ -174,30 +213,34 @@ class CLIPViT(BaseModule):
         x = x.flatten(2).transpose(1, 2)
         cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
         x = torch.cat([cls, x], dim=1)
-        return self.ln_pre(x + self._position(grid).to(x.dtype)), grid
-
-    def _position(self, grid: tuple[int, int]) -> Tensor:
-        """Position embedding for a patch grid, (1 + N, D)."""
-        position = self.positional_embedding
-        side = round((len(position) - 1) ** 0.5)
-        if grid == (side, side):
-            return position
-        patches = position[1:].unflatten(0, (side, side)).permute(2, 0, 1)
-        patches = F.interpolate(
-            patches[None], grid, mode=self.pos_interpolation
+        position = _resize_position(
+            self.positional_embedding, grid, self.pos_interpolation
         )
-        return torch.cat([position[:1], patches[0].flatten(1).t()])
+        if self.double_class_embedding:
+            position = torch.cat(
+                [position[:1] + self.class_embedding, position[1:]]
+            )
+        return self.ln_pre(x + position.to(x.dtype)), grid
+
+    def _prompts(self, batch: int) -> Tensor:
+        """Prompt tokens of all prompted blocks, (blocks, B, P, D)."""
+        prompts = self.prompt_tokens
+        if self.prompt_proj is not None:
+            prompts = self.prompt_proj(prompts)
+        return self.prompt_dropout(prompts[:, None].expand(-1, batch, -1, -1))
 
     def _encode(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the blocks; each prompted one gets its own prompt tokens."""
         outputs = {}
+        prompts = self._prompts(len(x)) if self.prompt_depth else ()
         length = 0  # prompt tokens behind the class token
         last = len(self.transformer.resblocks) - 1
         for index, block in enumerate(self.transformer.resblocks):
             if index < self.prompt_depth:
-                prompts = self.prompt_tokens[index].expand(len(x), -1, -1)
-                x = torch.cat([x[:, :1], prompts, x[:, 1 + length :]], dim=1)
-                length = prompts.shape[1]
+                x = torch.cat(
+                    [x[:, :1], prompts[index], x[:, 1 + length :]], dim=1
+                )
+                length = prompts[index].shape[1]
             if index < last or self.last_block == 'attention':
                 x = block(x)
             else:
@@ -213,3 +256,15 @@ def _without_prompts(x: Tensor, length: int) -> Tensor:
     if not length:
         return x
     return torch.cat([x[:, :1], x[:, 1 + length :]], dim=1)
+
+
+def _resize_position(
+    position: Tensor, grid: tuple[int, int], mode: str
+) -> Tensor:
+    """Position embedding (1 + n, D) of a square grid for another grid."""
+    side = round((len(position) - 1) ** 0.5)
+    if grid == (side, side):
+        return position
+    patches = position[1:].unflatten(0, (side, side)).permute(2, 0, 1)
+    patches = F.interpolate(patches[None], grid, mode=mode)
+    return torch.cat([position[:1], patches[0].flatten(1).t()])

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+from .cascade_clip import CascadeCLIPHead
 from .cat_seg import CATSegCostHead
 from .mask_proposal_head import MaskProposalHead, MaskProposals
 from .zsseg_head import MaskPredictions, ZSSegHead
 
 __all__ = [
     'CATSegCostHead',
+    'CascadeCLIPHead',
     'MaskPredictions',
     'MaskProposalHead',
     'MaskProposals',

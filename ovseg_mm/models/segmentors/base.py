@@ -5,6 +5,8 @@ Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
 """
 
+from inspect import signature
+
 import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
@@ -18,6 +20,7 @@ from ovseg_mm.inference import (
     argmax_labels,
     fuse_views,
     label_scores,
+    penalise_seen,
     resize,
     sliding_views,
     whole_view,
@@ -26,6 +29,7 @@ from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import init_clip_towers, with_tower_options
 from ..text_encoder import TextBank
+from ..utils import UNKNOWN
 
 FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 
@@ -39,12 +43,17 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
 
     Args:
         backbone (dict): Config of the backbone.
-        text_encoder (dict): Config of the text tower.
+        text_encoder (dict, optional): Config of the text tower. None needs
+            ``prompts.embeddings``.
         decode_head (dict): Config of the decode head.
         vocabulary: Class texts of validation, test and inference, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
         train_vocabulary: Class texts that the training labels stand for.
-            None: ``vocabulary``.
+            None: ``vocabulary``. If some labels are unseen, training knows
+            their texts but not their pixels: these are labelled
+            :data:`UNKNOWN`, whichever class it is, and the head, which must
+            be able to, makes labels for them itself. To hide the texts as
+            well give ``dict(class_texts=..., subset='seen')``.
         clip (dict): ``arch`` and ``pretrained`` as open_clip names them,
             ``custom_clip_weights`` (file or folder to be read instead of the
             hub), ``finetune``. Towers that do not name ``arch``,
@@ -58,16 +67,19 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             ``crop_size``, ``stride``, and optionally ``canvas`` and
             ``global_view`` of :func:`sliding_views`; optionally
             ``window_batch`` (views that are encoded at a time, default 8),
-            ``threshold`` (pixels whose best score is not above it stay
-            unlabelled; default None, for a vocabulary of one text the
-            head's), ``keep_scores`` (give ``seg_logits`` as well).
+            ``score_size`` (see :func:`fuse_views`), ``seen_penalty`` (what
+            the scores of seen classes are lowered by, see
+            :func:`penalise_seen`), ``threshold`` (pixels whose best score is
+            not above it stay unlabelled; default None, for a vocabulary of
+            one text the head's), ``keep_scores`` (give ``seg_logits`` as
+            well).
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
     def __init__(
         self,
         backbone: dict,
-        text_encoder: dict,
+        text_encoder: dict | None,
         decode_head: dict,
         vocabulary: Vocabulary | str | list | dict,
         train_vocabulary: Vocabulary | str | list | dict | None = None,
@@ -104,10 +116,17 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
                 'itself; leave mean and std out of data_preprocessor'
             )
         self.clip = clip
-        self.text_encoder = MODELS.build(
-            with_tower_options(text_encoder, clip)
-        )
         self.text_bank = TextBank(**(prompts or {}))
+        self.text_encoder = None
+        if text_encoder is not None:
+            self.text_encoder = MODELS.build(
+                with_tower_options(text_encoder, clip)
+            )
+        elif self.text_bank.embeddings is None:
+            raise ValueError(
+                'text_encoder=None needs prompts.embeddings, a file that the '
+                'text embeddings come from'
+            )
         self.set_vocabulary(vocabulary)
         self._train_vocabulary = self.vocabulary
         if train_vocabulary is not None:
@@ -134,6 +153,8 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         threshold = self.test_cfg.get('threshold')
         if threshold is None and self.vocabulary.num_texts == 1:
             threshold = self.decode_head.threshold
+            if not self.vocabulary.unseen:
+                threshold -= self.test_cfg.get('seen_penalty', 0.0)
         return threshold
 
     @property
@@ -184,7 +205,8 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
 
     def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
         """Text embeddings of a vocabulary, (T, P, C)."""
-        return self.text_bank(self.text_encoder, vocabulary)
+        text = self.text_bank(self.text_encoder, vocabulary)
+        return text.to(next(self.decode_head.parameters()).device)
 
     def prepare_text(self) -> None:
         """Compute the text embeddings of the vocabulary, on all ranks."""
@@ -204,7 +226,8 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
 
         Raises:
             ValueError: If a label does not stand for a text of the training
-                vocabulary.
+                vocabulary, or for one that is unseen; or if there are unseen
+                ones and the head cannot learn them.
         """
         labels = [sample.gt_sem_seg.data[0] for sample in data_samples]
         labels = torch.stack(labels).long()
@@ -293,26 +316,51 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             self.text_embeddings(vocabulary),
             labels,
             vocabulary.ignore_label,
+            **(dict(unseen=vocabulary.unseen) if vocabulary.unseen else {}),
         )
 
     def _check_labels(
         self, labels: Tensor, data_samples: list[SegDataSample]
     ) -> None:
         vocabulary = self.train_vocabulary
+        self._check_unseen(labels, data_samples)
         wrong = (labels < 0) | (labels >= vocabulary.num_labels)
         wrong &= labels != vocabulary.ignore_label
-        if not wrong.any():
+        if vocabulary.unseen:
+            wrong &= labels != UNKNOWN
+        if wrong.any():
+            path, values = _first_of(wrong, labels, data_samples)
+            raise ValueError(
+                f'{path} has the labels {values}, but the training vocabulary '
+                f'{vocabulary.source} has {vocabulary.num_labels} labels, 0 '
+                f'to {vocabulary.num_labels - 1}, and '
+                f'{vocabulary.ignore_label} for ignored pixels; choose the '
+                'vocabulary of the data set or set reduce_zero_label'
+            )
+
+    def _check_unseen(
+        self, labels: Tensor, data_samples: list[SegDataSample]
+    ) -> None:
+        """Let no pixel of an unseen class into training."""
+        vocabulary, head = self.train_vocabulary, self.decode_head
+        if not vocabulary.unseen:
             return
-        image = int(wrong.flatten(1).any(dim=1).nonzero()[0])
-        values = labels[image][wrong[image]].unique().tolist()
-        path = data_samples[image].metainfo.get('seg_map_path', 'a label map')
-        raise ValueError(
-            f'{path} has the labels {values}, but the training vocabulary '
-            f'{vocabulary.source} has {vocabulary.num_labels} labels, 0 to '
-            f'{vocabulary.num_labels - 1}, and {vocabulary.ignore_label} for '
-            'ignored pixels; choose the vocabulary of the data set or set '
-            'reduce_zero_label'
-        )
+        if 'unseen' not in signature(head.loss).parameters:
+            raise ValueError(
+                f'the training vocabulary {vocabulary.source} has unseen '
+                f'labels, which a {type(head).__name__} cannot learn; set '
+                "train_vocabulary=dict(class_texts=..., subset='seen') of "
+                "the model and unseen_labels='ignore' of the training data"
+            )
+        unseen = torch.tensor(vocabulary.unseen, device=labels.device)
+        leaked = torch.isin(labels, unseen)
+        if leaked.any():
+            path, values = _first_of(leaked, labels, data_samples)
+            raise ValueError(
+                f'{path} has the labels {values}, which the training '
+                f'vocabulary {vocabulary.source} calls unseen; set '
+                "unseen_labels='mark' of the training data"
+            )
 
     def _init_decode_head(self, decode_head: dict) -> None:
         self.decode_head = MODELS.build(decode_head)
@@ -380,10 +428,18 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         flip: str | None = None,
     ) -> Tensor:
         """Scores (t, *size) of some classes of one image."""
+        cfg, penalty = self.test_cfg, self.test_cfg.get('seen_penalty', 0.0)
+        seen = self._seen_texts(logits.device)[classes] if penalty else None
+
+        def activate(part: Tensor) -> Tensor:
+            scores = self.decode_head.activate(part, classes)
+            return penalise_seen(scores, seen, penalty) if penalty else scores
+
         fused = fuse_views(
             self._view_logits(logits, classes),
             layout,
-            lambda part: self.decode_head.activate(part, classes),
+            activate,
+            cfg.get('score_size'),
         )
         if flip:
             fused = fused.flip(FLIPPED_AXES[flip])
@@ -392,6 +448,17 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
     def _view_logits(self, encoded: Tensor, classes: slice) -> Tensor:
         """Logits (V, t, h, w) of some classes of one image's views."""
         return encoded[:, classes].float()
+
+    def _seen_texts(self, device: torch.device) -> Tensor:
+        """Which texts lead to a label that is not unseen, (T,) bool."""
+        vocabulary = self.vocabulary
+        return torch.tensor(
+            [
+                label not in vocabulary.unseen
+                for label in vocabulary.prompt_to_label
+            ],
+            device=device,
+        )
 
     def _to_labels(self, scores: Tensor) -> Tensor:
         table = torch.tensor(
@@ -438,3 +505,12 @@ def _without_padding(img: Tensor, meta: dict) -> Tensor:
     left, right, top, bottom = padding or (0, 0, 0, 0)
     height, width = img.shape[1:]
     return img[:, top : height - bottom, left : width - right]
+
+
+def _first_of(
+    chosen: Tensor, labels: Tensor, data_samples: list[SegDataSample]
+) -> tuple[str, list[int]]:
+    """File and labels of the first image with chosen pixels (B, H, W)."""
+    image = int(chosen.flatten(1).any(dim=1).nonzero()[0])
+    path = data_samples[image].metainfo.get('seg_map_path', 'a label map')
+    return path, labels[image][chosen[image]].unique().tolist()

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from .clip_prompted_text_transformer import CLIPPromptedTextTransformer
 from .clip_text_transformer import CLIPTextTransformer
+from .embedding_file import EmbeddingFile
 from .text_bank import TextBank, tokenize_prompts
 
 __all__ = [
     'CLIPPromptedTextTransformer',
     'CLIPTextTransformer',
+    'EmbeddingFile',
     'TextBank',
     'tokenize_prompts',
 ]

@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from ovseg_mm.paths import cache_folder
 from ovseg_mm.vocabulary import Vocabulary, get_templates
 
+from .embedding_file import EmbeddingFile
+
 SYNONYMS = ('first', 'mean', 'whole')
 # Prompts encoded at a time; bounds memory, has no influence on the result.
 ENCODE_BATCH = 256
@@ -49,6 +51,8 @@ class TextBank:
             ``', '`` in one prompt.
         average_templates (bool): Whether the templates of a class are
             averaged and normalised again, so that P is 1.
+        embeddings (dict, optional): Arguments of :class:`EmbeddingFile`,
+            from which the embeddings come instead of from the tower. P is 1.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class TextBank:
         templates: str | list[str] = 'single',
         synonyms: str = 'first',
         average_templates: bool = False,
+        embeddings: dict | None = None,
     ) -> None:
         if synonyms not in SYNONYMS:
             raise ValueError(
@@ -64,24 +69,33 @@ class TextBank:
         self.templates = get_templates(templates)
         self.synonyms = synonyms
         self.average_templates = average_templates
+        self.embeddings = EmbeddingFile(**embeddings) if embeddings else None
         self._revision: _Revision | None = None
         self._memory: dict[tuple, Tensor] = {}
 
     @property
     def prompts_per_class(self) -> int:
         """P of the embeddings."""
+        if self.embeddings:
+            return 1
         return 1 if self.average_templates else len(self.templates)
 
-    def __call__(self, encoder: nn.Module, vocabulary: Vocabulary) -> Tensor:
+    def __call__(
+        self, encoder: nn.Module | None, vocabulary: Vocabulary
+    ) -> Tensor:
         """Text embeddings.
 
         Args:
-            encoder (nn.Module): Text tower, token ids (n, N) to (n, C).
+            encoder (nn.Module): Text tower, token ids (n, N) to (n, C); not
+                used if there are ``embeddings``.
             vocabulary (Vocabulary): The class texts.
 
         Returns:
-            Tensor: (T, P, C), normalised, on the tower's device.
+            Tensor: (T, P, C), normalised, on the tower's device; those of
+            ``embeddings`` as they are, on the CPU.
         """
+        if self.embeddings:
+            return self.embeddings(vocabulary)
         if encoder.training and encoder.trainable and torch.is_grad_enabled():
             return self._encode(encoder, vocabulary)
         self._forget_other_weights(encoder)
@@ -91,13 +105,15 @@ class TextBank:
             self._remember(vocabulary, text)
         return text
 
-    def prepare(self, encoder: nn.Module, vocabulary: Vocabulary) -> None:
+    def prepare(
+        self, encoder: nn.Module | None, vocabulary: Vocabulary
+    ) -> None:
         """Fill the memory on all ranks; rank 0 alone encodes.
 
         To be called by all ranks together, before the first image.
         """
         rank, world_size = get_dist_info()
-        if world_size == 1:
+        if world_size == 1 or self.embeddings:
             self(encoder, vocabulary)
             return
         device = next(encoder.parameters()).device

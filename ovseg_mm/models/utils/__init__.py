@@ -10,14 +10,17 @@ from .matching import (
 )
 from .points import sample_points, uncertain_points
 from .regions import expand_boxes, mask_boxes, masked_crop, region_crops
+from .unknown import UNKNOWN, fill_unknown
 
 __all__ = [
     'FINETUNE_MODES',
     'CostFeatures',
     'HungarianMatcher',
     'MaskTargets',
+    'UNKNOWN',
     'dice_losses',
     'expand_boxes',
+    'fill_unknown',
     'freeze_except',
     'mask_boxes',
     'mask_targets',

@@ -1,0 +1,21 @@
+# Second stage: half of the schedule, from the middle of the first stage.
+_base_ = [
+    '../_base_/models/cascadeclip_clip-vit-b16.py',
+    '../_base_/datasets/coco-stuff164k_156-15.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-2e-4_poly-40k.py',
+]
+load_from = (
+    'work_dirs/cascadeclip_clip-vit-b16_4xb4-80k_coco-stuff164k-156-15-512x512/'
+    'iter_40000.pth'
+)
+model = dict(
+    vocabulary='coco-156-15',
+    train_vocabulary='coco-156-15',
+    backbone=dict(prompt_length=50),
+    # nothing to be made up for: unseen classes were trained as well
+    test_cfg=dict(seen_penalty=0.0),
+)
+# Pixels of unseen classes are told from ignored ones, not from each other.
+train_dataloader = dict(dataset=dict(unseen_labels='mark'))
+default_hooks = dict(checkpoint=dict(interval=4000))

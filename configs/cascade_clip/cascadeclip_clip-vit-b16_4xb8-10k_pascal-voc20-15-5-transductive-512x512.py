@@ -1,0 +1,30 @@
+# Second stage: half of the schedule, from the middle of the first stage.
+_base_ = [
+    '../_base_/models/cascadeclip_clip-vit-b16.py',
+    '../_base_/datasets/pascal_voc20_15-5.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-2e-4_poly-10k.py',
+]
+load_from = (
+    'work_dirs/cascadeclip_clip-vit-b16_4xb4-20k_pascal-voc20-15-5-512x512/'
+    'iter_10000.pth'
+)
+model = dict(
+    prompts=dict(templates=['a photo of a {}']),
+    vocabulary='voc20-15-5',
+    train_vocabulary='voc20-15-5',
+    backbone=dict(prompt_length=10),
+    # nothing to be made up for: unseen classes were trained as well
+    test_cfg=dict(seen_penalty=0.0),
+)
+# Pixels of unseen classes are told from ignored ones, not from each other.
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        datasets=[
+            dict(dataset, unseen_labels='mark')
+            for dataset in _base_.train_dataloader.dataset.datasets
+        ]
+    ),
+)
+default_hooks = dict(checkpoint=dict(interval=1000))

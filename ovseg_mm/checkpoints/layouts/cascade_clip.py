@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cascade-CLIP, all six released models.
+
+The published files were written by MMSegmentation 0.x.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..rename import Drop, Row
+from .clip import image_rows, text_rows
+from .layout import Layout
+
+_PROMPTS = ('backbone.prompt_embeddings', 'backbone.deep_prompt_embeddings')
+_PARAMS = r'\.(weight|bias)'
+_DECODER = r'decode_head\.cascade_decoders\.(\d+)\.layers\.'
+_UNUSED = Drop('a part of the decoder that its mask logits do not depend on')
+
+
+def _join_prompts(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put the prompts of all blocks into one tensor."""
+    tensors = dict(state_dict)
+    if all(name in tensors for name in _PROMPTS):
+        shallow, deep = (tensors.pop(name) for name in _PROMPTS)
+        tensors['backbone.prompt_tokens'] = torch.cat([shallow, deep])
+    return tensors
+
+
+def _table(names: Iterable[str]) -> list[Row]:
+    """Rows for a file; of the last layer of a decoder little is used."""
+    matches = (re.match(rf'{_DECODER}(\d+)\.', name) for name in names)
+    last = max((int(match[2]) for match in matches if match), default=0)
+    layer = rf'{_DECODER}(\d+)\.'
+    into = r'decode_head.decoders.\1.'
+    return [
+        *_ROWS,
+        (
+            rf'{_DECODER}{last}\.multihead_attn\.([qk]){_PARAMS}',
+            rf'{into}similarity.\2.\3',
+        ),
+        (rf'{_DECODER}{last}\..*', _UNUSED),
+        (rf'{layer}(?:self_attn|norm1)\..*', _UNUSED),
+        (
+            rf'{layer}multihead_attn\.([qk]){_PARAMS}',
+            rf'{into}layers.\2.similarity.\3.\4',
+        ),
+        *(
+            (rf'{layer}{theirs}{_PARAMS}', rf'{into}layers.\2.{ours}.\3')
+            for theirs, ours in (
+                (r'multihead_attn\.v', 'v'),
+                (r'multihead_attn\.proj', 'proj'),
+                ('norm2', 'attn_norm'),
+                ('norm3', 'mlp_norm'),
+                ('linear1', 'mlp.0'),
+                ('linear2', 'mlp.3'),
+            )
+        ),
+    ]
+
+
+_ROWS = [
+    *image_rows('backbone.'),
+    *text_rows('text_encoder.'),
+    (
+        rf'backbone\.(?:prompt_tokens|prompt_(?:proj|norm){_PARAMS})',
+        r'\g<0>',
+    ),
+    (rf'backbone\.ln_layers\.(\d+){_PARAMS}', r'neck.norms.\1.\2'),
+    (r'backbone\.proj_layers', 'neck.projections'),
+    (r'decode_head\.weights_s1', 'decode_head.level_weights.0'),
+    (r'decode_head\.weights_s2', 'decode_head.level_weights.1'),
+    (
+        rf'decode_head\.q_projs\.(\d+){_PARAMS}',
+        r'decode_head.query_projections.\1.\2',
+    ),
+    (
+        r'decode_head\.loss_decode\.criterion\.empty_weight',
+        Drop('a class weight that the losses do not use'),
+    ),
+]
+
+LAYOUTS = (
+    Layout(
+        'cascade_clip',
+        'Cascade-CLIP',
+        (
+            r'backbone\.deep_prompt_embeddings',
+            r'backbone\.proj_layers',
+            r'decode_head\.cascade_decoders\.0\.layers\.0\..*',
+        ),
+        _table,
+        prepare=_join_prompts,
+    ),
+    Layout(
+        'cascade_clip_ovseg_mm',
+        'Cascade-CLIP',
+        (
+            r'backbone\.conv1\.weight',
+            r'neck\.projections',
+            r'decode_head\.query_projections\.0\.weight',
+        ),
+        [(r'(?:backbone|text_encoder|neck|decode_head)\..*', r'\g<0>')],
+    ),
+)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cascade-CLIP's decode head.
+
+Letters: B images or windows, T classes, P prompts a class, C embedding
+width, h, w patches, N = h * w.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.models.losses import accuracy
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...necks import LevelFeatures
+from ...utils import fill_unknown
+from .matching import MatchingDecoder
+
+
+@MODELS.register_module()
+class CascadeCLIPHead(BaseModule):
+    """Cascaded text-image matching of Cascade-CLIP.
+
+    `Cascaded Vision-Language Embeddings Alignment for Zero-Shot Semantic
+    Segmentation <https://arxiv.org/abs/2406.00670>`_.
+
+    The levels of an image are summed in neighbouring groups (neighbourhood
+    Gaussian aggregation: learned weights that begin as a Gaussian of the
+    distance to the deepest level of the group). Each sum is matched with the
+    class queries by a decoder of its own; the logits of all are added.
+    Queries are the relationship descriptors of text and image: the class
+    embedding of the image times the text embedding, and the latter itself.
+
+    Args:
+        embed_dims (int): C.
+        group_sizes (Sequence[int]): Levels of each group, shallow to deep. A
+            level that is alone has no weight.
+        num_layers (int): Layers of each decoder.
+        num_heads (int): Heads of the attention.
+        dropout (float): Share of activations that decoders zero in training.
+        loss_decode (Sequence[dict], optional): Configs of the losses, called
+            with logits (B, T, H, W), labels (B, H, W) and the ignored label.
+            None: focal and dice loss as published.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    # Score above which a vocabulary of one text labels a pixel.
+    threshold = 0.5
+
+    def __init__(
+        self,
+        embed_dims: int,
+        group_sizes: Sequence[int] = (3, 3, 1),
+        num_layers: int = 3,
+        num_heads: int = 8,
+        dropout: float = 0.1,
+        loss_decode: Sequence[dict] | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.group_sizes = tuple(group_sizes)
+        self.level_weights = nn.ParameterList(
+            nn.Parameter(gaussian_weights(size))
+            for size in self.group_sizes
+            if size > 1
+        )
+        self.query_projections = nn.ModuleList(
+            nn.Linear(2 * embed_dims, embed_dims) for _ in self.group_sizes
+        )
+        self.decoders = nn.ModuleList(
+            MatchingDecoder(embed_dims, num_layers, num_heads, dropout)
+            for _ in self.group_sizes
+        )
+        self.losses = nn.ModuleList(
+            map(
+                MODELS.build,
+                loss_decode
+                or [
+                    dict(type='DenseFocalLoss', loss_weight=100.0),
+                    dict(type='DenseDiceLoss'),
+                ],
+            )
+        )
+
+    def forward(self, feats: LevelFeatures, text: Tensor) -> Tensor:
+        """Logits of every class.
+
+        Args:
+            feats (LevelFeatures): Image side, as many levels as the groups
+                take.
+            text (Tensor): Text embeddings, (T, 1, C).
+
+        Returns:
+            Tensor: (B, T, h, w).
+        """
+        if text.shape[1] != 1:
+            raise ValueError(
+                f'CascadeCLIPHead takes one text embedding a class, found '
+                f'{text.shape[1]}; set prompts.average_templates=True'
+            )
+        text = text[:, 0].to(feats.cls.dtype)
+        descriptor = relationship_descriptor(feats.cls, text)
+        logits = sum(
+            decoder(project(descriptor), group.flatten(2).transpose(1, 2))
+            for decoder, project, group in zip(
+                self.decoders,
+                self.query_projections,
+                self._aggregate(feats.levels),
+            )
+        )
+        return logits.unflatten(2, feats.levels[-1].shape[2:])
+
+    def loss(
+        self,
+        feats: LevelFeatures,
+        text: Tensor,
+        labels: Tensor,
+        ignore_index: int = 255,
+        unseen: Sequence[int] = (),
+    ) -> dict[str, Tensor]:
+        """Losses at the size of the labels, bilinearly upsampled.
+
+        Args:
+            feats (LevelFeatures): Image side.
+            text (Tensor): Text embeddings, (T, 1, C).
+            labels (Tensor): (B, H, W) int64 in [0, T), ``ignore_index`` or
+                :data:`UNKNOWN`, which stands for one of ``unseen``: the head
+                itself says which.
+            ignore_index (int): Label of pixels without a class.
+            unseen (Sequence[int]): Classes that ``UNKNOWN`` may be.
+
+        Returns:
+            dict[str, Tensor]: Losses by name, and the accuracy in percent.
+        """
+        logits = F.interpolate(
+            self(feats, text),
+            labels.shape[1:],
+            mode='bilinear',
+            align_corners=False,
+        )
+        labels = fill_unknown(labels, logits, unseen)
+        losses = {
+            loss.loss_name: loss(logits, labels, ignore_index)
+            for loss in self.losses
+        }
+        losses['acc_seg'] = accuracy(logits, labels, ignore_index=ignore_index)
+        return losses
+
+    def activate(self, logits: Tensor, classes: slice) -> Tensor:
+        """Scores that are averaged over windows, from logits (..., t, H, W).
+
+        Args:
+            logits (Tensor): Logits of some of the classes; overwritten.
+            classes (slice): Which classes of the vocabulary they are.
+        """
+        return logits.sigmoid_()
+
+    def _aggregate(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """One map (B, C, h, w) a group."""
+        if len(levels) != sum(self.group_sizes):
+            raise ValueError(
+                f'group_sizes={self.group_sizes} take '
+                f'{sum(self.group_sizes)} levels, found {len(levels)}; the '
+                "levels are the backbone's out_indices and its output"
+            )
+        weights = iter(self.level_weights)
+        levels = iter(levels)
+        groups = []
+        for size in self.group_sizes:
+            members = [next(levels) for _ in range(size)]
+            if size > 1:
+                members = [
+                    weight * level
+                    for weight, level in zip(next(weights), members)
+                ]
+            groups.append(sum(members))
+        return groups
+
+
+def gaussian_weights(size: int) -> Tensor:
+    """``exp(-d**2 / 2)`` for the distance d to the last of ``size`` levels."""
+    distance = torch.arange(size - 1, -1, -1, dtype=torch.float32)
+    return torch.exp(-(distance**2) / 2)
+
+
+def relationship_descriptor(cls: Tensor, text: Tensor) -> Tensor:
+    """Class queries, (B, C) of images and (T, C) of texts to (B, T, 2C)."""
+    product = cls[:, None] * text
+    return torch.cat([product, text.expand_as(product)], dim=-1)

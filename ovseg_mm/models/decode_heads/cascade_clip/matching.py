@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The transformer that matches class queries with an image.
+
+Letters: B images, T classes, N patches, E width.
+"""
+
+from copy import deepcopy
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MatchingDecoder(nn.Module):
+    """Mask logits of classes from one feature map.
+
+    Class queries attend to the patches, layer after layer; queries do not
+    see each other. The logits are the similarities of the last layer, before
+    a softmax.
+
+    Args:
+        embed_dims (int): E.
+        num_layers (int): Layers, the last of which has similarities only.
+        num_heads (int): Heads of the attention.
+        dropout (float): Share of activations that is zeroed in training.
+    """
+
+    def __init__(
+        self, embed_dims: int, num_layers: int, num_heads: int, dropout: float
+    ) -> None:
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(
+                f'embed_dims={embed_dims} is not divisible by '
+                f'num_heads={num_heads}'
+            )
+        first = MatchingLayer(embed_dims, num_heads, dropout)
+        # All layers start equal, as those of PyTorch's transformer do.
+        self.layers = nn.ModuleList(
+            deepcopy(first) for _ in range(num_layers - 1)
+        )
+        self.similarity = deepcopy(first.similarity)
+
+    def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
+        """Logits of every class at every patch.
+
+        Args:
+            queries (Tensor): (B, T, E).
+            patches (Tensor): (B, N, E).
+
+        Returns:
+            Tensor: (B, T, N).
+        """
+        for layer in self.layers:
+            queries = layer(queries, patches)
+        return self.similarity(queries, patches)
+
+
+class Similarity(nn.Module):
+    """Scaled products of projected queries and patches."""
+
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(embed_dims, embed_dims)
+        self.k = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
+        """Mean over the heads, (B, T, E) and (B, N, E) to (B, T, N).
+
+        Heads are parts of the sum over E, so their mean is one product.
+        """
+        q, k = self.q(queries), self.k(patches)
+        heads, width = self.num_heads, q.shape[-1]
+        scale = (width / heads) ** -0.5 / heads
+        return (scale * q) @ k.transpose(1, 2)
+
+
+class MatchingLayer(nn.Module):
+    """Cross-attention and MLP, each followed by a norm."""
+
+    def __init__(
+        self, embed_dims: int, num_heads: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.similarity = Similarity(embed_dims, num_heads)
+        self.v = nn.Linear(embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.attn_norm = nn.LayerNorm(embed_dims)
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dims, 4 * embed_dims),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * embed_dims, embed_dims),
+        )
+        self.mlp_norm = nn.LayerNorm(embed_dims)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
+        """(B, T, E) and (B, N, E) to (B, T, E)."""
+        q, k, v = (
+            x.unflatten(-1, (self.similarity.num_heads, -1)).transpose(1, 2)
+            for x in (
+                self.similarity.q(queries),
+                self.similarity.k(patches),
+                self.v(patches),
+            )
+        )
+        attended = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=self.dropout.p if self.training else 0.0
+        )
+        attended = self.proj(attended.transpose(1, 2).flatten(2))
+        queries = self.attn_norm(queries + self.dropout(attended))
+        return self.mlp_norm(queries + self.dropout(self.mlp(queries)))

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from .present_classes import num_present, pixels_of_classes
+
+
+@MODELS.register_module()
+class DenseDiceLoss(nn.Module):
+    """Sigmoid dice loss of the classes that are present in each image.
+
+    ``1 / M * sum_b sum_c 1 - (2 sum_x p t + 1) / (sum_x p + sum_x t + 1)``
+    over the classes c present in image b; M is their number, averaged over
+    processes. Ignored pixels are negatives of every class and do count. 0
+    for a batch without any label.
+
+    Args:
+        loss_weight (float): Factor of the loss.
+        loss_name (str): Key of the loss in the log.
+    """
+
+    def __init__(
+        self, loss_weight: float = 1.0, loss_name: str = 'loss_dice'
+    ) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.loss_name = loss_name
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, ignore_index: int = 255
+    ) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            logits (Tensor): (B, T, H, W).
+            labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+            ignore_index (int): Label of pixels without a class.
+
+        Returns:
+            Tensor: Scalar.
+        """
+        num_classes = logits.shape[1]
+        scores = logits.sigmoid()
+        valid = labels != ignore_index
+        index = labels.where(valid, labels.new_zeros(()))
+        hits = scores.gather(1, index[:, None])[:, 0] * valid
+        hits = scores.new_zeros(scores.shape[:2]).scatter_add(
+            1, index.flatten(1), hits.flatten(1)
+        )
+        truth = pixels_of_classes(labels, num_classes, ignore_index)
+        total = scores.sum(dim=(2, 3)) + truth
+        dice = 1 - (2 * hits + 1) / (total + 1)
+        present = num_present(labels, num_classes, ignore_index)
+        return self.loss_weight * (dice * (truth > 0)).sum() / present

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from .present_classes import num_present
+
+
+@MODELS.register_module()
+class DenseFocalLoss(nn.Module):
+    r"""Sigmoid focal loss of every class at every pixel.
+
+    ``1 / M * sum_b sum_c mean_x a_t (1 - p_t)**gamma BCE`` with M the number
+    of classes that are present, summed over the images of a batch and
+    averaged over processes. Other than in MMSegmentation's ``FocalLoss``,
+    ignored pixels are negatives of every class and do count, and the number
+    of classes present is what the sum is divided by. No one-hot tensor is
+    made: all pixels are taken as negatives, then the labelled ones are put
+    right.
+
+    Args:
+        alpha (float): Weight of positives; ``1 - alpha`` is that of
+            negatives.
+        gamma (float): Exponent.
+        loss_weight (float): Factor of the loss.
+        loss_name (str): Key of the loss in the log.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        loss_weight: float = 1.0,
+        loss_name: str = 'loss_mask',
+    ) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.gamma = gamma
+        self.loss_weight = loss_weight
+        self.loss_name = loss_name
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, ignore_index: int = 255
+    ) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            logits (Tensor): (B, T, H, W).
+            labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+            ignore_index (int): Label of pixels without a class.
+
+        Returns:
+            Tensor: Scalar.
+        """
+        valid = labels != ignore_index
+        index = labels.where(valid, labels.new_zeros(()))
+        labelled = logits.gather(1, index[:, None])[:, 0]
+        change = self._positive(labelled) - self._negative(labelled)
+        total = self._negative(logits).sum() + (change * valid).sum()
+        pixels = labels[0].numel()
+        present = num_present(labels, logits.shape[1], ignore_index)
+        return self.loss_weight * total / (pixels * present)
+
+    def _positive(self, logits: Tensor) -> Tensor:
+        focus = logits.sigmoid().neg().add(1) ** self.gamma
+        return self.alpha * focus * F.softplus(-logits)
+
+    def _negative(self, logits: Tensor) -> Tensor:
+        focus = logits.sigmoid() ** self.gamma
+        return (1 - self.alpha) * focus * F.softplus(logits)

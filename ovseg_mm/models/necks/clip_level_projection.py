@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..backbones import CLIPFeatures
+
+
+class LevelFeatures(NamedTuple):
+    """What a head takes that matches text with several levels of an image.
+
+    Attributes:
+        levels (tuple[Tensor]): Patch embeddings of several depths, shallow
+            to deep, (B, C, h, w) each, of length 1 along C.
+        cls (Tensor): Class embedding, (B, C), of length 1.
+    """
+
+    levels: tuple[Tensor, ...]
+    cls: Tensor
+
+
+@MODELS.register_module()
+class CLIPLevelProjection(BaseModule):
+    """Brings tokens of inner blocks of CLIP into its embedding space.
+
+    Every tapped block has a norm and a projection of its own, the last level
+    is CLIP's own output. They are random and never trained: what a block
+    has to say passes through them to the trained decoders, and the prompts
+    in the backbone adapt to them. So they belong to the checkpoint.
+
+    Args:
+        in_channels (int): Width D of the image tower.
+        out_channels (int): Width C of the embeddings.
+        num_levels (int): Number of tapped blocks.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_levels: int,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(in_channels) for _ in range(num_levels)
+        )
+        self.projections = nn.Parameter(
+            torch.randn(num_levels, in_channels, out_channels)
+            * in_channels**-0.5
+        )
+        self.requires_grad_(False)
+
+    def forward(self, feats: CLIPFeatures) -> LevelFeatures:
+        """Project and normalise all levels.
+
+        Args:
+            feats (CLIPFeatures): With ``num_levels`` layers.
+
+        Returns:
+            LevelFeatures: ``num_levels + 1`` levels, the deepest last.
+        """
+        grid = feats.dense.shape[2:]
+        levels = [
+            (norm(tokens[:, 1:]) @ projection)
+            .transpose(1, 2)
+            .unflatten(2, grid)
+            for tokens, norm, projection in zip(
+                feats.layers, self.norms, self.projections, strict=True
+            )
+        ]
+        return LevelFeatures(
+            tuple(F.normalize(x, dim=1) for x in (*levels, feats.dense)),
+            F.normalize(feats.cls, dim=-1),
+        )

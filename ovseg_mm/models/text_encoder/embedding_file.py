@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text embeddings that somebody else has computed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+
+
+class EmbeddingFile:
+    """A ``.npy`` table of text embeddings, a row a class.
+
+    Rows are found by class texts, so that any selection of the classes, in
+    any order, can be looked up. They are used as they are, without another
+    normalisation; half precision becomes float32.
+
+    Args:
+        file (str | Path): NumPy array (T, C) of floats.
+        vocabulary: The T class texts in the order of the rows, see
+            :func:`ovseg_mm.vocabulary.load_vocabulary`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no table of as many rows as the vocabulary has
+            texts.
+    """
+
+    def __init__(self, file: str | Path, vocabulary: Any) -> None:
+        self.path = Path(file).expanduser()
+        vocabulary = load_vocabulary(vocabulary)
+        rows = _read(self.path)
+        if len(rows) != vocabulary.num_texts:
+            raise ValueError(
+                f'{self.path} has {len(rows)} rows, but {vocabulary.source} '
+                f'has {vocabulary.num_texts} class texts; name the '
+                'vocabulary that the rows were made for'
+            )
+        self._rows = dict(zip(vocabulary.class_texts, rows))
+
+    def __call__(self, vocabulary: Vocabulary) -> Tensor:
+        """Embeddings (T, 1, C) float32 of a vocabulary.
+
+        Raises:
+            ValueError: If the file lacks a class.
+        """
+        missing = [
+            texts[0]
+            for texts in vocabulary.class_texts
+            if texts not in self._rows
+        ]
+        if missing:
+            raise ValueError(
+                f'{self.path} has no embedding of {missing[0]!r}'
+                f'{f" and {len(missing) - 1} more" * (len(missing) > 1)}; '
+                'set prompts.embeddings=None to have the text encoder make '
+                'them'
+            )
+        rows = [self._rows[texts] for texts in vocabulary.class_texts]
+        return torch.stack(rows)[:, None]
+
+
+def _read(path: Path) -> Tensor:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path} does not exist; give the path of a .npy file of text '
+            'embeddings'
+        )
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f'{path} cannot be read as a .npy file ({error}); save the '
+            'embeddings with numpy.save'
+        ) from error
+    if getattr(rows, 'ndim', 0) != 2 or rows.dtype.kind != 'f':
+        found = (
+            f'{rows.dtype} of shape {rows.shape}'
+            if isinstance(rows, np.ndarray)
+            else f'{type(rows).__name__} of arrays'
+        )
+        raise ValueError(
+            f'{path} holds {found}, expected a table of floats, a row a class'
+        )
+    return torch.from_numpy(rows.astype(np.float32))

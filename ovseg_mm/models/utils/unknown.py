@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels of classes that training must not know."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+UNKNOWN = -1
+"""Label of pixels of some unseen class, whichever it is.
+
+Data sets with ``unseen_labels='mark'`` give it.
+"""
+
+
+def fill_unknown(
+    labels: Tensor, logits: Tensor, unseen: Sequence[int]
+) -> Tensor:
+    """Pseudo labels: the unseen class with the highest logit.
+
+    Args:
+        labels (Tensor): (B, H, W) int64; ``UNKNOWN`` where a pseudo label is
+            wanted.
+        logits (Tensor): (B, T, H, W); no gradient flows back.
+        unseen (Sequence[int]): Classes that are candidates.
+
+    Returns:
+        Tensor: (B, H, W) int64 without ``UNKNOWN``.
+    """
+    if not len(unseen):
+        return labels
+    candidates = torch.tensor(unseen, device=labels.device)
+    best = candidates[logits.detach()[:, candidates].argmax(dim=1)]
+    return torch.where(labels == UNKNOWN, best, labels)

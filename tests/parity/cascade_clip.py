@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs Cascade-CLIP's parity cases through our config."""
+
+import atexit
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmseg.structures import SegDataSample
+from seeded import seeded_array, seeded_image, seeded_labels
+
+from ovseg_mm.checkpoints.layouts.cascade_clip import LAYOUTS
+from ovseg_mm.datasets import OpenVocabDataset
+from ovseg_mm.datasets.image_files import read_label_map, write_png
+from ovseg_mm.evaluation import OpenVocabIoUMetric
+from ovseg_mm.models.text_encoder import tokenize_prompts
+from ovseg_mm.paths import resource
+
+FOLDER = 'cascade_clip/cascadeclip_clip-vit-b16_'
+INDUCTIVE = f'{FOLDER}4xb4-80k_coco-stuff164k-156-15-512x512.py'
+TRANSDUCTIVE = (
+    f'{FOLDER}4xb4-40k_coco-stuff164k-156-15-transductive-512x512.py'
+)
+
+
+def build_config(case: Mapping) -> Config:
+    """Our shipped config with the sizes of a case."""
+    config = case['config']
+    clip, head, test = config['backbone'], config['head'], config['test']
+    width, groups = clip['width'], (3, 3, 1)
+    out_indices = tuple(clip['out_indices'])
+    text = config.get('text_encoder', dict(width=64, layers=1, heads=1))
+    arch = dict(
+        embed_dim=clip['output_dim'],
+        vision_cfg=dict(
+            image_size=224,
+            layers=clip['layers'],
+            width=width,
+            head_width=width // clip['heads'],
+            patch_size=clip['patch_size'],
+        ),
+        text_cfg=dict(text),
+        quick_gelu=True,
+    )
+    vocabulary = dict(class_texts=case['class_texts'], unseen=config['novel'])
+    train_vocabulary = vocabulary
+    if config['novel'] and not config['self_training']:
+        train_vocabulary = dict(vocabulary, subset='seen')
+    dropout = {} if case['kind'] == 'predict' else dict(dropout=0.0)
+    side = head['img_size']
+    loss = config['loss']
+    model = dict(
+        clip=dict(_delete_=True, arch=arch, finetune='none'),
+        prompts=_prompts(case),
+        data_preprocessor=dict(size=(side, side)),
+        backbone=dict(
+            out_indices=out_indices,
+            pos_image_size=clip['input_resolution'],
+            prompt_depth=clip['total_d_layer'] + 1,
+            prompt_length=clip['num_tokens'],
+            **{f'prompt_{key}': value for key, value in dropout.items()},
+        ),
+        neck=dict(
+            in_channels=width,
+            out_channels=clip['output_dim'],
+            num_levels=len(out_indices),
+        ),
+        decode_head=dict(
+            embed_dims=head['embed_dims'],
+            group_sizes=groups,
+            num_layers=head['num_layers'],
+            num_heads=head['num_heads'],
+            loss_decode=[
+                dict(
+                    type='DenseFocalLoss',
+                    alpha=loss['focal_alpha'],
+                    gamma=loss['focal_gamma'],
+                    loss_weight=loss['focal_weight'],
+                ),
+                dict(type='DenseDiceLoss', loss_weight=loss['dice_weight']),
+            ],
+            **dropout,
+        ),
+        test_cfg=dict(
+            mode='slide',
+            crop_size=(test['crop_size'],) * 2,
+            stride=(test['stride'],) * 2,
+            score_size=(side, side),
+            keep_scores=True,
+        ),
+    )
+    if not config['self_training']:
+        model['test_cfg']['seen_penalty'] = config['seen_penalty']
+    if 'text_encoder' not in config:
+        model['text_encoder'] = None
+    name = TRANSDUCTIVE if config['self_training'] else INDUCTIVE
+    cfg = Config.fromfile(resource('configs', name))
+    cfg.merge_from_dict(dict(model=model))
+    cfg.model.vocabulary = vocabulary
+    cfg.model.train_vocabulary = train_vocabulary
+    return cfg
+
+
+def _prompts(case: Mapping) -> dict:
+    spec = case['inputs']['text_embeddings']
+    if spec['kind'].startswith('text_encoder'):
+        return dict(templates=case['templates'], average_templates=True)
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    file = Path(folder.name, 'embeddings.npy')
+    rows = seeded_array(spec['name'], spec['shape'], spec['seed'])
+    rows = rows.astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    np.save(file, rows.astype(spec['dtype']))
+    return dict(
+        embeddings=dict(file=str(file), vocabulary=case['class_texts'])
+    )
+
+
+def run(case: Mapping, model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """All outputs of a case, whole, by the names that the case uses."""
+    if case['kind'] == 'train':
+        outputs = _train_both(case, model)
+    else:
+        outputs = _predict(case, model)
+    text = model.text_embeddings(model.vocabulary)[:, 0]
+    outputs['text_embeddings'] = text
+    return {
+        name: value.detach().double().numpy()
+        if isinstance(value, torch.Tensor)
+        else np.asarray(value)
+        for name, value in outputs.items()
+    }
+
+
+@torch.no_grad()
+def _predict(case: Mapping, model: torch.nn.Module) -> dict:
+    inputs, seed = case['inputs'], case['seed']
+    outputs = {}
+    if 'tokens' in case['outputs']:
+        prompts = [
+            template.format(text)
+            for text in case['class_texts']
+            for template in case['templates']
+        ]
+        tokens = tokenize_prompts(prompts, 77)
+        padding = (0, 77 - tokens.shape[1])
+        outputs['tokens'] = torch.nn.functional.pad(tokens, padding)
+    if 'slide' in inputs:
+        result = _predict_image(model, inputs['slide'], seed)
+        outputs['slide_scores'] = result.seg_logits.data[None]
+        outputs['slide_labels'] = result.pred_sem_seg.data
+    model.test_cfg['mode'] = 'whole'
+    if 'whole' in inputs:
+        result = _predict_image(model, inputs['whole'], seed)
+        outputs['whole_scores'] = result.seg_logits.data[None]
+    if 'window' in inputs:
+        outputs.update(_window(case, model))
+    if 'clip_positional_embedding' in inputs:
+        spec = inputs['clip_positional_embedding']
+        table = seeded_array(spec['name'], spec['shape'], spec['seed'])
+        outputs['resized_positional_embedding'] = model.backbone.fit_position(
+            torch.from_numpy(table)
+        )
+    return outputs
+
+
+def _predict_image(
+    model: torch.nn.Module, spec: Mapping, seed: int
+) -> SegDataSample:
+    size = spec['height'], spec['width']
+    img = seeded_image(spec['name'], *size, spec.get('seed', seed))
+    sample = SegDataSample(
+        metainfo=dict(ori_shape=tuple(spec['ori_shape']), img_shape=size)
+    )
+    batch = dict(inputs=[_as_read(img)], data_samples=[sample])
+    return model.test_step(batch)[0]
+
+
+def _window(case: Mapping, model: torch.nn.Module) -> dict:
+    """Scores of a batch of windows, and all that leads to them."""
+    spec = case['inputs']['window']
+    size = spec['height'], spec['width']
+    images = [
+        _as_read(seeded_image(name, *size, spec['seed']))
+        for name in spec['names']
+    ]
+    img = model.data_preprocessor(dict(inputs=images))['inputs']
+    img = torch.stack(list(img)) if isinstance(img, (list, tuple)) else img
+    outputs, head = {}, model.decode_head
+    taps = _tap(model)
+    text = model.text_embeddings(model.vocabulary)
+    outputs['normalized_window'] = img
+    outputs['logits_sum'] = head(model.extract_feat(img), text)
+    for index, tokens in taps['blocks'].items():
+        outputs[f'block_{index}_tokens'] = tokens
+    feats, grid = taps['levels'], outputs['logits_sum'].shape[2:]
+    names = [*model.backbone.out_indices, 'last']
+    for name, level in zip(names, feats.levels):
+        outputs[f'feature_{name}'] = level
+    outputs['global_embedding'] = feats.cls
+    for index, (queries, patches, logits) in taps['decoders'].items():
+        decoder, stage = head.decoders[index], f's{index + 1}'
+        first = [*decoder.layers, decoder][0].similarity
+        outputs[f'query_{stage}'] = queries
+        outputs[f'lateral_{stage}'] = patches
+        outputs[f'logits_{stage}'] = logits.unflatten(2, grid)
+        outputs[f'logits_{stage}_first_layer'] = first(
+            queries, patches
+        ).unflatten(2, grid)
+    outputs['window_scores'] = model.inference(img)
+    return outputs
+
+
+def _tap(model: torch.nn.Module) -> dict:
+    taps = dict(blocks={}, decoders={})
+    for index, block in enumerate(model.backbone.transformer.resblocks):
+        block.register_forward_hook(
+            lambda _module, _inputs, output, index=index: taps[
+                'blocks'
+            ].update({index: output})
+        )
+    model.neck.register_forward_hook(
+        lambda _module, _inputs, output: taps.update(levels=output)
+    )
+    for index, decoder in enumerate(model.decode_head.decoders):
+        decoder.register_forward_hook(
+            lambda _module, inputs, output, index=index: taps[
+                'decoders'
+            ].update({index: (*inputs, output)})
+        )
+    return taps
+
+
+def _train_both(case: Mapping, model: torch.nn.Module) -> dict:
+    from runner import load_model
+
+    outputs = _evaluate(case, model)
+    for kind in ('inductive', 'transductive'):
+        self_training = kind == 'transductive'
+        config = {**case['config'], 'self_training': self_training}
+        model = load_model({**case, 'config': config})
+        outputs.update(_train(case, model, kind))
+    return outputs
+
+
+def _train(case: Mapping, model: torch.nn.Module, kind: str) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = _write_dataset(case, Path(folder), kind)
+        samples = [dataset[index] for index in range(len(dataset))]
+        raw = [
+            read_label_map(sample['data_samples'].seg_map_path)
+            for sample in samples
+        ]
+    taps = {}
+    model.decode_head.losses[0].register_forward_hook(
+        lambda _module, inputs, _output: taps.update(
+            logits=inputs[0], labels=inputs[1]
+        )
+    )
+    model.train()
+    batch = model.data_preprocessor(pseudo_collate(samples), training=True)
+    losses = model(**batch, mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    grads = _grads(case, model)
+    norms = [grads[name].norm() for name in case['inputs']['grad_names']]
+    return {
+        'labels': np.stack(raw)[:, None],
+        f'{kind}_loss_mask': losses['decode.loss_mask'][None],
+        f'{kind}_loss_dice': losses['decode.loss_dice'][None],
+        f'{kind}_acc_seg': losses['decode.acc_seg'].view(1),
+        f'{kind}_total': total[None],
+        f'{kind}_pred_masks': taps['logits'],
+        f'{kind}_target_labels': taps['labels'][:, None],
+        f'{kind}_grad_norms': torch.stack(norms),
+        f'{kind}_grad_weights_s1': grads['decode_head.weights_s1'],
+        f'{kind}_grad_weights_s2': grads['decode_head.weights_s2'],
+    }
+
+
+def _write_dataset(case: Mapping, folder: Path, kind: str) -> OpenVocabDataset:
+    """The images and whole labels of a case as a data set."""
+    images, labels = case['inputs']['images'], case['inputs']['labels']
+    for index, name in enumerate(images['names']):
+        size = images['height'], images['width']
+        img = seeded_image(name, *size, images['seed'])
+        write_png(folder / 'images' / f'{index}.png', img)
+        label_map = seeded_labels(
+            labels['names'][index],
+            labels['height'],
+            labels['width'],
+            labels['num_classes'],
+            labels['seed'],
+            labels['ignore_every'][index],
+        )
+        write_png(
+            folder / 'labels' / f'{index}.png', label_map.astype(np.uint8)
+        )
+    return OpenVocabDataset(
+        vocabulary=dict(
+            class_texts=case['class_texts'], unseen=case['config']['novel']
+        ),
+        data_prefix=dict(
+            img_path=str(folder / 'images'),
+            seg_map_path=str(folder / 'labels'),
+        ),
+        img_suffix='.png',
+        unseen_labels='ignore' if kind == 'inductive' else 'mark',
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadOpenVocabAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+    )
+
+
+def _grads(case: Mapping, model: torch.nn.Module) -> dict:
+    """Gradients by the reference's names and shapes."""
+    names = [entry['name'] for entry in case['parameters']]
+    # Three rows, for the tensors that are cut into q, k and v.
+    numbers = {name: torch.full((3,), i) for i, name in enumerate(names)}
+    renamed = LAYOUTS[0].convert(numbers).state_dict
+    own_names = {names[int(n[0])]: own for own, n in renamed.items()}
+    grads = {
+        name: model.get_parameter(own).grad for name, own in own_names.items()
+    }
+    prompts = model.backbone.prompt_tokens.grad
+    grads['backbone.prompt_embeddings'] = prompts[:1]
+    grads['backbone.deep_prompt_embeddings'] = prompts[1:]
+    return grads
+
+
+def _evaluate(case: Mapping, model: torch.nn.Module) -> dict:
+    """Figures of the metric on label maps that are given."""
+    spec = case['inputs']['eval']
+    size = spec['height'], spec['width']
+    count = model.vocabulary.num_labels
+    samples = []
+    for names in zip(spec['gt_names'], spec['pred_names']):
+        truth, drawn = (
+            seeded_labels(name, *size, count, spec['seed']) for name in names
+        )
+        kept = (np.arange(truth.size).reshape(size) // 7) % 3 > 0
+        prediction = np.where(kept & (truth != 255), truth, drawn % count)
+        samples.append(
+            dict(
+                pred_sem_seg=dict(data=torch.from_numpy(prediction)[None]),
+                gt_sem_seg=dict(data=torch.from_numpy(truth)[None]),
+            )
+        )
+
+    def figures(subsets: dict | None = None) -> dict:
+        metric = OpenVocabIoUMetric(subsets=subsets)
+        metric.dataset_meta = model.vocabulary.metainfo
+        metric.process({}, samples)
+        return metric.evaluate(len(samples))
+
+    logging.disable()  # of tables
+    whole = figures()
+    classes = [figures(dict(seen=[c], unseen=[c])) for c in range(count)]
+    logging.disable(logging.NOTSET)
+    keys = 'mIoU_union', 'mIoU_seen', 'mIoU_unseen', 'hIoU', 'aAcc', 'mAcc'
+    return dict(
+        eval_iou=np.array([figure['mIoU_seen'] for figure in classes]) / 100,
+        eval_summary=np.array([whole[key] for key in keys]) / 100,
+    )
+
+
+def _as_read(img: np.ndarray) -> torch.Tensor:
+    """RGB (H, W, 3) to what MMSegmentation reads: BGR, (3, H, W)."""
+    return torch.from_numpy(img[..., ::-1].copy()).permute(2, 0, 1)
