@@ -4,8 +4,8 @@
 ``mim`` looks for ``.mim/configs`` and ``.mim/tools`` in the folder where it
 believes a package to be: openmim in the package itself, onedl-mim in the
 folder of the first file of the wheel's record, which is the ``.dist-info``. A
-wheel carries the files in both places, an editable install is served from the
-checkout.
+wheel carries them in both places, and in the package ``data`` as well; an
+editable install is served from the checkout.
 """
 
 import os
@@ -24,24 +24,19 @@ except ImportError:  # setuptools before 70.1
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'ovseg_mm'
 FOLDERS = ('configs', 'tools')
+INDEX = ('model-index.yml',)
 # Users link their data sets into data/: only files directly in it are ours.
-FILES = (
-    'model-index.yml',
-    'data/*.json',
-    'data/*.tsv',
-    'data/*.safetensors',
-    'data/*.md',
-)
+DATA = ('data/*.json', 'data/*.tsv', 'data/*.safetensors', 'data/README.md')
 
 
-def copy_resources(target: Path) -> None:
+def copy_resources(target: Path, files: tuple[str, ...]) -> None:
     """Copy what mim and the package look for into a ``.mim`` folder."""
     ignored = shutil.ignore_patterns('__pycache__', '*.pyc')
     for folder in FOLDERS:
         shutil.copytree(
             ROOT / folder, target / folder, ignore=ignored, dirs_exist_ok=True
         )
-    for pattern in FILES:
+    for pattern in files:
         for file in ROOT.glob(pattern):
             copy = target / file.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +50,9 @@ class BuildPy(build_py):
         """Build, then copy; an editable install needs no copies."""
         super().run()
         if not getattr(self, 'editable_mode', False):
-            copy_resources(Path(self.build_lib, PACKAGE, '.mim'))
+            copy_resources(
+                Path(self.build_lib, PACKAGE, '.mim'), (*INDEX, *DATA)
+            )
 
 
 class BdistWheel(bdist_wheel):
@@ -65,7 +62,7 @@ class BdistWheel(bdist_wheel):
         """Convert the metadata, then copy."""
         super().egg2dist(egginfo_path, distinfo_path)
         if 'editable_wheel' not in sys.argv:
-            copy_resources(Path(distinfo_path, '.mim'))
+            copy_resources(Path(distinfo_path, '.mim'), INDEX)
 
 
 def link_resources() -> None:

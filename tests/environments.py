@@ -24,3 +24,7 @@ def link_packages(target: Path, without: tuple[str, ...]) -> Path:
             if not hidden and not link.is_symlink():
                 link.symlink_to(entry)
     return target
+
+
+if __name__ == '__main__':  # run by the Python whose packages are meant
+    link_packages(Path(sys.argv[1]), tuple(sys.argv[2:]))

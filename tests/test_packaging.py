@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wheel of this checkout serves mim from any folder.
+
+``OVSEG_CLASSIC_PYTHON`` names the Python of an environment that has the
+classic packages; without it only this environment's stack is tried.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ovseg_mm.version import __version__
+
+from .end_to_end.conftest import TINY, data_options, metrics_of, tiny_data
+
+__all__ = ['tiny_data']
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+CONFIG = 'catseg_clip-vit-b16_4xb1-80k_ade20k-640x640.py'
+DIST_INFO = f'ovseg_mm-{__version__}.dist-info'
+STACKS = {
+    'this': sys.executable,
+    'classic': os.environ.get('OVSEG_CLASSIC_PYTHON'),
+}
+
+
+def run(*command, cwd: Path, path: Path | None = None, status: int = 0) -> str:
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ('PYTHONPATH', 'PYTHONHOME', 'VIRTUAL_ENV')
+    }
+    environment.update(OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1')
+    if path:
+        environment['PATH'] = f'{path}{os.pathsep}{environment["PATH"]}'
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == status, f'{command}:\n{result.stdout[-6000:]}'
+    return result.stdout
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the files that git tracks or would track."""
+    target = tmp_path_factory.mktemp('checkout') / 'ovseg_mm'
+    for folder in ('ovseg_mm', 'configs', 'tools', 'requirements'):
+        shutil.copytree(
+            ROOT / folder,
+            target / folder,
+            ignore=shutil.ignore_patterns('__pycache__', '.mim'),
+        )
+    (target / 'data').mkdir()
+    for file in [
+        *(path for path in ROOT.iterdir() if path.is_file()),
+        *(path for path in (ROOT / 'data').iterdir() if path.is_file()),
+    ]:
+        shutil.copy(file, target / file.relative_to(ROOT))
+    # What users have there is none of a wheel's business.
+    for name in ('data/ade/image.png', 'work_dirs/x/x.py', 'data/notes.txt'):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text('')
+    return target
+
+
+def build(python: str, source: Path, target: Path) -> Path:
+    """Build a wheel without the network."""
+    run(
+        *(python, '-m', 'pip', 'wheel', '--no-deps', '--no-index'),
+        *('--no-build-isolation', '-w', target, source),
+        cwd=target.parent,
+    )
+    (wheel,) = target.glob('*.whl')
+    return wheel
+
+
+@pytest.fixture(scope='module', params=STACKS)
+def stack(request) -> str:
+    """Python of an environment with a stack."""
+    if not STACKS[request.param]:
+        pytest.skip('OVSEG_CLASSIC_PYTHON is not set')
+    return STACKS[request.param]
+
+
+@pytest.fixture(scope='module')
+def wheel(stack, checkout, tmp_path_factory) -> Path:
+    return build(stack, checkout, tmp_path_factory.mktemp('dist') / 'dist')
+
+
+@pytest.fixture(scope='module')
+def installed(stack, wheel, tmp_path_factory) -> Path:
+    """Folder of the executables of an environment with the wheel."""
+    folder = tmp_path_factory.mktemp('env')
+    env = folder / 'env'
+    run(stack, '-m', 'venv', '--without-pip', env, cwd=folder)
+    python = env / 'bin' / 'python'
+    (site,) = env.glob('lib/*/site-packages')
+    packages = folder / 'packages'
+    run(
+        *(stack, ROOT / 'tests' / 'environments.py', packages),
+        cwd=folder,
+    )
+    (site / 'stack.pth').write_text(f'{packages}\n')
+    before = run(stack, '-m', 'pip', '--python', python, 'freeze', cwd=folder)
+    # Dependencies are looked for, but there is nowhere to get them from.
+    run(
+        *(stack, '-m', 'pip', '--python', python, 'install', '--no-index'),
+        wheel,
+        cwd=folder,
+    )
+    after = run(stack, '-m', 'pip', '--python', python, 'freeze', cwd=folder)
+    assert {
+        line for line in after.splitlines() if not line.startswith('ovseg')
+    } == set(before.splitlines()), 'the stack is left alone'
+    (env / 'bin' / 'mim').write_text(
+        f'#!{python}\nimport sys\nfrom mim.cli import cli\nsys.exit(cli())\n'
+    )
+    (env / 'bin' / 'mim').chmod(0o755)
+    return env / 'bin'
+
+
+@pytest.fixture(scope='module')
+def home(installed, tiny_data, tmp_path_factory) -> Path:
+    """A folder elsewhere, with a config and a training run through mim."""
+    folder = tmp_path_factory.mktemp('home')
+    (site,) = installed.parent.glob('lib/*/site-packages')
+    runtime = site / 'ovseg_mm/.mim/configs/_base_/default_runtime.py'
+    first, rest = TINY.read_text().split('_base_ = ', 1)
+    rest = rest.split('\n', 1)[1]
+    (folder / 'own.py').write_text(f'_base_ = {str(runtime)!r}\n{rest}')
+    run(
+        *('mim', 'train', 'ovseg_mm', 'own.py', '--gpus', 0),
+        *('--work-dir', 'work', '--cfg-options', *data_options(tiny_data)),
+        *('train_cfg.max_iters=2', 'train_cfg.val_interval=2'),
+        cwd=folder,
+        path=installed,
+    )
+    return folder
+
+
+def shipped() -> set[str]:
+    """What mim and the package look for, relative to the checkout."""
+    files = [
+        *(ROOT / 'configs').rglob('*.*'),
+        *(ROOT / 'tools').glob('*.*'),
+        *(ROOT / 'data').glob('*.json'),
+        *(ROOT / 'data').glob('*.tsv'),
+        *(ROOT / 'data').glob('*.safetensors'),
+        ROOT / 'data' / 'README.md',
+        ROOT / 'model-index.yml',
+    ]
+    names = {str(file.relative_to(ROOT)) for file in files}
+    return {name for name in names if '__pycache__' not in name}
+
+
+def test_contents_of_the_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        record = archive.read(f'{DIST_INFO}/RECORD').decode()
+        metadata = archive.read(f'{DIST_INFO}/METADATA').decode()
+    expected = shipped()
+    assert f'configs/cat_seg/{CONFIG}' in expected
+    assert 'tools/train.py' in expected and 'data/ade150.json' in expected
+    prefix = 'ovseg_mm/.mim/'
+    found = {n.removeprefix(prefix) for n in names if n.startswith(prefix)}
+    assert found == expected
+    prefix = f'{DIST_INFO}/.mim/'
+    found = {n.removeprefix(prefix) for n in names if n.startswith(prefix)}
+    assert found == {n for n in expected if not n.startswith('data/')}
+    assert f'{prefix}model-index.yml,' in record, 'pip uninstalls it'
+    modules = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / 'ovseg_mm').rglob('*.py')
+        if '.mim' not in file.parts
+    }
+    assert {n for n in names if n.endswith('.py') and '.mim' not in n} == (
+        modules
+    )
+    assert not [n for n in names if 'tests' in n or 'work_dirs' in n]
+    needed = [
+        line
+        for line in metadata.splitlines()
+        if line.startswith('Requires-Dist: ') and 'extra ==' not in line
+    ]
+    assert needed and not [line for line in needed if ': mm' in line]
+    for extra in ('dev', 'tests', 'onedl', 'classic'):
+        assert f'Provides-Extra: {extra}\n' in metadata
+
+
+def test_wheel_of_the_source_archive(stack, wheel, checkout, tmp_path):
+    run(
+        *(stack, '-c'),
+        'from setuptools import build_meta\n'
+        f'build_meta.build_sdist({str(tmp_path)!r})',
+        cwd=checkout,
+    )
+    (archive,) = tmp_path.glob('*.tar.gz')
+    with tarfile.open(archive) as content:
+        names = [name.partition('/')[2] for name in content.getnames()]
+        content.extractall(tmp_path, filter='data')
+    assert {'LICENSE', 'README.md', 'requirements/runtime.txt'} <= set(names)
+    assert not [n for n in names if n.startswith(('data/ade/', 'work_dirs'))]
+    again = build(
+        stack,
+        tmp_path / archive.name.removesuffix('.tar.gz'),
+        tmp_path / 'again',
+    )
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as two:
+        assert set(one.namelist()) == set(two.namelist())
+
+
+def test_mim_trains_and_tests_from_another_folder(home, installed, tiny_data):
+    assert (home / 'work' / 'iter_2.pth').is_file()
+    results = [
+        metrics_of(
+            run(
+                *('mim', 'test', package, 'own.py', '--gpus', 0),
+                *('--checkpoint', 'work/iter_2.pth', '--work-dir', 'test'),
+                *('--cfg-options', *data_options(tiny_data)),
+                cwd=home,
+                path=installed,
+            )
+        )
+        for package in ('ovseg_mm', 'mmsegmentation')
+    ]
+    assert results[0] == results[1]
+    assert 0 <= results[0]['mIoU'] <= 100
+
+
+def test_mim_finds_a_config_by_its_bare_name(installed, tmp_path):
+    output = run(
+        *('mim', 'train', 'ovseg_mm', CONFIG, '--gpus', 0),
+        *('--cfg-options', 'model.type=Nothing'),
+        cwd=tmp_path,
+        path=installed,
+        status=1,
+    )
+    # The script read the config and came as far as the model.
+    assert 'error: the config does not work: Nothing is not in' in output
+
+
+def test_mim_lists_the_models(installed, tmp_path):
+    output = run('mim', 'search', 'ovseg_mm', cwd=tmp_path, path=installed)
+    assert CONFIG.removesuffix('.py') in output
+
+
+def test_mmsegmentations_script_refuses_another_method(
+    home, installed, tiny_data
+):
+    run(
+        installed / 'python',
+        '-c',
+        'import torch\n'
+        "weights = {'clip_adapter.clip_model.x': torch.ones(1)}\n"
+        "torch.save({'state_dict': weights}, 'other.pth')",
+        cwd=home,
+    )
+    output = run(
+        *('mim', 'test', 'mmsegmentation', 'own.py', '--gpus', 0),
+        *('--checkpoint', 'other.pth', '--work-dir', 'test'),
+        *('--cfg-options', *data_options(tiny_data)),
+        cwd=home,
+        path=installed,
+        status=1,
+    )
+    assert 'ValueError: other.pth is a checkpoint of ZSSeg' in output
+    assert 'Iter(test)' not in output
+
+
+def test_the_package_finds_its_files(installed, tmp_path):
+    output = run(
+        *('python', '-m', 'ovseg_mm', 'doctor'), cwd=tmp_path, path=installed
+    )
+    assert f'{Path("ovseg_mm", ".mim", "configs")}\n' in output
+    output = run(
+        *('python', '-m', 'ovseg_mm', 'models'), cwd=tmp_path, path=installed
+    )
+    assert CONFIG.removesuffix('.py') in output.splitlines()
