@@ -155,7 +155,7 @@ def shipped() -> set[str]:
     """What mim and the package look for, relative to the checkout."""
     files = [
         *(ROOT / 'configs').rglob('*.*'),
-        *(ROOT / 'tools').glob('*.*'),
+        *(ROOT / 'tools').rglob('*.*'),
         *(ROOT / 'data').glob('*.json'),
         *(ROOT / 'data').glob('*.tsv'),
         *(ROOT / 'data').glob('*.safetensors'),
@@ -264,8 +264,8 @@ def test_mmsegmentations_script_refuses_another_method(
         installed / 'python',
         '-c',
         'import torch\n'
-        "weights = {'clip_adapter.clip_model.x': torch.ones(1)}\n"
-        "torch.save({'state_dict': weights}, 'other.pth')",
+        "names = 'visual.conv1.weight', 'token_embedding.weight'\n"
+        "torch.save(dict.fromkeys(names, torch.ones(1)), 'other.pth')",
         cwd=home,
     )
     output = run(
@@ -276,7 +276,7 @@ def test_mmsegmentations_script_refuses_another_method(
         path=installed,
         status=1,
     )
-    assert 'ValueError: other.pth is a checkpoint of ZSSeg' in output
+    assert 'ValueError: other.pth is a checkpoint of CLIP' in output
     assert 'Iter(test)' not in output
 
 

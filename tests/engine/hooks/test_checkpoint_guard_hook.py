@@ -53,10 +53,11 @@ def test_another_method_is_refused_before_the_first_image(
         pytest.fail('an image was read')
 
     monkeypatch.setattr(OpenVocabDataset, 'prepare_data', prepare)
-    path = tmp_path / 'zsseg.pth'
-    torch.save({'model': {'clip_adapter.clip_model.x': torch.ones(1)}}, path)
+    path = tmp_path / 'other.pth'
+    names = 'visual.conv1.weight', 'token_embedding.weight'
+    torch.save({'model': dict.fromkeys(names, torch.ones(1))}, path)
     tiny_cfg.load_from = str(path)
-    with pytest.raises(ValueError, match='zsseg.pth is a checkpoint of ZSSeg'):
+    with pytest.raises(ValueError, match='other.pth is a checkpoint of CLIP'):
         Runner.from_cfg(tiny_cfg).test()
 
 
