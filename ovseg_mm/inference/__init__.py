@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-from .calibration import geometric_ensemble, penalise_seen, region_weights
+from .calibration import (
+    geometric_ensemble,
+    penalise_seen,
+    region_weights,
+    with_no_object,
+)
 from .postprocess import argmax_labels, label_scores
 from .windows import (
     ViewLayout,
@@ -22,4 +27,5 @@ __all__ = [
     'sliding_views',
     'whole_view',
     'window_starts',
+    'with_no_object',
 ]

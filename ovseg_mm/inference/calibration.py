@@ -4,6 +4,7 @@
 Letters: Q proposals, n of them valid (they have a region), T class texts.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -74,3 +75,29 @@ def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """
     shares = (seen * penalty).to(scores)
     return scores.sub_(shares.view(-1, *[1] * (scores.ndim - 1)))
+
+
+def with_no_object(
+    weights: Tensor, no_object: Tensor, eps: float = 1e-8
+) -> Tensor:
+    """Normalise class weights again, together with no object.
+
+    With v the probability of no object, the weights of a proposal become
+    ``(1 - v) weights / sum(weights)``; ``eps`` is added to these and to v,
+    and all are divided by their sum. SCAN does so for vocabularies of
+    hundreds of classes, whose weights :func:`geometric_ensemble` leaves
+    small.
+
+    Args:
+        weights (Tensor): (Q, T), not negative.
+        no_object (Tensor): v, (Q,).
+        eps (float): See above.
+
+    Returns:
+        Tensor: (Q, T).
+    """
+    total = weights.sum(dim=1, keepdim=True)
+    shares = weights / total.clamp(min=torch.finfo(total.dtype).tiny)
+    v = no_object[:, None]
+    joint = torch.cat([shares * (1 - v), v], dim=1) + eps
+    return (joint / joint.sum(dim=1, keepdim=True))[:, :-1]

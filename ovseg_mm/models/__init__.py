@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-from .backbones import CLIPRegionEncoder, CLIPViT, GuidedCLIP
+from .backbones import (
+    CLIPContextEncoder,
+    CLIPRegionEncoder,
+    CLIPViT,
+    GuidedCLIP,
+)
 from .classifiers import MaskedCropClassifier
 from .decode_heads import (
     CascadeCLIPHead,
     CATSegCostHead,
     MaskProposalHead,
+    SCANHead,
     ZSSegHead,
 )
-from .layers import MaskFormerDecoder
+from .layers import MaskedAttentionDecoder, MaskFormerDecoder
 from .losses import DenseBCELoss, DenseDiceLoss, DenseFocalLoss, MaskSetLoss
-from .necks import CLIPLevelProjection, CLIPTokenPyramid, FPNPixelDecoder
+from .necks import (
+    CLIPLevelProjection,
+    CLIPTokenPyramid,
+    DeformPixelDecoder,
+    FPNPixelDecoder,
+)
 from .segmentors import (
     OpenVocabMaskSegmentor,
     OpenVocabSegmentor,
@@ -23,6 +34,7 @@ from .text_encoder import (
 
 __all__ = [
     'CATSegCostHead',
+    'CLIPContextEncoder',
     'CLIPLevelProjection',
     'CLIPPromptedTextTransformer',
     'CLIPRegionEncoder',
@@ -30,18 +42,21 @@ __all__ = [
     'CLIPTokenPyramid',
     'CLIPViT',
     'CascadeCLIPHead',
+    'DeformPixelDecoder',
     'DenseBCELoss',
     'DenseDiceLoss',
     'DenseFocalLoss',
     'FPNPixelDecoder',
     'GuidedCLIP',
     'MaskFormerDecoder',
+    'MaskedAttentionDecoder',
     'MaskProposalHead',
     'MaskSetLoss',
     'MaskedCropClassifier',
     'OpenVocabMaskSegmentor',
     'OpenVocabSegmentor',
     'OpenVocabTTAModel',
+    'SCANHead',
     'TextBank',
     'ZSSegHead',
 ]

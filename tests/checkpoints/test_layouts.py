@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ovseg_mm.checkpoints import LAYOUTS, method_of, recognise
+from ovseg_mm.checkpoints import LAYOUTS, recognise
 
 CASES = Path(__file__).parents[1] / 'parity' / 'cases' / 'cat_seg'
 
@@ -121,19 +121,6 @@ def test_converted_names_are_recognised_as_ours(published, our_weights):
 def test_layout_names_are_unique():
     names = [layout.name for layout in LAYOUTS]
     assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize(
-    ('names', 'method'),
-    [
-        (['fusion_decoder.ln.0.weight',
-          'clip_adapter.clip_model.visual.proj'], 'SCAN'),
-    ],
-)  # fmt: skip
-def test_other_methods_are_called_by_name(names, method):
-    with pytest.raises(ValueError, match=f'x.pth is .* of {method}, expected'):
-        recognise(names, 'x.pth')
-    assert method_of(names) is None
 
 
 def test_nothing_known():

@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layouts that published checkpoints come in, one module a method."""
 
-import re
 from collections.abc import Iterable
 
-from . import cascade_clip, cat_seg, cat_seg_v1, clip, resnet, zsseg
+from . import (
+    cascade_clip,
+    cat_seg,
+    cat_seg_v1,
+    clip,
+    resnet,
+    scan,
+    swin,
+    zsseg,
+)
 from .layout import Layout
 
 LAYOUTS = (
@@ -12,17 +20,12 @@ LAYOUTS = (
     *cat_seg_v1.LAYOUTS,
     *cascade_clip.LAYOUTS,
     *zsseg.LAYOUTS,
+    *scan.LAYOUTS,
     *clip.LAYOUTS,
     *resnet.LAYOUTS,
+    *swin.LAYOUTS,
 )
 """All layouts; where two match, the first one counts."""
-
-
-# What else is published, by a pattern of its own: it cannot be converted, but
-# a message should call it by its name.
-_OTHERS = {
-    'SCAN': r'fusion_decoder\..*|clip_adapter\.original_clip\..*',
-}
 
 
 def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
@@ -43,11 +46,6 @@ def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
         if layout.matches(names):
             return layout
     known = ', '.join(dict.fromkeys(layout.method for layout in LAYOUTS))
-    for method, pattern in _OTHERS.items():
-        if any(re.fullmatch(pattern, name) for name in names):
-            raise ValueError(
-                f'{where} is a checkpoint of {method}, expected one of {known}'
-            )
     raise ValueError(
         f'{where} has no layout that is known (those of {known}): its '
         f'{len(names)} tensors begin with {", ".join(names[:3]) or "nothing"}'

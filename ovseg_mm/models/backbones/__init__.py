@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+from .clip_context_encoder import CLIPContextEncoder, ImageContext
 from .clip_region_encoder import CLIPRegionEncoder, Regions
 from .clip_vit import CLIPFeatures, CLIPViT
 from .guided_clip import GuidedCLIP
 
 __all__ = [
+    'CLIPContextEncoder',
     'CLIPFeatures',
     'CLIPRegionEncoder',
     'CLIPViT',
     'GuidedCLIP',
+    'ImageContext',
     'Regions',
 ]

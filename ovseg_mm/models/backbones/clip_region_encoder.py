@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """CLIP on masked crops of an image.
 
-Letters: Q proposals, n of them valid, H, W pixels, C embedding width.
+Letters: Q proposals, n of them valid, H, W pixels, S side of a crop, N
+patches of a crop, D width of the tower, C embedding width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,14 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..utils import expand_boxes, mask_boxes, region_crops
+from ..layers import ContextShift
+from ..utils import (
+    expand_boxes,
+    mask_boxes,
+    patches_with_mask,
+    region_crops,
+    region_masks,
+)
 
 # CLIP's statistics of pixels from 0 to 255, red, green, blue.
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
@@ -48,6 +56,9 @@ class CLIPRegionEncoder(BaseModule):
         expand_ratio (float): Factor of the boxes' sides.
         matting (bool): Whether crops are weighted with the probabilities
             instead of the binary mask.
+        shift (dict, optional): Arguments of :class:`ContextShift`: some
+            background patches of a crop speak of the whole image. None: they
+            show what the crop was filled with.
         batch_size (int): Crops encoded at a time; memory, not result.
         mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
         std (Sequence[float]): CLIP's standard deviation likewise.
@@ -62,6 +73,7 @@ class CLIPRegionEncoder(BaseModule):
         fill: str = 'mean',
         expand_ratio: float = 1.0,
         matting: bool = False,
+        shift: dict | None = None,
         batch_size: int = 32,
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
@@ -76,26 +88,71 @@ class CLIPRegionEncoder(BaseModule):
         self.fill = fill
         self.expand_ratio = expand_ratio
         self.matting = matting
+        self.shift = None if shift is None else ContextShift(**shift)
         self.batch_size = batch_size
         for name, values in (('mean', mean), ('std', std)):
             values = torch.tensor(values)[:, None, None]
             self.register_buffer(name, values, persistent=False)
 
-    def forward(self, img: Tensor, masks: Tensor) -> Regions:
+    def forward(
+        self,
+        img: Tensor,
+        masks: Tensor,
+        class_tokens: Mapping[int, Tensor] | None = None,
+    ) -> Regions:
         """Encode the regions of an image.
 
         Args:
             img (Tensor): RGB, (3, H, W), in [0, 255].
             masks (Tensor): Probabilities, (Q, H, W).
+            class_tokens (Mapping[int, Tensor], optional): What ``shift``
+                needs: class tokens of the whole image behind the blocks of
+                its tower, (1, D) each.
 
         Returns:
             Regions: See there.
         """
-        crops, valid, _ = self.crop(img, masks)
-        embeddings = [self.clip(c).cls for c in crops.split(self.batch_size)]
-        if not embeddings:
-            embeddings = [crops.new_empty(0, self.clip.embed_dims)]
-        return Regions(torch.cat(embeddings), valid)
+        crops, valid, boxes = self.crop(img, masks)
+        if not len(crops):
+            return Regions(crops.new_empty(0, self.clip.embed_dims), valid)
+        foreground = None
+        if self.shift is not None:
+            foreground = region_masks(
+                masks[valid] > self.mask_threshold, boxes, self.region_size
+            )
+        return Regions(self.encode(crops, foreground, class_tokens), valid)
+
+    def encode(
+        self,
+        crops: Tensor,
+        foreground: Tensor | None = None,
+        class_tokens: Mapping[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Encode crops.
+
+        Args:
+            crops (Tensor): Normalised and filled, (n, 3, S, S).
+            foreground (Tensor, optional): Pixels that show the region,
+                (n, S, S) bool; needed for ``shift``.
+            class_tokens (Mapping[int, Tensor], optional): See
+                :meth:`forward`, here also of one image a crop, (n, D).
+
+        Returns:
+            Tensor: (n, C), not normalised.
+        """
+        replacements = {}
+        if self.shift is not None:
+            patches = patches_with_mask(foreground, self.clip.patch_size)
+            replacements = self.shift(patches, class_tokens, self.training)
+        embeddings = []
+        for start in range(0, len(crops), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            replaced = {
+                block: (where[part], token if len(token) == 1 else token[part])
+                for block, (where, token) in replacements.items()
+            }
+            embeddings.append(self.clip(crops[part], replaced).cls)
+        return torch.cat(embeddings)
 
     def crop(
         self, img: Tensor, masks: Tensor

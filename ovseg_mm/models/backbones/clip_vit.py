@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import clip_arch
 
-from ..layers import CLIPTransformer
+from ..layers import CLIPTransformer, Replacements
 from ..utils import freeze_except
 
 
@@ -129,6 +129,7 @@ class CLIPViT(BaseModule):
                 "finetune='prompt' trains visual prompt tokens, but there "
                 'are none; set prompt_depth and prompt_length'
             )
+        self.image_size = vision['image_size']
         self.patch_size = patch
         self.embed_dims = arch['embed_dim']
         self.last_block = last_block
@@ -173,11 +174,15 @@ class CLIPViT(BaseModule):
             self.prompt_norm = nn.LayerNorm(width, eps=1e-6)
         freeze_except(self, finetune)
 
-    def forward(self, img: Tensor) -> CLIPFeatures:
+    def forward(
+        self, img: Tensor, replacements: Replacements | None = None
+    ) -> CLIPFeatures:
         """Encode normalised images.
 
         Args:
             img (Tensor): (B, 3, H, W), normalised with CLIP's statistics.
+            replacements (Replacements, optional): Patch tokens that other
+                tokens take the place of, see :class:`ContextShift`.
 
         Returns:
             CLIPFeatures: See there.
@@ -185,7 +190,7 @@ class CLIPViT(BaseModule):
         if self.input_size and img.shape[2:] != self.input_size:
             img = F.interpolate(img, self.input_size, mode='bilinear')
         x, grid = self._embed(img)
-        x, layers = self._encode(x)
+        x, layers = self._encode(x, replacements or {})
         if self.prompt_norm is not None:
             x, *layers = map(self.prompt_norm, (x, *layers))
         x = self.ln_post(x) @ self.proj
@@ -229,7 +234,9 @@ class CLIPViT(BaseModule):
             prompts = self.prompt_proj(prompts)
         return self.prompt_dropout(prompts[:, None].expand(-1, batch, -1, -1))
 
-    def _encode(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _encode(
+        self, x: Tensor, replacements: Replacements
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the blocks; each prompted one gets its own prompt tokens."""
         outputs = {}
         prompts = self._prompts(len(x)) if self.prompt_depth else ()
@@ -246,10 +253,20 @@ class CLIPViT(BaseModule):
             else:
                 own = self.last_block == 'value'
                 x = block(x, value_residual=x if own else x[:, :1])
+            if index in replacements:
+                x = _replace(x, *replacements[index])
             if index in self.out_indices:
                 outputs[index] = _without_prompts(x, length)
         layers = tuple(outputs[index] for index in self.out_indices)
         return _without_prompts(x, length), layers
+
+
+def _replace(x: Tensor, where: Tensor, token: Tensor) -> Tensor:
+    """Put a token in the place of some of the last tokens of ``x``."""
+    others, patches = x.split([x.shape[1] - where.shape[1], where.shape[1]], 1)
+    token = token[:, None].to(x.dtype)
+    patches = torch.where(where[..., None], token, patches)
+    return torch.cat([others, patches], dim=1)
 
 
 def _without_prompts(x: Tensor, length: int) -> Tensor:

@@ -2,6 +2,7 @@
 from .cascade_clip import CascadeCLIPHead
 from .cat_seg import CATSegCostHead
 from .mask_proposal_head import MaskProposalHead, MaskProposals
+from .scan import SCANHead, SemanticIntegration
 from .zsseg_head import MaskPredictions, ZSSegHead
 
 __all__ = [
@@ -10,5 +11,7 @@ __all__ = [
     'MaskPredictions',
     'MaskProposalHead',
     'MaskProposals',
+    'SCANHead',
+    'SemanticIntegration',
     'ZSSegHead',
 ]

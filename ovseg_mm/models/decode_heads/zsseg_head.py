@@ -18,6 +18,7 @@ from ovseg_mm.inference import geometric_ensemble, region_weights
 
 from ..necks import PixelFeatures
 from ..utils import mask_targets
+from .mask_proposal_head import MaskProposals
 
 
 class MaskPredictions(NamedTuple):
@@ -39,9 +40,10 @@ class ZSSegHead(BaseModule):
     `A Simple Baseline for Open-Vocabulary Semantic Segmentation with
     Pre-trained Vision-language Model <https://arxiv.org/abs/2112.14757>`_.
 
-    The head of a mask method gives :class:`OpenVocabMaskSegmentor` five
+    The head of a mask method gives :class:`OpenVocabMaskSegmentor` six
     things: ``head(feats, text)``, ``loss``, ``uses_regions``,
-    ``region_logits`` and ``class_weights``.
+    ``region_logits``, ``class_weights`` and ``context_blocks``, the blocks
+    of a CLIP on the whole image whose tokens it needs.
 
     Args:
         proposals (dict): Config of the :class:`MaskProposalHead`, whose
@@ -57,6 +59,8 @@ class ZSSegHead(BaseModule):
             has one text only.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
+
+    context_blocks: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -99,11 +103,12 @@ class ZSSegHead(BaseModule):
             MaskPredictions: See there.
         """
         proposals = self.proposals(feats)
+        embeddings = self._embeddings(proposals, feats)
         text = torch.cat(
             [_one_prompt(text), F.normalize(self.no_object_embedding, dim=1)]
         )
         return MaskPredictions(
-            self._similarity(proposals.embeddings, text), proposals.masks
+            self._similarity(embeddings, text), proposals.masks
         )
 
     def loss(
@@ -172,6 +177,12 @@ class ZSSegHead(BaseModule):
     def activate(self, scores: Tensor, classes: slice) -> Tensor:
         """Scores need no activation before windows are averaged."""
         return scores
+
+    def _embeddings(
+        self, proposals: MaskProposals, feats: PixelFeatures
+    ) -> Tensor:
+        """What is compared with texts, (D, B, Q, C)."""
+        return proposals.embeddings
 
     def _similarity(self, embeddings: Tensor, text: Tensor) -> Tensor:
         """Scaled cosines (..., T) of embeddings (..., C) and unit texts."""

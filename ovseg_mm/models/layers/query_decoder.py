@@ -34,6 +34,8 @@ class DETRDecoderLayer(nn.Module):
         feedforward_dims (int): Hidden width of the MLP.
         dropout (float): Dropout of attention weights, hidden layer and
             residual branches.
+        cross_first (bool): Whether queries look at the image before they
+            look at each other.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class DETRDecoderLayer(nn.Module):
         num_heads: int,
         feedforward_dims: int,
         dropout: float = 0.0,
+        cross_first: bool = False,
     ) -> None:
         super().__init__()
+        self.cross_first = cross_first
         self.self_attn, self.cross_attn = (
             nn.MultiheadAttention(
                 embed_dims, num_heads, dropout, batch_first=True
@@ -67,6 +71,7 @@ class DETRDecoderLayer(nn.Module):
         query_position: Tensor,
         memory: Tensor,
         keys: Tensor,
+        forbidden: Tensor | None = None,
     ) -> Tensor:
         """Update the queries.
 
@@ -75,16 +80,34 @@ class DETRDecoderLayer(nn.Module):
             query_position (Tensor): Added to queries, (B, Q, C).
             memory (Tensor): Values, (B, h * w, C).
             keys (Tensor): Values with their position, (B, h * w, C).
+            forbidden (Tensor, optional): Where a query does not look,
+                (B, Q, h * w) bool.
 
         Returns:
             Tensor: (B, Q, C).
         """
-        q = x + query_position
-        attended = self.self_attn(q, q, x, need_weights=False)[0]
-        x = self.norm1(x + self.dropout(attended))
-        q = x + query_position
-        attended = self.cross_attn(q, keys, memory, need_weights=False)[0]
-        x = self.norm2(x + self.dropout(attended))
+        if forbidden is not None:
+            heads = self.cross_attn.num_heads
+            forbidden = forbidden.repeat_interleave(heads, dim=0)
+
+        def among_queries(x: Tensor) -> Tensor:
+            q = x + query_position
+            return self.self_attn(q, q, x, need_weights=False)[0]
+
+        def to_image(x: Tensor) -> Tensor:
+            return self.cross_attn(
+                x + query_position,
+                keys,
+                memory,
+                need_weights=False,
+                attn_mask=forbidden,
+            )[0]
+
+        steps = [among_queries, to_image]
+        if self.cross_first:
+            steps.reverse()
+        for attend, norm in zip(steps, (self.norm1, self.norm2)):
+            x = norm(x + self.dropout(attend(x)))
         return self.norm3(x + self.dropout(self.mlp(x)))
 
 
@@ -156,3 +179,110 @@ class MaskFormerDecoder(BaseModule):
             if self.training or index == len(self.layers):
                 states.append(self.norm(x))
         return torch.stack(states)
+
+
+@MODELS.register_module()
+class MaskedAttentionDecoder(BaseModule):
+    """Decoder of Mask2Former: queries attend inside their own masks.
+
+    `Masked-attention Mask Transformer for Universal Image Segmentation
+    <https://arxiv.org/abs/2112.01527>`_. See the module's docstring for how
+    it is called. Layers take the maps in turn. Before each layer, and after
+    the last one, a normalised copy of the states says where the masks are; a
+    query whose mask is empty attends everywhere.
+
+    Args:
+        num_queries (int): Q.
+        embed_dims (int): C, a multiple of 4, also the channels of the maps.
+        num_heads (int): Attention heads.
+        num_layers (int): Layers. There is one state more than layers, the
+            one before the first.
+        num_levels (int): Maps.
+        feedforward_dims (int): Hidden width of the layers' MLP.
+        dropout (float): Dropout in training.
+        skip_penultimate (bool): Whether the state before the last layer is
+            not supervised, so that D equals ``num_layers``, as in SCAN.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        num_queries: int = 100,
+        embed_dims: int = 256,
+        num_heads: int = 8,
+        num_layers: int = 9,
+        num_levels: int = 3,
+        feedforward_dims: int = 2048,
+        dropout: float = 0.0,
+        skip_penultimate: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.embed_dims = embed_dims
+        self.skip_penultimate = skip_penultimate
+        self.layers = nn.ModuleList(
+            DETRDecoderLayer(
+                embed_dims,
+                num_heads,
+                feedforward_dims,
+                dropout,
+                cross_first=True,
+            )
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(embed_dims)
+        for parameter in self.layers.parameters():
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)
+        self.query_feat = nn.Embedding(num_queries, embed_dims)
+        self.query_embed = nn.Embedding(num_queries, embed_dims)
+        self.level_embed = nn.Embedding(num_levels, embed_dims)
+
+    def forward(self, maps: Sequence[Tensor], masks_of: MasksOf) -> Tensor:
+        """Run the decoder.
+
+        Args:
+            maps (Sequence[Tensor]): (B, C, h, w), coarsest first.
+            masks_of (Callable): See the module's docstring.
+
+        Returns:
+            Tensor: Normalised states, the first one before all layers,
+            (D, B, Q, C); in evaluation the last one alone.
+        """
+        batch = len(maps[0])
+        memories, keys = zip(*map(self._memory, maps, self.level_embed.weight))
+        query_position = self.query_embed.weight.expand(batch, -1, -1)
+        x = self.query_feat.weight.expand(batch, -1, -1)
+        states = [self.norm(x)]
+        for index, layer in enumerate(self.layers):
+            level = index % len(maps)
+            size = tuple(maps[level].shape[2:])
+            x = layer(
+                x,
+                query_position,
+                memories[level],
+                keys[level],
+                self._forbidden(masks_of, states[-1], size),
+            )
+            states.append(self.norm(x))
+        if not self.training:
+            states = states[-1:]
+        elif self.skip_penultimate:
+            del states[-2]
+        return torch.stack(states)
+
+    def _memory(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and keys (B, h * w, C) of a map."""
+        memory = x.flatten(2).transpose(1, 2) + level
+        position = sine_position(*x.shape[2:], self.embed_dims, x.device)
+        return memory, memory + position.flatten(1).t().to(memory.dtype)
+
+    @staticmethod
+    @torch.no_grad()
+    def _forbidden(
+        masks_of: MasksOf, states: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        """Where queries do not look, (B, Q, h * w) bool."""
+        # A probability below one half.
+        outside = masks_of(states, size).flatten(2) < 0
+        return outside & ~outside.all(dim=2, keepdim=True)

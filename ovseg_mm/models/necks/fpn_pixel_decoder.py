@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixel decoders of proposal-based methods.
+"""MaskFormer's pixel decoder.
 
 Letters: B images, C channels, h, w positions at stride 4.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -13,17 +12,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-
-class PixelFeatures(NamedTuple):
-    """What a pixel decoder gives to :class:`MaskProposalHead`.
-
-    Attributes:
-        mask_features (Tensor): What masks are products with, (B, C, h, w).
-        maps (tuple[Tensor, ...]): What queries attend to, coarsest first.
-    """
-
-    mask_features: Tensor
-    maps: tuple[Tensor, ...]
+from .pixel_features import PixelFeatures
 
 
 @MODELS.register_module()

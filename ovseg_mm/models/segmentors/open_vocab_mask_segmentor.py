@@ -16,6 +16,7 @@ from ovseg_mm.inference import resize
 from ovseg_mm.vocabulary import Vocabulary
 
 from ..clip_towers import with_tower_options
+from ..necks import PixelFeatures
 from ..text_encoder import TextBank
 from .base import BaseOpenVocabSegmentor
 
@@ -54,6 +55,9 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             regions' own. None: they are compared with the same texts.
         region_prompts (dict, optional): Arguments of that tower's
             :class:`TextBank`.
+        context_encoder (dict, optional): Config of a
+            :class:`CLIPContextEncoder`, whose tower is not trained. None:
+            head and regions do without.
         size_divisor (int): Normalised images are padded with zeros on the
             right and at the bottom to a multiple of it.
     """
@@ -64,12 +68,18 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         region_encoder: dict | None = None,
         region_text_encoder: dict | None = None,
         region_prompts: dict | None = None,
+        context_encoder: dict | None = None,
         size_divisor: int = 32,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.size_divisor = size_divisor
         self.region_encoder = self.region_text_encoder = None
+        self.context_encoder = None
+        if context_encoder is not None:
+            self.context_encoder = MODELS.build(
+                with_tower_options(context_encoder, self.clip)
+            )
         if region_encoder is not None:
             self.region_encoder = MODELS.build(
                 with_tower_options(region_encoder, self.clip)
@@ -80,6 +90,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             )
             self.region_text_bank = TextBank(**(region_prompts or {}))
         self._check_regions()
+        self._check_context()
 
     def region_text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
         """Text embeddings that regions are compared with, (T, P, C)."""
@@ -101,9 +112,14 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             self.region_text_bank.clear()
         return super().train(mode)
 
-    def extract_feat(self, inputs: Tensor) -> NamedTuple:
-        """Pixel features of images (B, 3, H, W), padded as need be."""
-        return super().extract_feat(_padded(inputs, self.size_divisor))
+    def extract_feat(self, inputs: Tensor) -> PixelFeatures:
+        """Features of images (B, 3, H, W), padded as need be."""
+        padded = _padded(inputs, self.size_divisor)
+        feats = super().extract_feat(padded)
+        if self.context_encoder is None:
+            return feats
+        context = self.context_encoder(self._pixels(inputs), padded.shape[2:])
+        return feats._replace(context=context)
 
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
@@ -138,8 +154,10 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             ]
         )
         weights = [
-            self._class_weights(*view)
-            for view in zip(views, predictions.class_logits[-1], masks)
+            self._class_weights(view, logits, mask, self._tokens(feats, index))
+            for index, (view, logits, mask) in enumerate(
+                zip(views, predictions.class_logits[-1], masks)
+            )
         ]
         return MaskVotes(torch.stack(weights), masks)
 
@@ -150,13 +168,17 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return resize(logits[None], padded)[0, :, : size[0], : size[1]]
 
     def _class_weights(
-        self, view: Tensor, class_logits: Tensor, masks: Tensor
+        self,
+        view: Tensor,
+        class_logits: Tensor,
+        masks: Tensor,
+        class_tokens: dict[int, Tensor] | None,
     ) -> Tensor:
         """Votes (Q, T) of the proposals of one view."""
         head = self.decode_head
         if not head.uses_regions:
             return head.class_weights(class_logits)
-        regions = self.region_encoder(self._pixels(view), masks)
+        regions = self.region_encoder(self._pixels(view), masks, class_tokens)
         text = self.region_text_embeddings(self.vocabulary)
         return head.class_weights(
             class_logits,
@@ -166,9 +188,16 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         )
 
     def _pixels(self, view: Tensor) -> Tensor:
-        """RGB in [0, 255] of a normalised view (3, H, W)."""
+        """RGB in [0, 255] of normalised views (..., 3, H, W)."""
         preprocessor = self.data_preprocessor
         return view * preprocessor.std + preprocessor.mean
+
+    @staticmethod
+    def _tokens(feats: PixelFeatures, view: int) -> dict[int, Tensor] | None:
+        """Class tokens of one view, (1, D) behind each block."""
+        if feats.context is None:
+            return None
+        return feats.context.class_tokens(slice(view, view + 1))
 
     def _seen(self, device: torch.device) -> Tensor | None:
         """Which class texts are seen, (T,) bool; None if nobody says."""
@@ -191,6 +220,19 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             raise ValueError(
                 'regions need the data_preprocessor to have mean and std'
             )
+
+    def _check_context(self) -> None:
+        needed = {'decode_head': self.decode_head.context_blocks}
+        if self.region_encoder is not None and self.region_encoder.shift:
+            needed['region_encoder.shift'] = self.region_encoder.shift.blocks
+        for user, blocks in needed.items():
+            if blocks and self.context_encoder is None:
+                raise ValueError(
+                    f'{user} uses what CLIP says of the whole image, but '
+                    'there is no context_encoder; give one'
+                )
+            if self.context_encoder is not None:
+                self.context_encoder.check_blocks(blocks, user)
 
 
 def _padded(x: Tensor, divisor: int, value: float = 0) -> Tensor:

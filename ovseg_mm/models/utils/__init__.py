@@ -8,13 +8,21 @@ from .matching import (
     mask_targets,
     pixel_costs,
 )
-from .points import sample_points, uncertain_points
-from .regions import expand_boxes, mask_boxes, masked_crop, region_crops
+from .points import Draw, sample_points, uncertain_points
+from .regions import (
+    expand_boxes,
+    mask_boxes,
+    masked_crop,
+    patches_with_mask,
+    region_crops,
+    region_masks,
+)
 from .unknown import UNKNOWN, fill_unknown
 
 __all__ = [
     'FINETUNE_MODES',
     'CostFeatures',
+    'Draw',
     'HungarianMatcher',
     'MaskTargets',
     'UNKNOWN',
@@ -25,8 +33,10 @@ __all__ = [
     'mask_boxes',
     'mask_targets',
     'masked_crop',
+    'patches_with_mask',
     'pixel_costs',
     'region_crops',
+    'region_masks',
     'sample_points',
     'uncertain_points',
 ]

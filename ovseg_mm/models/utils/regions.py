@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From mask proposals to image crops.
 
-Letters: N masks, H, W pixels of the image, S side of a crop.
+Letters: N masks, H, W pixels of the image, S side of a crop, s of a patch.
 """
 
 import torch
@@ -104,3 +104,37 @@ def region_crops(
             )[0]
         )
     return crops
+
+
+def region_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
+    """Crops of masks, resized to squares (to the nearest pixel).
+
+    Args:
+        masks (Tensor): (N, H, W) bool.
+        boxes (Tensor): (N, 4), see :func:`mask_boxes`.
+        side (int): S.
+
+    Returns:
+        Tensor: (N, S, S) bool.
+    """
+    crops = masks.new_empty(len(masks), side, side)
+    for out, mask, (left, top, right, bottom) in zip(
+        crops, masks, boxes.tolist()
+    ):
+        crop = mask[None, None, top:bottom, left:right].float()
+        out.copy_(F.interpolate(crop, (side, side), mode='nearest')[0, 0])
+    return crops
+
+
+def patches_with_mask(masks: Tensor, patch_size: int) -> Tensor:
+    """Patches that hold a pixel of a mask.
+
+    Args:
+        masks (Tensor): (N, S, S) bool.
+        patch_size (int): s.
+
+    Returns:
+        Tensor: (N, (S / s) ** 2) bool, row by row.
+    """
+    pooled = F.max_pool2d(masks[:, None].float(), patch_size)
+    return pooled.flatten(1) > 0

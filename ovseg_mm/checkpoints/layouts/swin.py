@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Swin Transformers as their authors name them.
+
+Ours are MMSegmentation's names.
+"""
+
+import torch
+from torch import Tensor
+
+from ..rename import Drop, Row, map_tensor
+from .layout import Layout
+
+_PARAMS = r'\.(weight|bias)'
+
+
+def swin_rows(source: str = '', target: str = '') -> list[Row]:
+    """Rows for a Swin Transformer.
+
+    Args:
+        source (str): Pattern of the prefix in the file.
+        target (str): Prefix in our model.
+    """
+    block = rf'{source}layers\.(\d)\.blocks\.(\d+)\.'
+    into = rf'{target}stages.\1.blocks.\2.'
+    merge = rf'{source}layers\.(\d)\.downsample\.'
+    merge_into = rf'{target}stages.\1.downsample.'
+    return [
+        (
+            rf'{source}patch_embed\.proj{_PARAMS}',
+            rf'{target}patch_embed.projection.\1',
+        ),
+        (
+            rf'{source}patch_embed\.norm{_PARAMS}',
+            rf'{target}patch_embed.norm.\1',
+        ),
+        (rf'{source}(norm[0-3]){_PARAMS}', rf'{target}\1.\2'),
+        (rf'{block}(norm[12]){_PARAMS}', rf'{into}\3.\4'),
+        (
+            rf'{block}attn\.((?:qkv|proj)\.(?:weight|bias)'
+            '|relative_position_(?:bias_table|index))',
+            rf'{into}attn.w_msa.\3',
+        ),
+        (
+            rf'{block}attn_mask',
+            Drop('the mask of shifted windows, which follows from the grid'),
+        ),
+        (rf'{block}mlp\.fc1{_PARAMS}', rf'{into}ffn.layers.0.0.\3'),
+        (rf'{block}mlp\.fc2{_PARAMS}', rf'{into}ffn.layers.1.\3'),
+        (
+            rf'{merge}(reduction\.weight|norm\.weight|norm\.bias)',
+            map_tensor(rf'{merge_into}\2', _reorder),
+        ),
+    ]
+
+
+def _reorder(tensor: Tensor) -> Tensor:
+    """Input channels (..., 4 c) of a patch merging in MMSegmentation's order.
+
+    Theirs are the four neighbours down the columns, all channels of each;
+    ours are all channels, the four neighbours along the rows of each.
+    """
+    neighbours = torch.tensor([0, 2, 1, 3])
+    blocks = tensor.unflatten(-1, (4, -1))[..., neighbours, :]
+    return blocks.transpose(-1, -2).flatten(-2)
+
+
+LAYOUTS = (
+    Layout(
+        'swin',
+        'Swin',
+        (
+            r'patch_embed\.proj\.weight',
+            r'layers\.0\.blocks\.0\.attn\.relative_position_bias_table',
+        ),
+        [
+            *swin_rows(),
+            (
+                rf'(?:norm|head){_PARAMS}',
+                Drop('the classifier of ImageNet'),
+            ),
+        ],
+    ),
+)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCAN's classifiers of mask proposals.
+
+Letters: Q queries, n valid proposals (they have a region), T class texts.
+"""
+
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ovseg_mm.inference import with_no_object
+
+from ...necks import PixelFeatures
+from ..mask_proposal_head import MaskProposals
+from ..zsseg_head import ZSSegHead
+from .semantic_integration import SemanticIntegration
+
+
+@MODELS.register_module()
+class SCANHead(ZSSegHead):
+    """Proposals that know what CLIP says of the whole image.
+
+    `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
+    <https://arxiv.org/abs/2312.04089>`_. What is not said here is as in
+    :class:`ZSSegHead`. If no proposal of an image has a region, proposals
+    alone decide.
+
+    Args:
+        integration (dict, optional): Arguments of
+            :class:`SemanticIntegration`. None: proposals as they are.
+        keep_no_object (bool): Whether votes are normalised again together
+            with the probability of no object, see :func:`with_no_object`;
+            for vocabularies of hundreds of classes.
+        **kwargs: Arguments of :class:`ZSSegHead`.
+    """
+
+    def __init__(
+        self,
+        *,
+        integration: dict | None = None,
+        keep_no_object: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.integration = None
+        if integration is not None:
+            self.integration = SemanticIntegration(**integration)
+        self.keep_no_object = keep_no_object
+
+    @property
+    def context_blocks(self) -> tuple[int, ...]:
+        """Blocks of the context encoder whose tokens are needed."""
+        return self.integration.blocks if self.integration else ()
+
+    def class_weights(
+        self,
+        class_logits: Tensor,
+        region_logits: Tensor | None = None,
+        valid: Tensor | None = None,
+        seen: Tensor | None = None,
+    ) -> Tensor:
+        """See :meth:`ZSSegHead.class_weights`."""
+        probs = class_logits.float().softmax(dim=1)
+        if not self.uses_regions or not valid.any():
+            return probs[:, :-1]
+        # One weight for all classes: SCAN does not ask which ones are seen.
+        weights = super().class_weights(class_logits, region_logits, valid)
+        if self.keep_no_object and self.ensemble_weight:
+            weights = with_no_object(weights, probs[:, -1])
+        return weights
+
+    def _embeddings(
+        self, proposals: MaskProposals, feats: PixelFeatures
+    ) -> Tensor:
+        if self.integration is None:
+            return proposals.embeddings
+        return self.integration(proposals.embeddings, feats.context)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCAN's semantic integration module.
+
+Letters: B images, D supervised states, Q queries, L blocks that are tapped,
+N = g * g patches, V width of the image tower, C embedding width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...backbones import ImageContext
+
+
+class SemanticIntegration(nn.Module):
+    """Proposal embeddings enriched with CLIP's view of the whole image.
+
+    Patch tokens of some blocks, filtered by frequency, are attended to; the
+    class embedding is added; a small encoder that sees one proposal at a
+    time follows.
+
+    Args:
+        in_channels (int): V.
+        embed_dims (int): C.
+        blocks (Sequence[int]): Blocks (0-based) whose tokens are used.
+        sigmas (Sequence[float]): Width of the notch of each of them.
+        num_heads (int): Attention heads.
+        num_fusion_layers (int): Cross-attention layers.
+        num_encoder_layers (int): Layers of the encoder.
+        feedforward_dims (int): Hidden width of the encoder's MLP.
+        dropout (float): Dropout of the encoder.
+        context_weight (float): Initial weight of the class embedding, which
+            is learned.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1024,
+        embed_dims: int = 768,
+        blocks: Sequence[int] = (11, 17, 23),
+        sigmas: Sequence[float] = (9, 7, 3),
+        num_heads: int = 8,
+        num_fusion_layers: int = 5,
+        num_encoder_layers: int = 5,
+        feedforward_dims: int = 2048,
+        dropout: float = 0.1,
+        context_weight: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if len(blocks) != len(sigmas):
+            raise ValueError(
+                f'there are {len(blocks)} blocks and {len(sigmas)} sigmas; '
+                'give each block one sigma'
+            )
+        self.blocks = tuple(blocks)
+        self.sigmas = tuple(sigmas)
+        self.filter = FrequencyFilter(in_channels)
+        # No activation in between, like the published weights.
+        self.memory_proj = nn.Sequential(
+            nn.Linear(in_channels, embed_dims),
+            nn.Linear(embed_dims, embed_dims),
+        )
+        self.attentions = nn.ModuleList(
+            nn.MultiheadAttention(embed_dims, num_heads, batch_first=True)
+            for _ in range(num_fusion_layers)
+        )
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(embed_dims) for _ in range(num_fusion_layers - 1)
+        )
+        self.context_weight = nn.Parameter(torch.full((1,), context_weight))
+        self.encoder = nn.Sequential(
+            *(
+                LoneTokenLayer(
+                    embed_dims, num_heads, feedforward_dims, dropout
+                )
+                for _ in range(num_encoder_layers)
+            )
+        )
+
+    def forward(self, embeddings: Tensor, context: ImageContext) -> Tensor:
+        """Enrich embeddings.
+
+        Args:
+            embeddings (Tensor): (D, B, Q, C).
+            context (ImageContext): With the tokens of ``blocks``.
+
+        Returns:
+            Tensor: (D, B, Q, C), not normalised.
+        """
+        states = len(embeddings)
+        memory = self.memory(context)
+        # Queries do not see each other: those of all states go together.
+        x = embeddings.transpose(0, 1).flatten(1, 2)  # (B, D * Q, C)
+        x = self.fuse(x, memory)
+        image = F.normalize(context.embedding, dim=1)
+        x = self.encoder(x + self.context_weight * image[:, None])
+        return x.unflatten(1, (states, -1)).transpose(0, 1)
+
+    def memory(self, context: ImageContext) -> Tensor:
+        """What is attended to, (B, L * N, C)."""
+        tokens = [
+            self.filter(context.tokens[block][:, 1:], sigma)
+            for block, sigma in zip(self.blocks, self.sigmas)
+        ]
+        return self.memory_proj(torch.cat(tokens, dim=1))
+
+    def fuse(self, x: Tensor, memory: Tensor) -> Tensor:
+        """Attend to the memory, (B, D * Q, C) to the same."""
+        for index, attention in enumerate(self.attentions):
+            x = x + attention(x, memory, memory, need_weights=False)[0]
+            if index < len(self.norms):
+                x = self.norms[index](x)
+        return x
+
+
+class FrequencyFilter(nn.Module):
+    """Weaken the spectrum of a token map around its middle, and mix it.
+
+    The spectrum is not shifted, so its middle are the highest frequencies.
+
+    Args:
+        channels (int): V.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(2 * channels, 2 * channels, 1)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 1)
+
+    def forward(self, tokens: Tensor, sigma: float) -> Tensor:
+        """Filter tokens.
+
+        Args:
+            tokens (Tensor): (B, N, V), of a square grid, row by row.
+            sigma (float): Width of the notch, in steps of the spectrum.
+
+        Returns:
+            Tensor: (B, N, V).
+        """
+        side = round(tokens.shape[1] ** 0.5)
+        # FFTs of reduced precision exist on few devices and for few sizes.
+        x = tokens.float().transpose(1, 2).unflatten(2, (side, side))
+        spectrum = torch.fft.fft2(x) * _notch(side, sigma, x.device)
+        parts = torch.cat([spectrum.real, spectrum.imag], dim=1)
+        parts = self.conv2(F.relu(self.conv1(parts))).float()
+        spectrum = torch.complex(*parts.chunk(2, dim=1))
+        x = x + torch.fft.ifft2(spectrum).real
+        return x.flatten(2).transpose(1, 2).to(tokens.dtype)
+
+
+class LoneTokenLayer(nn.Module):
+    """Transformer layer, normalised afterwards, over single tokens.
+
+    Attention over one token is its value, so there are no queries and keys.
+
+    Args:
+        embed_dims (int): C.
+        num_heads (int): Heads; in training each is dropped as a whole.
+        feedforward_dims (int): Hidden width of the MLP.
+        dropout (float): Dropout of heads, hidden layer and residual
+            branches.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        feedforward_dims: int,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.value = nn.Linear(embed_dims, embed_dims)
+        self.out_proj = nn.Linear(embed_dims, embed_dims)
+        self.norm1 = nn.LayerNorm(embed_dims)
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dims, feedforward_dims),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(feedforward_dims, embed_dims),
+        )
+        self.norm2 = nn.LayerNorm(embed_dims)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.value, self.out_proj, *self.mlp[::3]):
+            nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(self.value.bias)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to the same."""
+        value = self.value(x)
+        if self.training:
+            heads = value.unflatten(-1, (self.num_heads, -1))
+            kept = self.dropout(torch.ones_like(heads[..., :1]))
+            value = (heads * kept).flatten(-2)
+        x = self.norm1(x + self.dropout(self.out_proj(value)))
+        return self.norm2(x + self.dropout(self.mlp(x)))
+
+
+def _notch(side: int, sigma: float, device: torch.device) -> Tensor:
+    """1 minus a Gaussian around the middle of a spectrum, (g, g)."""
+    distances = (torch.arange(side, device=device) - side // 2) ** 2
+    distances = distances[:, None] + distances
+    return 1 - torch.exp(-distances / (2 * sigma**2))

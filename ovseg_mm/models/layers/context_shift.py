@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which background patches of a region speak of the whole image.
+
+Letters: n regions, N patches of a region.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..utils import Draw
+
+Replacements = Mapping[int, tuple[Tensor, Tensor]]
+"""By block (0-based): which patches are replaced behind it, (n, N) bool, and
+the token that takes their place, (n, D), or (1, D) for all regions."""
+
+
+class ContextShift:
+    """Contextual shift of SCAN (CVPR 2024).
+
+    Behind some blocks of the tower that sees masked regions, a share of the
+    background patches of each region, a new choice each time, is replaced by
+    the class token that a tower has for the whole image there.
+
+    Args:
+        blocks (Sequence[int]): Blocks (0-based).
+        ratio (float): Share of the background patches, in [0, 1].
+        seed (int): Of the choice in evaluation, begun anew for every image,
+            so that it depends neither on other images nor on their order.
+
+    Attributes:
+        draw (Callable, optional): Uniform random numbers by shape, to be set
+            where the choice must be another one. The patches with the
+            smallest numbers are chosen. None: PyTorch's global generator in
+            training, ``seed`` else.
+    """
+
+    def __init__(
+        self, blocks: Sequence[int], ratio: float, seed: int = 0
+    ) -> None:
+        if not 0 <= ratio <= 1:
+            raise ValueError(f'ratio={ratio} of patches must lie in [0, 1]')
+        self.blocks = tuple(blocks)
+        self.ratio = ratio
+        self.seed = seed
+        self.draw: Draw | None = None
+
+    def __call__(
+        self,
+        foreground: Tensor,
+        class_tokens: Mapping[int, Tensor],
+        training: bool = False,
+    ) -> Replacements:
+        """Choose patches.
+
+        Args:
+            foreground (Tensor): Patches that show the region, (n, N) bool.
+            class_tokens (Mapping[int, Tensor]): Class tokens of whole images
+                behind each of ``blocks``, (n, D) or (1, D).
+            training (bool): See ``draw``.
+
+        Returns:
+            Replacements: See there.
+        """
+        draw = self.draw or (torch.rand if training else self._seeded)
+        noise = draw((len(self.blocks), *foreground.shape))
+        chosen = smallest_share(
+            noise.to(foreground.device), ~foreground, self.ratio
+        )
+        return {
+            block: (where, class_tokens[block])
+            for block, where in zip(self.blocks, chosen)
+        }
+
+    def _seeded(self, shape: tuple[int, ...]) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.rand(shape, generator=generator)
+
+
+def smallest_share(noise: Tensor, among: Tensor, ratio: float) -> Tensor:
+    """Mark a share of each row, rounded down: those with least noise.
+
+    Args:
+        noise (Tensor): (..., N) below 2.
+        among (Tensor): What may be marked, (..., N) bool.
+        ratio (float): Share.
+
+    Returns:
+        Tensor: (..., N) bool.
+    """
+    counts = (ratio * among.sum(dim=-1, keepdim=True).double()).long()
+    noise = torch.where(among, noise, 2.0)
+    ranks = noise.argsort(dim=-1).argsort(dim=-1)
+    return ranks < counts

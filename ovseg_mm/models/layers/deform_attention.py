@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention to a few points of several maps.
+
+Letters: B images, M tokens of all maps, Q queries, G heads, L maps (levels),
+K points a map and head, C width.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Sizes = Sequence[tuple[int, int]]
+
+
+class MultiScaleDeformAttention(nn.Module):
+    """Each query samples K learned points a head from each of L maps.
+
+    `Deformable DETR <https://arxiv.org/abs/2010.04159>`_. There is no
+    residual connection in it.
+
+    Args:
+        embed_dims (int): C.
+        num_heads (int): G, divides C.
+        num_levels (int): L.
+        num_points (int): K.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int = 256,
+        num_heads: int = 8,
+        num_levels: int = 3,
+        num_points: int = 4,
+    ) -> None:
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(
+                f'embed_dims={embed_dims} is not divisible by '
+                f'num_heads={num_heads}'
+            )
+        self.shape = num_heads, num_levels, num_points
+        samples = math.prod(self.shape)
+        self.sampling_offsets = nn.Linear(embed_dims, 2 * samples)
+        self.attention_weights = nn.Linear(embed_dims, samples)
+        self.value_proj = nn.Linear(embed_dims, embed_dims)
+        self.output_proj = nn.Linear(embed_dims, embed_dims)
+        self._reset()
+
+    def forward(
+        self, query: Tensor, value: Tensor, reference: Tensor, sizes: Sizes
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            query (Tensor): (B, Q, C).
+            value (Tensor): Tokens of all maps, row by row and one map after
+                the other, (B, M, C).
+            reference (Tensor): Point that each query looks around, (Q, 2), x
+                and y in [0, 1].
+            sizes (Sequence[tuple[int, int]]): Height and width of each map.
+
+        Returns:
+            Tensor: (B, Q, C).
+        """
+        num_heads, num_levels, num_points = self.shape
+        values = self.value_proj(value).unflatten(2, (num_heads, -1))
+        offsets = self.sampling_offsets(query).unflatten(2, (*self.shape, 2))
+        # Offsets are in pixels of their map.
+        extent = offsets.new_tensor([size[::-1] for size in sizes])
+        points = reference.to(offsets.dtype)[:, None, None, None]
+        points = points + offsets / extent[:, None]
+        weights = self.attention_weights(query)
+        weights = weights.unflatten(2, (num_heads, -1)).softmax(dim=3)
+        weights = weights.unflatten(3, (num_levels, num_points))
+        sample = sample_levels
+        if values.is_cuda:
+            sample = _compiled_operator() or sample_levels
+        return self.output_proj(sample(values, points, weights, sizes))
+
+    def _reset(self) -> None:
+        num_heads, num_levels, num_points = self.shape
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        nn.init.zeros_(self.sampling_offsets.weight)
+        # Heads look into different directions, points ever farther.
+        angles = torch.arange(num_heads) * (2 * math.pi / num_heads)
+        rays = torch.stack([angles.cos(), angles.sin()], dim=1)
+        rays = rays / rays.abs().amax(dim=1, keepdim=True)
+        steps = torch.arange(1, num_points + 1)[:, None]
+        offsets = rays[:, None, None] * steps.expand(num_levels, -1, 2)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.flatten())
+
+
+def sample_levels(
+    values: Tensor, points: Tensor, weights: Tensor, sizes: Sizes
+) -> Tensor:
+    """Weighted sums of bilinear samples, zero outside of the maps.
+
+    Args:
+        values (Tensor): (B, M, G, C / G).
+        points (Tensor): x and y in [0, 1], (B, Q, G, L, K, 2).
+        weights (Tensor): (B, Q, G, L, K).
+        sizes (Sequence[tuple[int, int]]): Height and width of each map.
+
+    Returns:
+        Tensor: (B, Q, C).
+    """
+    batch, _, num_heads, _ = values.shape
+    lengths = [height * width for height, width in sizes]
+    grids = (2 * points - 1).transpose(1, 2).flatten(0, 1)
+    weights = weights.transpose(1, 2).flatten(0, 1)  # (B * G, Q, L, K)
+    result = 0
+    for level, part in enumerate(values.split(lengths, dim=1)):
+        part = part.permute(0, 2, 3, 1).flatten(0, 1)  # (B * G, C / G, h * w)
+        sampled = F.grid_sample(
+            part.unflatten(2, sizes[level]),
+            grids[:, :, level].to(part.dtype),
+            mode='bilinear',
+            padding_mode='zeros',
+            align_corners=False,
+        )  # (B * G, C / G, Q, K)
+        result = result + (sampled * weights[:, None, :, level]).sum(dim=3)
+    result = result.unflatten(0, (batch, num_heads))
+    return result.permute(0, 3, 1, 2).flatten(2)
+
+
+@lru_cache(maxsize=1)
+def _compiled_operator() -> Callable[..., Tensor] | None:
+    """MMCV's operator under the arguments of ``sample_levels``, if built."""
+    try:
+        from mmcv.ops.multi_scale_deform_attn import (
+            MultiScaleDeformableAttnFunction as Operator,
+        )
+    except (ImportError, OSError):
+        return None
+
+    def sample(
+        values: Tensor, points: Tensor, weights: Tensor, sizes: Sizes
+    ) -> Tensor:
+        shapes = torch.tensor(sizes, device=values.device)
+        ends = shapes.prod(dim=1).cumsum(dim=0)
+        starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+        # The operator knows no bfloat16, and takes equal parts of the batch.
+        result = Operator.apply(
+            values.float().contiguous(),
+            shapes,
+            starts,
+            points.float().contiguous(),
+            weights.float().contiguous(),
+            len(values),
+        )
+        return result.to(values.dtype)
+
+    return sample
