@@ -47,6 +47,22 @@ def find_config(name: str | Path) -> Path:
     )
 
 
+def find_weights(name: str | Path) -> Path:
+    """Weight file by path; a relative one also beside the package.
+
+    Args:
+        name (str | Path): Path; ``~`` is expanded. A relative path that
+            leads nowhere from the current folder is taken from the
+            project's root, where ``data/toy_clip.safetensors`` lies.
+
+    Returns:
+        Path: The path, whether there is a file or not.
+    """
+    path = Path(name).expanduser()
+    shipped = resource(path)
+    return shipped if not path.exists() and shipped.exists() else path
+
+
 def cache_folder() -> Path:
     """Folder for what can be computed again: ``$OVSEG_CACHE`` if set."""
     folder = os.environ.get('OVSEG_CACHE')

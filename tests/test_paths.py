@@ -80,3 +80,19 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert paths.cache_folder() == tmp_path / 'xdg' / 'ovseg_mm'
     monkeypatch.delenv('XDG_CACHE_HOME')
     assert paths.cache_folder() == tmp_path / '.cache' / 'ovseg_mm'
+
+
+def test_weights_of_the_user_come_before_shipped_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = 'data/toy_clip.safetensors'
+    assert paths.find_weights(name) == CHECKOUT / name
+    (tmp_path / 'data').mkdir()
+    (tmp_path / name).write_bytes(b'own')
+    assert paths.find_weights(name).read_bytes() == b'own'
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert paths.find_weights(f'~/{name}') == tmp_path / name
+
+
+@pytest.mark.parametrize('name', ['data/none.pt', '/nowhere/none.pt'])
+def test_missing_weights_keep_their_name(name):
+    assert str(paths.find_weights(name)) == name

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ovseg_mm.paths import find_weights
+
 from .clip_arch import clip_arch, clip_shapes, plain_vit_names
 from .clip_hub import fetch_clip_weights
 from .files import WeightFile, read_weights
@@ -25,7 +27,8 @@ def load_clip_weights(
             the hub (or its cache) unless ``custom_clip_weights`` is given.
         custom_clip_weights (str | Path, optional): File or folder: OpenAI's
             TorchScript archives, open_clip's ``.bin``, ``.pt`` and
-            ``.safetensors``, Hugging Face's CLIP folders, our own.
+            ``.safetensors``, Hugging Face's CLIP folders, our own. A relative
+            path may lead to a file that comes with the package.
 
     Returns:
         dict[str, Tensor] | None: float32 tensors under CLIP's own names with
@@ -48,7 +51,7 @@ def load_clip_weights(
                 'for a CLIP described by a dict'
             )
         custom_clip_weights = fetch_clip_weights(arch, pretrained)
-    file = read_weights(custom_clip_weights)
+    file = read_weights(find_weights(custom_clip_weights))
     _check_activation(file, config)
     return _clip_state_dict(file, config, arch)
 

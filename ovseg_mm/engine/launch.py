@@ -40,7 +40,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
-    _check_writable(Path(cfg.work_dir), '--work-dir')
+    check_writable(Path(cfg.work_dir), '--work-dir')
     return cfg
 
 
@@ -98,7 +98,7 @@ def enable_pictures(
     if show:
         hook.update(show=True, wait_time=wait_time)
     if folder:
-        _check_writable(Path(folder), '--show-dir')
+        check_writable(Path(folder), '--show-dir')
         cfg.visualizer.save_dir = folder
 
 
@@ -118,7 +118,7 @@ def enable_tta(cfg: Config) -> None:
 
 def set_output_dir(cfg: Config, folder: str) -> None:
     """Have the metric write predicted label maps into a folder."""
-    _check_writable(Path(folder), '--out')
+    check_writable(Path(folder), '--out')
     evaluators = cfg.test_evaluator
     for evaluator in (
         evaluators if isinstance(evaluators, list) else [evaluators]
@@ -126,19 +126,16 @@ def set_output_dir(cfg: Config, folder: str) -> None:
         evaluator.update(output_dir=folder, keep_results=True)
 
 
-@contextmanager
-def report_bad_input() -> Iterator[None]:
-    """Turn what bad input raises into one sentence and exit status 2."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if os.environ.get('OVSEG_DEBUG'):
-            raise
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+def check_writable(folder: Path, option: str) -> None:
+    """Make a folder, so that a run that cannot write fails at once.
 
+    Args:
+        folder (Path): The folder.
+        option (str): What names another one, for the message.
 
-def _check_writable(folder: Path, option: str) -> None:
+    Raises:
+        OSError: If it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -148,3 +145,15 @@ def _check_writable(folder: Path, option: str) -> None:
             f'{folder} cannot be written ({error.strerror or error}); name '
             f'another folder with {option}'
         ) from error
+
+
+@contextmanager
+def report_bad_input() -> Iterator[None]:
+    """Turn what bad input raises into one sentence and exit status 2."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get('OVSEG_DEBUG'):
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
