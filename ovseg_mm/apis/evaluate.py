@@ -14,8 +14,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info, init_dist
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 from mmengine.runner import autocast
 from mmseg.apis import init_model
+from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, METRICS
 from rich.progress import track
 from torch.utils.data import DataLoader, Subset
@@ -26,6 +28,7 @@ from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.evaluation.progress import EvaluationProgress
 from ovseg_mm.evaluation.report import Row, write_reports
+from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.paths import find_config, resource
 from ovseg_mm.stack import installed_packages
 from ovseg_mm.version import __version__
@@ -100,22 +103,18 @@ def evaluate(
     work_dir.mkdir(parents=True, exist_ok=True)
     _init_processes(cfg)
     _log_to(work_dir / 'evaluate.log')
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    evaluation = Evaluation()
+    built = _build_datasets(benchmarks, evaluation.skipped)
+    if not built:
+        return evaluation
     model = init_model(cfg, None, get_device())
     source = load_checkpoint_into(model, checkpoint).source
     fp16 = cfg.get('test_cfg', {}).get('fp16', False)
     common = _common_settings(model, source, fp16)
-    evaluation = Evaluation()
-    for key, benchmark in benchmarks.items():
-        try:
-            dataset = DATASETS.build(benchmark.test_dataloader.dataset)
-        except FileNotFoundError as error:
-            evaluation.skipped[key] = str(error)
-            continue
-        model.test_cfg = benchmark.model.test_cfg.to_dict()
-        model.set_vocabulary(
-            benchmark.model.get('vocabulary') or dataset.vocabulary
-        )
-        model.vocabulary.check_labels(len(dataset.metainfo['classes']), key)
+    for key, dataset in built.items():
+        benchmark = benchmarks[key]
+        _set_up(model, benchmark, dataset, key)
         settings = {**common, **_settings_of(benchmark, model, cfg)}
         metric = _build_metric(benchmark, model, output_dir, key)
         progress = EvaluationProgress(work_dir / Path(key).stem, settings)
@@ -149,8 +148,35 @@ def _benchmark(key: str, cfg: Config) -> Config:
         resource('configs', '_base_', 'datasets', f'{BENCHMARKS[key]}.py')
     )
     base.test_dataloader.dataset.pipeline = cfg.test_pipeline
-    base.model = dict(test_cfg=cfg.model.test_cfg)
+    base.model = dict(test_cfg=cfg.model.get('test_cfg') or {})
     return base
+
+
+def _build_datasets(
+    benchmarks: dict[str, Config], skipped: dict[str, str]
+) -> dict[str, BaseSegDataset]:
+    """Build the data sets; say of the others why they are skipped."""
+    built = {}
+    for key, benchmark in benchmarks.items():
+        try:
+            built[key] = DATASETS.build(benchmark.test_dataloader.dataset)
+        except FileNotFoundError as error:
+            skipped[key] = str(error)
+    return built
+
+
+def _set_up(
+    model: BaseOpenVocabSegmentor,
+    benchmark: Config,
+    dataset: BaseSegDataset,
+    key: str,
+) -> None:
+    """Give the model the words and the windows for a data set."""
+    test_cfg = benchmark.to_dict()['model'].get('test_cfg') or {}
+    model.test_cfg = {'mode': 'whole', **test_cfg}
+    vocabulary = benchmark.model.get('vocabulary') or dataset.vocabulary
+    model.set_vocabulary(vocabulary)
+    model.vocabulary.check_labels(len(dataset.metainfo['classes']), key)
 
 
 def _init_processes(cfg: Config) -> None:
@@ -169,15 +195,15 @@ def _log_to(path: Path) -> None:
 
 def _build_metric(
     benchmark: Config,
-    model: torch.nn.Module,
+    model: BaseOpenVocabSegmentor,
     output_dir: str | Path | None,
     key: str,
 ) -> OpenVocabIoUMetric:
-    metric = METRICS.build(benchmark.test_evaluator)
+    evaluator = benchmark.test_evaluator
+    metric = METRICS.build(evaluator) if isinstance(evaluator, dict) else None
     if not isinstance(metric, OpenVocabIoUMetric):
         raise ValueError(
-            f'{key}: test_evaluator is a {type(metric).__name__}; expected '
-            'OpenVocabIoUMetric.'
+            f'{key}: test_evaluator must be one OpenVocabIoUMetric.'
         )
     metric.dataset_meta = model.vocabulary.metainfo
     if output_dir is not None:
@@ -186,7 +212,7 @@ def _build_metric(
 
 
 def _common_settings(
-    model: torch.nn.Module, checkpoint: Path, fp16: bool
+    model: BaseOpenVocabSegmentor, checkpoint: Path, fp16: bool
 ) -> dict[str, Any]:
     """Settings that are the same for all data sets."""
     half = 'bfloat16' if get_device() == 'cpu' else 'float16'
@@ -205,27 +231,27 @@ def _common_settings(
 
 
 def _settings_of(
-    benchmark: Config, model: torch.nn.Module, cfg: Config
+    benchmark: Config, model: BaseOpenVocabSegmentor, cfg: Config
 ) -> dict[str, Any]:
     """Settings that may differ between data sets."""
-    pipeline = benchmark.test_dataloader.dataset.pipeline
     windows = {
         key: value
         for key, value in model.test_cfg.items()
         if key != 'window_batch'  # of no influence
     }
-    recipe = dict(
-        model={
-            key: value
-            for key, value in cfg.model.to_dict().items()
-            if key not in ('vocabulary', 'test_cfg')
-        },
-        pipeline=[step.to_dict() for step in pipeline],
-    )
+    whole = benchmark.to_dict()
+    data = whole['test_dataloader']['dataset']
+    data.pop('data_root', None)
+    network = cfg.to_dict()['model']
+    for key in ('vocabulary', 'test_cfg'):
+        network.pop(key, None)
+    recipe = [network, data, whole['test_evaluator']]
     text = json.dumps(recipe, sort_keys=True, default=str)
     return dict(
         vocabulary=model.vocabulary.fingerprint,
-        image_size=[step.scale for step in pipeline if 'scale' in step],
+        image_size=[
+            step['scale'] for step in data['pipeline'] if 'scale' in step
+        ],
         windows=windows,
         recipe=hashlib.sha256(text.encode()).hexdigest(),
     )
@@ -233,8 +259,8 @@ def _settings_of(
 
 @torch.no_grad()
 def _count(
-    model: torch.nn.Module,
-    dataset: torch.utils.data.Dataset,
+    model: BaseOpenVocabSegmentor,
+    dataset: BaseSegDataset,
     metric: OpenVocabIoUMetric,
     progress: EvaluationProgress,
     workers: int,
