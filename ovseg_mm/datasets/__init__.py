@@ -14,7 +14,6 @@ from .image_files import (
     read_label_map,
     write_image,
     write_label_map,
-    write_png,
 )
 from .masked_crops import MaskedCropDataset
 from .open_vocab_dataset import OpenVocabDataset
@@ -35,5 +34,4 @@ __all__ = [
     'read_label_map',
     'write_image',
     'write_label_map',
-    'write_png',
 ]

@@ -99,7 +99,3 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-# The name that callers of PNG files use.
-write_png = write_image

@@ -16,7 +16,7 @@ from seeded import seeded_array, seeded_image, seeded_labels
 
 from ovseg_mm.checkpoints.layouts.cascade_clip import LAYOUTS
 from ovseg_mm.datasets import OpenVocabDataset
-from ovseg_mm.datasets.image_files import read_label_map, write_png
+from ovseg_mm.datasets.image_files import read_label_map, write_image
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.paths import resource
@@ -290,7 +290,7 @@ def _write_dataset(case: Mapping, folder: Path, kind: str) -> OpenVocabDataset:
     for index, name in enumerate(images['names']):
         size = images['height'], images['width']
         img = seeded_image(name, *size, images['seed'])
-        write_png(folder / 'images' / f'{index}.png', img)
+        write_image(folder / 'images' / f'{index}.png', img)
         label_map = seeded_labels(
             labels['names'][index],
             labels['height'],
@@ -299,7 +299,7 @@ def _write_dataset(case: Mapping, folder: Path, kind: str) -> OpenVocabDataset:
             labels['seed'],
             labels['ignore_every'][index],
         )
-        write_png(
+        write_image(
             folder / 'labels' / f'{index}.png', label_map.astype(np.uint8)
         )
     return OpenVocabDataset(
