@@ -32,6 +32,7 @@ def write_everything(data: Path) -> dict[str, Labels]:
         pc59=voc10[0],
         pc459=voc10[1],
         voc20=write_voc(data / 'VOCdevkit/VOC2012'),
+        cityscapes=write_cityscapes(data / 'cityscapes'),
     )
 
 
@@ -208,6 +209,20 @@ def write_voc(root: Path) -> Labels:
     folder.mkdir(parents=True, exist_ok=True)
     for split, names in lists.items():
         (folder / f'{split}.txt').write_text('\n'.join(names) + '\n')
+    return result
+
+
+def write_cityscapes(root: Path) -> Labels:
+    """Files that the official scripts have made: 0 to 18, 255 for none."""
+    result = {}
+    for index in range(2):
+        labels = scene(72, 96, [*range(19), 255], index)
+        name = f'city/city_{index:06d}_000019'
+        picture = root / f'leftImg8bit/val/{name}_leftImg8bit.png'
+        save_picture(picture, labels)
+        path = root / f'gtFine/val/{name}_gtFine_labelTrainIds.png'
+        save(path, labels.astype(np.uint8))
+        result[name] = labels
     return result
 
 

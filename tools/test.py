@@ -25,6 +25,14 @@ def parse_args() -> argparse.Namespace:
         '--show-dir', help='folder for a picture of each image'
     )
     parser.add_argument(
+        '--show-proposals',
+        type=int,
+        default=0,
+        metavar='N',
+        help='draw the N mask proposals that decide most pixels below each '
+        'picture, with what their embedding and their region are taken for',
+    )
+    parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds a window stays'
     )
     parser.add_argument(
@@ -47,11 +55,19 @@ def main() -> int:
     )
 
     with report_bad_input():
+        if args.show_proposals and not (args.show or args.show_dir):
+            raise ValueError('--show-proposals needs --show-dir or --show')
         cfg = load_config(args)
         # What a training starts from is no matter of a test.
         cfg.load_from = None
         if args.show or args.show_dir:
-            enable_pictures(cfg, args.show_dir, args.show, args.wait_time)
+            enable_pictures(
+                cfg,
+                args.show_dir,
+                args.show,
+                args.wait_time,
+                args.show_proposals,
+            )
         if args.tta:
             enable_tta(cfg)
         if args.out:

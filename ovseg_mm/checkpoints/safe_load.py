@@ -56,8 +56,12 @@ _ALLOWED = {
 }
 
 
+# The number that torch.save, in its old format, begins with.
+_LEGACY_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19'
+
+
 def safe_torch_load(path: Path) -> object:
-    """Load what ``torch.save`` wrote, on the CPU.
+    """Load what ``torch.save`` or ``pickle.dump`` wrote, on the CPU.
 
     Only tensors, plain containers, NumPy arrays and scalars are built;
     MMEngine's log histories come out as placeholders.
@@ -71,6 +75,12 @@ def safe_torch_load(path: Path) -> object:
     Raises:
         pickle.UnpicklingError: If the file holds anything else.
     """
+    with open(path, 'rb') as file:
+        head = file.read(32)
+        if head.startswith(b'\x80') and _LEGACY_MAGIC not in head:
+            # A plain pickle, such as detectron2's ImageNet backbones.
+            file.seek(0)
+            return _ListedUnpickler(file, encoding='latin1').load()
     if digit_version(torch.__version__) >= digit_version('2.6.0'):
         allowed = [(value, name) for name, value in _ALLOWED.items()]
         with torch.serialization.safe_globals(allowed):

@@ -90,9 +90,32 @@ def enable_amp(cfg: Config) -> None:
 
 
 def enable_pictures(
-    cfg: Config, folder: str | None, show: bool, wait_time: float
+    cfg: Config,
+    folder: str | None,
+    show: bool,
+    wait_time: float,
+    proposals: int = 0,
 ) -> None:
-    """Draw every image of the test set into a folder or a window."""
+    """Draw every image of the test set into a folder or a window.
+
+    Args:
+        cfg (Config): Changed in place.
+        folder (str, optional): Where pictures are written.
+        show (bool): Whether they are shown in a window.
+        wait_time (float): Seconds to show each.
+        proposals (int): Mask proposals to draw below each.
+
+    Raises:
+        OSError: If the folder cannot be written.
+        ValueError: If proposals are wanted of a model that makes none.
+    """
+    if proposals:
+        if cfg.model.type != 'OpenVocabMaskSegmentor':
+            raise ValueError(
+                f'--show-proposals needs a model that proposes masks, but the '
+                f'config has a {cfg.model.type}'
+            )
+        cfg.model.test_cfg.keep_proposals = proposals
     hook = cfg.default_hooks.visualization
     hook.update(draw=True, interval=1)
     if show:

@@ -10,6 +10,7 @@ from .decode_heads import (
     CascadeCLIPHead,
     CATSegCostHead,
     MaskProposalHead,
+    PixelTextHead,
     SCANHead,
     ZSSegHead,
 )
@@ -56,6 +57,7 @@ __all__ = [
     'OpenVocabMaskSegmentor',
     'OpenVocabSegmentor',
     'OpenVocabTTAModel',
+    'PixelTextHead',
     'SCANHead',
     'TextBank',
     'ZSSegHead',

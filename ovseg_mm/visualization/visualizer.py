@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from mmengine.dist import is_main_process
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes, get_palette
@@ -16,6 +16,7 @@ from ovseg_mm.datasets.image_files import write_image
 from ovseg_mm.vocabulary import distinct_palette
 
 from .overlay import Colours, draw_panels
+from .proposals import draw_proposals
 
 
 @VISUALIZERS.register_module()
@@ -103,9 +104,11 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         Args:
             image: RGB of shape (H, W, 3) and type uint8.
             data_sample: ``gt_sem_seg`` and ``pred_sem_seg``, as far as they
-                are there, of shape (1, H, W).
+                are there, of shape (1, H, W), and ``proposals`` of
+                :func:`~ovseg_mm.models.segmentors.deciding_proposals`.
             draw_gt: Whether to draw the truth.
-            draw_pred: Whether to draw the prediction.
+            draw_pred: Whether to draw the prediction, and the proposals
+                below it.
             with_labels: Whether to draw the legend.
 
         Returns:
@@ -125,7 +128,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             for key, labels in maps.items()
         }
         meta = self.dataset_meta or _numbered(panels)
-        return draw_panels(
+        sheet = draw_panels(
             image,
             panels,
             meta['classes'],
@@ -134,6 +137,12 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             self.alpha,
             with_labels,
         )
+        if draw_pred and 'proposals' in data_sample:
+            proposals = _draw_proposals(
+                image, data_sample.proposals, meta['classes'], sheet.shape[1]
+            )
+            sheet = np.concatenate([sheet, proposals])
+        return sheet
 
     def add_datasample(
         self,
@@ -179,6 +188,28 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             write_image(out_file, drawn)
         else:
             self.add_image(name, drawn, step)
+
+
+def _draw_proposals(
+    image: np.ndarray, proposals: InstanceData, names: Sequence, width: int
+) -> np.ndarray:
+    """Draw the proposals of a sample with the scores of both classifiers."""
+    proposals = proposals.cpu().numpy()
+    captions = [
+        (
+            f'embedding: {names[label]} {score:.2f}',
+            'no region'
+            if np.isnan(region_score)
+            else f'region: {names[region_label]} {region_score:.2f}',
+        )
+        for label, score, region_label, region_score in zip(
+            proposals.labels,
+            proposals.scores,
+            proposals.region_labels,
+            proposals.region_scores,
+        )
+    ]
+    return draw_proposals(image, proposals.masks, captions, width)
 
 
 def _to_numpy(sem_seg: PixelData) -> np.ndarray:

@@ -29,7 +29,13 @@ _SPEC_KEYS = (
     'subset',
 )
 # Shipped keys for which MMSegmentation has colours of the same label order.
-_MMSEG_PALETTES = {'ade150': 'ade', 'coco': 'cocostuff', 'pc59': 'pcontext'}
+_MMSEG_PALETTES = {
+    'ade150': 'ade',
+    'ade150-synonyms': 'ade',
+    'cityscapes': 'cityscapes',
+    'coco': 'cocostuff',
+    'pc59': 'pcontext',
+}
 
 
 def load_vocabulary(

@@ -59,13 +59,14 @@ def test_config_trains_and_tests_a_step(path, home, recipes, monkeypatch):
         runner.train()
         assert (Path(cfg.work_dir) / 'iter_1.pth').is_file()
     metrics = runner.test()
-    assert 0 <= metrics['mIoU'] <= 100
+    figure = 'accuracy' if 'prompts' in path.stem else 'mIoU'
+    assert 0 <= metrics[figure] <= 100
 
 
 @pytest.mark.slow
 def test_coco_stuff_at_true_size_through_mim(home):
     (config,) = (
-        c for c in CONFIGS if 'vit-b16' in c.stem and 'coco' in c.stem
+        c for c in CONFIGS if 'catseg_clip-vit-b16_4xb1-80k_coco' in c.stem
     )
     output = run(
         *('mim', 'train', 'ovseg_mm', config, '--gpus', 0),
@@ -96,10 +97,13 @@ def _shallow(cfg: Config) -> Config:
         tower.input_size = [6 * arch['vision_cfg']['patch_size']] * 2
         if 'out_indices' in tower:
             tower.out_indices = (0, 1)
+    test_cfg = cfg.model.get('test_cfg', {})
     for key in ('crop_size', 'stride', 'canvas'):
-        if cfg.model.test_cfg.get(key):
-            sides = cfg.model.test_cfg[key]
-            cfg.model.test_cfg[key] = [side // 4 for side in sides]
+        if test_cfg.get(key):
+            test_cfg[key] = [side // 4 for side in test_cfg[key]]
+    if 'depth' in cfg.model.get('backbone', {}):
+        cfg.model.backbone.update(depth=50, init_cfg=None)
+        cfg.train_dataloader.batch_size = 1
     for name in ('train', 'val', 'test'):
         cfg[f'{name}_dataloader'].update(
             num_workers=0, persistent_workers=False
@@ -114,8 +118,10 @@ def _shallow(cfg: Config) -> Config:
 
 def _training_recipe(cfg: Config) -> str:
     """What training depends on, to compare configs."""
-    tested = ('vocabulary', 'test_cfg')
+    tested = ('vocabulary', 'test_cfg', 'region_encoder')
     model = {k: v for k, v in cfg.model.items() if k not in tested}
+    model['decode_head'] = dict(cfg.model.get('decode_head', {}))
+    model['decode_head'].pop('ensemble_weight', None)
     model.setdefault('train_vocabulary', cfg.model.vocabulary)
     parts = ('train_dataloader', 'optim_wrapper', 'param_scheduler')
     return json.dumps([model, *(cfg[part] for part in parts)], default=str)

@@ -191,7 +191,6 @@ def _inference(case: Mapping, model: torch.nn.Module) -> dict:
         _keep(taps, 'features', model.backbone),
         _keep(taps, 'pixel', model.neck),
         _keep(taps, 'predictions', model.decode_head),
-        _keep(taps, 'masks', model.region_encoder, inputs=True),
         _keep(taps, 'regions', model.region_encoder),
     ]
     (sample,) = _predict(model, entry)
@@ -204,7 +203,9 @@ def _inference(case: Mapping, model: torch.nn.Module) -> dict:
         mask_features=pixel.mask_features[0],
         mask_logits=predictions.mask_logits[-1, 0],
         class_logits=predictions.class_logits[-1, 0],
-        mask_logits_up=torch.logit(taps['masks'][1].double()),
+        mask_logits_up=model._full_size(
+            predictions.mask_logits[-1, 0], (entry['height'], entry['width'])
+        ),
         region_valid=taps['regions'].valid,
         region_logits=_region_logits(case, model, taps['regions'].embeddings),
         scores_ens=sample.seg_logits.data,

@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import ConfigDict
 from mmseg.datasets import (
     ADE20KDataset,
+    CityscapesDataset,
     COCOStuffDataset,
     PascalContextDataset59,
     PascalVOCDataset,
@@ -13,7 +14,16 @@ from mmseg.datasets import (
 
 from ovseg_mm.vocabulary import load_vocabulary, shipped_vocabularies
 
-SIZES = dict(ade150=150, ade847=847, coco=171, pc459=459, pc59=59, voc20=20)
+SIZES = {
+    'ade150': 150,
+    'ade150-synonyms': 150,
+    'ade847': 847,
+    'cityscapes': 19,
+    'coco': 171,
+    'pc459': 459,
+    'pc59': 59,
+    'voc20': 20,
+}
 
 
 @pytest.mark.parametrize(('key', 'size'), SIZES.items())
@@ -96,6 +106,7 @@ def test_json_object(tmp_path):
     ('key', 'dataset', 'start', 'renamed'),
     [
         ('ade150', ADE20KDataset, 0, {}),
+        ('cityscapes', CityscapesDataset, 0, {}),
         ('coco', COCOStuffDataset, 0, {}),
         ('pc59', PascalContextDataset59, 0, {49: 'diningtable'}),
         ('voc20', PascalVOCDataset, 1, {10: 'diningtable'}),

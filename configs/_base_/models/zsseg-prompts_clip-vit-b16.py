@@ -19,8 +19,8 @@ model = dict(
     ),
     # The text tower makes the prompts itself, from bare names.
     prompts=dict(templates=['{}'], synonyms='whole', average_templates=True),
-    train_vocabulary='coco',
-    vocabulary='coco',
+    train_vocabulary=dict(class_texts='coco-156-15', subset='seen'),
+    vocabulary='coco-156-15',
     image_encoder=dict(type='CLIPViT', finetune='none'),
     text_encoder=dict(
         type='CLIPPromptedTextTransformer',

@@ -20,8 +20,8 @@ model = dict(
         finetune='none',
     ),
     prompts=dict(templates='vild', synonyms='whole', average_templates=True),
-    train_vocabulary='coco',
-    vocabulary='coco',
+    train_vocabulary=dict(class_texts='coco-156-15', subset='seen'),
+    vocabulary='coco-156-15',
     # The ResNet with three convolutions in its stem, 64, 64 and 128 wide.
     backbone=dict(
         type='ResNetV1c',
@@ -34,6 +34,8 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
         style='pytorch',
+        # detectron2's DeepLab/R-103.pkl, converted; see the README.
+        init_cfg=dict(type='Pretrained', checkpoint='data/r103_deeplab.pth'),
     ),
     neck=dict(
         type='FPNPixelDecoder',

@@ -2,6 +2,7 @@
 from .cascade_clip import CascadeCLIPHead
 from .cat_seg import CATSegCostHead
 from .mask_proposal_head import MaskProposalHead, MaskProposals
+from .pixel_text_head import PixelTextHead
 from .scan import SCANHead, SemanticIntegration
 from .zsseg_head import MaskPredictions, ZSSegHead
 
@@ -11,6 +12,7 @@ __all__ = [
     'MaskPredictions',
     'MaskProposalHead',
     'MaskProposals',
+    'PixelTextHead',
     'SCANHead',
     'SemanticIntegration',
     'ZSSegHead',

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from .base import BaseOpenVocabSegmentor
-from .open_vocab_mask_segmentor import OpenVocabMaskSegmentor
+from .open_vocab_mask_segmentor import (
+    OpenVocabMaskSegmentor,
+    deciding_proposals,
+)
 from .open_vocab_segmentor import OpenVocabSegmentor
 from .tta import OpenVocabTTAModel
 
@@ -9,4 +12,5 @@ __all__ = [
     'OpenVocabMaskSegmentor',
     'OpenVocabSegmentor',
     'OpenVocabTTAModel',
+    'deciding_proposals',
 ]

@@ -429,18 +429,14 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
     ) -> Tensor:
         """Scores (t, *size) of some classes of one image."""
         cfg, penalty = self.test_cfg, self.test_cfg.get('seen_penalty', 0.0)
-        seen = self._seen_texts(logits.device)[classes] if penalty else None
+        views = self._view_logits(logits, classes)
+        seen = self._seen_texts(views.device)[classes] if penalty else None
 
         def activate(part: Tensor) -> Tensor:
             scores = self.decode_head.activate(part, classes)
             return penalise_seen(scores, seen, penalty) if penalty else scores
 
-        fused = fuse_views(
-            self._view_logits(logits, classes),
-            layout,
-            activate,
-            cfg.get('score_size'),
-        )
+        fused = fuse_views(views, layout, activate, cfg.get('score_size'))
         if flip:
             fused = fused.flip(FLIPPED_AXES[flip])
         return resize(fused[None], size)[0]

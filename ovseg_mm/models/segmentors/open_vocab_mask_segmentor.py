@@ -5,20 +5,23 @@ Letters: B images, V views of an image, Q proposals, T class texts, H, W
 pixels.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.structures import InstanceData
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ovseg_mm.inference import resize
+from ovseg_mm.inference import ViewLayout, resize
 from ovseg_mm.vocabulary import Vocabulary
 
 from ..clip_towers import with_tower_options
 from ..necks import PixelFeatures
 from ..text_encoder import TextBank
-from .base import BaseOpenVocabSegmentor
+from .base import FLIPPED_AXES, BaseOpenVocabSegmentor
 
 
 class MaskVotes(NamedTuple):
@@ -30,10 +33,16 @@ class MaskVotes(NamedTuple):
     Attributes:
         weights (Tensor): (V, Q, T).
         masks (Tensor): Probabilities at the size of the view, (V, Q, H, W).
+        proposal_probs (Tensor): Of the classes by the proposals' embeddings,
+            (V, Q, T).
+        region_probs (Tensor): Of the classes by the proposals' regions, (V,
+            Q, T); NaN without a region.
     """
 
     weights: Tensor
     masks: Tensor
+    proposal_probs: Tensor
+    region_probs: Tensor
 
 
 @MODELS.register_module()
@@ -44,9 +53,9 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     :class:`PixelFeatures`, to ``decode_head`` (see :class:`ZSSegHead` for
     what it must offer). Its masks and the image go to ``region_encoder``,
     whose regions are compared with the texts. See
-    :class:`BaseOpenVocabSegmentor` for the other arguments; of the test
-    options, ``keep_proposals`` gives each sample ``proposals`` beside its
-    label map.
+    :class:`BaseOpenVocabSegmentor` for the other arguments. With the test
+    option ``keep_proposals=N`` and without windows each sample gets
+    ``proposals`` as well, see :func:`deciding_proposals`.
 
     Args:
         region_encoder (dict, optional): Config of the
@@ -153,13 +162,14 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
                 for logits in predictions.mask_logits[-1].float()
             ]
         )
-        weights = [
-            self._class_weights(view, logits, mask, self._tokens(feats, index))
+        votes = [
+            self._vote(view, logits, mask, self._tokens(feats, index))
             for index, (view, logits, mask) in enumerate(
                 zip(views, predictions.class_logits[-1], masks)
             )
         ]
-        return MaskVotes(torch.stack(weights), masks)
+        weights, proposal_probs, region_probs = map(torch.stack, zip(*votes))
+        return MaskVotes(weights, masks, proposal_probs, region_probs)
 
     def _full_size(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Mask logits (Q, h, w) to (Q, H, W)."""
@@ -167,25 +177,50 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         padded = [-(-side // divisor) * divisor for side in size]
         return resize(logits[None], padded)[0, :, : size[0], : size[1]]
 
-    def _class_weights(
+    def _vote(
         self,
         view: Tensor,
         class_logits: Tensor,
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
-    ) -> Tensor:
-        """Votes (Q, T) of the proposals of one view."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Votes of the proposals of one view, and what both sides say."""
         head = self.decode_head
+        proposal_probs = class_logits.float().softmax(dim=1)[:, :-1]
+        region_probs = torch.full_like(proposal_probs, torch.nan)
         if not head.uses_regions:
-            return head.class_weights(class_logits)
+            weights = head.class_weights(class_logits)
+            return weights, proposal_probs, region_probs
         regions = self.region_encoder(self._pixels(view), masks, class_tokens)
         text = self.region_text_embeddings(self.vocabulary)
-        return head.class_weights(
+        logits = head.region_logits(regions.embeddings, text)
+        region_probs[regions.valid] = logits.float().softmax(dim=1)
+        weights = head.class_weights(
             class_logits,
-            head.region_logits(regions.embeddings, text),
+            logits,
             regions.valid,
             self._seen(class_logits.device),
         )
+        return weights, proposal_probs, region_probs
+
+    def _postprocess(
+        self,
+        sample: SegDataSample,
+        encoded: MaskVotes,
+        layout: ViewLayout,
+        size: tuple[int, int],
+    ) -> None:
+        super()._postprocess(sample, encoded, layout, size)
+        count = self.test_cfg.get('keep_proposals', 0)
+        if count and layout.window is None:
+            flip = sample.get('flip_direction') if sample.get('flip') else None
+            sample.proposals = deciding_proposals(
+                MaskVotes(*(part[0] for part in encoded)),
+                count,
+                size,
+                self.vocabulary.prompt_to_label,
+                flip,
+            )
 
     def _pixels(self, view: Tensor) -> Tensor:
         """RGB in [0, 255] of normalised views (..., 3, H, W)."""
@@ -203,9 +238,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         """Which class texts are seen, (T,) bool; None if nobody says."""
         if not self.vocabulary.unseen:
             return None
-        seen = set(self.vocabulary.seen)
-        flags = [label in seen for label in self.vocabulary.prompt_to_label]
-        return torch.tensor(flags, device=device)
+        return self._seen_texts(device)
 
     def _check_regions(self) -> None:
         if not self.decode_head.uses_regions:
@@ -233,6 +266,48 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
                 )
             if self.context_encoder is not None:
                 self.context_encoder.check_blocks(blocks, user)
+
+
+def deciding_proposals(
+    votes: MaskVotes,
+    count: int,
+    size: tuple[int, int],
+    prompt_to_label: Sequence[int],
+    flip: str | None = None,
+) -> InstanceData:
+    """Pick the proposals whose votes decide most pixels.
+
+    Args:
+        votes (MaskVotes): Of one view, without the axis V.
+        count (int): Proposals to pick, fewer if fewer decide any pixel.
+        size (tuple[int, int]): Height and width of the masks to give.
+        prompt_to_label (Sequence[int]): Label of each class text.
+        flip (str, optional): How the view was flipped.
+
+    Returns:
+        InstanceData: ``masks`` (n, H, W) bool; best label and probability by
+        the embedding, ``labels`` and ``scores``, and by the region,
+        ``region_labels`` and ``region_scores`` (NaN without a region), (n,)
+        each; most pixels first.
+    """
+    best = votes.weights.amax(dim=1)
+    owners = (votes.masks * best[:, None, None]).argmax(dim=0)
+    areas = torch.bincount(owners.flatten(), minlength=len(best))
+    chosen = areas.argsort(descending=True)[:count]
+    chosen = chosen[areas[chosen] > 0]
+    masks = votes.masks[chosen]
+    if flip:
+        masks = masks.flip(FLIPPED_AXES[flip])
+    table = torch.tensor(prompt_to_label, device=best.device)
+    scores, labels = votes.proposal_probs[chosen].max(dim=1)
+    region_scores, region_labels = votes.region_probs[chosen].max(dim=1)
+    return InstanceData(
+        masks=resize(masks[None], size)[0] > 0.5,
+        labels=table[labels],
+        scores=scores,
+        region_labels=table[region_labels],
+        region_scores=region_scores,
+    )
 
 
 def _padded(x: Tensor, divisor: int, value: float = 0) -> Tensor:

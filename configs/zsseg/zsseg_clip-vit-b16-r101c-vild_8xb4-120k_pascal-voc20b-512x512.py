@@ -1,0 +1,13 @@
+# Trained on COCO-Stuff (156 classes), tested on PASCAL VOC with background.
+# The authors have no such config: constants of their PASCAL VOC.
+_base_ = [
+    '../_base_/models/zsseg_clip-vit-b16_r101c.py',
+    '../_base_/datasets/zsseg_pascal-voc20b.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-1e-4_poly-120k.py',
+]
+model = dict(
+    vocabulary='voc20b',
+    decode_head=dict(ensemble_weight=0.4),
+    region_encoder=dict(mask_threshold=0.5),
+)

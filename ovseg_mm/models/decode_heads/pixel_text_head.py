@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The baseline without proposals.
+
+Letters: B images, T class texts, C embedding width, h, w positions at stride
+4, H, W pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ovseg_mm.inference import resize
+
+from ..necks import PixelFeatures
+
+
+@MODELS.register_module()
+class PixelTextHead(BaseModule):
+    """Compare each pixel's embedding with the texts.
+
+    The per-pixel baseline of ZSSeg: MaskFormer's backbone and pixel decoder,
+    and one linear layer in the place of queries.
+
+    Args:
+        loss_decode (dict): Config of a loss of logits and labels.
+        in_channels (int): Channels of the pixel decoder's mask features.
+        text_channels (int): C.
+        temperature (float): Factor of cosine similarities in training.
+        threshold (float): Score that a pixel must exceed if the vocabulary
+            has one text only.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        loss_decode: dict,
+        in_channels: int = 256,
+        text_channels: int = 512,
+        temperature: float = 100.0,
+        threshold: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.loss_decode = MODELS.build(loss_decode)
+        self.projection = nn.Conv2d(in_channels, text_channels, 1)
+        self.temperature = temperature
+        self.threshold = threshold
+
+    def forward(self, feats: PixelFeatures, text: Tensor) -> Tensor:
+        """Scores of pixels.
+
+        They are cosine similarities times the norm of the pixel's embedding,
+        which has no influence on the class that wins but is to be left in
+        while scores are enlarged.
+
+        Args:
+            feats (PixelFeatures): Output of the pixel decoder.
+            text (Tensor): (T, P, C), normalised; prompts are averaged.
+
+        Returns:
+            Tensor: (B, T, h, w).
+        """
+        pixels = self.projection(feats.mask_features)
+        return torch.einsum('bchw,tc->bthw', pixels, text.mean(dim=1))
+
+    def loss(
+        self,
+        feats: PixelFeatures,
+        text: Tensor,
+        labels: Tensor,
+        ignore_index: int = 255,
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            feats (PixelFeatures): Output of the pixel decoder.
+            text (Tensor): (T, P, C), normalised.
+            labels (Tensor): (B, H, W) int64.
+            ignore_index (int): Label of pixels without a class.
+
+        Returns:
+            dict[str, Tensor]: Losses by name.
+        """
+        features = F.normalize(self.projection(feats.mask_features), dim=1)
+        logits = torch.einsum('bchw,tc->bthw', features, text.mean(dim=1))
+        logits = resize(self.temperature * logits, labels.shape[1:])
+        loss = self.loss_decode(logits, labels, ignore_index=ignore_index)
+        return {self.loss_decode.loss_name: loss}
+
+    def activate(self, scores: Tensor, classes: slice) -> Tensor:
+        """Scores need no activation before windows are averaged."""
+        return scores

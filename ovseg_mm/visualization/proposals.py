@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawing of mask proposals with what two classifiers say of them.
+
+Letters: n proposals, H, W pixels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_PAPER = (255, 255, 255)
+_INK = (20, 20, 20)
+_EDGE = (255, 210, 0)
+# Outside of its mask a proposal's picture is darkened to this share.
+_DIM = 0.25
+
+
+def draw_proposals(
+    image: np.ndarray,
+    masks: np.ndarray,
+    captions: Sequence[Sequence[str]],
+    width: int,
+) -> np.ndarray:
+    """Draw one small picture a proposal, captions above, in rows.
+
+    Args:
+        image: RGB of shape (H, W, 3) and type uint8.
+        masks: (n, H, W) bool, n at least 1.
+        captions: For each proposal its lines of text, the same number.
+        width: Pixels that a row has.
+
+    Returns:
+        RGB uint8, ``width`` wide.
+    """
+    height, breadth = image.shape[:2]
+    columns = min(max(1, width // 180), len(masks))
+    gap = max(4, width // 200)
+    cell = (width - gap * (columns - 1)) // columns
+    tall = max(1, round(height * cell / breadth))
+    size = max(11, min(round(cell / 16), 28))
+    line = round(1.3 * size)
+    top = line * len(captions[0]) + line // 3
+    rows = math.ceil(len(masks) / columns)
+    sheet = Image.new('RGB', (width, rows * (top + tall + gap)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size)
+    for index, (mask, lines) in enumerate(zip(masks, captions)):
+        left = index % columns * (cell + gap)
+        above = index // columns * (top + tall + gap)
+        for number, text in enumerate(lines):
+            while text and font.getlength(text) > cell:
+                text = text[:-1]
+            place = left, above + number * line + line // 2
+            draw.text(place, text, _INK, font, 'lm')
+        picture = Image.fromarray(_highlight(image, mask))
+        picture = picture.resize((cell, tall))
+        sheet.paste(picture, (left, above + top))
+    return np.array(sheet)
+
+
+def _highlight(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Darken what lies outside of a mask and draw its edge."""
+    dimmed = (image * _DIM).astype(np.uint8)
+    picture = np.where(mask[..., None], image, dimmed)
+    thickness = max(1, round(min(image.shape[:2]) / 200))
+    edges, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+    )
+    return cv2.drawContours(
+        np.ascontiguousarray(picture), edges, -1, _EDGE, thickness
+    )

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+
+from ovseg_mm.inference import geometric_ensemble, region_weights
+
+P = torch.tensor([[0.5, 0.2], [0.1, 0.8], [0.3, 0.3]])
+G = torch.tensor([[0.9, 0.1], [0.25, 0.75]])
+VALID = torch.tensor([True, False, True])
+
+
+def test_seen_and_unseen_classes_are_weighed_the_other_way_round():
+    weights = geometric_ensemble(P, G, VALID, 0.8, torch.tensor([True, False]))
+    expected = torch.tensor(
+        [
+            [0.5**0.8 * 0.9**0.2, 0.2**0.2 * 0.1**0.8],
+            [0.1**0.8, 0.8**0.2],  # no region: g is 1
+            [0.3**0.8 * 0.25**0.2, 0.3**0.2 * 0.75**0.8],
+        ]
+    )
+    torch.testing.assert_close(weights, expected)
+
+
+def test_without_flags_all_classes_are_unseen():
+    none = geometric_ensemble(P, G, VALID, 0.7)
+    unseen = geometric_ensemble(P, G, VALID, 0.7, torch.tensor([False] * 2))
+    torch.testing.assert_close(none, unseen)
+    seen = geometric_ensemble(P, G, VALID, 0.7, torch.tensor([True] * 2))
+    assert not torch.allclose(none, seen)
+
+
+def test_inputs_are_left_as_they_are():
+    p, g = P.clone(), G.clone()
+    geometric_ensemble(p, g, VALID, 0.7)
+    region_weights(g, VALID)
+    assert torch.equal(p, P) and torch.equal(g, G)
+
+
+def test_no_region_at_all():
+    nowhere = torch.zeros(3, dtype=torch.bool)
+    weights = geometric_ensemble(P, G[:0], nowhere, 0.6)
+    torch.testing.assert_close(weights, P**0.4)
+    assert not region_weights(G[:0], nowhere).any()
+
+
+def test_regions_alone():
+    weights = region_weights(G, VALID)
+    assert torch.equal(weights[VALID], G)
+    assert not weights[1].any()

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ZSSeg at a tiny size, from pixels to labels."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from ovseg_mm.inference import postprocess
+
+WORDS = ['cat', 'dog', 'tree', 'blue sky', 'a red car']
+ARCH = dict(
+    embed_dim=16,
+    vision_cfg=dict(
+        image_size=32, layers=2, width=16, head_width=8, patch_size=8
+    ),
+    text_cfg=dict(width=16, heads=2, layers=1),
+)
+NORM = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 65.0, 70.0])
+
+
+def config(**options) -> dict:
+    cfg = dict(
+        type='OpenVocabMaskSegmentor',
+        data_preprocessor=dict(
+            type='SegDataPreProcessor',
+            **NORM,
+            bgr_to_rgb=True,
+            size_divisor=1,
+        ),
+        clip=dict(arch=ARCH),
+        vocabulary=dict(class_texts=WORDS, unseen=['tree', 'a red car']),
+        train_vocabulary=WORDS,
+        prompts=dict(synonyms='whole', average_templates=True),
+        backbone=dict(
+            type='ResNet',
+            depth=50,
+            base_channels=8,
+            stem_channels=8,
+            out_indices=(0, 1, 2, 3),
+            strides=(1, 2, 2, 2),
+            dilations=(1, 1, 1, 1),
+            norm_cfg=dict(type='BN', requires_grad=False),
+            norm_eval=True,
+        ),
+        neck=dict(
+            type='FPNPixelDecoder',
+            in_channels=(32, 64, 128, 256),
+            embed_dims=32,
+            mask_channels=16,
+        ),
+        text_encoder=dict(type='CLIPTextTransformer'),
+        decode_head=dict(
+            type='ZSSegHead',
+            text_channels=16,
+            proposals=dict(
+                type='MaskProposalHead',
+                mask_channels=16,
+                embedding_channels=16,
+                hidden_channels=16,
+                decoder=dict(
+                    type='MaskFormerDecoder',
+                    in_channels=256,
+                    num_queries=6,
+                    embed_dims=32,
+                    num_heads=4,
+                    num_layers=2,
+                    feedforward_dims=32,
+                ),
+            ),
+            loss_decode=dict(type='MaskSetLoss'),
+        ),
+        region_encoder=dict(
+            type='CLIPRegionEncoder', clip=dict(type='CLIPViT'), region_size=32
+        ),
+        test_cfg=dict(mode='whole'),
+    )
+    for key, value in options.items():
+        if isinstance(value, dict) and isinstance(cfg.get(key), dict):
+            value = {**cfg[key], **value}
+        cfg[key] = value
+    return cfg
+
+
+def build(**options):
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(config(**options))
+    # Masks and classes that differ from query to query.
+    torch.nn.init.normal_(model.decode_head.proposals.mask_embed[4].weight)
+    torch.nn.init.normal_(model.decode_head.proposals.class_embed[2].weight)
+    return model.eval()
+
+
+def batch_of(*sizes, ori=None):
+    torch.manual_seed(1)
+    images = [
+        torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes
+    ]
+    samples = [
+        SegDataSample(metainfo=dict(img_shape=size, ori_shape=ori or size))
+        for size in sizes
+    ]
+    return dict(inputs=images, data_samples=samples)
+
+
+@pytest.mark.parametrize('ensemble', [0.8, 0.0, None])
+def test_scores_by_the_definition(ensemble):
+    model = build(
+        decode_head=dict(ensemble_weight=ensemble),
+        test_cfg=dict(keep_scores=True),
+    )
+    batch = batch_of((70, 50), ori=(90, 80))
+    (sample,) = model.test_step(batch)
+    img = model.data_preprocessor(batch_of((70, 50)))['inputs'].float()
+    head = model.decode_head
+    with torch.no_grad():
+        feats = model.neck(model.backbone(F.pad(img, (0, 14, 0, 26))))
+        text = model.text_embeddings(model.vocabulary)
+        classes, masks = (x[-1, 0] for x in head(feats, text))
+        masks = F.interpolate(masks[None], (96, 64), mode='bilinear')[0]
+        masks = masks[:, :70, :50].sigmoid()
+        if ensemble is None:
+            weights = head.class_weights(classes)
+        else:
+            pixels = batch_of((70, 50))['inputs'][0].flip(0).float()
+            regions = model.region_encoder(pixels, masks)
+            seen = torch.tensor([True, True, False, True, False])
+            weights = head.class_weights(
+                classes,
+                head.region_logits(regions.embeddings, text),
+                regions.valid,
+                seen,
+            )
+        scores = torch.einsum('qt,qhw->thw', weights, masks)
+        scores = F.interpolate(scores[None], (90, 80), mode='bilinear')[0]
+    torch.testing.assert_close(
+        sample.seg_logits.data, scores, rtol=1e-3, atol=1e-4
+    )
+    assert torch.equal(sample.pred_sem_seg.data[0], scores.argmax(0))
+
+
+def test_a_batch_is_its_images_one_by_one():
+    model = build(test_cfg=dict(keep_scores=True))
+    sizes = (70, 50), (70, 50), (33, 90)
+    together = model.test_step(batch_of(*sizes))
+    images = batch_of(*sizes)['inputs']
+    for sample, img, size in zip(together, images, sizes):
+        alone = batch_of(size)
+        alone['inputs'] = [img]
+        (expected,) = model.test_step(alone)
+        torch.testing.assert_close(
+            sample.seg_logits.data,
+            expected.seg_logits.data,
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
+def test_classes_come_in_chunks(monkeypatch):
+    model = build()
+    (at_once,) = model.test_step(batch_of((64, 48)))
+    monkeypatch.setattr(postprocess, 'CLASSES_AT_A_TIME', 2)
+    seen = []
+    inner = model._view_logits
+
+    def spy(encoded, classes):
+        scores = inner(encoded, classes)
+        seen.append(len(scores[0]))
+        return scores
+
+    monkeypatch.setattr(model, '_view_logits', spy)
+    (in_chunks,) = model.test_step(batch_of((64, 48)))
+    assert seen == [2, 2, 1]
+    assert torch.equal(at_once.pred_sem_seg.data, in_chunks.pred_sem_seg.data)
+
+
+def test_windows_and_flips():
+    model = build(
+        test_cfg=dict(
+            mode='slide', crop_size=(48, 48), stride=(32, 32), keep_scores=True
+        )
+    )
+    (sample,) = model.test_step(batch_of((70, 50)))
+    assert sample.seg_logits.data.shape == (5, 70, 50)
+    assert sample.seg_logits.data.isfinite().all()
+
+
+def test_an_image_without_any_region():
+    model = build(region_encoder=dict(mask_threshold=1.0))
+    for weight in (0.8, 0.0):
+        model.decode_head.ensemble_weight = weight
+        (sample,) = model.test_step(batch_of((40, 40)))
+        assert sample.pred_sem_seg.data.shape == (1, 40, 40)
+
+
+def test_texts_of_the_regions_own():
+    shared = build()
+    own = build(
+        region_text_encoder=dict(
+            type='CLIPPromptedTextTransformer', prefix_length=4
+        ),
+        region_prompts=dict(templates=['{}'], average_templates=True),
+    )
+    text = own.region_text_embeddings(own.vocabulary)
+    assert text.shape == (5, 1, 16)
+    assert not torch.allclose(text, own.text_embeddings(own.vocabulary))
+    same = shared.region_text_embeddings(shared.vocabulary)
+    assert torch.equal(same, shared.text_embeddings(shared.vocabulary))
+    own.prepare_text()
+    own.train()
+    assert not own.region_text_bank._memory
+
+
+def test_unseen_texts_follow_labels():
+    model = build(
+        vocabulary=dict(
+            class_texts=WORDS,
+            label_names=['animal', 'thing'],
+            prompt_to_label=[0, 0, 1, 1, 1],
+            unseen=['thing'],
+        )
+    )
+    assert model._seen('cpu').tolist() == [True, True, False, False, False]
+    model.set_vocabulary(WORDS)
+    assert model._seen('cpu') is None
+
+
+def test_training_step_pads_images_and_labels():
+    model = build().train()
+    batch = batch_of((50, 70), (50, 70))
+    for sample in batch['data_samples']:
+        labels = torch.randint(0, 5, (1, 50, 70))
+        labels[:, :9] = 255
+        sample.gt_sem_seg = PixelData(data=labels)
+    data = model.data_preprocessor(batch, training=True)
+    losses = model(**data, mode='loss')
+    assert set(losses) == {
+        f'decode.loss_{part}{suffix}'
+        for part in ('ce', 'mask', 'dice')
+        for suffix in ('', '_0')
+    }
+    sum(losses.values()).backward()
+    idle = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    assert idle == []
+
+
+def test_proposals_that_decide():
+    model = build(test_cfg=dict(keep_proposals=3))
+    (sample,) = model.test_step(batch_of((64, 48), ori=(80, 60)))
+    proposals = sample.proposals
+    assert 1 <= len(proposals) <= 3
+    assert proposals.masks.shape[1:] == (80, 60)
+    assert proposals.masks.dtype == torch.bool
+    assert ((proposals.scores > 0) & (proposals.scores <= 1)).all()
+    assert proposals.labels.max() < 5
+
+
+def test_what_is_missing_is_said():
+    with pytest.raises(ValueError, match='there is no region_encoder'):
+        build(region_encoder=None)
+    build(region_encoder=None, decode_head=dict(ensemble_weight=None))
+    with pytest.raises(ValueError, match='to have mean and std'):
+        cfg = config()
+        cfg['data_preprocessor'] = dict(type='SegDataPreProcessor')
+        MODELS.build(cfg)
