@@ -2,9 +2,7 @@
 """``tools/train.py`` and ``tools/test.py`` in this process."""
 
 import argparse
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,33 +11,9 @@ from mmengine.config import Config
 
 from ovseg_mm.engine import launch
 
-from ..end_to_end.conftest import ROOT, TINY, data_options
+from ..end_to_end.conftest import TINY, data_options, tool
 
-
-@pytest.fixture
-def tool(monkeypatch, tmp_path, capfd):
-    """Runs a script with arguments; its exit status and what it printed."""
-    monkeypatch.syspath_prepend(ROOT / 'tools')
-    monkeypatch.chdir(tmp_path)
-    # Set by the launchers, for good.
-    monkeypatch.setenv('LOCAL_RANK', '0')
-
-    def run(name, *arguments):
-        spec = importlib.util.spec_from_file_location(
-            f'tools_{name}', ROOT / 'tools' / f'{name}.py'
-        )
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            status = module.main()
-        except SystemExit as end:
-            status = end.code
-        printed = capfd.readouterr()
-        return status, printed.out + printed.err
-
-    return run
+__all__ = ['tool']
 
 
 def arguments(**changes) -> argparse.Namespace:
