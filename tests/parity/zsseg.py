@@ -125,9 +125,8 @@ def build_config(case: Mapping) -> Config:
     if sizes['region_prompt'] is not None:
         own = _text_side(case, sizes['region_prompt'])
         model['region_prompts'] = own.get('prompts', {})
-        model['region_text_encoder'] = dict(
-            type='CLIPTextTransformer', **own.get('text_encoder', {})
-        )
+        tower = own.get('text_encoder', dict(type='CLIPTextTransformer'))
+        model['region_text_encoder'] = tower
     cfg = Config.fromfile(resource('configs', CONFIGS[backbone['stem']]))
     cfg.merge_from_dict(
         Config.fromfile(resource('configs', RUNTIME)).to_dict()
