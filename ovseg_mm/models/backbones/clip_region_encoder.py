@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -21,6 +22,7 @@ from ..utils import (
     region_crops,
     region_masks,
 )
+from .clip_vit import CLIPFeatures
 
 # CLIP's statistics of pixels from 0 to 255, red, green, blue.
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
@@ -56,6 +58,11 @@ class CLIPRegionEncoder(BaseModule):
         expand_ratio (float): Factor of the boxes' sides.
         matting (bool): Whether crops are weighted with the probabilities
             instead of the binary mask.
+        pooling (str): What a region's embedding is: ``'class'``, that of the
+            class token; ``'mask'``, the mean direction of the patch tokens,
+            weighted with the mask's share of each patch (for towers whose
+            class token only knows whole images; to be used with
+            ``last_block='value'``).
         shift (dict, optional): Arguments of :class:`ContextShift`: some
             background patches of a crop speak of the whole image. None: they
             show what the crop was filled with.
@@ -73,6 +80,7 @@ class CLIPRegionEncoder(BaseModule):
         fill: str = 'mean',
         expand_ratio: float = 1.0,
         matting: bool = False,
+        pooling: str = 'class',
         shift: dict | None = None,
         batch_size: int = 32,
         mean: Sequence[float] = CLIP_MEAN,
@@ -82,12 +90,15 @@ class CLIPRegionEncoder(BaseModule):
         super().__init__(init_cfg)
         if fill not in ('mean', 'zero'):
             raise ValueError(f"fill={fill!r} is not 'mean' or 'zero'")
+        if pooling not in ('class', 'mask'):
+            raise ValueError(f"pooling={pooling!r} is not 'class' or 'mask'")
         self.clip = MODELS.build(clip)
         self.mask_threshold = mask_threshold
         self.region_size = region_size
         self.fill = fill
         self.expand_ratio = expand_ratio
         self.matting = matting
+        self.pooling = pooling
         self.shift = None if shift is None else ContextShift(**shift)
         self.batch_size = batch_size
         for name, values in (('mean', mean), ('std', std)):
@@ -116,7 +127,7 @@ class CLIPRegionEncoder(BaseModule):
         if not len(crops):
             return Regions(crops.new_empty(0, self.clip.embed_dims), valid)
         foreground = None
-        if self.shift is not None:
+        if self.shift is not None or self.pooling == 'mask':
             foreground = region_masks(
                 masks[valid] > self.mask_threshold, boxes, self.region_size
             )
@@ -133,7 +144,7 @@ class CLIPRegionEncoder(BaseModule):
         Args:
             crops (Tensor): Normalised and filled, (n, 3, S, S).
             foreground (Tensor, optional): Pixels that show the region,
-                (n, S, S) bool; needed for ``shift``.
+                (n, S, S) bool; needed for ``shift`` and to pool by masks.
             class_tokens (Mapping[int, Tensor], optional): See
                 :meth:`forward`, here also of one image a crop, (n, D).
 
@@ -151,7 +162,10 @@ class CLIPRegionEncoder(BaseModule):
                 block: (where[part], token if len(token) == 1 else token[part])
                 for block, (where, token) in replacements.items()
             }
-            embeddings.append(self.clip(crops[part], replaced).cls)
+            features = self.clip(crops[part], replaced)
+            embeddings.append(features.cls)
+            if self.pooling == 'mask':
+                embeddings[-1] = _mask_pooled(features, foreground[part])
         return torch.cat(embeddings)
 
     def crop(
@@ -184,3 +198,12 @@ class CLIPRegionEncoder(BaseModule):
             None if self.fill == 'mean' else fill,
         )
         return crops, valid, boxes
+
+
+def _mask_pooled(features: CLIPFeatures, foreground: Tensor) -> Tensor:
+    """Mean direction (n, C) of patch tokens inside masks (n, S, S)."""
+    tokens = F.normalize(features.dense, dim=1)
+    shares = F.interpolate(
+        foreground[:, None].float(), tokens.shape[2:], mode='area'
+    )
+    return (tokens * shares).sum(dim=(2, 3))

@@ -85,6 +85,25 @@ def test_no_region_at_all(build, scene):
     assert not regions.valid.any()
 
 
+def test_pooling_by_masks(build, scene):
+    img, masks = scene
+    encoder = build(pooling='mask')
+    crops, valid, boxes = encoder.crop(img, masks)
+    dense = F.normalize(encoder.clip(crops).dense, dim=1)
+    embeddings = encoder(img, masks).embeddings
+    for row, tokens, mask, box in zip(
+        embeddings, dense, masks[valid] > 0.5, boxes.tolist()
+    ):
+        left, top, right, bottom = box
+        part = mask[None, None, top:bottom, left:right].float()
+        part = F.interpolate(part, (32, 32), mode='nearest')
+        shares = F.avg_pool2d(part, 8)[0]
+        expected = (tokens * shares).sum(dim=(1, 2))
+        torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_unknown_fill(build):
+    with pytest.raises(ValueError, match="pooling='max' is not 'class' or"):
+        build(pooling='max')
     with pytest.raises(ValueError, match="fill='grey' is not 'mean' or"):
         build(fill='grey')

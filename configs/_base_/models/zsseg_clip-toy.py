@@ -1,0 +1,59 @@
+# ZSSeg at a size that two CPU cores train in minutes, on the toy CLIP that
+# comes with the package (tools/train_toy_clip.py makes it).
+_base_ = ['./zsseg_clip-vit-b16_r50.py']
+
+model = dict(
+    clip=dict(
+        _delete_=True,
+        arch=dict(
+            embed_dim=64,
+            vision_cfg=dict(
+                image_size=128, layers=4, width=64, head_width=16, patch_size=8
+            ),
+            text_cfg=dict(width=64, heads=4, layers=3),
+        ),
+        # A relative path is looked for here, then beside the package.
+        custom_clip_weights='data/toy_clip.safetensors',
+        finetune='none',
+    ),
+    prompts=dict(templates=['{}', 'a {}', 'a photo of a {}']),
+    train_vocabulary=dict(class_texts='toy_world'),
+    vocabulary='toy_world',
+    # There are no weights to start from: norms and all are trained.
+    backbone=dict(
+        depth=18,
+        base_channels=16,
+        stem_channels=16,
+        norm_cfg=dict(requires_grad=True),
+        norm_eval=False,
+        init_cfg=None,
+    ),
+    neck=dict(
+        in_channels=(16, 32, 64, 128),
+        embed_dims=32,
+        mask_channels=32,
+        norm_cfg=dict(type='GN', num_groups=8),
+    ),
+    decode_head=dict(
+        text_channels=64,
+        temperature=20.0,
+        proposals=dict(
+            mask_channels=32,
+            embedding_channels=64,
+            hidden_channels=64,
+            decoder=dict(
+                in_channels=128,
+                num_queries=12,
+                embed_dims=32,
+                num_heads=4,
+                num_layers=3,
+                feedforward_dims=64,
+                dropout=0.0,
+            ),
+        ),
+    ),
+    # The toy CLIP's class token knows whole scenes only.
+    region_encoder=dict(
+        clip=dict(last_block='value'), region_size=48, pooling='mask'
+    ),
+)
