@@ -72,7 +72,8 @@ def test_coco_stuff_at_true_size_through_mim(home):
         *('mim', 'train', 'ovseg_mm', config, '--gpus', 0),
         *('--work-dir', home / 'true_size', '--cfg-options'),
         *('model.clip.pretrained=None', 'train_cfg.max_iters=1'),
-        'train_cfg.val_interval=10',
+        # All of the weights, a quarter of the tokens.
+        *('train_cfg.val_interval=10', 'model.backbone.input_size=[192,192]'),
         *('train_dataloader.num_workers=0', 'val_dataloader.num_workers=0'),
         'train_dataloader.persistent_workers=False',
         'val_dataloader.persistent_workers=False',
