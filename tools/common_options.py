@@ -6,21 +6,8 @@ import argparse
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MMSegmentation's options that both scripts have."""
-    from mmengine.config import DictAction
-
-    parser.add_argument(
-        'config', help='config file, or the bare name of a shipped one'
-    )
+    _add_config(parser)
     parser.add_argument('--work-dir', help='folder for logs and results')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        type=_key_value,
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings to override in the config, as key=value; lists as '
-        'key="[a,b]"',
-    )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -34,6 +21,36 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         help=argparse.SUPPRESS,
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of scripts that look at a model alone."""
+    _add_config(parser)
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the image as it leaves the pipeline; the size of a '
+        'window without it',
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    from mmengine.config import DictAction
+
+    parser.add_argument(
+        'config', help='config file, or the bare name of a shipped one'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        type=_key_value,
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings to override in the config, as key=value; lists as '
+        'key="[a,b]"',
     )
 
 

@@ -13,6 +13,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmseg.apis import init_model
+from torch import nn
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.paths import find_config
@@ -32,10 +34,8 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = find_config(args.config)
-    cfg = Config.fromfile(path)
+    cfg = _read_config(path, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -61,6 +61,29 @@ def build_runner(cfg: Config) -> Runner:
         if not any(words in reason for words in _CONFIG_ERRORS):
             raise
         raise ValueError(f'the config does not work: {reason}') from error
+
+
+def build_model(
+    args: argparse.Namespace,
+    checkpoint: str | None = None,
+    device: str | None = None,
+) -> nn.Module:
+    """Model of a config for a look at it, in evaluation mode.
+
+    Args:
+        args (argparse.Namespace): With ``config`` and ``cfg_options``.
+        checkpoint (str, optional): Weights; random ones without it.
+        device (str, optional): Where; a GPU if there is one.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If the checkpoint does not fit.
+    """
+    cfg = _read_config(find_config(args.config), args.cfg_options)
+    model = init_model(cfg, device='cpu')
+    if checkpoint is not None:
+        load_checkpoint_into(model, checkpoint)
+    return model.to(device or get_device())
 
 
 def load_weights(runner: Runner, checkpoint: str) -> None:
@@ -180,3 +203,10 @@ def report_bad_input() -> Iterator[None]:
             raise
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+
+
+def _read_config(path: Path, options: dict | None) -> Config:
+    cfg = Config.fromfile(path)
+    if options is not None:
+        cfg.merge_from_dict(options)
+    return cfg

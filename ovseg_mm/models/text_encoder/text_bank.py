@@ -130,6 +130,15 @@ class TextBank:
         self._forget_other_weights(encoder)
         self._remember(vocabulary, text)
 
+    def prompts_of(self, vocabulary: Vocabulary) -> list[str]:
+        """What is encoded: texts of a class by text, then by template."""
+        return [
+            template.format(text)
+            for texts in self._class_texts(vocabulary)
+            for text in texts
+            for template in self.templates
+        ]
+
     def clear(self) -> None:
         """Forget the embeddings in memory.
 
@@ -163,12 +172,7 @@ class TextBank:
 
     def _encode(self, encoder: nn.Module, vocabulary: Vocabulary) -> Tensor:
         class_texts = self._class_texts(vocabulary)
-        prompts = [
-            template.format(text)
-            for texts in class_texts
-            for text in texts
-            for template in self.templates
-        ]
+        prompts = self.prompts_of(vocabulary)
         rows = F.normalize(_encode_prompts(encoder, prompts), dim=-1)
         rows = rows.unflatten(0, (-1, len(self.templates)))  # (texts, P, C)
         counts = [len(texts) for texts in class_texts]

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counting what a model computes and learns.
+
+One multiply-add is one FLOP, as papers of this field count.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import get_shape
+from torch import Tensor, nn
+
+from ovseg_mm.models.text_encoder import TextBank, tokenize_prompts
+from ovseg_mm.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one call computes.
+
+    Attributes:
+        flops (float): Multiply-adds.
+        parts (dict[str, float]): Those of the children of the model.
+        unsupported (dict[str, int]): Operators that are not counted, and how
+            often each is called. Most are cheap ones that treat elements one
+            by one.
+    """
+
+    flops: float
+    parts: dict[str, float]
+    unsupported: dict[str, int]
+
+
+@dataclass(frozen=True)
+class TextCount:
+    """What a vocabulary costs a text tower, once.
+
+    Attributes:
+        prompts (int): Different prompts.
+        tokens (int): Tokens of the longest.
+        flops (float): Multiply-adds of all prompts, each as long as the
+            longest.
+    """
+
+    prompts: int
+    tokens: int
+    flops: float
+
+
+def count_view(model: nn.Module, size: tuple[int, int]) -> Count:
+    """Count one view: image features, head, text embeddings given.
+
+    Args:
+        model (nn.Module): A segmentor of this package.
+        size (tuple[int, int]): Height and width of the view.
+    """
+    return _count(model, model.encode_decode, size)
+
+
+def count_image(model: nn.Module, size: tuple[int, int]) -> Count:
+    """Count a whole image: its views, their fusion, text embeddings given.
+
+    Args:
+        model (nn.Module): A segmentor of this package.
+        size (tuple[int, int]): Height and width of the image as it leaves
+            the pipeline.
+    """
+    return _count(model, model.inference, size)
+
+
+def count_text(model: nn.Module) -> list[TextCount]:
+    """Count the text side of the model's vocabulary, for each text tower."""
+    counts = []
+    for encoder, bank in _text_sides(model):
+        prompts = list(dict.fromkeys(bank.prompts_of(model.vocabulary)))
+        tokens = tokenize_prompts(prompts, encoder.context_length)
+        device = next(encoder.parameters()).device
+        one = _analyse(encoder, tokens[:1].to(device)).total()
+        counts.append(
+            TextCount(len(prompts), tokens.shape[1], one * len(prompts))
+        )
+    return counts
+
+
+def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Parameters of the model's parts, all and trained ones.
+
+    Returns:
+        dict[str, tuple[int, int]]: By name of the part; ``''`` is the model.
+    """
+    return {
+        name: (
+            sum(p.numel() for p in part.parameters()),
+            sum(p.numel() for p in part.parameters() if p.requires_grad),
+        )
+        for name, part in [('', model), *model.named_children()]
+    }
+
+
+def window_size(model: nn.Module) -> tuple[int, int]:
+    """Height and width of the views that tests cut images into.
+
+    Raises:
+        ValueError: If they do not cut them.
+    """
+    if model.test_cfg['mode'] != 'slide':
+        raise ValueError(
+            "the config tests whole images (test_cfg.mode='whole'); name "
+            'their size with --shape'
+        )
+    return tuple(model.test_cfg['crop_size'])
+
+
+def _text_sides(model: nn.Module) -> list[tuple[nn.Module, TextBank]]:
+    """Text towers that encode something, with their banks."""
+    sides = [(model.text_encoder, model.text_bank)]
+    if getattr(model, 'region_text_encoder', None) is not None:
+        sides.append((model.region_text_encoder, model.region_text_bank))
+    return [side for side in sides if side[1].embeddings is None]
+
+
+def _count(
+    model: nn.Module, call: Callable[[Tensor], Tensor], size: tuple[int, int]
+) -> Count:
+    device = next(model.parameters()).device
+    img = torch.randn(1, 3, *size, device=device)
+    with _random_text(model):
+        analysis = _analyse(_Call(model, call), img)
+    parts = {
+        name.removeprefix('model.'): flops
+        for name, flops in analysis.by_module().items()
+        if name.count('.') == 1 and flops
+    }
+    return Count(analysis.total(), parts, dict(analysis.unsupported_ops()))
+
+
+@contextmanager
+def _random_text(model: nn.Module) -> Iterator[None]:
+    """Spare the model the encoding of texts, which counts by itself."""
+    banks = {
+        name: getattr(model, name)
+        for name in ('text_bank', 'region_text_bank')
+        if hasattr(model, name) and getattr(model, name).embeddings is None
+    }
+    for name, bank in banks.items():
+        encoder = getattr(model, name.replace('bank', 'encoder'))
+        text = torch.randn(
+            model.vocabulary.num_texts,
+            bank.prompts_per_class,
+            encoder.embed_dims,
+            device=next(encoder.parameters()).device,
+        )
+        setattr(model, name, _GivenText(F.normalize(text, dim=-1)))
+    try:
+        yield
+    finally:
+        for name, bank in banks.items():
+            setattr(model, name, bank)
+
+
+class _GivenText:
+    """A text bank that has one answer."""
+
+    embeddings = None
+
+    def __init__(self, text: Tensor) -> None:
+        self._text = text
+
+    def __call__(self, encoder: nn.Module, vocabulary: Vocabulary) -> Tensor:
+        return self._text
+
+    def clear(self) -> None:
+        pass
+
+
+class _Call(nn.Module):
+    """A method of a model as a module, for the tracer."""
+
+    def __init__(
+        self, model: nn.Module, call: Callable[[Tensor], Tensor]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._call = call
+
+    def forward(self, img: Tensor) -> list[Tensor]:
+        return _tensors_of(self._call(img))
+
+
+def _tensors_of(value: object) -> list[Tensor]:
+    """All tensors in what a model gives."""
+    if isinstance(value, Tensor):
+        return [value]
+    if is_dataclass(value):
+        value = [getattr(value, field.name) for field in fields(value)]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in _tensors_of(item)]
+    return []
+
+
+def _analyse(module: nn.Module, *inputs: Tensor) -> FlopCountAnalysis:
+    # With gradients, since PyTorch's fused shortcuts without them hide
+    # whole layers from the tracer.
+    with torch.enable_grad():
+        analysis = FlopCountAnalysis(module.eval(), inputs)
+        analysis.set_op_handle(
+            'aten::scaled_dot_product_attention', _attention_flops
+        )
+        analysis.unsupported_ops_warnings(False)
+        analysis.uncalled_modules_warnings(False)
+        analysis.tracer_warnings('none')
+        analysis.total()
+    return analysis
+
+
+def _attention_flops(inputs: list, outputs: list) -> int:
+    """Both products of attention; fvcore does not know the fused operator."""
+    query, key, value = (get_shape(x) for x in inputs[:3])
+    pairs = prod(query[:-1]) * key[-2]
+    return pairs * (query[-1] + value[-1])
