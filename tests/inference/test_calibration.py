@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 
-from ovseg_mm.inference import geometric_ensemble, region_weights
+from ovseg_mm.inference import (
+    fuse_views,
+    geometric_ensemble,
+    penalise_seen,
+    region_weights,
+    whole_view,
+)
 
 P = torch.tensor([[0.5, 0.2], [0.1, 0.8], [0.3, 0.3]])
 G = torch.tensor([[0.9, 0.1], [0.25, 0.75]])
@@ -46,3 +52,23 @@ def test_regions_alone():
     weights = region_weights(G, VALID)
     assert torch.equal(weights[VALID], G)
     assert not weights[1].any()
+
+
+def test_seen_classes_lose_the_penalty():
+    scores = torch.rand(3, 4, 5)
+    expected = scores.clone()
+    expected[[0, 2]] -= 0.1
+    out = penalise_seen(scores, torch.tensor([True, False, True]), 0.1)
+    torch.testing.assert_close(out, expected)
+    assert out is scores
+
+
+def test_scores_of_a_size_of_their_own():
+    logits = torch.randn(1, 3, 4, 4)
+    _, layout = whole_view(torch.zeros(3, 20, 28))
+    kept = logits.clone()
+    scores = fuse_views(logits, layout, torch.Tensor.sigmoid_, (16, 16))
+    up = torch.nn.Upsample(size=(16, 16), mode='bilinear')(kept).sigmoid()
+    expected = torch.nn.Upsample(size=(20, 28), mode='bilinear')(up)
+    torch.testing.assert_close(scores, expected[0])
+    torch.testing.assert_close(logits, kept, msg='logits are left alone')

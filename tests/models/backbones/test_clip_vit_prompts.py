@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that visual prompt tuning needs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ovseg_mm.models import CLIPViT
+
+
+@pytest.fixture
+def build(tiny_arch):
+    def build(**options):
+        torch.manual_seed(1)
+        return CLIPViT(
+            tiny_arch,
+            out_indices=(0, 2),
+            prompt_depth=3,
+            prompt_length=4,
+            **options,
+        ).eval()
+
+    return build
+
+
+def test_projected_prompts(build):
+    plain, projected = build(), build(prompt_projection=True)
+    plain.load_state_dict(projected.state_dict(), strict=False)
+    with torch.no_grad():
+        plain.prompt_tokens.copy_(
+            projected.prompt_proj(projected.prompt_tokens)
+        )
+        img = torch.randn(2, 3, 32, 48)
+        for ours, theirs in zip(projected(img)[:2], plain(img)[:2]):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_norm_of_output_and_layers(build):
+    plain, normed = build(), build(prompt_norm=True)
+    normed.load_state_dict(plain.state_dict(), strict=False)
+    torch.nn.init.normal_(normed.prompt_norm.weight)
+    torch.nn.init.normal_(normed.prompt_norm.bias)
+    with torch.no_grad():
+        img = torch.randn(2, 3, 32, 32)
+        before, after = plain(img), normed(img)
+        for tokens, expected in zip(before.layers, after.layers):
+            expected_tokens = F.layer_norm(
+                tokens,
+                tokens.shape[-1:],
+                normed.prompt_norm.weight,
+                normed.prompt_norm.bias,
+                1e-6,
+            )
+            torch.testing.assert_close(expected, expected_tokens)
+        # The last tapped block is the output.
+        out = normed.ln_post(after.layers[1]) @ normed.proj
+        torch.testing.assert_close(after.cls, out[:, 0])
+        torch.testing.assert_close(
+            after.dense.flatten(2).transpose(1, 2), out[:, 1:]
+        )
+
+
+def test_dropout_of_prompts_has_a_mask_of_its_own_for_each_image(build):
+    model = build(prompt_dropout=0.5)
+    img = torch.randn(1, 3, 32, 32).expand(2, -1, -1, -1)
+    with torch.no_grad():
+        first, second = model(img).cls
+        torch.testing.assert_close(first, second)
+        first, second = model.train()(img).cls
+    assert (first - second).abs().max() > 1e-3
+
+
+def test_class_embedding_twice(build):
+    plain, doubled = build(), build(double_class_embedding=True)
+    doubled.load_state_dict(plain.state_dict())
+    img = torch.randn(1, 3, 40, 32)
+    with torch.no_grad():
+        assert (plain(img).cls - doubled(img).cls).abs().max() > 1e-3
+        plain.class_embedding.mul_(2)
+        torch.testing.assert_close(plain(img).cls, doubled(img).cls)
+
+
+def test_position_embedding_of_another_size(tiny_arch):
+    model = CLIPViT(tiny_arch, pos_image_size=48, pos_interpolation='bilinear')
+    assert model.positional_embedding.shape == (1 + 6 * 6, 32)
+    given = torch.randn(1 + 4 * 4, 32)
+    fitted = model.fit_position(given)
+    torch.testing.assert_close(fitted[0], given[0])
+    grid = given[1:].view(4, 4, 32)
+    # Corners lie outside the outer samples and repeat them; inner rows mix.
+    torch.testing.assert_close(fitted[1], grid[0, 0])
+    # The second of six samples lies at (1.5 * 4 / 6) - 0.5 = 0.5.
+    torch.testing.assert_close(fitted[2], (grid[0, 0] + grid[0, 1]) / 2)
+    same = torch.randn(1 + 6 * 6, 32)
+    assert model.fit_position(same) is same
+
+
+def test_only_prompts_are_trained(build):
+    model = build(prompt_projection=True, prompt_norm=True, finetune='prompt')
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == {
+        'prompt_tokens',
+        'prompt_proj.weight',
+        'prompt_proj.bias',
+        'prompt_norm.weight',
+        'prompt_norm.bias',
+    }
