@@ -53,7 +53,7 @@ def main() -> int:
         model = build_model(args, args.checkpoint, args.device)
         size = tuple(args.shape or window_size(model))
     if args.compile:
-        model.backbone.compile()
+        model.backbone.forward = torch.compile(model.backbone.forward)
     speed = measure_speed(
         model, size, args.batch_size, args.batches, args.warm_up, args.amp
     )

@@ -98,6 +98,12 @@ def _shallow(cfg: Config) -> Config:
         tower.input_size = [6 * arch['vision_cfg']['patch_size']] * 2
         if 'out_indices' in tower:
             tower.out_indices = (0, 1)
+        if 'prompt_depth' in tower:
+            tower.prompt_depth = 2
+    if cfg.model.get('neck', {}).get('type') == 'CLIPLevelProjection':
+        cfg.model.neck.num_levels = 2
+        cfg.model.decode_head.group_sizes = (1, 1, 1)
+    cfg.load_from = None  # a first stage that was not trained here
     test_cfg = cfg.model.get('test_cfg', {})
     for key in ('crop_size', 'stride', 'canvas'):
         if test_cfg.get(key):

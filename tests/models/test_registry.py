@@ -75,6 +75,10 @@ def test_everything_is_registered(registries):
         'CLIPTextTransformer',
         'CLIPTokenPyramid',
         'CATSegCostHead',
+        'CLIPLevelProjection',
+        'CascadeCLIPHead',
+        'DenseDiceLoss',
+        'DenseFocalLoss',
         'DenseBCELoss',
     }
     for registry, name in (

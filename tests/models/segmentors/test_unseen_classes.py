@@ -26,7 +26,7 @@ def build(train_vocabulary):
     )
     cfg = dict(
         type='OpenVocabSegmentor',
-        data_preprocessor=dict(type='SegDataPreProcessor'),
+        data_preprocessor=dict(type='SegDataPreProcessor', size_divisor=1),
         clip=dict(arch=arch, finetune='none'),
         prompts=dict(templates=['a photo of a {}']),
         vocabulary=SPLIT,
