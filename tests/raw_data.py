@@ -15,6 +15,13 @@ from mmseg.utils import get_palette
 from PIL import Image
 from scipy.io import savemat
 
+from ovseg_mm.datasets.preparation import (
+    ADE20K847,
+    COCOStuff164k,
+    PascalContext59,
+    PascalContext459,
+    main,
+)
 from ovseg_mm.datasets.preparation.base import raw_values
 from ovseg_mm.paths import resource
 
@@ -34,6 +41,18 @@ def write_everything(data: Path) -> dict[str, Labels]:
         voc20=write_voc(data / 'VOCdevkit/VOC2012'),
         cityscapes=write_cityscapes(data / 'cityscapes'),
     )
+
+
+def prepare_everything(root: Path) -> None:
+    """Run the converters on what lies in ``root / 'data'``."""
+    for preparation in (
+        COCOStuff164k(),
+        ADE20K847(),
+        PascalContext59(),
+        PascalContext459(),
+    ):
+        folder = root / preparation.root
+        assert main(preparation, [str(folder), '--workers', '1']) == 0
 
 
 def scene(

@@ -10,15 +10,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ovseg_mm.datasets.preparation import (
-    ADE20K847,
-    COCOStuff164k,
-    PascalContext59,
-    PascalContext459,
-    main,
-)
-
-from ..raw_data import write_everything
+from ..raw_data import prepare_everything, write_everything
 from .conftest import ROOT, run
 
 CONFIGS = sorted((ROOT / 'configs').glob('*/*.py'))
@@ -30,14 +22,7 @@ def home(tmp_path_factory) -> Path:
     """A folder with ``data/``, downloaded and prepared as by a user."""
     root = tmp_path_factory.mktemp('home')
     write_everything(root / 'data')
-    for preparation in (
-        COCOStuff164k(),
-        ADE20K847(),
-        PascalContext59(),
-        PascalContext459(),
-    ):
-        folder = root / preparation.root
-        assert main(preparation, [str(folder), '--workers', '1']) == 0
+    prepare_everything(root)
     return root
 
 

@@ -15,15 +15,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
-from ovseg_mm.datasets.preparation import (
-    ADE20K847,
-    COCOStuff164k,
-    PascalContext59,
-    PascalContext459,
-    main,
-)
-
-from ..raw_data import write_everything
+from ..raw_data import prepare_everything, write_everything
 from .conftest import TINY, run
 
 pytestmark = pytest.mark.slow
@@ -36,14 +28,7 @@ def home(tmp_path_factory):
     """A folder with all data sets, and the labels that they must have."""
     root = tmp_path_factory.mktemp('home')
     truth = write_everything(root / 'data')
-    for preparation in (
-        COCOStuff164k(),
-        ADE20K847(),
-        PascalContext59(),
-        PascalContext459(),
-    ):
-        folder = root / preparation.root
-        assert main(preparation, [str(folder), '--workers', '1']) == 0
+    prepare_everything(root)
     return root, truth
 
 
