@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One model on several benchmarks."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -78,9 +79,9 @@ def evaluate(
         config: Config of the model, by path or bare name; its
             ``test_pipeline`` prepares the images of every benchmark.
         checkpoint: Weights, ours or a published file.
-        datasets: Benchmarks (keys of ``BENCHMARKS``), or configs: of such a
-            one ``test_dataloader``, ``test_evaluator`` and ``model.test_cfg``
-            count.
+        datasets: Benchmarks (keys of ``BENCHMARKS``), or configs, which say
+            all themselves: test data, metric, and a model that takes the same
+            weights. It is built anew only if it is another one.
         work_dir: Folder for results: ``results.json``, ``.csv``, ``.md``,
             and ``evaluate.log`` with the tables of classes.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
@@ -98,7 +99,9 @@ def evaluate(
     cfg = Config.fromfile(find_config(config))
     cfg.merge_from_dict(cfg_options or {})
     cfg.launcher = launcher
-    benchmarks = {key: _benchmark(key, cfg) for key in datasets}
+    benchmarks = {
+        key: _benchmark(key, cfg, cfg_options or {}) for key in datasets
+    }
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     _init_processes(cfg)
@@ -106,16 +109,17 @@ def evaluate(
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     evaluation = Evaluation()
     built = _build_datasets(benchmarks, evaluation.skipped)
-    if not built:
-        return evaluation
-    model = init_model(cfg, None, get_device())
-    source = load_checkpoint_into(model, checkpoint).source
     fp16 = cfg.get('test_cfg', {}).get('fp16', False)
-    common = _common_settings(model, source, fp16)
+    model, loaded = None, None
     for key, dataset in built.items():
         benchmark = benchmarks[key]
-        _set_up(model, benchmark, dataset, key)
-        settings = {**common, **_settings_of(benchmark, model, cfg)}
+        if model is None or _network(benchmark) != loaded:
+            model, digest = _load(benchmark, checkpoint)
+            loaded = _network(benchmark)
+        own = benchmark.model.vocabulary if key not in BENCHMARKS else None
+        model.set_vocabulary(own or dataset.vocabulary)
+        model.vocabulary.check_labels(len(dataset.metainfo['classes']), key)
+        settings = _settings(benchmark, model, digest, fp16)
         metric = _build_metric(benchmark, model, output_dir, key)
         progress = EvaluationProgress(work_dir / Path(key).stem, settings)
         workers = benchmark.test_dataloader.get('num_workers', 0)
@@ -134,21 +138,23 @@ def evaluate(
     return evaluation
 
 
-def _benchmark(key: str, cfg: Config) -> Config:
-    """Config of a data set, its pipeline and test settings included."""
+def _benchmark(key: str, cfg: Config, cfg_options: dict) -> Config:
+    """Config of a data set and of the model that is tested on it."""
     if key not in BENCHMARKS:
         try:
-            return Config.fromfile(find_config(key))
+            own = Config.fromfile(find_config(key))
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
                 'nor a config file.'
             ) from error
+        own.merge_from_dict(cfg_options)
+        return own
     base = Config.fromfile(
         resource('configs', '_base_', 'datasets', f'{BENCHMARKS[key]}.py')
     )
     base.test_dataloader.dataset.pipeline = cfg.test_pipeline
-    base.model = dict(test_cfg=cfg.model.get('test_cfg') or {})
+    base.model = copy.deepcopy(cfg.model)
     return base
 
 
@@ -165,18 +171,19 @@ def _build_datasets(
     return built
 
 
-def _set_up(
-    model: BaseOpenVocabSegmentor,
-    benchmark: Config,
-    dataset: BaseSegDataset,
-    key: str,
-) -> None:
-    """Give the model the words and the windows for a data set."""
-    test_cfg = benchmark.to_dict()['model'].get('test_cfg') or {}
-    model.test_cfg = {'mode': 'whole', **test_cfg}
-    vocabulary = benchmark.model.get('vocabulary') or dataset.vocabulary
-    model.set_vocabulary(vocabulary)
-    model.vocabulary.check_labels(len(dataset.metainfo['classes']), key)
+def _network(benchmark: Config) -> dict[str, Any]:
+    """What makes a model another one than that of the data set before."""
+    model = benchmark.to_dict()['model']
+    return {k: v for k, v in model.items() if not k.endswith('vocabulary')}
+
+
+def _load(
+    benchmark: Config, checkpoint: str | Path
+) -> tuple[BaseOpenVocabSegmentor, str]:
+    """Build the model; return it and the SHA-256 of its weights."""
+    model = init_model(benchmark, None, get_device())
+    source = load_checkpoint_into(model, checkpoint).source
+    return model, file_sha256(source)
 
 
 def _init_processes(cfg: Config) -> None:
@@ -211,49 +218,43 @@ def _build_metric(
     return metric
 
 
-def _common_settings(
-    model: BaseOpenVocabSegmentor, checkpoint: Path, fp16: bool
+def _settings(
+    benchmark: Config,
+    model: BaseOpenVocabSegmentor,
+    checkpoint: str,
+    fp16: bool,
 ) -> dict[str, Any]:
-    """Settings that are the same for all data sets."""
+    """What the figures of a data set depend on."""
+    whole = benchmark.to_dict()
+    data = whole['test_dataloader']['dataset']
+    data.pop('data_root', None)
+    network = _network(benchmark)
+    network.pop('test_cfg', None)
+    recipe = json.dumps(
+        [network, data, whole['test_evaluator']], sort_keys=True, default=str
+    )
     half = 'bfloat16' if get_device() == 'cpu' else 'float16'
     packages = [p for found in installed_packages().values() for p in found]
     return dict(
-        checkpoint=file_sha256(checkpoint),
+        vocabulary=model.vocabulary.fingerprint,
         templates=model.text_bank.templates,
         synonyms=model.text_bank.synonyms,
+        image_size=[
+            step['scale'] for step in data['pipeline'] if 'scale' in step
+        ],
+        windows={
+            key: value
+            for key, value in model.test_cfg.items()
+            if key != 'window_batch'  # of no influence
+        },
         precision=half if fp16 else 'float32',
+        checkpoint=checkpoint,
+        recipe=hashlib.sha256(recipe.encode()).hexdigest(),
         versions={
             'ovseg_mm': __version__,
             'torch': torch.__version__,
             **{package.name: package.version for package in packages},
         },
-    )
-
-
-def _settings_of(
-    benchmark: Config, model: BaseOpenVocabSegmentor, cfg: Config
-) -> dict[str, Any]:
-    """Settings that may differ between data sets."""
-    windows = {
-        key: value
-        for key, value in model.test_cfg.items()
-        if key != 'window_batch'  # of no influence
-    }
-    whole = benchmark.to_dict()
-    data = whole['test_dataloader']['dataset']
-    data.pop('data_root', None)
-    network = cfg.to_dict()['model']
-    for key in ('vocabulary', 'test_cfg'):
-        network.pop(key, None)
-    recipe = [network, data, whole['test_evaluator']]
-    text = json.dumps(recipe, sort_keys=True, default=str)
-    return dict(
-        vocabulary=model.vocabulary.fingerprint,
-        image_size=[
-            step['scale'] for step in data['pipeline'] if 'scale' in step
-        ],
-        windows=windows,
-        recipe=hashlib.sha256(text.encode()).hexdigest(),
     )
 
 

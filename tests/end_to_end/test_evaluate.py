@@ -175,17 +175,26 @@ def test_missing_data_set_is_skipped(home, checkpoint, tmp_path):
 def test_config_as_data_set_and_wrong_names(
     home, checkpoint, tiny_data, tmp_path
 ):
-    own = tmp_path / 'own.py'
+    own, whole = tmp_path / 'own.py', tmp_path / 'whole.py'
     own.write_text(
         f"_base_ = ['{TINY}']\n"
         f"test_dataloader = dict(dataset=dict(data_root='{tiny_data}'))\n"
     )
+    # The same weights in a model with other constants.
+    whole.write_text(
+        f"_base_ = ['{own}']\n"
+        "model = dict(test_cfg=dict(mode='whole', _delete_=True))\n"
+    )
     evaluate(
         checkpoint,
         tmp_path,
-        *('--datasets', own, '--work-dir', tmp_path / 'work'),
+        *('--datasets', f'{own},{whole}', '--work-dir', tmp_path / 'work'),
     )
     rows, _ = results_of(tmp_path / 'work')
-    assert rows[str(own)]['images'] == 5
+    first, second = rows[str(own)], rows[str(whole)]
+    assert first['images'] == second['images'] == 5
+    assert first['settings']['windows']['mode'] == 'slide'
+    assert second['settings']['windows'] == dict(mode='whole')
+    assert first['metrics'] != second['metrics']
     output = evaluate(checkpoint, tmp_path, '--datasets', 'ade15', status=2)
     assert "'ade15' is neither a benchmark (ade150, ade847" in output
