@@ -60,6 +60,8 @@ def main() -> int:
         cfg = load_config(args)
         # What a training starts from is no matter of a test.
         cfg.load_from = None
+        # Sharding is for training alone.
+        cfg.pop('runner_type', None)
         if args.show or args.show_dir:
             enable_pictures(
                 cfg,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published checkpoints into ours, on disk or straight into a model."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from .files import WeightFile, file_sha256, read_weights, save_atomically
 from .layouts import Layout, method_of, recognise
 from .rename import Renamed
 
+# What sharding and activation checkpointing put into names.
+_SHARDED = '_fsdp_wrapped_module'
+_CHECKPOINTED = '_checkpoint_wrapped_module'
 # Buffers that are not learned: files may have them or not.
 _DERIVED = ('num_batches_tracked', 'relative_position_index')
 
@@ -181,8 +185,8 @@ def _check_against(
     model: nn.Module, layout: Layout, renamed: Renamed, where: str
 ) -> None:
     """Raise unless the tensors fill the model, and nothing else."""
-    state_dict = model.state_dict()
-    method = method_of(state_dict) or f'a {type(model).__name__}'
+    expected = _shapes(model)
+    method = method_of(expected) or f'a {type(model).__name__}'
     if method != layout.method:
         remedy = (
             'name it as clip.custom_clip_weights of the model instead'
@@ -193,11 +197,6 @@ def _check_against(
             f'{where} is a checkpoint of {layout.method}, but the model is '
             f'{method}; {remedy}'
         )
-    expected = {
-        name: tuple(tensor.shape)
-        for name, tensor in state_dict.items()
-        if not name.endswith(_DERIVED)
-    }
     misfits = _misfits(expected, renamed.state_dict)
     if misfits:
         shown = '; '.join(misfits[:3])
@@ -208,14 +207,35 @@ def _check_against(
         )
 
 
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...] | None]:
+    """Shape by name of what a model saves; None where it holds a shard."""
+    names = {name for name, _ in model.named_modules()}
+    if not any(name.endswith(_SHARDED) for name in names):
+        return {
+            name: tuple(tensor.shape)
+            for name, tensor in model.state_dict().items()
+        }
+    shapes = {}
+    for prefix, module in model.named_modules():
+        prefix = re.sub(rf'({_SHARDED}|{_CHECKPOINTED})(\.|$)', '', prefix)
+        saved = set(module._parameters) | set(module._buffers)
+        for name in saved - module._non_persistent_buffers_set:
+            if getattr(module, name) is not None:
+                shapes[f'{prefix}.{name}'.replace('..', '.')] = None
+    return shapes
+
+
 def _misfits(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]
+    expected: Mapping[str, tuple[int, ...] | None],
+    found: Mapping[str, Tensor],
 ) -> list[str]:
     misfits = []
     for name, shape in expected.items():
+        if name.endswith(_DERIVED):
+            continue
         if name not in found:
             misfits.append(f'{name} is missing')
-        elif tuple(found[name].shape) != shape:
+        elif shape is not None and tuple(found[name].shape) != shape:
             misfits.append(
                 f'{name} is {tuple(found[name].shape)} in the file and '
                 f'{shape} in the model'

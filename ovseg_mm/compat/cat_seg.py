@@ -157,7 +157,7 @@ def translate(model: Mapping) -> dict:
         prompt_length=backbone['prompt_length'] if prompted else 0,
     )
     if resized:
-        clip['image_size'] = side
+        clip['pos_image_size'] = side
     return dict(
         type='OpenVocabSegmentor',
         data_preprocessor=model.get('data_preprocessor'),

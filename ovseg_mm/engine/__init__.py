@@ -4,12 +4,15 @@ from .distributed import setup_cpu_processes
 from .hooks import CheckpointGuardHook, VocabularyHook
 from .optim_constructor import OpenVocabOptimWrapperConstructor
 from .optim_wrapper import AutocastOptimWrapper
+from .sharding import ResumableFSDPStrategy, is_clip_block
 
 __all__ = [
     'AtomicBackend',
     'AutocastOptimWrapper',
     'CheckpointGuardHook',
     'OpenVocabOptimWrapperConstructor',
+    'ResumableFSDPStrategy',
     'VocabularyHook',
+    'is_clip_block',
     'setup_cpu_processes',
 ]

@@ -36,6 +36,11 @@ def setup_cpu_processes(cfg: Config) -> None:
         wrapper['device_ids'] = None
         # Assigned whole: items set on the config's copy would be lost.
         cfg.model_wrapper_cfg = wrapper
+    elif cfg.strategy.type.endswith('FSDPStrategy'):
+        wrapper = dict(cfg.strategy.get('model_wrapper') or {})
+        wrapper.setdefault('type', 'MMFullyShardedDataParallel')
+        wrapper['device_id'] = 'cpu'
+        cfg.strategy.model_wrapper = wrapper
     _replace_sync_bn(cfg)
     threads = max(1, torch.get_num_threads() // distributed.get_world_size())
     torch.set_num_threads(threads)

@@ -7,6 +7,8 @@ from torch import nn
 from .distributed import unwrap
 
 NO_DECAY_MODULES = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
+# What wrappers of inner modules put into the names of parameters.
+WRAPPERS = ('_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -22,8 +24,9 @@ class OpenVocabOptimWrapperConstructor:
         paramwise_cfg (dict, optional): ``lr_mult``: factors of the learning
             rate by prefix of parameter names, such as
             ``dict(backbone=0.01)``; a prefix ends where a part of the name
-            does, and the longest one counts. Layer and group norms and
-            embeddings have no weight decay.
+            does, and the longest one counts. ``norm_decay`` (default
+            False): whether layer and group norms and embeddings have weight
+            decay as the rest.
 
     Raises:
         ValueError: If no parameter has a prefix of ``lr_mult``, or none is
@@ -36,10 +39,11 @@ class OpenVocabOptimWrapperConstructor:
         self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
         paramwise_cfg = dict(paramwise_cfg or {})
         self.lr_mult = paramwise_cfg.pop('lr_mult', {})
+        self.norm_decay = paramwise_cfg.pop('norm_decay', False)
         if paramwise_cfg:
             raise ValueError(
                 f'paramwise_cfg has the keys {sorted(paramwise_cfg)}, '
-                "but only 'lr_mult' is known"
+                "but only 'lr_mult' and 'norm_decay' are known"
             )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
@@ -58,12 +62,14 @@ class OpenVocabOptimWrapperConstructor:
         no_decay = {
             id(parameter)
             for module in model.modules()
-            if isinstance(module, NO_DECAY_MODULES)
+            if isinstance(module, NO_DECAY_MODULES) and not self.norm_decay
             for parameter in module.parameters(recurse=False)
         }
         groups: dict[tuple[float, bool], list] = {}
         used = set()
         for name, parameter in model.named_parameters():
+            for wrapper in WRAPPERS:
+                name = name.replace(wrapper, '')
             prefix = self._prefix(name)
             used.add(prefix)
             if not parameter.requires_grad:

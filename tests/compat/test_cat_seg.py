@@ -320,7 +320,7 @@ def test_clips_of_open_clip(model, name):
     translated = compat.translate(model)
     clip = translated['backbone']['clip']
     assert translated['clip']['custom_clip_weights'] is None
-    assert clip['image_size'] == 336 and clip['input_size'] == (336, 336)
+    assert clip['pos_image_size'] == 336 and clip['input_size'] == (336, 336)
     assert clip['prompt_depth'] == 0
 
 

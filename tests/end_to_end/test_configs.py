@@ -2,6 +2,7 @@
 """Every shipped config trains and tests on its data set's real layout."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ def home(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('home')
     write_everything(root / 'data')
     prepare_everything(root)
+    for folder in ('images', 'annotations'):
+        folder = root / 'data' / 'ade' / 'ADEChallengeData2016' / folder
+        shutil.copytree(folder / 'validation', folder / 'training')
     return root
 
 
@@ -70,13 +74,14 @@ def test_coco_stuff_at_true_size_through_mim(home):
 def _shallow(cfg: Config) -> Config:
     """The config with random weights, few blocks and one iteration.
 
-    Images are encoded at 6x6 tokens, windows have a quarter of their side;
-    all widths are the config's own, so that parts which do not fit each other
-    show.
+    Images are encoded at 6x6 tokens, windows (and images where there is no
+    canvas) have a quarter of their side, the text tower is narrow inside; all
+    other widths are the config's own, so that parts which do not fit each
+    other show.
     """
     arch = open_clip.get_model_config(cfg.model.clip.arch)
     arch['vision_cfg']['layers'] = 2
-    arch['text_cfg']['layers'] = 1
+    arch['text_cfg'].update(layers=1, width=64, heads=1)
     arch['quick_gelu'] = True
     cfg.model.clip.update(arch=arch, pretrained=None)
     for tower in _towers(cfg.model):
@@ -89,6 +94,14 @@ def _shallow(cfg: Config) -> Config:
         cfg.model.neck.num_levels = 2
         cfg.model.decode_head.group_sizes = (1, 1, 1)
     cfg.load_from = None  # a first stage that was not trained here
+    guidance = cfg.model.get('backbone', {}).get('guidance')
+    if guidance is not None:
+        guidance.init_cfg = None
+        if 'depths' in guidance:
+            guidance.depths = [1, 1, 1]
+        for transform in cfg.test_dataloader.dataset.pipeline:
+            if transform.type == 'Resize' and 'scale' in transform:
+                transform.scale = [side // 4 for side in transform.scale]
     test_cfg = cfg.model.get('test_cfg', {})
     for key in ('crop_size', 'stride', 'canvas'):
         if test_cfg.get(key):

@@ -137,3 +137,21 @@ def test_every_config_has_the_published_schedule():
     assert wrapper.clip_grad.max_norm == 0.01
     (schedule,) = cfg.param_scheduler
     assert schedule.T_max == cfg.train_cfg.max_iters == 80000
+
+
+def test_norms_decay_if_asked_for():
+    model = Small()
+    found = settings_of(model, build(model, norm_decay=True))
+    assert set(found.values()) == {(LR, DECAY)}
+
+
+def test_wrappers_of_inner_modules_do_not_hide_prefixes():
+    model = Small()
+    inner = nn.Module()
+    inner._fsdp_wrapped_module = nn.Module()
+    inner._fsdp_wrapped_module._checkpoint_wrapped_module = model.tower
+    model.tower = inner
+    found = settings_of(model, build(model, lr_mult={'tower.0': 0.1}))
+    stem = 'tower._fsdp_wrapped_module._checkpoint_wrapped_module'
+    assert found[f'{stem}.0.weight'] == (pytest.approx(0.1 * LR), DECAY)
+    assert found[f'{stem}.1.weight'] == (LR, 0)

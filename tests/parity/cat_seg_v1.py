@@ -55,7 +55,7 @@ def build_config(case: Mapping) -> Config:
         quick_gelu=model['clip']['pretrained'] == 'openai',
     )
     model['clip'] = dict(arch=arch)
-    model['backbone']['clip'].pop('image_size', None)
+    model['backbone']['clip'].pop('pos_image_size', None)
     cfg = Config.fromfile(resource(*RUNTIME))
     cfg.model = model
     return cfg

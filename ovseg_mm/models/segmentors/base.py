@@ -205,12 +205,12 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
 
     def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
         """Text embeddings of a vocabulary, (T, P, C)."""
-        text = self.text_bank(self.text_encoder, vocabulary)
+        text = self.text_bank(self._text_tower(), vocabulary)
         return text.to(next(self.decode_head.parameters()).device)
 
     def prepare_text(self) -> None:
         """Compute the text embeddings of the vocabulary, on all ranks."""
-        self.text_bank.prepare(self.text_encoder, self.vocabulary)
+        self.text_bank.prepare(self._text_tower(), self.vocabulary)
 
     def loss(
         self, inputs: Tensor, data_samples: list[SegDataSample]
@@ -361,6 +361,18 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
                 f'vocabulary {vocabulary.source} calls unseen; set '
                 "unseen_labels='mark' of the training data"
             )
+
+    def _text_tower(self) -> torch.nn.Module | None:
+        """The text tower, where the images are.
+
+        Sharded training leaves parts that it does not shard on the CPU.
+        """
+        device = self.data_preprocessor.device
+        if self.text_encoder is not None:
+            parameter = next(self.text_encoder.parameters(), None)
+            if parameter is not None and parameter.device.type != device.type:
+                self.text_encoder.to(device)
+        return self.text_encoder
 
     def _init_decode_head(self, decode_head: dict) -> None:
         self.decode_head = MODELS.build(decode_head)

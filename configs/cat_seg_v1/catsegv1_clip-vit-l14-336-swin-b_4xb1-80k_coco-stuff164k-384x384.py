@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/catsegv1_clip-vit-l14-336-swin-b.py',
+    '../_base_/datasets/coco-stuff164k_384x384.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-2e-4_warmup-cosine-80k.py',
+]
+train_dataloader = dict(batch_size=1, num_workers=2)
+default_hooks = dict(checkpoint=dict(interval=4000))

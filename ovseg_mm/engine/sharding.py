@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training that is shared out over several devices."""
+
+from mmengine._strategy import FSDPStrategy
+from mmengine.registry import FUNCTIONS, STRATEGIES
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+from ovseg_mm.models.layers import CLIPBlock
+
+
+@FUNCTIONS.register_module()
+def is_clip_block(
+    module: nn.Module, recurse: bool = False, nonwrapped_numel: int = 0
+) -> bool:
+    """Whether a module is sharded, or checkpointed, by itself.
+
+    Serves a sharding strategy as ``auto_wrap_policy`` and as ``check_fn`` of
+    its activation checkpointing.
+
+    Args:
+        module (nn.Module): Part of the model.
+        recurse (bool): Whether FSDP asks about the parts of ``module``.
+        nonwrapped_numel (int): Parameters of ``module``; unused.
+    """
+    return recurse or isinstance(module, CLIPBlock)
+
+
+@STRATEGIES.register_module()
+class ResumableFSDPStrategy(FSDPStrategy):
+    """MMEngine's sharding, whose runs can be resumed.
+
+    MMEngine hands the optimizer's states over in an order that PyTorch has
+    had until 2.0.
+    """
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load the optimizer's states, each rank its shard.
+
+        Args:
+            state_dict (dict): What a full checkpoint holds.
+        """
+        optimizer = self.optim_wrapper.optimizer
+        self.optim_wrapper.load_state_dict(
+            FullyShardedDataParallel.optim_state_dict_to_load(
+                model=self.model,
+                optim=optimizer,
+                optim_state_dict=state_dict,
+            )
+        )

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training that is sharded over two processes."""
+
+import pytest
+import torch
+
+from .conftest import ROOT, data_options, metrics_of, run
+
+pytestmark = pytest.mark.slow
+SHARDED = ROOT / 'tests' / 'end_to_end' / 'tiny_v1_fsdp.py'
+WHOLE = ROOT / 'tests' / 'end_to_end' / 'tiny_v1.py'
+
+
+def train(config, data, folder, iterations, *options):
+    return run(
+        *('bash', ROOT / 'tools' / 'dist_train.sh', config, 2),
+        *('--work-dir', folder, *options, '--cfg-options'),
+        *data_options(data),
+        f'train_cfg.max_iters={iterations}',
+        f'train_cfg.val_interval={iterations}',
+        cwd=folder.parent,
+    )
+
+
+@pytest.fixture(scope='module')
+def runs(tiny_data, tmp_path_factory):
+    """Folders of a whole run and of a sharded one."""
+    root = tmp_path_factory.mktemp('sharding')
+    train(WHOLE, tiny_data, root / 'whole', 4)
+    train(SHARDED, tiny_data, root / 'sharded', 4)
+    return root
+
+
+def test_it_gives_the_weights_of_unsharded_training(runs):
+    whole, sharded = (
+        torch.load(runs / name / 'iter_4.pth')['state_dict']
+        for name in ('whole', 'sharded')
+    )
+    assert whole.keys() == sharded.keys()
+    for name, weights in whole.items():
+        torch.testing.assert_close(
+            sharded[name], weights, rtol=1e-4, atol=1e-6, msg=name
+        )
+
+
+def test_its_checkpoints_are_tested_like_others(runs, tiny_data):
+    whole, sharded = (
+        metrics_of(
+            run(
+                *('python', ROOT / 'tools' / 'test.py', config),
+                *(runs / 'sharded' / 'iter_4.pth', '--work-dir', runs / 'x'),
+                *('--cfg-options', *data_options(tiny_data)),
+                cwd=runs,
+            )
+        )
+        for config in (WHOLE, SHARDED)
+    )
+    assert whole == sharded
+
+
+def test_it_is_resumed(runs, tiny_data):
+    output = train(SHARDED, tiny_data, runs / 'sharded', 6, '--resume')
+    assert 'resumed epoch: 0, iter: 4' in output
+    content = torch.load(runs / 'sharded' / 'iter_6.pth')
+    steps = {float(s['step']) for s in content['optimizer']['state'].values()}
+    assert steps == {6.0}
+
+
+# Looks at the model of a training run instead of training it.
+LOOK = f"""
+import sys
+from mmengine.runner import FlexibleRunner
+from torch.distributed.algorithms._checkpoint import checkpoint_wrapper
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+def look(runner):
+    def count(module, kind):
+        return sum(isinstance(part, kind) for part in module.modules())
+
+    model = runner.model.module
+    assert count(model, FullyShardedDataParallel) == 3
+    backbone = model.backbone
+    assert count(backbone, checkpoint_wrapper.CheckpointWrapper) == 3
+    assert count(model.text_encoder, FullyShardedDataParallel) == 0
+    assert model.decode_head.cost_embedding.weight.numel() < 32 * 8 * 49
+    print('as it should be')
+
+FlexibleRunner.load_or_resume = look
+sys.path.insert(0, {str(ROOT / 'tools')!r})
+import train
+sys.exit(train.main())
+"""
+
+
+def test_blocks_are_sharded_and_computed_again(tiny_data, tmp_path):
+    script = tmp_path / 'look.py'
+    script.write_text(LOOK)
+    output = run(
+        *('python', '-m', 'torch.distributed.run', '--nproc_per_node', 2),
+        *('--master_port', 29633, script, SHARDED),
+        *('--launcher', 'pytorch', '--work-dir', tmp_path / 'work'),
+        *('--cfg-options', *data_options(tiny_data)),
+        'train_cfg.max_iters=1',
+        cwd=tmp_path,
+    )
+    assert output.count('as it should be') == 2
