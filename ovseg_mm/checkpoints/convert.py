@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ovseg_mm.paths import find_config
 
 from .files import WeightFile, file_sha256, read_weights, save_atomically
+from .fuse import shifted_clip_towers
 from .layouts import Layout, method_of, recognise
 from .rename import Renamed
 
@@ -36,6 +37,7 @@ class ConversionReport:
         dropped (dict[str, str]): Names that are not wanted, and why.
         unused (tuple[str, ...]): Names that the layout does not know.
         checked (bool): Whether names and shapes were held against a model.
+        fused (int): Number of tensors that another file has replaced.
     """
 
     source: Path
@@ -46,12 +48,14 @@ class ConversionReport:
     dropped: dict[str, str]
     unused: tuple[str, ...]
     checked: bool
+    fused: int = 0
 
 
 def convert(
     src: str | Path,
     dst: str | Path,
     config: str | Path | Config | None = None,
+    fuse_clip: str | Path | None = None,
 ) -> ConversionReport:
     """Write a published checkpoint or CLIP archive as one of ours.
 
@@ -65,6 +69,8 @@ def convert(
         config (str | Path | Config, optional): Model config. If given, the
             result must fill every learned tensor of that model, else nothing
             is written.
+        fuse_clip (str | Path, optional): Checkpoint whose towers replace
+            those of the source, see :func:`shifted_clip_towers`.
 
     Returns:
         ConversionReport: See there.
@@ -73,7 +79,8 @@ def convert(
         FileNotFoundError: If the source, the config or the folder of the
             destination does not exist.
         ValueError: If the source is not of a known layout or does not fit
-            the config, or the destination is the source.
+            the config, or the destination is the source, or ``fuse_clip``
+            does not fit the source.
     """
     src, dst = Path(src).expanduser(), Path(dst).expanduser()
     _check_destination(src, dst)
@@ -81,6 +88,10 @@ def convert(
     file = read_weights(src)
     layout = recognise(file.tensors, str(src))
     renamed = layout.convert(file.tensors)
+    towers = {}
+    if fuse_clip is not None:
+        towers = shifted_clip_towers(fuse_clip, renamed.state_dict, str(src))
+        renamed.state_dict.update(towers)
     if cfg is not None:
         model = _build(cfg)
         renamed = _without_text_tower(renamed, model)
@@ -89,8 +100,11 @@ def convert(
         state_dict=renamed.state_dict,
         meta=_meta(file, layout, cfg),
     )
+    if fuse_clip is not None:
+        content['meta']['fused_clip'] = Path(fuse_clip).name
     save_atomically(content, dst)
-    return _report(file, layout, renamed, checked=cfg is not None)
+    report = _report(file, layout, renamed, checked=cfg is not None)
+    return replace(report, fused=len(towers))
 
 
 def load_checkpoint_into(

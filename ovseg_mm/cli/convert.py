@@ -27,6 +27,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='model config that the result must fit; nothing is written if '
         'a learned tensor is missing or misshapen',
     )
+    parser.add_argument(
+        '--fuse-clip',
+        metavar='CLIP',
+        type=Path,
+        help='CLIP with contextual shift, fine-tuned by itself, whose region '
+        'and text towers take the place of those in SRC (SCAN)',
+    )
     parser.set_defaults(run=run)
 
 
@@ -34,13 +41,16 @@ def run(args: argparse.Namespace) -> int:
     """Convert and print the report."""
     from ovseg_mm.checkpoints import convert
 
-    report = convert(args.src, args.dst, args.config)
+    report = convert(args.src, args.dst, args.config, args.fuse_clip)
     rows = [
         ('read', f'{report.source} ({report.method}, layout {report.layout})'),
         ('used', _tensors(len(report.used))),
     ]
     for reason, count in Counter(report.dropped.values()).items():
         rows.append(('dropped', f'{_tensors(count)}: {reason}'))
+    if args.fuse_clip:
+        fused = f'{_tensors(report.fused)} replaced by those of'
+        rows.append(('fused', f'{fused} {args.fuse_clip}'))
     rows.append(('unused', _tensors(len(report.unused))))
     rows += [('', name) for name in report.unused[:_SHOWN]]
     if len(report.unused) > _SHOWN:

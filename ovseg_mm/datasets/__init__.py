@@ -16,16 +16,25 @@ from .image_files import (
     write_label_map,
 )
 from .masked_crops import MaskedCropDataset
+from .masked_pairs import MaskedPairDataset
 from .open_vocab_dataset import OpenVocabDataset
-from .transforms import CropMaskedClass, LoadOpenVocabAnnotations
+from .transforms import (
+    CropMaskedClass,
+    LoadMaskedPair,
+    LoadOpenVocabAnnotations,
+    PackMaskedPair,
+)
 
 __all__ = [
     'ADE20K847Dataset',
     'COCOStuffZeroShotDataset',
     'CropMaskedClass',
+    'LoadMaskedPair',
     'LoadOpenVocabAnnotations',
     'MaskedCropDataset',
+    'MaskedPairDataset',
     'OpenVocabDataset',
+    'PackMaskedPair',
     'PascalContext459Dataset',
     'PascalContext59ZeroShotDataset',
     'PascalVOC20Dataset',

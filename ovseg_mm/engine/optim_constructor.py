@@ -26,7 +26,8 @@ class OpenVocabOptimWrapperConstructor:
             ``dict(backbone=0.01)``; a prefix ends where a part of the name
             does, and the longest one counts. ``norm_decay`` (default
             False): whether layer and group norms and embeddings have weight
-            decay as the rest.
+            decay as the rest. ``no_decay``: parts of names of parameters
+            that have none in any case.
 
     Raises:
         ValueError: If no parameter has a prefix of ``lr_mult``, or none is
@@ -40,10 +41,11 @@ class OpenVocabOptimWrapperConstructor:
         paramwise_cfg = dict(paramwise_cfg or {})
         self.lr_mult = paramwise_cfg.pop('lr_mult', {})
         self.norm_decay = paramwise_cfg.pop('norm_decay', False)
+        self.no_decay = tuple(paramwise_cfg.pop('no_decay', ()))
         if paramwise_cfg:
             raise ValueError(
-                f'paramwise_cfg has the keys {sorted(paramwise_cfg)}, '
-                "but only 'lr_mult' and 'norm_decay' are known"
+                f'paramwise_cfg has the keys {sorted(paramwise_cfg)}, but '
+                "only 'lr_mult', 'norm_decay' and 'no_decay' are known"
             )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
@@ -75,7 +77,8 @@ class OpenVocabOptimWrapperConstructor:
             if not parameter.requires_grad:
                 continue
             factor = self.lr_mult.get(prefix, 1.0)
-            key = factor, id(parameter) in no_decay
+            named = any(part in name for part in self.no_decay)
+            key = factor, named or id(parameter) in no_decay
             groups.setdefault(key, []).append(parameter)
         unused = set(self.lr_mult) - used
         if unused:

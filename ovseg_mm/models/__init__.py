@@ -5,7 +5,7 @@ from .backbones import (
     CLIPViT,
     GuidedCLIP,
 )
-from .classifiers import MaskedCropClassifier
+from .classifiers import MaskedCropClassifier, ShiftedCLIP
 from .decode_heads import (
     CascadeCLIPHead,
     CATSegCostHead,
@@ -59,6 +59,7 @@ __all__ = [
     'OpenVocabTTAModel',
     'PixelTextHead',
     'SCANHead',
+    'ShiftedCLIP',
     'TextBank',
     'ZSSegHead',
 ]

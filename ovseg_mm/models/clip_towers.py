@@ -41,7 +41,7 @@ def with_tower_options(cfg: dict, clip: Mapping) -> dict:
     return cfg
 
 
-def init_clip_towers(model: BaseModule, clip: Mapping) -> None:
+def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
     """Fill every CLIP tower of a model with published weights.
 
     Args:
@@ -49,6 +49,10 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> None:
         clip (Mapping): ``arch``, ``pretrained`` and ``custom_clip_weights``
             of :func:`load_clip_weights`; without the latter two nothing is
             done.
+
+    Returns:
+        dict[str, Tensor]: What :func:`load_clip_weights` gave; empty if
+        nothing was done.
     """
     weights = load_clip_weights(
         clip.get('arch'),
@@ -56,7 +60,7 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> None:
         clip.get('custom_clip_weights'),
     )
     if weights is None:
-        return
+        return {}
     image, text = {}, {}
     for name, tensor in weights.items():
         if name.startswith('visual.'):
@@ -69,6 +73,7 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> None:
             _load(module, {**image, 'positional_embedding': position})
         elif isinstance(module, CLIPTextTransformer):
             _load(module, text)
+    return weights
 
 
 def _load(tower: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -15,9 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmseg.apis import init_model
+from mmseg.models import BaseSegmentor
+from mmseg.registry import MODELS
 from seeded import build_checkpoint, load_case, relative_error
 
-from ovseg_mm.checkpoints import convert
+from ovseg_mm.checkpoints import convert, load_checkpoint_into
 
 
 class Comparison(NamedTuple):
@@ -41,7 +43,8 @@ def compare_case(folder: Path) -> Iterator[Comparison]:
     """
     case = load_case(folder)
     method = load_method(case)
-    outputs = method.run(case, load_model(case))
+    model = load_model(case) if case['parameters'] else None
+    outputs = method.run(case, model)
     not_compared = getattr(method, 'not_compared', lambda case: set())(case)
     for name, spec in case['outputs'].items():
         if name in not_compared:
@@ -121,4 +124,8 @@ def load_model(case: Mapping) -> torch.nn.Module:
         torch.save(dict(model=weights), source)
         del weights
         convert(source, converted, config=cfg)
+        if not issubclass(MODELS.get(cfg.model.type), BaseSegmentor):
+            model = MODELS.build(cfg.model)
+            load_checkpoint_into(model, converted)
+            return model.eval()
         return init_model(cfg, str(converted), device='cpu')

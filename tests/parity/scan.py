@@ -1,26 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs SCAN's parity cases through our config."""
 
+import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from seeded import seeded_image
+from seeded import seeded_image, seeded_labels
 
+from ovseg_mm.checkpoints import recognise
+from ovseg_mm.evaluation import OpenVocabIoUMetric
+from ovseg_mm.evaluation.scores import class_scores
 from ovseg_mm.inference import resize
 from ovseg_mm.models.text_encoder import tokenize_prompts
-from ovseg_mm.models.utils import patches_with_mask, region_masks
+from ovseg_mm.models.utils import (
+    mask_targets,
+    patches_with_mask,
+    region_masks,
+    uncertain_points,
+)
 from ovseg_mm.paths import resource
 
 CONFIG = '_base_/models/scan_clip-vit-l14_swin-b.py'
+CLIP_CONFIG = '_base_/models/scan-clip_vit-l14.py'
 RUNTIME = '_base_/default_runtime.py'
 
 
 def build_config(case: Mapping) -> Config:
     """Our shipped config with the sizes of a case."""
+    build = _clip_config if case.get('kind') == 'finetune' else _config
+    cfg = Config.fromfile(
+        resource('configs', CLIP_CONFIG if build is _clip_config else CONFIG)
+    )
+    runtime = Config.fromfile(resource('configs', RUNTIME))
+    cfg.merge_from_dict(runtime.to_dict())
+    cfg.merge_from_dict(dict(model=build(case)))
+    return cfg
+
+
+def _clip_config(case: Mapping) -> dict:
+    sizes = case['config']
+    layers = sizes['clip']['vision_layers']
+    blocks = tuple(n - 1 for n in sizes['replace_layers'] if n <= layers)
+    return dict(
+        clip=dict(_delete_=True, arch=clip_arch(sizes['clip'])),
+        vocabulary=_vocabulary(case),
+        region_encoder=dict(
+            shift=dict(blocks=blocks, ratio=sizes['replace_ratio'])
+        ),
+        context_encoder=dict(clip=dict(out_indices=blocks)),
+    )
+
+
+def _config(case: Mapping) -> dict:
     sizes = case['config']
     swin, pixel = sizes['swin'], sizes['pixel_decoder']
     decoder, clip = sizes['transformer_decoder'], sizes['clip']
@@ -32,7 +70,18 @@ def build_config(case: Mapping) -> Config:
         [255 * value for value in sizes[f'clip_pixel_{key}']]
         for key in ('mean', 'std')
     )
-    model = dict(
+    loss = sizes.get('loss', {})
+    if loss:
+        loss = dict(
+            class_weight=loss['class_weight'],
+            mask_weight=loss['mask_weight'],
+            dice_weight=loss['dice_weight'],
+            no_object_weight=loss['no_object_weight'],
+            num_points=loss['num_points'],
+            oversample_ratio=loss['oversample_ratio'],
+            importance_ratio=loss['importance_sample_ratio'],
+        )
+    return dict(
         data_preprocessor=dict(
             mean=sizes['backbone_pixel_mean'], std=sizes['backbone_pixel_std']
         ),
@@ -89,6 +138,7 @@ def build_config(case: Mapping) -> Config:
                 feedforward_dims=sim['encoder_ffn'],
                 dropout=0.0,
             ),
+            loss_decode=loss,
         ),
         region_encoder=dict(
             mean=mean,
@@ -99,11 +149,6 @@ def build_config(case: Mapping) -> Config:
         ),
         test_cfg=dict(keep_scores=True),
     )
-    cfg = Config.fromfile(resource('configs', CONFIG))
-    runtime = Config.fromfile(resource('configs', RUNTIME))
-    cfg.merge_from_dict(runtime.to_dict())
-    cfg.merge_from_dict(dict(model=model))
-    return cfg
 
 
 def clip_arch(clip: Mapping) -> dict:
@@ -132,14 +177,20 @@ def _vocabulary(case: Mapping) -> dict:
     return dict(_delete_=True, class_texts=list(case['class_texts']))
 
 
-def run(case: Mapping, model: torch.nn.Module) -> dict[str, np.ndarray]:
+def run(case: Mapping, model: torch.nn.Module | None) -> dict[str, np.ndarray]:
     """All outputs of a case, thinned out as the case says."""
-    outputs = _inference(case, model)
+    parts = dict(train=_training, finetune=_finetuning, sgiou=_class_relations)
+    outputs = parts.get(case.get('kind'), _inference)(case, model)
     return {
-        name: value.detach().float().numpy()
+        name: np.asarray(torch.as_tensor(value).detach().double())
         for name, value in outputs.items()
         if name in case['outputs']
     }
+
+
+def not_compared(case: Mapping) -> set[str]:
+    """Outputs that are given to the run."""
+    return {name for name in case['outputs'] if name.startswith('draw_')}
 
 
 @torch.no_grad()
@@ -307,6 +358,260 @@ def _regions(case: Mapping, model: torch.nn.Module, taps: Mapping) -> dict:
         region_features=regions.embeddings,
         region_logits=logits,
     )
+
+
+def _training(case: Mapping, model: torch.nn.Module) -> dict:
+    head, loss = model.decode_head, model.decode_head.loss_decode
+    batch, taps = _training_batch(case), {}
+    handle = model.neck.register_forward_hook(
+        lambda _, args, out: taps.update(pixel=out)
+    )
+    model.train()
+    batch = model.data_preprocessor(batch, training=True)
+    loss.draw = _Draws(case)
+    losses = model(**batch, mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    handle.remove()
+    names = case['loss_names']
+    weighted = torch.stack([losses[f'decode.{name}'] for name in names])
+    weights = {
+        name: case['config']['loss'][f'{name}_weight']
+        for name in ('class', 'mask', 'dice')
+    }
+    weights['ce'] = weights.pop('class')
+    weights = torch.tensor([weights[name.split('_')[1]] for name in names])
+    outputs = dict(
+        losses=weighted,
+        unweighted_losses=weighted / weights,
+        total_loss=total[None],
+        **_gradients(case, model),
+    )
+    with torch.no_grad():
+        # The state that has no loss is asked for as well.
+        head.proposals.decoder.skip_penultimate = False
+        feats = model.extract_feat(batch['inputs'])
+        text = model.text_embeddings(model.train_vocabulary)
+        outputs.update(_matches(case, loss, head(feats, text), batch))
+    return outputs
+
+
+class _Draws:
+    """The random numbers of a case in the order of their use."""
+
+    def __init__(self, case: Mapping) -> None:
+        golden, images = case['golden'], len(case['inputs']['images'])
+        aux = sum(name.startswith('loss_ce_') for name in case['loss_names'])
+        self.draws = iter(
+            torch.from_numpy(golden[f'draw_{part}'])
+            for state in ('final', *(f'aux{i}' for i in range(aux + 1)))
+            for part in (
+                *(f'matcher_{state}_image{i}' for i in range(images)),
+                f'candidates_{state}',
+                f'random_{state}',
+            )
+        )
+
+    def __call__(self, shape: tuple[int, ...]) -> torch.Tensor:
+        draw = next(self.draws)
+        assert tuple(draw.shape) == tuple(shape)
+        return draw
+
+
+def _training_batch(case: Mapping) -> dict:
+    batch = dict(inputs=[], data_samples=[])
+    for image, target in zip(
+        case['inputs']['images'], case['inputs']['labels']
+    ):
+        size = target['height'], target['width']
+        single = _batch(image, size)
+        labels = seeded_labels(
+            target['name'],
+            *size,
+            target['num_classes'],
+            target['seed'],
+            target['ignore_every'],
+        )
+        single['data_samples'][0].gt_sem_seg = PixelData(
+            data=torch.from_numpy(labels)[None]
+        )
+        for key, value in single.items():
+            batch[key] += value
+    return batch
+
+
+def _matches(case: Mapping, loss, predictions, batch: Mapping) -> dict:
+    """Assignments and points of all states, the last one first."""
+    targets = [
+        mask_targets(sample.gt_sem_seg.data[0], 255)
+        for sample in batch['data_samples']
+    ]
+    draw, (logits, masks) = _Draws(case), predictions
+    order = [-1, *range(len(logits) - 1)]
+    outputs = dict(class_logits=logits[order][:, :, ::2])
+    first = torch.from_numpy(case['golden']['draw_matcher_final_image0'])
+    outputs['cost_final'] = loss.matcher.costs(
+        logits[-1, 0], masks[-1, 0], targets[0], lambda shape: first
+    )
+    for state in order:
+        name = 'final' if state < 0 else f'aux{state}'
+        pairs = [
+            loss.matcher(*image, draw)
+            for image in zip(logits[state], masks[state], targets)
+        ]
+        outputs[f'match_{name}'] = torch.cat(
+            [
+                F.pad(torch.stack(pair, dim=1), (1, 0), value=image)
+                for image, pair in enumerate(pairs)
+            ]
+        )
+        points = uncertain_points(
+            torch.cat(
+                [
+                    mask[queries]
+                    for mask, (queries, _) in zip(masks[state], pairs)
+                ]
+            ),
+            loss.num_points,
+            draw,
+            loss.oversample_ratio,
+            loss.importance_ratio,
+        )
+        by_x = points[..., 0].argsort(dim=1)[..., None].expand(-1, -1, 2)
+        outputs[f'points_{name}'] = points.gather(1, by_x)
+    return outputs
+
+
+def _gradients(case: Mapping, model: torch.nn.Module) -> dict:
+    """Norms of gradients by the names of the reference."""
+    shapes = {entry['name']: entry['shape'] for entry in case['parameters']}
+    layout = recognise(shapes)
+    ours = dict(model.named_parameters())
+    norms = []
+    for name in case['gradient_names']:
+        renamed = layout.convert({name: torch.empty(shapes[name])})
+        parts = [ours[part].grad.norm() for part in renamed.state_dict]
+        norms.append(torch.stack(parts).norm())
+    every = [p.grad.norm() for p in ours.values() if p.grad is not None]
+    return dict(
+        gradient_norms=torch.stack(norms),
+        total_gradient_norm=torch.stack(every).norm()[None],
+    )
+
+
+def _finetuning(case: Mapping, model: torch.nn.Module) -> dict:
+    chosen = torch.from_numpy(case['golden']['replaced_patches'])
+    encoder, captions = model.region_encoder, list(case['class_texts'])
+    encoder.shift.draw = lambda shape: (1.0 - chosen).view(shape)
+    crops, masks, images = [], [], []
+    for pair in case['inputs']['pairs']:
+        side = encoder.region_size
+        for part, name in ((crops, 'crop'), (images, 'whole')):
+            img = seeded_image(pair[name], side, side, pair['seed'])
+            part.append(torch.from_numpy(img).permute(2, 0, 1))
+        labels = seeded_labels(
+            pair['mask'],
+            side,
+            side,
+            pair['mask_classes'],
+            pair['seed'],
+            ignore_every=side * side,
+        )
+        masks.append(torch.from_numpy(labels == 0))
+    pairs = tuple(map(torch.stack, (crops, masks, images)))
+    model.train()
+    (loss,) = model(*pairs, captions, mode='loss').values()
+    loss.backward()
+    outputs = _gradients(case, model)
+    with torch.no_grad():
+        image, text = model(*pairs, captions), model._texts(captions)
+        tokens = model.context_encoder(pairs[2].float()).class_tokens()
+        patches = patches_with_mask(pairs[1], encoder.clip.patch_size)
+        replaced = encoder.shift(patches, tokens)
+        length = model.text_encoder.context_length
+        ids = tokenize_prompts(captions, length)
+        outputs.update(
+            foreground_patches=patches,
+            replaced_patches=torch.stack([w for w, _ in replaced.values()]),
+            tokens=F.pad(ids, (0, length - ids.shape[1])),
+            image_features=image,
+            text_features=text,
+            logits=model.similarities(image, text),
+            loss=loss[None],
+        )
+    learned = {name for name, p in model.named_parameters() if p.requires_grad}
+    layout = recognise(entry['name'] for entry in case['parameters'])
+    expected = set()
+    for entry in case['parameters']:
+        if entry['name'] in case['trainable']:
+            tensor = {entry['name']: torch.empty(entry['shape'])}
+            expected |= layout.convert(tensor).state_dict.keys()
+    assert learned == expected
+    return outputs
+
+
+def _class_relations(case: Mapping, model: None) -> dict:
+    """SG-IoU beside plain IoU, through the metric."""
+    sizes = case['config']
+    size, ignore = sizes['num_classes'], sizes['ignore_index']
+    meta = dict(classes=[f'class {i}' for i in range(size)])
+    with tempfile.TemporaryDirectory() as folder:
+        relations = Path(folder, 'parents.json')
+        relations.write_text(json.dumps(sizes['parents']))
+        metric = OpenVocabIoUMetric(relations=relations)
+        metric.dataset_meta = meta
+    ignored = np.zeros((size + 1, 1))
+    for entry in case['inputs']['pairs']:
+        truth, found = _label_pair(entry, sizes['parents'])
+        ignored[:, 0] += np.bincount(
+            found[truth == ignore], minlength=size + 1
+        )
+        sample = dict(
+            gt_sem_seg=dict(data=torch.from_numpy(truth)[None]),
+            pred_sem_seg=dict(data=torch.from_numpy(found)[None]),
+        )
+        metric.process({}, [sample])
+    confusion = metric._add_up(metric.results)
+    figures = metric.compute_metrics(metric.results)
+    outputs = dict(confusion=np.hstack([confusion.T, ignored]))
+    for name, prefix, parents in (
+        ('plain', '', None),
+        ('sg', 'SG_', metric._parents),
+    ):
+        scores = class_scores(confusion, parents)
+        for ours, theirs in (('IoU', 'iou'), ('Acc', 'acc')):
+            outputs[f'{name}_{theirs}'] = np.nan_to_num(
+                100 * scores[ours], nan=-1
+            )
+        outputs[f'{name}_summary'] = [
+            figures[f'{prefix}{key}']
+            for key in ('mIoU_union', 'fwIoU', 'mAcc', 'aAcc')
+        ]
+    return outputs
+
+
+def _label_pair(entry: Mapping, parents: Mapping) -> tuple:
+    """Truth and prediction of an image of the metric's case."""
+    height, width, seed = entry['height'], entry['width'], entry['seed']
+    truth = seeded_labels(
+        entry['gt'], height, width, entry['gt_classes'], seed, ignore_every=11
+    )
+    found = seeded_labels(
+        entry['pred'],
+        height,
+        width,
+        entry['pred_classes'],
+        seed,
+        ignore_every=height * width,
+    )
+    found[found == 255] = 0
+    left, middle = slice(0, width // 3), slice(width // 3, 2 * width // 3)
+    found[:, left] = np.where(truth == 255, 2, truth)[:, left]
+    taken = truth.copy()
+    for child, others in parents.items():
+        taken[truth == int(child)] = others[0]
+    found[:, middle] = np.where(truth == 255, 1, taken)[:, middle]
+    return truth, found
 
 
 def _spatial(x: torch.Tensor, step: int) -> torch.Tensor:

@@ -4,6 +4,7 @@
 from .ade20k_847 import ADE20K847
 from .coco_stuff164k import COCOStuff164k
 from .command import main
+from .masked_crops import MaskedCrops
 from .pascal_context_59 import PascalContext59
 from .pascal_context_459 import PascalContext459
 from .ready_made import ADE20K150, PascalVOC
@@ -13,6 +14,7 @@ __all__ = [
     'ADE20K150',
     'ADE20K847',
     'COCOStuff164k',
+    'MaskedCrops',
     'PascalContext459',
     'PascalContext59',
     'PascalVOC',

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from .loading import LoadOpenVocabAnnotations
 from .masked_crop import CropMaskedClass
+from .masked_pair import LoadMaskedPair, PackMaskedPair
 
-__all__ = ['CropMaskedClass', 'LoadOpenVocabAnnotations']
+__all__ = [
+    'CropMaskedClass',
+    'LoadMaskedPair',
+    'LoadOpenVocabAnnotations',
+    'PackMaskedPair',
+]

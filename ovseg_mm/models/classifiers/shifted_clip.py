@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP that learns to read masked crops, with contextual shift.
+
+Letters: B pairs of a process, A pairs of all processes, T class texts, C
+embedding width, S pixels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_gather, get_rank, get_world_size
+from mmengine.model import BaseModel
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+
+from ..clip_towers import init_clip_towers, with_tower_options
+from ..text_encoder import TextBank, tokenize_prompts
+
+# The largest temperature that training reaches.
+MAX_SCALE = 100.0
+
+
+@MODELS.register_module()
+class ShiftedCLIP(BaseModel):
+    """The region tower of SCAN, fine-tuned on masked crops and captions.
+
+    `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
+    <https://arxiv.org/abs/2312.04089>`_. What it learns replaces the region
+    tower of a segmentor, see ``python -m ovseg_mm convert --fuse-clip``; its
+    modules are called as there.
+
+    Args:
+        region_encoder (dict): Config of the :class:`CLIPRegionEncoder`, with
+            ``shift``; its tower is trained.
+        context_encoder (dict): Config of the :class:`CLIPContextEncoder`.
+        text_encoder (dict): Config of the text tower, not trained.
+        vocabulary: Class texts that crops are tested with, see
+            :func:`ovseg_mm.vocabulary.load_vocabulary`.
+        clip (dict): See :class:`BaseOpenVocabSegmentor`.
+        prompts (dict): Arguments of the :class:`TextBank` of the tests;
+            captions of training are encoded as they are.
+        data_preprocessor (dict, optional): Config of the preprocessor, which
+            only moves data: towers normalise.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        region_encoder: dict,
+        context_encoder: dict,
+        text_encoder: dict,
+        vocabulary: Vocabulary | str | list | dict,
+        clip: dict | None = None,
+        prompts: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.clip = dict(clip or {})
+        self.region_encoder, self.context_encoder, self.text_encoder = (
+            MODELS.build(with_tower_options(cfg, self.clip))
+            for cfg in (region_encoder, context_encoder, text_encoder)
+        )
+        if self.region_encoder.shift is not None:
+            self.context_encoder.check_blocks(
+                self.region_encoder.shift.blocks, 'region_encoder.shift'
+            )
+        if self.text_encoder.trainable:
+            raise ValueError(
+                'the text tower is not trained with masked crops; set '
+                "text_encoder.finetune='none'"
+            )
+        # CLIP's own initial value.
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.text_bank = TextBank(**(prompts or {}))
+        self.vocabulary = load_vocabulary(vocabulary)
+
+    @property
+    def train_vocabulary(self) -> Vocabulary:
+        """That of the tests; captions of training may be any texts."""
+        return self.vocabulary
+
+    def init_weights(self) -> None:
+        """Initialise; CLIP towers get the weights that ``clip`` names."""
+        super().init_weights()
+        weights = init_clip_towers(self, self.clip)
+        if 'logit_scale' in weights:
+            self.logit_scale.data.copy_(weights['logit_scale'])
+
+    def prepare_text(self) -> None:
+        """Compute the text embeddings of the vocabulary, on all ranks."""
+        self.text_bank.prepare(self.text_encoder, self.vocabulary)
+
+    def forward(
+        self,
+        crops: Tensor,
+        masks: Tensor,
+        images: Tensor,
+        captions: Sequence[str],
+        mode: str = 'tensor',
+    ) -> Tensor | dict[str, Tensor] | list[dict]:
+        """Compare crops with texts.
+
+        Args:
+            crops (Tensor): RGB in [0, 255], filled outside of the masks,
+                (B, 3, S, S).
+            masks (Tensor): What crops are of, (B, S, S) bool.
+            images (Tensor): The whole images, squeezed, RGB in [0, 255],
+                (B, 3, S, S).
+            captions (Sequence[str]): What crops show; in tests names of the
+                vocabulary.
+            mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            Embeddings of the crops, (B, C), normalised, for ``'tensor'``;
+            the contrastive loss for ``'loss'``; for ``'predict'``, a dict
+            with ``crop_label`` and ``pred_crop_label`` for each crop.
+
+        Raises:
+            ValueError: If a caption of a test is no name of the vocabulary.
+        """
+        if mode == 'predict':
+            # Before the towers run, which takes longer.
+            labels = [self._label(caption) for caption in captions]
+        image = self._encode(crops, masks, images)
+        if mode == 'tensor':
+            return image
+        if mode == 'loss':
+            return dict(loss=self._contrast(image, self._texts(captions)))
+        text = self.text_bank(self.text_encoder, self.vocabulary)[:, 0]
+        found = (image @ text.t()).argmax(dim=1).tolist()
+        return [
+            dict(crop_label=label, pred_crop_label=prediction)
+            for label, prediction in zip(labels, found)
+        ]
+
+    def similarities(self, image: Tensor, text: Tensor) -> Tensor:
+        """Scaled cosines of unit embeddings, (A, A)."""
+        with torch.no_grad():
+            self.logit_scale.clamp_(0, math.log(MAX_SCALE))
+        return self.logit_scale.exp() * image @ text.t()
+
+    def _encode(self, crops: Tensor, masks: Tensor, images: Tensor) -> Tensor:
+        encoder = self.region_encoder
+        crops = (crops - encoder.mean) / encoder.std
+        class_tokens = self.context_encoder(images.float()).class_tokens()
+        return F.normalize(encoder.encode(crops, masks, class_tokens), dim=1)
+
+    @torch.no_grad()
+    def _texts(self, captions: Sequence[str]) -> Tensor:
+        tower = self.text_encoder
+        tokens = tokenize_prompts(list(captions), tower.context_length)
+        text = tower(tokens.to(self.logit_scale.device))
+        return F.normalize(text, dim=1)
+
+    def _contrast(self, image: Tensor, text: Tensor) -> Tensor:
+        """Cross-entropy of crops against captions, and the other way."""
+        logits = self.similarities(_gathered(image), _gathered(text)).float()
+        targets = torch.arange(len(logits), device=logits.device)
+        losses = (
+            F.cross_entropy(part, targets) for part in (logits, logits.t())
+        )
+        return sum(losses) / 2
+
+    def _label(self, caption: str) -> int:
+        if caption not in self.vocabulary.names:
+            raise ValueError(
+                f'the caption {caption!r} of a test is none of the '
+                f'{self.vocabulary.num_texts} names of '
+                f'{self.vocabulary.source}; give the vocabulary that the '
+                'crops were made with'
+            )
+        return self.vocabulary.names.index(caption)
+
+
+def _gathered(x: Tensor) -> Tensor:
+    """Rows (A, C) of all processes; those of this one have a gradient."""
+    if get_world_size() == 1:
+        return x
+    parts = all_gather(x.detach())
+    parts[get_rank()] = x
+    return torch.cat(parts)
