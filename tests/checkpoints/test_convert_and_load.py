@@ -263,7 +263,11 @@ def test_checkpoint_of_another_method(tmp_path, config, model, our_weights):
         load_checkpoint_into(model, path)
     with pytest.raises(ValueError, match=message):
         convert(path, tmp_path / 'out.pth', config)
-    torch.save({'fusion_decoder.x': torch.ones(1)}, path)
+    names = (
+        'fusion_decoder.multiattn.0.in_proj_weight',
+        'clip_adapter.original_clip.conv1.weight',
+    )
+    torch.save({name: torch.ones(1) for name in names}, path)
     with pytest.raises(ValueError, match='is a checkpoint of SCAN'):
         load_checkpoint_into(model, path)
 

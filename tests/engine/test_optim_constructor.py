@@ -53,6 +53,14 @@ def test_norms_and_embeddings_do_not_decay():
     assert found.keys() == dict(model.named_parameters()).keys()
 
 
+def test_named_parameters_do_not_decay():
+    model = Small()
+    found = settings_of(model, build(model, no_decay=('token', '.bias')))
+    assert {name for name, (_, decay) in found.items() if decay} == {
+        *('tower.0.weight', 'tower_head.weight'),
+    }
+
+
 def test_longest_prefix_counts():
     model = Small()
     found = settings_of(

@@ -7,6 +7,7 @@ from ovseg_mm.inference import (
     penalise_seen,
     region_weights,
     whole_view,
+    with_no_object,
 )
 
 P = torch.tensor([[0.5, 0.2], [0.1, 0.8], [0.3, 0.3]])
@@ -72,3 +73,13 @@ def test_scores_of_a_size_of_their_own():
     expected = torch.nn.Upsample(size=(20, 28), mode='bilinear')(up)
     torch.testing.assert_close(scores, expected[0])
     torch.testing.assert_close(logits, kept, msg='logits are left alone')
+
+
+def test_no_object_has_its_share():
+    weights = torch.tensor([[0.2, 0.1, 0.1], [1e-30, 0.0, 0.0]])
+    no_object = torch.tensor([0.6, 0.0])
+    found = with_no_object(weights, no_object)
+    torch.testing.assert_close(found[0], torch.tensor([0.2, 0.1, 0.1]))
+    torch.testing.assert_close(found[1], torch.tensor([1.0, 0.0, 0.0]))
+    # A row of zeros has no shares to give.
+    assert with_no_object(torch.zeros(1, 3), torch.ones(1)).isfinite().all()

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ovseg_mm.models import CLIPRegionEncoder
+from ovseg_mm.models.utils import patches_with_mask, region_masks
 
 
 @pytest.fixture
@@ -107,3 +108,58 @@ def test_unknown_fill(build):
         build(pooling='max')
     with pytest.raises(ValueError, match="fill='grey' is not 'mean' or"):
         build(fill='grey')
+
+
+def test_foreground_patches(build, scene):
+    """The mask, cropped, resized to the nearest pixel, averaged, rounded."""
+    img, masks = scene
+    _, valid, boxes = build().crop(img, masks)
+    binary = masks[valid] > 0.5
+    found = patches_with_mask(region_masks(binary, boxes, 32), 8)
+    for row, mask, box in zip(found, binary.float(), boxes.tolist()):
+        left, top, right, bottom = box
+        crop = mask[None, None, top:bottom, left:right]
+        pooled = F.avg_pool2d(F.interpolate(crop, (32, 32)), 8).ceil()
+        assert torch.equal(row, pooled.flatten() == 1)
+
+
+def test_background_speaks_of_the_whole_image(build, scene):
+    img, masks = scene
+    encoder = build(shift=dict(blocks=(0, 1), ratio=0.5, seed=3))
+    tokens = {block: torch.randn(1, 32) for block in (0, 1)}
+    found = encoder(img, masks, tokens).embeddings
+    _, valid, boxes = encoder.crop(img, masks)
+    inside = region_masks(masks[valid] > 0.5, boxes, 32)
+    background = (~patches_with_mask(inside, 8)).sum(dim=1)
+    plain = build()(img, masks).embeddings
+    changed = (found - plain).abs().amax(dim=1) > 1e-4
+    # Of a single patch no half can be taken.
+    assert torch.equal(changed, background >= 2)
+
+
+def test_shift_does_not_depend_on_batches(build, scene):
+    options = dict(shift=dict(blocks=(0, 2), ratio=0.4))
+    tokens = {block: torch.randn(1, 32) for block in (0, 2)}
+    torch.testing.assert_close(
+        build(batch_size=32, **options)(*scene, tokens).embeddings,
+        build(batch_size=3, **options)(*scene, tokens).embeddings,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_each_crop_can_have_an_image_of_its_own(build):
+    encoder = build(shift=dict(blocks=(1,), ratio=1.0), batch_size=2)
+    crops = torch.randn(3, 3, 32, 32)
+    foreground = torch.zeros(3, 32, 32, dtype=torch.bool)
+    foreground[:, :8] = True
+    tokens = {1: torch.randn(3, 32)}
+    together = encoder.encode(crops, foreground, tokens)
+    for index in range(3):
+        part = slice(index, index + 1)
+        alone = encoder.encode(
+            crops[part], foreground[part], {1: tokens[1][part]}
+        )
+        torch.testing.assert_close(
+            alone[0], together[index], rtol=1e-4, atol=1e-5
+        )

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCAN at a tiny size, from pixels to labels."""
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+WORDS = ['cat', 'dog', 'tree', 'blue sky']
+ARCH = dict(
+    embed_dim=16,
+    vision_cfg=dict(
+        image_size=32, layers=3, width=16, head_width=8, patch_size=8
+    ),
+    text_cfg=dict(width=16, heads=2, layers=1),
+)
+
+
+def config() -> dict:
+    return dict(
+        type='OpenVocabMaskSegmentor',
+        data_preprocessor=dict(
+            type='SegDataPreProcessor',
+            mean=[120.0, 110.0, 100.0],
+            std=[60.0, 65.0, 70.0],
+            bgr_to_rgb=True,
+            size_divisor=1,
+        ),
+        clip=dict(arch=ARCH, finetune='none'),
+        vocabulary=WORDS,
+        prompts=dict(synonyms='whole', average_templates=True),
+        backbone=dict(
+            type='SwinTransformer',
+            embed_dims=8,
+            depths=(1, 1, 1, 1),
+            num_heads=(1, 1, 1, 1),
+            window_size=2,
+        ),
+        neck=dict(
+            type='DeformPixelDecoder',
+            in_channels=(8, 16, 32, 64),
+            embed_dims=32,
+            mask_channels=16,
+            num_heads=4,
+            num_points=2,
+            num_layers=1,
+            feedforward_dims=16,
+        ),
+        text_encoder=dict(type='CLIPTextTransformer'),
+        context_encoder=dict(
+            type='CLIPContextEncoder',
+            clip=dict(type='CLIPViT', out_indices=(0, 2)),
+        ),
+        decode_head=dict(
+            type='SCANHead',
+            text_channels=16,
+            proposals=dict(
+                type='MaskProposalHead',
+                mask_channels=16,
+                embedding_channels=16,
+                hidden_channels=16,
+                decoder=dict(
+                    type='MaskedAttentionDecoder',
+                    num_queries=6,
+                    embed_dims=32,
+                    num_heads=4,
+                    num_layers=3,
+                    feedforward_dims=32,
+                    skip_penultimate=True,
+                ),
+            ),
+            integration=dict(
+                in_channels=16,
+                embed_dims=16,
+                blocks=(2,),
+                sigmas=(1,),
+                num_heads=4,
+                num_fusion_layers=2,
+                num_encoder_layers=1,
+                feedforward_dims=32,
+            ),
+            loss_decode=dict(
+                type='MaskSetLoss', mask_loss='bce', num_points=30
+            ),
+        ),
+        region_encoder=dict(
+            type='CLIPRegionEncoder',
+            clip=dict(type='CLIPViT'),
+            region_size=32,
+            # High enough for patches without foreground.
+            mask_threshold=0.95,
+            shift=dict(blocks=(0,), ratio=0.5),
+        ),
+        test_cfg=dict(mode='whole', keep_scores=True),
+    )
+
+
+def build(cfg=None):
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg or config())
+    # Masks that differ from query to query.
+    torch.nn.init.normal_(model.decode_head.proposals.mask_embed[4].weight)
+    return model.eval()
+
+
+def batch_of(*sizes, labels=False):
+    torch.manual_seed(1)
+    batch = dict(inputs=[], data_samples=[])
+    for size in sizes:
+        img = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))
+        if labels:
+            truth = torch.randint(0, len(WORDS), (1, *size))
+            sample.gt_sem_seg = PixelData(data=truth)
+        batch['inputs'].append(img)
+        batch['data_samples'].append(sample)
+    return batch
+
+
+def test_each_image_has_a_context_of_its_own():
+    """The class tokens of an image are not those of the first one."""
+    model = build()
+    together = model.test_step(batch_of((70, 50), (70, 50), (64, 64)))
+    batch = batch_of((70, 50), (70, 50), (64, 64))
+    for index, sample in enumerate(together):
+        (alone,) = model.test_step(
+            {key: value[index : index + 1] for key, value in batch.items()}
+        )
+        torch.testing.assert_close(
+            alone.seg_logits.data, sample.seg_logits.data, rtol=1e-4, atol=1e-5
+        )
+        assert alone.pred_sem_seg.data.shape == (1, *sample.ori_shape)
+
+
+@pytest.mark.parametrize('weight', [0.0, 0.7])
+@pytest.mark.parametrize('keep', [True, False])
+def test_image_without_any_region_has_a_label_map(weight, keep):
+    model = build()
+    model.decode_head.ensemble_weight = weight
+    model.decode_head.keep_no_object = keep
+    model.region_encoder.mask_threshold = 1.0
+    (sample,) = model.test_step(batch_of((40, 50)))
+    model.decode_head.ensemble_weight = None
+    (expected,) = model.test_step(batch_of((40, 50)))
+    torch.testing.assert_close(
+        sample.seg_logits.data, expected.seg_logits.data
+    )
+    labels = sample.pred_sem_seg.data
+    assert torch.equal(labels, expected.pred_sem_seg.data)
+
+
+def test_prediction_repeats():
+    model = build()
+    first, again = (
+        model.test_step(batch_of((70, 50)))[0].seg_logits.data
+        for _ in range(2)
+    )
+    assert torch.equal(first, again)
+    model.region_encoder.shift.seed = 1
+    (other,) = model.test_step(batch_of((70, 50)))
+    assert not torch.equal(other.seg_logits.data, first)
+
+
+def test_context_sees_pixels_and_zeros_behind_them():
+    """CLIP's own statistics; what is padded is CLIP's mean colour."""
+    model, given = build(), []
+    model.context_encoder.clip.register_forward_pre_hook(
+        lambda _, args: given.append(args[0])
+    )
+    batch = batch_of((60, 40))
+    pixels = batch['inputs'][0].flip(0).float()
+    model.test_step(batch)
+    encoder = model.context_encoder
+    expected = torch.zeros(3, 64, 64)
+    expected[:, :60, :40] = (pixels - encoder.mean) / encoder.std
+    torch.testing.assert_close(
+        given[0][0], expected[:, ::2, ::2], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_training_leaves_clip_alone():
+    model = build().train()
+    batch = model.data_preprocessor(
+        batch_of((64, 64), (64, 64), labels=True), True
+    )
+    losses = model(**batch, mode='loss')
+    sum(losses.values()).backward()
+    frozen = ('text_encoder.', 'region_encoder.', 'context_encoder.')
+    for name, parameter in model.named_parameters():
+        trained = not name.startswith(frozen)
+        assert parameter.requires_grad == trained, name
+        assert (parameter.grad is not None) == trained, name
+
+
+def test_ablations():
+    """Without integration, without shift, and without either."""
+    cfg = config()
+    cfg['decode_head']['integration'] = None
+    assert build(cfg).test_step(batch_of((40, 50)))
+    cfg['region_encoder']['shift'] = None
+    cfg['context_encoder'] = None
+    model = build(cfg)
+    assert model.context_encoder is None
+    assert model.test_step(batch_of((40, 50)))
+    cfg = config()
+    cfg['region_encoder']['shift'] = None
+    assert build(cfg).test_step(batch_of((40, 50)))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            lambda cfg: cfg.update(context_encoder=None),
+            'decode_head uses what CLIP says of the whole image',
+        ),
+        (
+            lambda cfg: cfg['region_encoder']['shift'].update(blocks=(1,)),
+            r'region_encoder.shift needs the tokens behind the blocks \[1\]',
+        ),
+        (
+            lambda cfg: cfg['decode_head']['integration'].update(blocks=(1,)),
+            r'decode_head needs the tokens behind the blocks \[1\]',
+        ),
+    ],
+)
+def test_context_that_is_missing(change, message):
+    cfg = config()
+    change(cfg)
+    with pytest.raises(ValueError, match=message):
+        build(cfg)
