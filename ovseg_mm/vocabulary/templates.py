@@ -67,9 +67,14 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
     if not templates:
         raise ValueError('The list of prompt templates is empty.')
     for template in templates:
-        if not isinstance(template, str) or template.count('{}') != 1:
+        if not isinstance(template, str) or (
+            template.count('{}'),
+            template.count('{'),
+            template.count('}'),
+        ) != (1, 1, 1):
             raise ValueError(
                 f'The prompt template {template!r} must be a string with '
-                'exactly one {}, the place of the class text.'
+                'exactly one {}, the place of the class text, and no other '
+                'braces.'
             )
     return templates

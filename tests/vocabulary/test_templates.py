@@ -33,6 +33,7 @@ def test_single_has_no_full_stop():
         ([], 'is empty'),
         (['a photo'], "'a photo' must be a string with exactly one"),
         (['{} and {}'], 'exactly one'),
+        (['a {} in {scene}'], 'no other braces'),
         ([3], 'must be a string'),
     ],
 )

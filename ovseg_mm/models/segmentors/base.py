@@ -5,8 +5,6 @@ Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
 """
 
-from inspect import signature
-
 import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
@@ -29,7 +27,12 @@ from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import init_clip_towers, with_tower_options
 from ..text_encoder import TextBank
-from ..utils import UNKNOWN
+from .options import checked_clip, checked_test_cfg
+from .training_labels import (
+    check_labels,
+    check_learns_unseen,
+    check_trainable,
+)
 
 FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 
@@ -98,13 +101,13 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
                 'segmentor; name CLIP weights as clip.pretrained or '
                 'clip.custom_clip_weights'
             )
-        clip = dict(clip or {})
+        clip = checked_clip(clip)
         super().__init__(
             backbone=with_tower_options(backbone, clip),
             decode_head=decode_head,
             neck=neck,
             train_cfg=train_cfg,
-            test_cfg=_checked_test_cfg(test_cfg),
+            test_cfg=checked_test_cfg(test_cfg),
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
@@ -131,7 +134,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         self._train_vocabulary = self.vocabulary
         if train_vocabulary is not None:
             self._train_vocabulary = load_vocabulary(train_vocabulary)
-            _check_trainable(self._train_vocabulary)
+            check_trainable(self._train_vocabulary)
 
     @property
     def train_vocabulary(self) -> Vocabulary:
@@ -141,7 +144,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             ValueError: If it is that of the tests (none was named for
                 training) and has several texts a label.
         """
-        _check_trainable(self._train_vocabulary)
+        check_trainable(self._train_vocabulary)
         return self._train_vocabulary
 
     @property
@@ -231,7 +234,8 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         """
         labels = [sample.gt_sem_seg.data[0] for sample in data_samples]
         labels = torch.stack(labels).long()
-        self._check_labels(labels, data_samples)
+        check_learns_unseen(self.decode_head, self.train_vocabulary)
+        check_labels(labels, data_samples, self.train_vocabulary)
         return add_prefix(self._losses(inputs, labels), 'decode')
 
     def val_step(self, data: dict) -> list[SegDataSample]:
@@ -318,49 +322,6 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             vocabulary.ignore_label,
             **(dict(unseen=vocabulary.unseen) if vocabulary.unseen else {}),
         )
-
-    def _check_labels(
-        self, labels: Tensor, data_samples: list[SegDataSample]
-    ) -> None:
-        vocabulary = self.train_vocabulary
-        self._check_unseen(labels, data_samples)
-        wrong = (labels < 0) | (labels >= vocabulary.num_labels)
-        wrong &= labels != vocabulary.ignore_label
-        if vocabulary.unseen:
-            wrong &= labels != UNKNOWN
-        if wrong.any():
-            path, values = _first_of(wrong, labels, data_samples)
-            raise ValueError(
-                f'{path} has the labels {values}, but the training vocabulary '
-                f'{vocabulary.source} has {vocabulary.num_labels} labels, 0 '
-                f'to {vocabulary.num_labels - 1}, and '
-                f'{vocabulary.ignore_label} for ignored pixels; choose the '
-                'vocabulary of the data set or set reduce_zero_label'
-            )
-
-    def _check_unseen(
-        self, labels: Tensor, data_samples: list[SegDataSample]
-    ) -> None:
-        """Let no pixel of an unseen class into training."""
-        vocabulary, head = self.train_vocabulary, self.decode_head
-        if not vocabulary.unseen:
-            return
-        if 'unseen' not in signature(head.loss).parameters:
-            raise ValueError(
-                f'the training vocabulary {vocabulary.source} has unseen '
-                f'labels, which a {type(head).__name__} cannot learn; set '
-                "train_vocabulary=dict(class_texts=..., subset='seen') of "
-                "the model and unseen_labels='ignore' of the training data"
-            )
-        unseen = torch.tensor(vocabulary.unseen, device=labels.device)
-        leaked = torch.isin(labels, unseen)
-        if leaked.any():
-            path, values = _first_of(leaked, labels, data_samples)
-            raise ValueError(
-                f'{path} has the labels {values}, which the training '
-                f'vocabulary {vocabulary.source} calls unseen; set '
-                "unseen_labels='mark' of the training data"
-            )
 
     def _text_tower(self) -> torch.nn.Module | None:
         """The text tower, where the images are.
@@ -475,50 +436,8 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         return label_scores(scores, table, self.vocabulary.num_labels)
 
 
-def _check_trainable(vocabulary: Vocabulary) -> None:
-    """Raise if a training label would stand for several texts."""
-    if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
-        raise ValueError(
-            f'{vocabulary.source} has {vocabulary.num_texts} class texts for '
-            f'{vocabulary.num_labels} labels, which suits tests alone; '
-            'training takes one text for each label, in the order of the '
-            'labels: name such a train_vocabulary'
-        )
-
-
-def _checked_test_cfg(cfg: dict | None) -> dict:
-    cfg = dict(cfg or {})
-    mode = cfg.setdefault('mode', 'whole')
-    if mode not in ('whole', 'slide'):
-        raise ValueError(f"test_cfg.mode={mode!r} is not 'whole' or 'slide'")
-    if mode == 'slide':
-        for key in ('crop_size', 'stride'):
-            value = cfg.get(key)
-            if not value or len(value) != 2 or min(value) < 1:
-                raise ValueError(
-                    f"test_cfg.mode='slide' needs test_cfg.{key}=(height, "
-                    f'width) in pixels, found {value!r}'
-                )
-        if any(s > c for s, c in zip(cfg['stride'], cfg['crop_size'])):
-            raise ValueError(
-                f'test_cfg.stride={cfg["stride"]} is larger than '
-                f'test_cfg.crop_size={cfg["crop_size"]}: pixels between the '
-                'windows would get no score; make it smaller'
-            )
-    return cfg
-
-
 def _without_padding(img: Tensor, meta: dict) -> Tensor:
     padding = meta.get('img_padding_size', meta.get('padding_size'))
     left, right, top, bottom = padding or (0, 0, 0, 0)
     height, width = img.shape[1:]
     return img[:, top : height - bottom, left : width - right]
-
-
-def _first_of(
-    chosen: Tensor, labels: Tensor, data_samples: list[SegDataSample]
-) -> tuple[str, list[int]]:
-    """File and labels of the first image with chosen pixels (B, H, W)."""
-    image = int(chosen.flatten(1).any(dim=1).nonzero()[0])
-    path = data_samples[image].metainfo.get('seg_map_path', 'a label map')
-    return path, labels[image][chosen[image]].unique().tolist()

@@ -89,6 +89,11 @@ def test_reordered_labels_do_not_train(config):
             r'test_cfg\.stride=\(height, width\)',
         ),
         (dict(pretrained='clip.pth'), "pretrained='clip.pth' is not an opt"),
+        (
+            dict(test_cfg=dict(windows_batch=2)),
+            r"test_cfg has the unknown options \['windows_batch'\]",
+        ),
+        (dict(clip=dict(archi='ViT-B-16')), "unknown options .*'archi'"),
     ],
 )
 def test_wrong_options(config, options, message):
