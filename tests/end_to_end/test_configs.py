@@ -99,9 +99,11 @@ def _shallow(cfg: Config) -> Config:
         guidance.init_cfg = None
         if 'depths' in guidance:
             guidance.depths = [1, 1, 1]
-        for transform in cfg.test_dataloader.dataset.pipeline:
-            if transform.type == 'Resize' and 'scale' in transform:
-                transform.scale = [side // 4 for side in transform.scale]
+        for loader in (cfg.val_dataloader, cfg.test_dataloader):
+            for transform in loader.dataset.pipeline:
+                if transform.type == 'Resize':
+                    sides = (side // 4 for side in transform.scale)
+                    transform.scale = tuple(sides)
     test_cfg = cfg.model.get('test_cfg', {})
     for key in ('crop_size', 'stride', 'canvas'):
         if test_cfg.get(key):
