@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train and test a small segmentor, then segment a picture with new words.
+
+Every step runs a command that users run too. Steps that are done are kept:
+after an interruption the same call goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+CONFIG = 'catseg_clip-toy_1xb4-400_toy-world-64x64.py'
+# Of the picture that is segmented at the end.
+PICTURE_SEED = 7
+# What a log line that shows progress or a result looks like.
+TELLING = re.compile(r'Iter\(|mIoU_seen|_overlay\.png|rror:')
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/demo'),
+        metavar='FOLDER',
+        help='folder of everything that is made (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--iters',
+        type=int,
+        default=400,
+        help='length of the training (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--num-val',
+        type=int,
+        default=96,
+        help='number of test scenes (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of scenes and training'
+    )
+    return parser.parse_args()
+
+
+class Demo:
+    """The steps, each a command with a log of its own.
+
+    Args:
+        out (Path): Folder of everything that is made.
+        iters (int): Length of the training.
+        num_val (int): Number of test scenes.
+        seed (int): Seed of scenes and training.
+    """
+
+    def __init__(self, out: Path, iters: int, num_val: int, seed: int) -> None:
+        from ovseg_mm.paths import find_config, resource
+
+        self.out = out
+        self.iters = iters
+        self.num_val = num_val
+        self.seed = seed
+        self.config = find_config(CONFIG)
+        self.tools = resource('tools')
+        self.data = out / 'toy_world'
+        self.checkpoint = out / 'train' / f'iter_{iters}.pth'
+
+    def make_data(self) -> None:
+        """Draw the scenes."""
+        self._run(
+            'data',
+            *(sys.executable, self.tools / 'dataset_converters/toy_world.py'),
+            *(self.data, '--num-val', self.num_val, '--seed', self.seed),
+        )
+
+    def train(self) -> None:
+        """Train, or go on with a training that was interrupted."""
+        if self.checkpoint.is_file():
+            return
+        self._run(
+            'train',
+            *('mim', 'train', 'ovseg_mm', self.config, '--gpus', 0),
+            *('--work-dir', self.out / 'train', '--resume', '--cfg-options'),
+            f'train_dataloader.dataset.data_root={self.data}',
+            f'val_dataloader.dataset.data_root={self.data}',
+            f'train_cfg.max_iters={self.iters}',
+            f'param_scheduler.0.T_max={self.iters}',
+            f'param_scheduler.0.end={self.iters}',
+            # The next step is the test.
+            f'train_cfg.val_begin={self.iters + 1}',
+            f'randomness.seed={self.seed}',
+        )
+
+    def test(
+        self, name: str, options: Sequence = (), settings: Sequence = ()
+    ) -> dict[str, float]:
+        """Test, unless that is done.
+
+        Args:
+            name (str): Folder of the result and name of the log.
+            options (Sequence): More options of the command.
+            settings (Sequence): More settings of the config.
+
+        Returns:
+            dict[str, float]: The metrics.
+        """
+        if self._metrics(name) is None:
+            self._run(
+                name,
+                *('mim', 'test', 'ovseg_mm', self.config, '--gpus', 0),
+                *('--checkpoint', self.checkpoint),
+                *('--work-dir', self.out / name),
+                *options,
+                '--cfg-options',
+                f'test_dataloader.dataset.data_root={self.data}',
+                *settings,
+            )
+        return self._metrics(name)
+
+    def shuffled_words(self) -> Path:
+        """A file with the class texts in an order that fits no label."""
+        from ovseg_mm.vocabulary import load_vocabulary
+
+        names = load_vocabulary('toy_world').names
+        rng = random.Random(self.seed)
+        shuffled = list(names)
+        while any(old == new for old, new in zip(names, shuffled)):
+            rng.shuffle(shuffled)
+        path = self.out / 'shuffled.json'
+        path.write_text(json.dumps(shuffled))
+        return path
+
+    def predict(self) -> Path:
+        """Segment a new picture with words that no training label used.
+
+        Returns:
+            Path: The overlay.
+        """
+        import numpy as np
+
+        from ovseg_mm.datasets import write_image
+        from ovseg_mm.datasets.toy_captions import GROUND_SYNONYMS
+        from ovseg_mm.datasets.toy_scenes import UNSEEN, make_scene
+
+        picture = self.out / 'picture.png'
+        overlay = self.out / 'predict' / 'picture_overlay.png'
+        if overlay.is_file():
+            return overlay
+        rng = np.random.default_rng(PICTURE_SEED)
+        scene = make_scene(rng, (288, 384), rng.permutation(UNSEEN).tolist())
+        write_image(picture, scene.image)
+        self._run(
+            'predict',
+            *(sys.executable, '-m', 'ovseg_mm', 'predict', picture),
+            *('--config', self.config, '--checkpoint', self.checkpoint),
+            *('--out', self.out / 'predict'),
+            *('--classes', '; '.join((*UNSEEN, *GROUND_SYNONYMS.values()))),
+        )
+        return overlay
+
+    def _metrics(self, name: str) -> dict[str, float] | None:
+        """What a finished test wrote."""
+        for file in sorted((self.out / name).glob('*/*.json')):
+            metrics = json.loads(file.read_text())
+            if 'mIoU_unseen' in metrics:
+                return metrics
+        return None
+
+    def _run(self, name: str, *command: object) -> None:
+        """Run a command; the whole output goes to a log, the gist is shown.
+
+        Raises:
+            RuntimeError: If it fails.
+        """
+        command = [str(part) for part in command]
+        print('$ ' + shlex.join(command), flush=True)
+        log = self.out / 'logs' / f'{name}.log'
+        log.parent.mkdir(parents=True, exist_ok=True)
+        process = subprocess.Popen(
+            command,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with process, open(log, 'w') as file:
+            for line in process.stdout:
+                file.write(line)
+                if TELLING.search(line):
+                    print(line.rstrip()[:160], flush=True)
+        if process.returncode:
+            raise RuntimeError(
+                f'the command above failed with status {process.returncode}; '
+                f'its whole output is in {log}'
+            )
+
+
+def _environment() -> dict[str, str]:
+    """Environment of the commands."""
+    folder = os.path.dirname(sys.executable)
+    return {
+        **os.environ,
+        'PATH': f'{folder}{os.pathsep}{os.environ.get("PATH", "")}',
+        # Without these, glibc hands each freed tensor back to the system and
+        # gets it again, page by page.
+        'MALLOC_MMAP_THRESHOLD_': str(1 << 25),
+        'MALLOC_TRIM_THRESHOLD_': str(1 << 32),
+    }
+
+
+def keep_options(out: Path, options: dict) -> None:
+    """Make sure that what a folder holds was made with the same options.
+
+    Raises:
+        ValueError: If it was not.
+    """
+    path = out / 'options.json'
+    if path.is_file():
+        found = json.loads(path.read_text())
+        if found != options:
+            raise ValueError(
+                f'{out} holds a demo with the options {found}, not {options};'
+                ' name another folder with --out, or remove this one'
+            )
+    path.write_text(json.dumps(options))
+
+
+def show_table(rows: dict[str, dict[str, float]]) -> None:
+    """Print the metrics of the tests."""
+    keys = dict(seen='mIoU_seen', unseen='mIoU_unseen', harmonic='hIoU')
+    print(f'{"mIoU in percent":24}' + ''.join(f'{key:>10}' for key in keys))
+    for title, metrics in rows.items():
+        figures = (metrics[key] for key in keys.values())
+        print(f'{title:24}' + ''.join(f'{x:10.1f}' for x in figures))
+
+
+def main() -> int:
+    """Run all steps and print what came out; 2 for bad input."""
+    args = parse_args()
+    from ovseg_mm.engine.launch import check_writable, report_bad_input
+
+    started = time.monotonic()
+    options = dict(iters=args.iters, num_val=args.num_val, seed=args.seed)
+    with report_bad_input():
+        check_writable(args.out, '--out')
+        keep_options(args.out, options)
+    demo = Demo(args.out, **options)
+    pictures = args.out / 'test' / 'pictures'
+    try:
+        print(f'1/5 The toy world: {demo.data}')
+        demo.make_data()
+        print('2/5 Training CAT-Seg on the seen classes')
+        demo.train()
+        print('3/5 Testing on seen and unseen classes')
+        metrics = demo.test('test', ['--show-dir', pictures])
+        print('4/5 Control: the same with class texts in a wrong order')
+        words = demo.shuffled_words()
+        control = demo.test('control', settings=[f'model.vocabulary={words}'])
+        print('5/5 A picture, segmented with words of no training label')
+        overlay = demo.predict()
+    except RuntimeError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'\nDone in {time.monotonic() - started:.0f} s')
+    show_table({'test': metrics, 'shuffled class texts': control})
+    print(
+        f'pictures of the test: {pictures}\n'
+        f'the picture with your words: {overlay}'
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
