@@ -178,7 +178,10 @@ def test_missing_and_surplus_tensors(tmp_path, tiny_arch, our_weights):
 
 def test_checkpoint_of_a_method_is_no_clip(tmp_path, tiny_arch):
     path = tmp_path / 'scan.pth'
-    names = ('fusion_decoder.ln.0.weight', 'query.weight')
+    names = (
+        'fusion_decoder.multiattn.0.in_proj_weight',
+        'clip_adapter.original_clip.conv1.weight',
+    )
     torch.save({name: torch.ones(2) for name in names}, path)
     with pytest.raises(ValueError, match='checkpoint of SCAN'):
         load_clip_weights(tiny_arch, None, path)

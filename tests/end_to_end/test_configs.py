@@ -74,10 +74,10 @@ def test_coco_stuff_at_true_size_through_mim(home):
 def _shallow(cfg: Config) -> Config:
     """The config with random weights, few blocks and one iteration.
 
-    Images are encoded at 6x6 tokens, windows (and images where there is no
-    canvas) have a quarter of their side, the text tower is narrow inside; all
-    other widths are the config's own, so that parts which do not fit each
-    other show.
+    Images are encoded at 6x6 tokens, images, crops and windows have a quarter
+    of their side, batches hold one, the text tower is narrow inside; all other
+    widths are the config's own, so that parts which do not fit each other
+    show.
     """
     arch = open_clip.get_model_config(cfg.model.clip.arch)
     arch['vision_cfg']['layers'] = 2
@@ -99,18 +99,20 @@ def _shallow(cfg: Config) -> Config:
         guidance.init_cfg = None
         if 'depths' in guidance:
             guidance.depths = [1, 1, 1]
-        for loader in (cfg.val_dataloader, cfg.test_dataloader):
-            for transform in loader.dataset.pipeline:
-                if transform.type == 'Resize':
-                    sides = (side // 4 for side in transform.scale)
-                    transform.scale = tuple(sides)
+    for loader in (
+        cfg.train_dataloader,
+        cfg.val_dataloader,
+        cfg.test_dataloader,
+    ):
+        _quarter(loader.dataset)
+    _quarter(cfg.model.get('data_preprocessor', {}))
     test_cfg = cfg.model.get('test_cfg', {})
     for key in ('crop_size', 'stride', 'canvas'):
         if test_cfg.get(key):
             test_cfg[key] = [side // 4 for side in test_cfg[key]]
     if 'depth' in cfg.model.get('backbone', {}):
         cfg.model.backbone.update(depth=50, init_cfg=None)
-        cfg.train_dataloader.batch_size = 1
+    cfg.train_dataloader.batch_size = 1
     for name in ('train', 'val', 'test'):
         cfg[f'{name}_dataloader'].update(
             num_workers=0, persistent_workers=False
@@ -121,6 +123,17 @@ def _shallow(cfg: Config) -> Config:
     # Loggers and visualisers are shared by runs of one name.
     cfg.experiment_name = cfg.visualizer.name = Path(cfg.filename).stem
     return cfg
+
+
+def _quarter(node: dict | list) -> None:
+    """Divide the sides of images by four, wherever a config has them."""
+    if isinstance(node, dict):
+        for key in ('scale', 'crop_size', 'size'):
+            if isinstance(node.get(key), (tuple, list)):
+                node[key] = tuple(side // 4 for side in node[key])
+    for value in node.values() if isinstance(node, dict) else node:
+        if isinstance(value, (dict, list)):
+            _quarter(value)
 
 
 def _training_recipe(cfg: Config) -> str:
