@@ -44,8 +44,9 @@ def build_config(case: Mapping) -> Config:
     widths = tuple(backbone['res2_channels'] * 2**stage for stage in range(4))
     flags = sizes['ensemble']['seen_flags']
     texts = dict(class_texts=[text.strip() for text in case['class_texts']])
+    unseen = {}
     if flags is not None:
-        texts['unseen'] = [i for i, seen in enumerate(flags) if not seen]
+        unseen['unseen'] = [i for i, seen in enumerate(flags) if not seen]
     arch = dict(
         embed_dim=clip['embed_dim'],
         vision_cfg=dict(
@@ -68,7 +69,7 @@ def build_config(case: Mapping) -> Config:
             mean=sizes['pixel_mean'], std=sizes['pixel_std']
         ),
         clip=dict(_delete_=True, arch=arch, finetune='none'),
-        vocabulary=dict(_delete_=True, **texts),
+        vocabulary=dict(_delete_=True, **texts, **unseen),
         train_vocabulary=dict(_delete_=True, **texts),
         size_divisor=sizes['size_divisor'],
         backbone=dict(
