@@ -18,11 +18,13 @@ from scipy.io import savemat
 from ovseg_mm.datasets.preparation import (
     ADE20K847,
     COCOStuff164k,
+    MaskedCrops,
     PascalContext59,
     PascalContext459,
     main,
 )
 from ovseg_mm.datasets.preparation.base import raw_values
+from ovseg_mm.datasets.preparation.masked_crops import SOURCES
 from ovseg_mm.paths import resource
 
 Labels = dict[str, np.ndarray]
@@ -53,6 +55,11 @@ def prepare_everything(root: Path) -> None:
     ):
         folder = root / preparation.root
         assert main(preparation, [str(folder), '--workers', '1']) == 0
+    for source, place in SOURCES.items():
+        # Classes are small here.
+        options = ['--workers', '1', '--source', source, '--min-pixels', '40']
+        folder = str(root / place.root)
+        assert main(MaskedCrops(), [folder, *options]) == 0
 
 
 def scene(

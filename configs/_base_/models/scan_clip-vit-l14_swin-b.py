@@ -30,6 +30,14 @@ model = dict(
         num_heads=(4, 8, 16, 32),
         window_size=12,
         drop_path_rate=0.3,
+        # ImageNet-22k at 384 pixels, by MMSegmentation's names. A file of
+        # Swin's authors becomes one with `python -m ovseg_mm convert`.
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://download.openmmlab.com/mmsegmentation/v0.5/'
+            'pretrain/swin/swin_base_patch4_window12_384_22k_20220317-'
+            'e5c09f74.pth',
+        ),
     ),
     neck=dict(
         type='DeformPixelDecoder',

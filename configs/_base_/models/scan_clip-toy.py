@@ -1,0 +1,80 @@
+# SCAN at a size that two CPU cores train in minutes, on the toy CLIP that comes
+# with the package (tools/train_toy_clip.py makes it).
+_base_ = ['./scan_clip-vit-l14_swin-b.py']
+
+model = dict(
+    clip=dict(
+        _delete_=True,
+        arch=dict(
+            embed_dim=64,
+            vision_cfg=dict(
+                image_size=128, layers=4, width=64, head_width=16, patch_size=8
+            ),
+            text_cfg=dict(width=64, heads=4, layers=3),
+        ),
+        # A relative path is looked for here, then beside the package.
+        custom_clip_weights='data/toy_clip.safetensors',
+        finetune='none',
+    ),
+    prompts=dict(templates=['{}', 'a {}', 'a photo of a {}']),
+    train_vocabulary=dict(class_texts='toy_world'),
+    vocabulary='toy_world',
+    # A Swin Transformer needs more than minutes to learn from nothing.
+    backbone=dict(
+        _delete_=True,
+        type='ResNet',
+        depth=18,
+        base_channels=16,
+        stem_channels=16,
+        out_indices=(0, 1, 2, 3),
+        strides=(1, 2, 2, 2),
+        dilations=(1, 1, 1, 1),
+        norm_cfg=dict(type='BN', requires_grad=True),
+        style='pytorch',
+    ),
+    neck=dict(
+        in_channels=(16, 32, 64, 128),
+        embed_dims=32,
+        mask_channels=32,
+        num_heads=4,
+        num_layers=2,
+        feedforward_dims=64,
+    ),
+    context_encoder=dict(clip=dict(out_indices=(0, 1, 2, 3))),
+    decode_head=dict(
+        text_channels=64,
+        temperature=20.0,
+        proposals=dict(
+            mask_channels=32,
+            embedding_channels=64,
+            hidden_channels=64,
+            decoder=dict(
+                num_queries=12,
+                embed_dims=32,
+                num_heads=4,
+                num_layers=3,
+                skip_penultimate=False,
+                feedforward_dims=64,
+            ),
+        ),
+        integration=dict(
+            in_channels=64,
+            embed_dims=64,
+            blocks=(1, 2, 3),
+            num_heads=4,
+            num_fusion_layers=2,
+            num_encoder_layers=2,
+            feedforward_dims=128,
+            dropout=0.0,
+        ),
+        loss_decode=dict(num_points=400),
+    ),
+    # The toy CLIP's class token knows whole scenes only.
+    region_encoder=dict(
+        clip=dict(last_block='value'),
+        region_size=48,
+        pooling='mask',
+        mask_threshold=0.5,
+        shift=dict(blocks=(0, 1), ratio=0.15),
+    ),
+)

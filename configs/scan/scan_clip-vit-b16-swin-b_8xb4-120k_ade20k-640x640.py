@@ -1,0 +1,16 @@
+# Trained on COCO-Stuff, tested on ADE20K-150.
+_base_ = [
+    '../_base_/models/scan_clip-vit-b16_swin-b.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/datasets/scan_640x640.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-6e-5_poly-120k.py',
+]
+model = dict(
+    vocabulary='ade150',
+    decode_head=dict(ensemble_weight=0.7),
+    region_encoder=dict(mask_threshold=0.4, shift=dict(ratio=0.05)),
+)
+crop_size = _base_.scan_crop_size
+train_pipeline = _base_.scan_train_pipeline
+train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
