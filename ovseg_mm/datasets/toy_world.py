@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A data set of made-up scenes, for demos and tests.
 
-Its training scenes hold seen classes only; validation holds all.
+Its training scenes hold seen classes only; validation holds all. For
+zero-shot training, where unseen things are in the picture and only their
+labels are hidden, there are training scenes of all classes as well.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from .image_files import write_image, write_label_map
 from .toy_scenes import CLASSES, OBJECTS, SEEN, Scene, make_scene
 
 # Raised whenever the same seed gives other files than before.
-VERSION = 1
+VERSION = 2
 # What a toy world consists of; the recipe says how it was made.
 RECIPE = 'recipe.json'
 ENTRIES = {'images', 'annotations', 'splits', RECIPE}
@@ -31,16 +34,18 @@ def write_toy_world(
 ) -> bool:
     """Write the data set in MMSegmentation's folder layout.
 
-    ``images/{train,val}/*.png``, ``annotations/{train,val}/*.png`` and
-    ``splits/{train,val}.txt``. Labels are indices into
-    :data:`~ovseg_mm.datasets.toy_scenes.CLASSES`. Training scenes hold seen
-    classes only, about 128x128 pixels; validation scenes hold all classes,
-    from 96x96 to 256x192 pixels. The folder appears whole or not at all.
+    ``images/{train,train_all,val}/*.png``, the same under ``annotations``,
+    and ``splits/{train,train_all,val}.txt``. Labels are indices into
+    :data:`~ovseg_mm.datasets.toy_scenes.CLASSES`. Scenes of ``train`` hold
+    seen classes only, those of ``train_all`` all classes, with all labels:
+    it is for the data set to hide some. Both are about 128x128 pixels.
+    Scenes of ``val`` hold all classes, from 96x96 to 256x192 pixels. The
+    folder appears whole or not at all.
 
     Args:
         root (str | PathLike): Folder of the data set; made, or replaced if
             it holds another toy world.
-        num_train (int): Number of training scenes, at least 1.
+        num_train (int): Number of training scenes of each kind, at least 1.
         num_val (int): Number of validation scenes, at least 1.
         seed (int): Seed of all scenes, at least 0.
 
@@ -70,24 +75,27 @@ def write_toy_world(
                 f'{root} holds something that is not a toy world; name a new '
                 'or an empty folder, nothing was written'
             )
-    partial = root.with_name(f'.{root.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
+    unfinished = root.with_name(f'.{root.name}.partial')
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        for split, number in (('train', num_train), ('val', num_val)):
-            _write_split(partial, split, number, seed)
-        (partial / RECIPE).write_text(json.dumps(recipe) + '\n')
+        for split in SCENES:
+            number = num_val if split == 'val' else num_train
+            _write_split(unfinished, split, number, seed)
+        (unfinished / RECIPE).write_text(json.dumps(recipe) + '\n')
         if root.exists():
             shutil.rmtree(root)
-        os.replace(partial, root)
+        os.replace(unfinished, root)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return True
 
 
-def training_scenes(rng: np.random.Generator, number: int) -> Iterator[Scene]:
-    """Scenes of seen classes, each class about as often as the others."""
-    deck = deal(rng, SEEN)
+def training_scenes(
+    rng: np.random.Generator, number: int, objects: Sequence[str] = SEEN
+) -> Iterator[Scene]:
+    """Scenes of some classes, each about as often as the others."""
+    deck = deal(rng, objects)
     sizes = ((128, 128), (112, 144), (144, 112))
     for _ in range(number):
         size = sizes[rng.integers(len(sizes))]
@@ -117,6 +125,14 @@ def deal(rng: np.random.Generator, names: Sequence[str]) -> Iterator[str]:
         yield from rng.permutation(names).tolist()
 
 
+# What fills a split, and the number of its random stream.
+SCENES = {
+    'train': (training_scenes, 0),
+    'val': (validation_scenes, 1),
+    'train_all': (partial(training_scenes, objects=OBJECTS), 2),
+}
+
+
 def _recipe_of(root: Path) -> dict:
     """How a toy world was made; empty if there is anything else."""
     try:
@@ -131,15 +147,15 @@ def _recipe_of(root: Path) -> dict:
 def _is_complete(root: Path, recipe: dict) -> bool:
     return all(
         len(list((root / kind / split).glob('*.png')))
-        == recipe[f'num_{split}']
+        == recipe['num_val' if split == 'val' else 'num_train']
         for kind in ('images', 'annotations')
-        for split in ('train', 'val')
+        for split in SCENES
     )
 
 
 def _write_split(root: Path, split: str, number: int, seed: int) -> None:
-    scenes = training_scenes if split == 'train' else validation_scenes
-    rng = np.random.default_rng((seed, split == 'val'))
+    scenes, stream = SCENES[split]
+    rng = np.random.default_rng((seed, stream))
     print(f'Drawing {number} scenes for {split}')
     names = []
     for scene in track_iter_progress((scenes(rng, number), number)):

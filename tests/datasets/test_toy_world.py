@@ -55,7 +55,11 @@ def labels_of(world, split):
 
 
 def test_layout(world):
-    for split, number in (('train', NUM_TRAIN), ('val', NUM_VAL)):
+    for split, number in (
+        ('train', NUM_TRAIN),
+        ('train_all', NUM_TRAIN),
+        ('val', NUM_VAL),
+    ):
         names = (world / 'splits' / f'{split}.txt').read_text().split()
         assert len(names) == number
         for name in names:
@@ -81,6 +85,15 @@ def test_unseen_classes_are_in_validation_only(world):
     assert not train & unseen
     assert unseen < val
     assert val == set(range(len(CLASSES)))
+
+
+def test_training_scenes_of_all_classes(world):
+    unseen = {CLASSES.index(name) for name in UNSEEN}
+    scenes = labels_of(world, 'train_all')
+    assert unseen <= set(np.unique(np.concatenate(scenes, None)))
+    both = [bool(set(np.unique(x)) & unseen) for x in scenes]
+    assert 0 < sum(both), 'unseen classes stand beside seen ones'
+    assert {max(x.shape) for x in scenes} <= {128, 144}
 
 
 def test_every_part_of_an_unseen_name_is_in_a_seen_one():
@@ -145,7 +158,7 @@ def test_other_options_and_missing_files_make_it_again(tmp_path):
     assert make(root)
     assert content(root) == whole
     assert write_toy_world(root, 2, 3, seed=7)
-    assert len(content(root)) == 2 * (2 + 3) + 3
+    assert len(content(root)) == 2 * (2 + 2 + 3) + 4
 
 
 def test_folders_of_others_are_not_touched(tmp_path):
@@ -177,7 +190,7 @@ def test_interrupted_writing_leaves_what_was_there(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(toy_world, 'validation_scenes', interrupt)
+    monkeypatch.setitem(toy_world.SCENES, 'val', (interrupt, 1))
     with pytest.raises(KeyboardInterrupt):
         make(root, seed=1)
     assert content(root) == before

@@ -1,0 +1,44 @@
+# Cascade-CLIP at a size that two CPU cores train in minutes, on the toy CLIP
+# that comes with the package (tools/train_toy_clip.py makes it).
+_base_ = ['./cascadeclip_clip-vit-b16.py']
+
+# CLIP's statistics, with which the toy CLIP was trained.
+data_preprocessor = dict(
+    mean=[122.7709383, 116.7460125, 104.09373615],
+    std=[68.5005327, 66.6321579, 70.3231630],
+    size=(64, 64),
+)
+model = dict(
+    data_preprocessor=data_preprocessor,
+    clip=dict(
+        _delete_=True,
+        arch=dict(
+            embed_dim=64,
+            vision_cfg=dict(
+                image_size=128, layers=4, width=64, head_width=16, patch_size=8
+            ),
+            text_cfg=dict(width=64, heads=4, layers=3),
+        ),
+        # A relative path is looked for here, then beside the package.
+        custom_clip_weights='data/toy_clip.safetensors',
+        finetune='none',
+    ),
+    prompts=dict(templates=['{}', 'a {}', 'a photo of a {}']),
+    train_vocabulary=dict(class_texts='toy_world', subset='seen'),
+    vocabulary='toy_world',
+    backbone=dict(
+        last_block='value',
+        out_indices=(1, 2),
+        pos_image_size=None,
+        double_class_embedding=False,
+        prompt_depth=4,
+        prompt_length=4,
+        prompt_dropout=0.0,
+        prompt_norm=False,
+    ),
+    neck=dict(in_channels=64, out_channels=64, num_levels=2),
+    decode_head=dict(
+        embed_dims=64, group_sizes=(2, 1), num_heads=4, dropout=0.0
+    ),
+    test_cfg=dict(crop_size=(64, 64), stride=(32, 32), score_size=(64, 64)),
+)

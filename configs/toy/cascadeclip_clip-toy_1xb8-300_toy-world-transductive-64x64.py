@@ -1,0 +1,26 @@
+# Second stage: half of the schedule, from the middle of the first stage.
+_base_ = [
+    '../_base_/models/cascadeclip_clip-toy.py',
+    '../_base_/datasets/toy_world.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-2e-3_poly-300.py',
+]
+load_from = (
+    'work_dirs/cascadeclip_clip-toy_1xb8-600_toy-world-64x64/iter_300.pth'
+)
+model = dict(
+    train_vocabulary=dict(_delete_=True, class_texts='toy_world'),
+    # nothing to be made up for: unseen classes were trained as well
+    test_cfg=dict(seen_penalty=0.0),
+)
+# Pixels of unseen classes are told from ignored ones, not from each other.
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        data_prefix=dict(
+            img_path='images/train_all', seg_map_path='annotations/train_all'
+        ),
+        unseen_labels='mark',
+    ),
+)
+default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=25))

@@ -1,0 +1,21 @@
+# Unseen classes are in the training scenes; their labels are ignored.
+_base_ = [
+    '../_base_/models/cascadeclip_clip-toy.py',
+    '../_base_/datasets/toy_world.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-2e-3_poly-600.py',
+]
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        data_prefix=dict(
+            img_path='images/train_all', seg_map_path='annotations/train_all'
+        ),
+        unseen_labels='ignore',
+    ),
+)
+# The six that are kept hold the middle of the schedule, which the second
+# stage starts from.
+default_hooks = dict(
+    checkpoint=dict(interval=100, max_keep_ckpts=6), logger=dict(interval=25)
+)
