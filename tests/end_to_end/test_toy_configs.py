@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every config of the toy world trains and tests at its true size."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ovseg_mm.datasets.toy_world import write_toy_world
+
+from .conftest import ROOT
+
+CONFIGS = sorted((ROOT / 'configs' / 'toy').glob('*.py'))
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('home')
+    write_toy_world(root / 'data' / 'toy_world', 10, 4)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_toy_config_trains_and_tests(path, home, monkeypatch):
+    monkeypatch.chdir(home)
+    cfg = Config.fromfile(path)
+    cfg.load_from = None  # a first stage that was not trained here
+    cfg.train_cfg.update(max_iters=2, val_interval=10)
+    cfg.work_dir = f'work_dirs/{path.stem}'
+    # Loggers and visualisers are shared by runs of one name.
+    cfg.experiment_name = cfg.visualizer.name = path.stem
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert (Path(cfg.work_dir) / 'iter_2.pth').is_file()
+    metrics = runner.test()
+    assert {'mIoU_seen', 'mIoU_unseen', 'hIoU'} <= metrics.keys()
