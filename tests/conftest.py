@@ -8,7 +8,9 @@ import torch
 
 # Read by huggingface-hub when it is imported, so not left to a fixture.
 os.environ['HF_HUB_OFFLINE'] = '1'
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Two threads in all, however many processes share the tests.
+WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+torch.set_num_threads(min(max(1, 2 // WORKERS), torch.get_num_threads()))
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import traceback
@@ -50,12 +51,20 @@ def tiny_data(tmp_path_factory) -> Path:
     return make_tiny_data(tmp_path_factory.mktemp('data') / 'tiny')
 
 
+def free_port() -> str:
+    """A port for processes that find each other."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return str(free.getsockname()[1])
+
+
 def environment() -> dict:
-    """Environment of a command: few threads, no network."""
+    """Environment of a command: few threads, no network, a port of its own."""
     return {
         **os.environ,
         'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}',
         'OMP_NUM_THREADS': '1',
+        'PORT': free_port(),
         'HF_HUB_OFFLINE': '1',
     }
 

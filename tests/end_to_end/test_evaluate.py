@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.metrics import jaccard_score
 
 from ..raw_data import prepare_everything, write_everything
-from .conftest import TINY, run
+from .conftest import TINY, free_port, run
 
 pytestmark = pytest.mark.slow
 KEYS = ('ade150', 'ade847', 'pc59', 'pc459', 'voc20', 'voc20b', 'coco')
@@ -119,11 +119,12 @@ def test_interrupted_evaluation_goes_on(home, checkpoint, tmp_path):
     path.write_text(first + '\n' + second[: len(second) // 2])
     (tmp_path / 'two' / 'results.json').unlink()
     torchrun = (sys.executable, '-m', 'torch.distributed.run')
+    torchrun = (*torchrun, '--nproc_per_node', '2', '--master_port')
     evaluate(
         checkpoint,
         root,
         *(*options, tmp_path / 'two', '--launcher', 'pytorch'),
-        launch=(*torchrun, '--nproc_per_node', '2', '--master_port', '29731'),
+        launch=(*torchrun, free_port()),
     )
     found, _ = results_of(tmp_path / 'two')
     assert found == expected
@@ -138,7 +139,7 @@ def test_interrupted_evaluation_goes_on(home, checkpoint, tmp_path):
         checkpoint,
         root,
         *(*options, tmp_path / 'three', '--launcher', 'pytorch'),
-        launch=(*torchrun, '--nproc_per_node', '2', '--master_port', '29732'),
+        launch=(*torchrun, free_port()),
     )
     assert results_of(tmp_path / 'three')[0] == expected
     # Results of other settings are not mixed in.

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from .conftest import ROOT, data_options, metrics_of, run
+from .conftest import ROOT, data_options, free_port, metrics_of, run
 
 pytestmark = pytest.mark.slow
 SHARDED = ROOT / 'tests' / 'end_to_end' / 'tiny_v1_fsdp.py'
@@ -106,7 +106,7 @@ def test_blocks_are_sharded_and_computed_again(tiny_data, tmp_path):
     script.write_text(LOOK)
     output = run(
         *('python', '-m', 'torch.distributed.run', '--nproc_per_node', 2),
-        *('--master_port', 29633, script, SHARDED),
+        *('--master_port', free_port(), script, SHARDED),
         *('--launcher', 'pytorch', '--work-dir', tmp_path / 'work'),
         *('--cfg-options', *data_options(tiny_data)),
         'train_cfg.max_iters=1',

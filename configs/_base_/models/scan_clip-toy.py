@@ -1,5 +1,5 @@
-# SCAN at a size that two CPU cores train in minutes, on the toy CLIP that comes
-# with the package (tools/train_toy_clip.py makes it).
+# SCAN at a size that two CPU cores train in minutes, on the toy CLIP that
+# comes with the package (tools/train_toy_clip.py makes it).
 _base_ = ['./scan_clip-vit-l14_swin-b.py']
 
 model = dict(
