@@ -206,12 +206,16 @@ def _inference(case: Mapping, model: torch.nn.Module) -> dict:
         mask_logits_up=model._full_size(
             predictions.mask_logits[-1, 0], (entry['height'], entry['width'])
         ),
-        region_valid=taps['regions'].valid,
-        region_logits=_region_logits(case, model, taps['regions'].embeddings),
         scores_ens=sample.seg_logits.data,
         labels_ens=sample.pred_sem_seg.data[0],
         **_all_states(model, pixel),
     )
+    if 'regions' in taps:  # not where proposals alone decide
+        regions = taps['regions']
+        outputs['region_valid'] = regions.valid
+        outputs['region_logits'] = _region_logits(
+            case, model, regions.embeddings
+        )
     for name, index in OURS.items():
         outputs[f'features_{name}'] = taps['features'][index][0]
     with torch.no_grad():

@@ -82,6 +82,11 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if size_divisor < 1:
+            raise ValueError(
+                f'size_divisor={size_divisor} must be at least 1, which does '
+                'not pad'
+            )
         self.size_divisor = size_divisor
         self.region_encoder = self.region_text_encoder = None
         self.context_encoder = None

@@ -114,6 +114,11 @@ class CATSegCostHead(BaseModule):
         super().__init__(init_cfg)
         if score not in ('sigmoid', 'logits'):
             raise ValueError(f"score={score!r} is not 'sigmoid' or 'logits'")
+        if pad_len is not None and pad_len < 1:
+            raise ValueError(
+                f'pad_len={pad_len} must be at least 1, or None for neither '
+                'padding nor a cut'
+            )
         self.pad_len = pad_len
         self.score = score
         if threshold is None:

@@ -226,6 +226,8 @@ def test_scores(build):
     assert torch.equal(head.activate(logits.clone(), slice(0, 3)), logits)
     with pytest.raises(ValueError, match="score='softmax' is not 'sigmoid'"):
         build(score='softmax')
+    with pytest.raises(ValueError, match='pad_len=0 must be at least 1'):
+        build(pad_len=0)
 
 
 def test_initial_bias(build):
