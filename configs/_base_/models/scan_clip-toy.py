@@ -17,7 +17,9 @@ model = dict(
         finetune='none',
     ),
     prompts=dict(templates=['{}', 'a {}', 'a photo of a {}']),
-    train_vocabulary=dict(class_texts='toy_world'),
+    train_vocabulary=dict(
+        _delete_=True, class_texts='toy_world', subset='seen'
+    ),
     vocabulary='toy_world',
     # A Swin Transformer needs more than minutes to learn from nothing.
     backbone=dict(
@@ -27,34 +29,36 @@ model = dict(
         base_channels=16,
         stem_channels=16,
         out_indices=(0, 1, 2, 3),
-        strides=(1, 2, 2, 2),
+        # Scenes are small: the last map has a sixteenth of their sides.
+        strides=(1, 1, 2, 2),
         dilations=(1, 1, 1, 1),
         norm_cfg=dict(type='BN', requires_grad=True),
         style='pytorch',
     ),
     neck=dict(
         in_channels=(16, 32, 64, 128),
-        embed_dims=32,
-        mask_channels=32,
+        embed_dims=64,
+        mask_channels=64,
         num_heads=4,
-        num_layers=2,
-        feedforward_dims=64,
+        num_points=2,
+        num_layers=1,
+        feedforward_dims=128,
     ),
     context_encoder=dict(clip=dict(out_indices=(0, 1, 2, 3))),
     decode_head=dict(
         text_channels=64,
         temperature=20.0,
         proposals=dict(
-            mask_channels=32,
+            mask_channels=64,
             embedding_channels=64,
             hidden_channels=64,
             decoder=dict(
-                num_queries=12,
-                embed_dims=32,
+                num_queries=20,
+                embed_dims=64,
                 num_heads=4,
                 num_layers=3,
                 skip_penultimate=False,
-                feedforward_dims=64,
+                feedforward_dims=128,
             ),
         ),
         integration=dict(
@@ -74,7 +78,10 @@ model = dict(
         clip=dict(last_block='value'),
         region_size=48,
         pooling='mask',
-        mask_threshold=0.5,
+        mask_threshold=0.7,
         shift=dict(blocks=(0, 1), ratio=0.15),
     ),
+    # Scenes are larger than training crops, and things in them would be
+    # smaller against the image than any that was trained with.
+    test_cfg=dict(mode='slide', crop_size=(96, 96), stride=(48, 48)),
 )
