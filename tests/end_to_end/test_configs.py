@@ -122,7 +122,7 @@ def _shallow(cfg: Config) -> Config:
         cfg[f'{name}_dataloader'].update(
             num_workers=0, persistent_workers=False
         )
-    cfg.train_cfg.update(max_iters=1, val_interval=10)
+    cfg.train_cfg.update(max_iters=1, val_begin=10)  # tests follow
     cfg.work_dir = f'work_dirs/{Path(cfg.filename).stem}'
     cfg.launcher = 'none'
     # Loggers and visualisers are shared by runs of one name.
@@ -138,6 +138,8 @@ def _quarter(node: dict | list) -> None:
             # Shares of an area are given likewise.
             if isinstance(sides, (tuple, list)) and max(sides) > 4:
                 node[key] = tuple(side // 4 for side in sides)
+            elif isinstance(sides, int):
+                node[key] = sides // 4
     for value in node.values() if isinstance(node, dict) else node:
         if isinstance(value, (dict, list)):
             _quarter(value)
