@@ -130,13 +130,20 @@ def enable_pictures(
 
     Raises:
         OSError: If the folder cannot be written.
-        ValueError: If proposals are wanted of a model that makes none.
+        ValueError: If proposals are wanted of a model that makes none, or
+            that is tested in windows.
     """
     if proposals:
         if cfg.model.type != 'OpenVocabMaskSegmentor':
             raise ValueError(
                 f'--show-proposals needs a model that proposes masks, but the '
                 f'config has a {cfg.model.type}'
+            )
+        if cfg.model.test_cfg.get('mode') == 'slide':
+            raise ValueError(
+                '--show-proposals draws proposals of whole images, but the '
+                'config tests in windows; add '
+                '--cfg-options model.test_cfg.mode=whole'
             )
         cfg.model.test_cfg.keep_proposals = proposals
     hook = cfg.default_hooks.visualization

@@ -82,6 +82,18 @@ def test_tta_needs_a_config_that_has_it():
         launch.enable_tta(Config(dict(tta_model=dict())))
 
 
+def test_proposals_are_drawn_of_whole_images_alone(tmp_path):
+    model = dict(type='OpenVocabMaskSegmentor', test_cfg=dict(mode='slide'))
+    hooks = dict(visualization=dict(type='SegVisualizationHook'))
+    cfg = Config(dict(model=model, default_hooks=hooks, visualizer=dict()))
+    arguments = cfg, str(tmp_path), False, 0.0, 5
+    with pytest.raises(ValueError, match='model.test_cfg.mode=whole'):
+        launch.enable_pictures(*arguments)
+    cfg.model.test_cfg.mode = 'whole'
+    launch.enable_pictures(*arguments)
+    assert cfg.model.test_cfg.keep_proposals == 5
+
+
 def test_output_folder_of_one_or_several_metrics(here):
     cfg = Config(dict(test_evaluator=dict(type='OpenVocabIoUMetric')))
     launch.set_output_dir(cfg, 'out')

@@ -21,39 +21,56 @@ model = dict(
     vocabulary='toy_world',
     # There are no weights to start from: norms and all are trained.
     backbone=dict(
+        type='ResNetV1c',
         depth=18,
-        base_channels=16,
-        stem_channels=16,
+        base_channels=32,
+        stem_channels=32,
+        # Scenes are small: the last map has an eighth of their sides.
+        num_stages=3,
+        out_indices=(0, 1, 2),
+        strides=(1, 2, 1),
+        dilations=(1, 1, 1),
         norm_cfg=dict(requires_grad=True),
         norm_eval=False,
         init_cfg=None,
     ),
     neck=dict(
-        in_channels=(16, 32, 64, 128),
-        embed_dims=32,
-        mask_channels=32,
+        in_channels=(32, 64, 128),
+        embed_dims=48,
+        mask_channels=48,
         norm_cfg=dict(type='GN', num_groups=8),
     ),
     decode_head=dict(
         text_channels=64,
         temperature=20.0,
         proposals=dict(
-            mask_channels=32,
+            mask_channels=48,
             embedding_channels=64,
             hidden_channels=64,
             decoder=dict(
                 in_channels=128,
-                num_queries=12,
-                embed_dims=32,
+                num_queries=20,
+                embed_dims=64,
                 num_heads=4,
                 num_layers=3,
-                feedforward_dims=64,
+                feedforward_dims=128,
                 dropout=0.0,
             ),
         ),
+        loss_decode=dict(
+            class_weight=2.0,
+            mask_weight=5.0,
+            dice_weight=5.0,
+            no_object_weight=0.2,
+            mask_loss='bce',
+        ),
     ),
+    size_divisor=8,
     # The toy CLIP's class token knows whole scenes only.
     region_encoder=dict(
         clip=dict(last_block='value'), region_size=48, pooling='mask'
     ),
+    # Windows as large as training crops: few iterations do not teach proposals
+    # what larger images look like.
+    test_cfg=dict(mode='slide', crop_size=(96, 96), stride=(48, 48)),
 )
