@@ -78,3 +78,9 @@ def test_other_options_need_another_folder(finished):
     out, _ = finished
     error = demo(out.parent, '--seed', 1, status=2).splitlines()[-1]
     assert error.startswith('error: ') and '--out' in error
+
+
+def test_no_training_is_refused(tmp_path):
+    error = demo(tmp_path, '--iters', 0, status=2).splitlines()[-1]
+    assert error == 'error: --iters 0 must be at least 1'
+    assert not list(tmp_path.iterdir())
