@@ -1,8 +1,7 @@
 # COCO-Stuff 164k, cropped without a resize, tested with 512 pixels at the
 # short side.
-dataset_type = 'OpenVocabDataset'
-data_root = 'data/coco_stuff164k'
-vocabulary = 'coco'
+_base_ = './coco-stuff164k.py'
+
 crop_size = (384, 384)
 
 train_pipeline = [
@@ -39,40 +38,6 @@ tta_pipeline = [
     ),
 ]
 
-train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='images/train2017', seg_map_path='annotations/train2017'
-        ),
-        seg_map_suffix='_labelTrainIds.png',
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='images/val2017', seg_map_path='annotations/val2017'
-        ),
-        seg_map_suffix='_labelTrainIds.png',
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(type='OpenVocabIoUMetric')
-test_evaluator = val_evaluator

@@ -1,6 +1,6 @@
 # Cascade-CLIP at a size that two CPU cores train in minutes, on the toy CLIP
 # that comes with the package (tools/train_toy_clip.py makes it).
-_base_ = ['./cascadeclip_clip-vit-b16.py']
+_base_ = ['./cascadeclip_clip-vit-b16.py', './toy-clip.py']
 
 # CLIP's statistics, with which the toy CLIP was trained.
 data_preprocessor = dict(
@@ -10,20 +10,8 @@ data_preprocessor = dict(
 )
 model = dict(
     data_preprocessor=data_preprocessor,
-    clip=dict(
-        _delete_=True,
-        arch=dict(
-            embed_dim=64,
-            vision_cfg=dict(
-                image_size=128, layers=4, width=64, head_width=16, patch_size=8
-            ),
-            text_cfg=dict(width=64, heads=4, layers=3),
-        ),
-        # A relative path is looked for here, then beside the package.
-        custom_clip_weights='data/toy_clip.safetensors',
-        finetune='none',
-    ),
-    prompts=dict(templates=['{}', 'a {}', 'a photo of a {}']),
+    clip=dict(_delete_=True, finetune='none', **_base_.toy_clip),
+    prompts=_base_.toy_prompts,
     train_vocabulary=dict(class_texts='toy_world', subset='seen'),
     vocabulary='toy_world',
     backbone=dict(
