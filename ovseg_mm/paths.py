@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files are that come with the package, and the user's cache."""
+"""Where files are: the package's own, the user's cache, unfinished ones."""
 
 import os
 from pathlib import Path
 
+# Name of a file while it is written; a killed process may leave one.
+TEMPORARY = '.{name}.{process}.tmp'
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -70,3 +72,20 @@ def cache_folder() -> Path:
         return Path(folder).expanduser()
     base = os.environ.get('XDG_CACHE_HOME', '~/.cache')
     return Path(base).expanduser() / 'ovseg_mm'
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where this process writes a file before it takes its name."""
+    return path.with_name(
+        TEMPORARY.format(name=path.name, process=os.getpid())
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8, that is whole or not there."""
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(text, encoding='utf-8')
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

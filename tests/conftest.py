@@ -2,6 +2,7 @@
 """What all tests share: few threads, no network, caches of their own."""
 
 import os
+import socket
 
 import pytest
 import torch
@@ -11,6 +12,13 @@ os.environ['HF_HUB_OFFLINE'] = '1'
 # Two threads in all, however many processes share the tests.
 WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
 torch.set_num_threads(min(max(1, 2 // WORKERS), torch.get_num_threads()))
+
+
+def free_port() -> str:
+    """A port for processes that find each other."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return str(free.getsockname()[1])
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -26,11 +26,13 @@ from torch.utils.data import DataLoader, Subset
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.checkpoints.files import file_sha256
 from ovseg_mm.engine.distributed import setup_cpu_processes
+from ovseg_mm.engine.launch import read_config
+from ovseg_mm.engine.speed import amp_dtype
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.evaluation.progress import EvaluationProgress
 from ovseg_mm.evaluation.report import Row, write_reports
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
-from ovseg_mm.paths import find_config, resource
+from ovseg_mm.paths import resource
 from ovseg_mm.stack import installed_packages
 from ovseg_mm.version import __version__
 
@@ -96,12 +98,9 @@ def evaluate(
         ValueError: If the checkpoint does not fit the config, or the work
             folder holds results of another evaluation.
     """
-    cfg = Config.fromfile(find_config(config))
-    cfg.merge_from_dict(cfg_options or {})
+    cfg = read_config(config, cfg_options)
     cfg.launcher = launcher
-    benchmarks = {
-        key: _benchmark(key, cfg, cfg_options or {}) for key in datasets
-    }
+    benchmarks = {key: _benchmark(key, cfg, cfg_options) for key in datasets}
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     _init_processes(cfg)
@@ -138,18 +137,16 @@ def evaluate(
     return evaluation
 
 
-def _benchmark(key: str, cfg: Config, cfg_options: dict) -> Config:
+def _benchmark(key: str, cfg: Config, cfg_options: dict | None) -> Config:
     """Config of a data set and of the model that is tested on it."""
     if key not in BENCHMARKS:
         try:
-            own = Config.fromfile(find_config(key))
+            return read_config(key, cfg_options)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
                 'nor a config file.'
             ) from error
-        own.merge_from_dict(cfg_options)
-        return own
     base = Config.fromfile(
         resource('configs', '_base_', 'datasets', f'{BENCHMARKS[key]}.py')
     )
@@ -233,7 +230,7 @@ def _settings(
     recipe = json.dumps(
         [network, data, whole['test_evaluator']], sort_keys=True, default=str
     )
-    half = 'bfloat16' if get_device() == 'cpu' else 'float16'
+    dtype = amp_dtype(get_device()) if fp16 else torch.float32
     packages = [p for found in installed_packages().values() for p in found]
     return dict(
         vocabulary=model.vocabulary.fingerprint,
@@ -247,7 +244,7 @@ def _settings(
             for key, value in model.test_cfg.items()
             if key != 'window_batch'  # of no influence
         },
-        precision=half if fp16 else 'float32',
+        precision=str(dtype).removeprefix('torch.'),
         checkpoint=checkpoint,
         recipe=hashlib.sha256(recipe.encode()).hexdigest(),
         versions={

@@ -18,7 +18,7 @@ from .files import (
     state_dict_of,
 )
 from .layouts import LAYOUTS, Layout, method_of, recognise
-from .rename import Drop, Renamed, rename
+from .rename import Drop, Renamed, plain_name, rename
 
 __all__ = [
     'LAYOUTS',
@@ -37,6 +37,7 @@ __all__ = [
     'load_checkpoint_into',
     'load_clip_weights',
     'method_of',
+    'plain_name',
     'random_token_table',
     'read_weights',
     'recognise',

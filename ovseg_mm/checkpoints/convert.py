@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published checkpoints into ours, on disk or straight into a model."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,8 @@ from ovseg_mm.paths import find_config
 from .files import WeightFile, file_sha256, read_weights, save_atomically
 from .fuse import shifted_clip_towers
 from .layouts import Layout, method_of, recognise
-from .rename import Renamed
+from .rename import SHARDED, Renamed, plain_name
 
-# What sharding and activation checkpointing put into names.
-_SHARDED = '_fsdp_wrapped_module'
-_CHECKPOINTED = '_checkpoint_wrapped_module'
 # Buffers that are not learned: files may have them or not.
 _DERIVED = ('num_batches_tracked', 'relative_position_index')
 
@@ -224,18 +220,17 @@ def _check_against(
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...] | None]:
     """Shape by name of what a model saves; None where it holds a shard."""
     names = {name for name, _ in model.named_modules()}
-    if not any(name.endswith(_SHARDED) for name in names):
+    if not any(name.endswith(SHARDED) for name in names):
         return {
             name: tuple(tensor.shape)
             for name, tensor in model.state_dict().items()
         }
     shapes = {}
     for prefix, module in model.named_modules():
-        prefix = re.sub(rf'({_SHARDED}|{_CHECKPOINTED})(\.|$)', '', prefix)
         saved = set(module._parameters) | set(module._buffers)
         for name in saved - module._non_persistent_buffers_set:
             if getattr(module, name) is not None:
-                shapes[f'{prefix}.{name}'.replace('..', '.')] = None
+                shapes[plain_name(f'{prefix}.{name}')] = None
     return shapes
 
 

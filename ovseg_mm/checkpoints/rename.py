@@ -23,6 +23,9 @@ class Drop:
 TensorMap = Callable[[re.Match, Tensor], dict[str, Tensor]]
 """Makes the renamed tensors of one entry, from the match of its name."""
 
+SHARDED = '_fsdp_wrapped_module'
+_WRAPPERS = ('', SHARDED, '_checkpoint_wrapped_module')
+
 Row = tuple[str, 'str | Drop | TensorMap']
 Table = Sequence[Row]
 
@@ -82,6 +85,11 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
         result.state_dict.update(renamed)
         result.used.append(name)
     return result
+
+
+def plain_name(name: str) -> str:
+    """Name without what sharding and activation checkpointing put into it."""
+    return '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
 
 
 def split_rows(*targets: str) -> TensorMap:

@@ -11,8 +11,7 @@ from mmengine import fileio
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
-# Name of a file while it is written; a killed process may leave one.
-TEMPORARY = '.{name}.{process}.tmp'
+from ovseg_mm.paths import temporary_beside
 
 
 def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
@@ -89,9 +88,7 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        TEMPORARY.format(name=path.name, process=os.getpid())
-    )
+    temporary = temporary_beside(path)
     kind = Image.registered_extensions()[path.suffix.lower()]
     options = dict(compress_level=3) if kind == 'PNG' else {}
     try:

@@ -2,7 +2,6 @@
 """Pairs of an image and a class that it shows, as masked crops."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
+
+from ovseg_mm.paths import write_text
 
 from .transforms.loading import LoadOpenVocabAnnotations
 
@@ -131,11 +132,5 @@ class MaskedCropDataset(Dataset):
             keep = labels != self.dataset.ignore_index
             index.append(labels[keep].tolist())
         if self.index_file is not None:
-            _write(self.index_file, dict(zip(names, index)))
+            write_text(self.index_file, json.dumps(dict(zip(names, index))))
         return index
-
-
-def _write(path: Path, content: dict) -> None:
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, path)

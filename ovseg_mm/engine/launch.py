@@ -25,6 +25,18 @@ from .distributed import setup_cpu_processes, unwrap
 _CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
 
 
+def read_config(name: str | Path, options: dict | None = None) -> Config:
+    """Config by path or bare name, with settings that override its own.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+    """
+    cfg = Config.fromfile(find_config(name))
+    if options is not None:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Config of a run with the command line's settings.
 
@@ -33,13 +45,12 @@ def load_config(args: argparse.Namespace) -> Config:
         OSError: If the work folder cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    path = find_config(args.config)
-    cfg = _read_config(path, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / path.stem)
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
     check_writable(Path(cfg.work_dir), '--work-dir')
     return cfg
 
@@ -79,7 +90,7 @@ def build_model(
         FileNotFoundError: If there is no such config or checkpoint.
         ValueError: If the checkpoint does not fit.
     """
-    cfg = _read_config(find_config(args.config), args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     model = init_model(cfg, device='cpu')
     if checkpoint is not None:
         load_checkpoint_into(model, checkpoint)
@@ -210,10 +221,3 @@ def report_bad_input() -> Iterator[None]:
             raise
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
-
-
-def _read_config(path: Path, options: dict | None) -> Config:
-    cfg = Config.fromfile(path)
-    if options is not None:
-        cfg.merge_from_dict(options)
-    return cfg

@@ -4,11 +4,11 @@ from mmengine.registry import OPTIMIZERS
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
+from ovseg_mm.checkpoints import plain_name
+
 from .distributed import unwrap
 
 NO_DECAY_MODULES = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
-# What wrappers of inner modules put into the names of parameters.
-WRAPPERS = ('_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -70,8 +70,7 @@ class OpenVocabOptimWrapperConstructor:
         groups: dict[tuple[float, bool], list] = {}
         used = set()
         for name, parameter in model.named_parameters():
-            for wrapper in WRAPPERS:
-                name = name.replace(wrapper, '')
+            name = plain_name(name)
             prefix = self._prefix(name)
             used.add(prefix)
             if not parameter.requires_grad:

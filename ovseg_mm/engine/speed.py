@@ -81,7 +81,7 @@ def measure_speed(
 
 def amp_dtype(device_type: str) -> torch.dtype:
     """Type of mixed precision: float16 on GPUs, bfloat16 on CPUs."""
-    return torch.float16 if device_type == 'cuda' else torch.bfloat16
+    return torch.bfloat16 if device_type == 'cpu' else torch.float16
 
 
 def _random_batch(size: tuple[int, int], batch_size: int) -> dict:

@@ -2,11 +2,12 @@
 """What was counted so far, on disk."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+
+from ovseg_mm.paths import write_text
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -45,9 +46,7 @@ class EvaluationProgress:
                     'another --work-dir.'
                 )
         else:
-            temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-            temporary.write_text(json.dumps(settings, indent=1) + '\n')
-            os.replace(temporary, path)
+            write_text(path, json.dumps(settings, indent=1) + '\n')
 
     def read(self) -> dict[str, Pairs]:
         """Read the counts of each image that is done, by its name."""

@@ -5,13 +5,14 @@ import csv
 import io
 import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import prettytable
 from prettytable import PrettyTable
+
+from ovseg_mm.paths import write_text
 
 # The name moved between releases.
 MARKDOWN = getattr(prettytable, 'TableStyle', prettytable).MARKDOWN
@@ -68,7 +69,7 @@ def write_reports(folder: Path, rows: list[Row], skipped: Row) -> None:
     content = dict(rules=RULES, results=rows, skipped=skipped)
     # JSON knows no NaN.
     content = json.loads(json.dumps(content), parse_constant=lambda _: None)
-    _write(folder / 'results.json', json.dumps(content, indent=1) + '\n')
+    write_text(folder / 'results.json', json.dumps(content, indent=1) + '\n')
     flat = [
         {
             'dataset': row['dataset'],
@@ -82,9 +83,11 @@ def write_reports(folder: Path, rows: list[Row], skipped: Row) -> None:
     writer = csv.DictWriter(file, _keys(flat))
     writer.writeheader()
     writer.writerows(flat)
-    _write(folder / 'results.csv', file.getvalue())
+    write_text(folder / 'results.csv', file.getvalue())
     notes = ''.join(f'\n{key}: {why}\n' for key, why in skipped.items())
-    _write(folder / 'results.md', result_table(rows, markdown=True) + notes)
+    write_text(
+        folder / 'results.md', result_table(rows, markdown=True) + notes
+    )
 
 
 def _keys(mappings) -> list[str]:
@@ -98,9 +101,3 @@ def _figure(value: float | None) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)

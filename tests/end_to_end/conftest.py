@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import traceback
@@ -14,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from ..conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name('tiny.py')
@@ -49,13 +50,6 @@ def make_tiny_data(root: Path) -> Path:
 @pytest.fixture(scope='session')
 def tiny_data(tmp_path_factory) -> Path:
     return make_tiny_data(tmp_path_factory.mktemp('data') / 'tiny')
-
-
-def free_port() -> str:
-    """A port for processes that find each other."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return str(free.getsockname()[1])
 
 
 def environment() -> dict:

@@ -15,8 +15,9 @@ from mmseg.registry import MODELS
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
+from ..conftest import free_port
 from ..raw_data import prepare_everything, write_everything
-from .conftest import TINY, free_port, run
+from .conftest import TINY, run
 
 pytestmark = pytest.mark.slow
 KEYS = ('ade150', 'ade847', 'pc59', 'pc459', 'voc20', 'voc20b', 'coco')

@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from .conftest import ROOT, data_options, free_port, metrics_of, run
+from ..conftest import free_port
+from .conftest import ROOT, data_options, metrics_of, run
 
 pytestmark = pytest.mark.slow
 SHARDED = ROOT / 'tests' / 'end_to_end' / 'tiny_v1_fsdp.py'

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -10,6 +9,8 @@ from mmengine.config import Config
 from torch import nn
 
 from ovseg_mm.engine import distributed
+
+from ..conftest import free_port
 
 # Each process has towers of its own weights, so that equal embeddings can
 # only have come from one of them.
@@ -62,9 +63,7 @@ torch.distributed.destroy_process_group()
 def test_two_processes_on_the_cpu(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text(SCRIPT)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
+    port = free_port()
     processes = [
         subprocess.Popen(
             [sys.executable, str(script), str(tmp_path)],
@@ -74,7 +73,7 @@ def test_two_processes_on_the_cpu(tmp_path):
                 'RANK': str(rank),
                 'WORLD_SIZE': '2',
                 'MASTER_ADDR': '127.0.0.1',
-                'MASTER_PORT': str(port),
+                'MASTER_PORT': port,
             },
         )
         for rank in range(2)

@@ -2,18 +2,19 @@
 """What the preparation of any data set consists of."""
 
 import argparse
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ovseg_mm.paths import resource
+from ovseg_mm.paths import resource, write_text
+from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from ..image_files import TEMPORARY, read_label_map
+from ..image_files import read_label_map
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,12 @@ def raw_values(vocabulary: str) -> list[int]:
     return [int(value) for value in table[vocabulary].split()]
 
 
+@cache
+def shipped_vocabulary(key: str) -> Vocabulary:
+    """Read a shipped vocabulary, once a process: tasks ask for each image."""
+    return load_vocabulary(key)
+
+
 def label_table(
     mapping: dict[int, int], default: int, dtype: Any
 ) -> np.ndarray:
@@ -153,8 +160,4 @@ def read_list(path: Path) -> list[str]:
 def write_list(path: Path, names: list[str]) -> None:
     """Write a list of samples that is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        TEMPORARY.format(name=path.name, process=os.getpid())
-    )
-    temporary.write_text(''.join(f'{name}\n' for name in names))
-    os.replace(temporary, path)
+    write_text(path, ''.join(f'{name}\n' for name in names))

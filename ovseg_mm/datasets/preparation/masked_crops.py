@@ -2,18 +2,23 @@
 import argparse
 import csv
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ovseg_mm.vocabulary import load_vocabulary
+from ovseg_mm.paths import write_text
 
-from ..image_files import TEMPORARY, write_image
+from ..image_files import write_image
 from ..transforms.masked_pair import FILL
-from .base import LabelCheck, Preparation, Task, read_8_bit_labels
+from .base import (
+    LabelCheck,
+    Preparation,
+    Task,
+    read_8_bit_labels,
+    shipped_vocabulary,
+)
 
 FOLDER = 'masked_crops'
 COLUMNS = ('filepath', 'title', 'image')
@@ -100,7 +105,7 @@ class MaskedCrops(Preparation):
         text = _table([COLUMNS]) + ''.join(
             part.read_text(encoding='utf-8') for part in parts
         )
-        _write_text(folder / f'{options.source}.tsv', text)
+        write_text(folder / f'{options.source}.tsv', text)
 
     def checks(
         self, root: Path, options: argparse.Namespace
@@ -128,7 +133,7 @@ def cut_crops(
         rows: File of the rows.
         min_pixels: Smallest class that gets a crop.
     """
-    place, names = SOURCES[source], load_vocabulary(source).names
+    place, names = SOURCES[source], shipped_vocabulary(source).names
     labels = read_8_bit_labels(
         root / place.labels / f'{name}{place.suffix}'
     ).astype(int)
@@ -149,7 +154,7 @@ def cut_crops(
         crop = Path(FOLDER, source, f'{name}_{label}.png')
         write_image(root / crop, masked_crop(pixels, labels == label))
         table.append((crop.as_posix(), names[label], image.as_posix()))
-    _write_text(rows, _table(table))
+    write_text(rows, _table(table))
 
 
 def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -174,11 +179,3 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     text = io.StringIO()
     csv.writer(text, delimiter='\t', lineterminator='\n').writerows(rows)
     return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(
-        TEMPORARY.format(name=path.name, process=os.getpid())
-    )
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)

@@ -11,7 +11,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from ..image_files import TEMPORARY, read_label_map
+from ovseg_mm.paths import TEMPORARY
+
+from ..image_files import read_label_map
 from .base import LabelCheck, Task
 
 _CHUNK = 8

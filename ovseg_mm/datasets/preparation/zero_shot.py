@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import argparse
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-
-from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..image_files import write_label_map
 from .base import (
@@ -15,6 +12,7 @@ from .base import (
     Task,
     read_8_bit_labels,
     read_list,
+    shipped_vocabulary,
     write_list,
 )
 
@@ -117,7 +115,7 @@ class ZeroShot(Preparation):
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
         """Know that each seen class occurs."""
-        num_seen = len(_vocabulary(options.split).seen)
+        num_seen = len(shipped_vocabulary(options.split).seen)
         return [
             LabelCheck(
                 folder=root / FOLDER / options.split,
@@ -163,7 +161,7 @@ def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
         ValueError: If the file is damaged or holds values that are no
             labels.
     """
-    vocabulary = _vocabulary(split)
+    vocabulary = shipped_vocabulary(split)
     seen, total = vocabulary.seen, vocabulary.num_labels
     values = read_8_bit_labels(source)
     wrong = values[(values >= total + first) & (values != 255)]
@@ -177,8 +175,3 @@ def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
     labels = table[values]
     if (labels != 255).any():
         write_label_map(output, labels, 256)
-
-
-@cache
-def _vocabulary(split: str) -> Vocabulary:
-    return load_vocabulary(split)
