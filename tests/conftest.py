@@ -6,6 +6,10 @@ import socket
 
 import pytest
 import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+
+from ovseg_mm.visualization import OpenVocabVisualizer
 
 # Read by huggingface-hub when it is imported, so not left to a fixture.
 os.environ['HF_HUB_OFFLINE'] = '1'
@@ -28,6 +32,19 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('OVSEG_CACHE', str(folder))
         yield folder
+
+
+def forget_runs() -> None:
+    """Drop what a run leaves in its process for later ones of its name."""
+    for kind in (Visualizer, OpenVocabVisualizer, MMLogger, MessageHub):
+        kind._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def own_runs():
+    """A test's runs do not write into folders of another's, now gone."""
+    yield
+    forget_runs()
 
 
 @pytest.fixture(autouse=True)

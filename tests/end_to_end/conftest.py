@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ..conftest import free_port
+from ..conftest import forget_runs, free_port
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name('tiny.py')
@@ -101,6 +101,7 @@ def tool(monkeypatch, tmp_path, capfd):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        forget_runs()
         capfd.readouterr()
         try:
             status = module.main()

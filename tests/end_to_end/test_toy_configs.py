@@ -29,8 +29,6 @@ def test_toy_config_trains_and_tests(path, home, monkeypatch):
     cfg.load_from = None  # a first stage that was not trained here
     cfg.train_cfg.update(max_iters=2, val_interval=10)
     cfg.work_dir = f'work_dirs/{path.stem}'
-    # Loggers and visualisers are shared by runs of one name.
-    cfg.experiment_name = cfg.visualizer.name = path.stem
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert (Path(cfg.work_dir) / 'iter_2.pth').is_file()

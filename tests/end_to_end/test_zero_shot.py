@@ -20,7 +20,7 @@ def test_unseen_class_is_hidden_in_training_and_reported_in_test(
         dataset.update(vocabulary=vocabulary, data_root=str(tiny_data))
     cfg.train_dataloader.dataset.unseen_labels = 'ignore'
     cfg.train_cfg.update(max_iters=1, val_interval=1)
-    cfg.work_dir, cfg.experiment_name = str(tmp_path), tmp_path.name
+    cfg.work_dir = str(tmp_path)
     runner = Runner.from_cfg(cfg)
     runner.train()
     labels = {
@@ -34,6 +34,5 @@ def test_unseen_class_is_hidden_in_training_and_reported_in_test(
 
     # Training labels of all classes do not fit the words of the seen ones.
     cfg.train_dataloader.dataset.unseen_labels = 'keep'
-    cfg.experiment_name += '_2'
     with pytest.raises(ValueError, match='has 4 labels, but the seen part'):
         Runner.from_cfg(cfg).train()

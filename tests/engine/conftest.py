@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runners of the tiny model, in this process."""
 
-import itertools
 import shutil
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from ..end_to_end.conftest import TINY, tiny_data
 
 __all__ = ['make_cfg', 'tiny_data']
 
-_NUMBERS = itertools.count()
-
 
 def make_cfg(data: Path, work_dir: Path) -> Config:
     """The tiny config on its data, which trains for two iterations."""
@@ -25,9 +22,6 @@ def make_cfg(data: Path, work_dir: Path) -> Config:
     cfg.train_cfg.update(max_iters=2, val_interval=10)
     cfg.work_dir = str(work_dir)
     cfg.launcher = 'none'
-    # Loggers and visualisers are shared by runs of one name.
-    name = f'engine-{next(_NUMBERS)}'
-    cfg.experiment_name = cfg.visualizer.name = name
     return cfg
 
 

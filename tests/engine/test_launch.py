@@ -144,8 +144,6 @@ def test_train_resume_and_test(tool, tiny_data, tmp_path):
         '--show-dir',
         tmp_path / 'show',
         *options[:-2],
-        # Instances live as long as the process.
-        'visualizer.name=shown',
     )
     assert status == 0
     assert 'mIoU' in output

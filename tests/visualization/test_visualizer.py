@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +15,6 @@ from ovseg_mm.visualization import (
     visualizer,
 )
 
-NUMBERS = count()
 META = dict(
     classes=['cat', 'dog'],
     palette=[[250, 0, 0], [0, 250, 0]],
@@ -28,7 +26,7 @@ META = dict(
 def drawer(tmp_path):
     """A visualizer as a runner makes it: the current one, by name."""
     instance = OpenVocabVisualizer.get_instance(
-        f'test {next(NUMBERS)}',
+        'test',
         vis_backends=[dict(type='LocalVisBackend')],
         save_dir=str(tmp_path / 'show'),
     )
