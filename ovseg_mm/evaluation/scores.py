@@ -30,8 +30,9 @@ def class_scores(
         relations: Parents of the classes that have any.
 
     Returns:
-        ``IoU`` and ``Acc``, of shape (L,), in [0, 1]; NaN for classes that
-        do not occur in the truth.
+        Of shape (L,), in [0, 1]: ``IoU``, 0 for classes that were predicted
+        but do not occur in the truth and NaN for those that were not
+        predicted either, and ``Acc``, NaN for those that do not occur.
     """
     truth, predicted, hits = _sums(confusion)
     union = truth + predicted - hits
@@ -43,10 +44,9 @@ def class_scores(
             if taken:
                 share = (taken + hits[parent]) / predicted[parent]
                 credit[child] += share * taken
-    present = truth > 0
     return {
         key: np.divide(
-            credit, whole, out=np.full(len(hits), np.nan), where=present
+            credit, whole, out=np.full(len(hits), np.nan), where=whole > 0
         )
         for key, whole in dict(IoU=union, Acc=truth).items()
     }
@@ -83,8 +83,11 @@ def zero_shot_averages(
 ) -> dict[str, float]:
     """Average the IoU of the seen and the unseen classes.
 
+    The means are over the union, like ``mIoU_union`` and the published
+    figures: a class that was predicted but does not occur counts as 0.
+
     Args:
-        iou: Of each class, (L,), in [0, 1], NaN for classes that are absent.
+        iou: Of each class, (L,), in [0, 1]; NaN for those to be left out.
         seen: Their indices.
         unseen: Their indices.
 

@@ -2,7 +2,6 @@
 """Runs Cascade-CLIP's parity cases through our config."""
 
 import atexit
-import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,11 @@ from ovseg_mm.checkpoints.layouts.cascade_clip import LAYOUTS
 from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.datasets.image_files import read_label_map, write_image
 from ovseg_mm.evaluation import OpenVocabIoUMetric
+from ovseg_mm.evaluation.scores import (
+    averages,
+    class_scores,
+    zero_shot_averages,
+)
 from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.paths import resource
 
@@ -341,34 +345,31 @@ def _evaluate(case: Mapping, model: torch.nn.Module) -> dict:
     spec = case['inputs']['eval']
     size = spec['height'], spec['width']
     count = model.vocabulary.num_labels
-    samples = []
+    metric = OpenVocabIoUMetric()
+    metric.dataset_meta = model.vocabulary.metainfo
     for names in zip(spec['gt_names'], spec['pred_names']):
         truth, drawn = (
             seeded_labels(name, *size, count, spec['seed']) for name in names
         )
         kept = (np.arange(truth.size).reshape(size) // 7) % 3 > 0
         prediction = np.where(kept & (truth != 255), truth, drawn % count)
-        samples.append(
-            dict(
-                pred_sem_seg=dict(data=torch.from_numpy(prediction)[None]),
-                gt_sem_seg=dict(data=torch.from_numpy(truth)[None]),
-            )
+        sample = dict(
+            pred_sem_seg=dict(data=torch.from_numpy(prediction)[None]),
+            gt_sem_seg=dict(data=torch.from_numpy(truth)[None]),
         )
-
-    def figures(subsets: dict | None = None) -> dict:
-        metric = OpenVocabIoUMetric(subsets=subsets)
-        metric.dataset_meta = model.vocabulary.metainfo
-        metric.process({}, samples)
-        return metric.evaluate(len(samples))
-
-    logging.disable()  # of tables
-    whole = figures()
-    classes = [figures(dict(seen=[c], unseen=[c])) for c in range(count)]
-    logging.disable(logging.NOTSET)
+        metric.process({}, [sample])
+    confusion = metric._add_up(metric.results)
+    scores = class_scores(confusion)
+    figures = {
+        **averages(confusion, scores),
+        **zero_shot_averages(
+            scores['IoU'], model.vocabulary.seen, model.vocabulary.unseen
+        ),
+    }
     keys = 'mIoU_union', 'mIoU_seen', 'mIoU_unseen', 'hIoU', 'aAcc', 'mAcc'
     return dict(
-        eval_iou=np.array([figure['mIoU_seen'] for figure in classes]) / 100,
-        eval_summary=np.array([whole[key] for key in keys]) / 100,
+        eval_iou=scores['IoU'],
+        eval_summary=np.array([figures[key] for key in keys]) / 100,
     )
 
 

@@ -579,6 +579,7 @@ def _class_relations(case: Mapping, model: None) -> dict:
         ('sg', 'SG_', metric._parents),
     ):
         scores = class_scores(confusion, parents)
+        scores['IoU'][np.isnan(scores['Acc'])] = np.nan
         for ours, theirs in (('IoU', 'iou'), ('Acc', 'acc')):
             outputs[f'{name}_{theirs}'] = np.nan_to_num(
                 100 * scores[ours], nan=-1

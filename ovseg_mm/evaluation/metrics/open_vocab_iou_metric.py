@@ -274,10 +274,12 @@ class OpenVocabIoUMetric(BaseMetric):
             )
         print_log(f'per class results:\n{table.get_string()}', logger)
         present = confusion.sum(axis=1) > 0
+        zero_shot = len(unseen) > 0
         absent = ~present & (confusion.sum(axis=0)[:-1] > 0)
         print_log(
             f'mIoU is the mean over the {present.sum()} of {len(names)} '
             'classes that occur in the labels; mIoU_union also counts, as 0, '
-            f'the {absent.sum()} that were predicted but do not occur.',
+            f'the {absent.sum()} that were predicted but do not occur'
+            f'{", as do the figures of seen and unseen classes" * zero_shot}.',
             logger,
         )
