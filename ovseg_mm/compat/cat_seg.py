@@ -184,7 +184,9 @@ def translate(model: Mapping) -> dict:
         text_encoder=dict(type='CLIPTextTransformer', finetune='none'),
         decode_head=_cost_head(neck, head, templates),
         train_cfg=model.get('train_cfg'),
-        test_cfg=dict(model.get('test_cfg') or {}, keep_scores=True),
+        test_cfg=dict(
+            model.get('test_cfg') or {}, score_size='input', keep_scores=True
+        ),
         init_cfg=model.get('init_cfg'),
     )
 

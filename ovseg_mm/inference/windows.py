@@ -90,7 +90,7 @@ def fuse_views(
     logits: Tensor,
     layout: ViewLayout,
     activate: Callable[[Tensor], Tensor],
-    score_size: tuple[int, int] | None = None,
+    score_size: tuple[int, int] | str | None = None,
 ) -> Tensor:
     """Scores of an image from the logits of its views.
 
@@ -103,14 +103,17 @@ def fuse_views(
         logits (Tensor): (V, T, h, w).
         layout (ViewLayout): Where the views lie.
         activate (Callable): Logits to scores; may write in place.
-        score_size (tuple[int, int], optional): Size at which logits of every
-            view are activated instead; scores are then resized (bilinear) to
-            the window or the image.
+        score_size (tuple[int, int] | str, optional): Size at which logits of
+            every view are activated instead; scores are then resized
+            (bilinear) to the window or the image. ``'input'``: the size of
+            the window or the image itself, as MMSegmentation resizes logits.
 
     Returns:
         Tensor: (T, H, W), or (T, h, w) with neither windows nor
         ``score_size``.
     """
+    if score_size == 'input':
+        score_size = layout.window or layout.size
     if layout.window is None and score_size is None:
         return activate(logits[0].clone())
     if layout.window is None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from mmseg.apis import inference_model, init_model
 from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from PIL import Image
 
 from ovseg_mm.compat import cat_seg as compat
@@ -250,6 +252,25 @@ def test_mmseg_apis(model, published):
     assert result.pred_sem_seg.data.shape == (1, 80, 130)
     assert result.seg_logits.data.shape == (3, 80, 130)
     assert segmentor.dataset_meta['classes'] == ['wall', 'building', 'sky']
+
+
+def test_whole_images_as_mmsegmentation_segments_them(model):
+    """Logits go to the size of the input, then to the original one."""
+    model['test_cfg'] = dict(mode='whole')
+    segmentor = own(model).eval()
+    img = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    sample = SegDataSample(metainfo=dict(ori_shape=(37, 101)))
+    batch = dict(inputs=[img], data_samples=[sample])
+    with torch.no_grad():
+        (result,) = segmentor.test_step(batch)
+        inputs = segmentor.data_preprocessor(batch)['inputs']
+        logits = segmentor.encode_decode(inputs.float())
+        scores = segmentor.inference(inputs.float())
+    assert logits.shape[2:] != (64, 64)
+    logits = F.interpolate(logits, (64, 64), mode='bilinear')
+    torch.testing.assert_close(scores, logits)
+    logits = F.interpolate(logits, (37, 101), mode='bilinear')
+    torch.testing.assert_close(result.seg_logits.data, logits[0])
 
 
 def test_own_checkpoints_are_loaded_as_they_are(model):

@@ -111,6 +111,24 @@ def test_whole_view_keeps_the_size_of_the_logits(network):
     torch.testing.assert_close(scores, logits[0].sigmoid())
 
 
+def test_scores_of_a_whole_view_at_the_size_of_the_input(network):
+    views, layout = whole_view(torch.randn(3, 40, 60))
+    logits = network(views)
+    scores = fuse_views(logits, layout, torch.sigmoid, 'input')
+    expected = bilinear(logits, (40, 60)).sigmoid()
+    torch.testing.assert_close(scores, expected[0])
+
+
+def test_windows_have_scores_at_the_size_of_the_input_anyway(network):
+    img = torch.randn(3, 90, 70)
+    views, layout = sliding_views(img, (64, 64), (40, 40), global_view=True)
+    logits = network(views)
+    scores = fuse_views(logits, layout, torch.sigmoid, 'input')
+    torch.testing.assert_close(
+        scores, fuse_views(logits, layout, torch.sigmoid)
+    )
+
+
 @pytest.mark.parametrize('side', [16, 64])
 def test_activation_in_place_spares_the_logits(side):
     img = torch.randn(3, 90, 64)

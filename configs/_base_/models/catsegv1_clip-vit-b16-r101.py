@@ -87,6 +87,9 @@ model = dict(
         mode='slide',
         crop_size=(384, 384),
         stride=(384, 384),
+        # In mode='whole', too, logits are brought to the size of the image
+        # that the model sees before they are brought to the original one.
+        score_size='input',
         window_batch=8,
     ),
 )

@@ -34,8 +34,8 @@ def checked_test_cfg(cfg: dict | None) -> dict:
     """``test_cfg`` of a segmentor with its mode, after a look at the rest.
 
     Raises:
-        ValueError: If there is an unknown option, or windows that leave
-            pixels out.
+        ValueError: If there is an unknown option, windows that leave pixels
+            out, or a size that is none.
     """
     cfg = dict(cfg or {})
     _check_names(cfg, TEST_OPTIONS, 'test_cfg')
@@ -56,6 +56,12 @@ def checked_test_cfg(cfg: dict | None) -> dict:
                 f'test_cfg.crop_size={cfg["crop_size"]}: pixels between the '
                 'windows would get no score; make it smaller'
             )
+    size = cfg.get('score_size')
+    if isinstance(size, str) and size != 'input':
+        raise ValueError(
+            f"test_cfg.score_size={size!r} is not (height, width), 'input' "
+            'or None'
+        )
     return cfg
 
 

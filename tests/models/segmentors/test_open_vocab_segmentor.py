@@ -90,6 +90,10 @@ def test_reordered_labels_do_not_train(config):
         ),
         (dict(pretrained='clip.pth'), "pretrained='clip.pth' is not an opt"),
         (
+            dict(test_cfg=dict(score_size='window')),
+            r"score_size='window' is not \(height, width\), 'input'",
+        ),
+        (
             dict(test_cfg=dict(windows_batch=2)),
             r"test_cfg has the unknown options \['windows_batch'\]",
         ),
