@@ -14,7 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='continue from the last checkpoint in the work folder',
+        help='continue from the last checkpoint in the work folder, if any',
     )
     parser.add_argument(
         '--load-from', help='weights to start from, ours or a published file'
@@ -34,12 +34,15 @@ def main() -> int:
         load_config,
         report_bad_input,
     )
+    from ovseg_mm.engine.resume import find_start
 
     with report_bad_input():
         cfg = load_config(args)
-        cfg.resume = args.resume
         if args.load_from is not None:
             cfg.load_from = args.load_from
+        if args.resume:
+            start = find_start(cfg.work_dir, cfg.get('load_from'))
+            cfg.load_from, cfg.resume = start
         if args.amp:
             enable_amp(cfg)
         runner = build_runner(cfg)

@@ -150,6 +150,25 @@ def test_train_resume_and_test(tool, tiny_data, tmp_path):
     assert len(list((tmp_path / 'show').rglob('*.png'))) == 5
 
 
+def test_a_second_stage_is_resumed_from_its_own_folder(
+    tool, tiny_data, trained, tmp_path
+):
+    options = [
+        *('--resume', '--work-dir', tmp_path / 'second', '--cfg-options'),
+        *data_options(tiny_data),
+        *('train_cfg.val_interval=10', f'load_from={trained}'),
+    ]
+    # The first stage ended with iteration 2.
+    status, output = tool('train', TINY, *options, 'train_cfg.max_iters=1')
+    assert status == 0
+    assert 'resumed epoch' not in output
+    assert (tmp_path / 'second' / 'iter_1.pth').is_file()
+    status, output = tool('train', TINY, *options, 'train_cfg.max_iters=2')
+    assert status == 0
+    assert 'resumed epoch: 0, iter: 1' in output
+    assert (tmp_path / 'second' / 'iter_2.pth').is_file()
+
+
 def test_resume_without_a_checkpoint_begins_anew(tool, tiny_data, tmp_path):
     status, output = tool(
         'train',

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ from ovseg_mm.checkpoints import fit_to_model, state_dict_of
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 
 from ..distributed import unwrap
+from ..resume import find_start
 
 
 @HOOKS.register_module()
 class CheckpointGuardHook(Hook):
     """Refuses checkpoints that do not fit; keeps our own ones plain.
+
+    A resumed run continues with checkpoints of its own work folder alone.
 
     MMEngine loads what fits and logs the rest, so that a checkpoint of
     another method gives noise. Here one that does not fill the model is an
@@ -28,6 +32,20 @@ class CheckpointGuardHook(Hook):
 
     # Before hooks that copy the loaded weights (EMA).
     priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose what a resumed run begins with.
+
+        Args:
+            runner (Runner): Its ``load_from`` is resumed only if it is in
+                the work folder.
+        """
+        source = runner._load_from
+        if not runner._resume or source is None:
+            return
+        if Path(source).absolute().parent != Path(runner.work_dir).absolute():
+            start = find_start(runner.work_dir, source)
+            runner._load_from, runner._resume = start
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Hold the checkpoint against the model.

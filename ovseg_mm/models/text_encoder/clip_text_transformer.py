@@ -42,6 +42,7 @@ class CLIPTextTransformer(BaseModule):
         width = text['width']
         self.embed_dims = arch['embed_dim']
         self.context_length = text['context_length']
+        self.arch = dict(**text, quick_gelu=arch['quick_gelu'])
         self.token_embedding = nn.Embedding(text['vocab_size'], width)
         self.positional_embedding = nn.Parameter(
             torch.empty(self.context_length, width)

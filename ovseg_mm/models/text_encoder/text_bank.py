@@ -10,7 +10,7 @@ import os
 import warnings
 import weakref
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -242,9 +242,11 @@ class _Revision:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of names, shapes, types and values."""
-        digest = hashlib.sha256()
-        for name, tensor in self._encoder().state_dict().items():
+        """SHA-256 of the architecture and of names, types and values."""
+        encoder = self._encoder()
+        # Heads and activation change the output, not the weights.
+        digest = hashlib.sha256(json.dumps(encoder.arch).encode())
+        for name, tensor in encoder.state_dict().items():
             tensor = tensor.detach().cpu().contiguous()
             shape = tuple(tensor.shape)
             digest.update(f'{name}{shape}{tensor.dtype}'.encode())
@@ -263,8 +265,14 @@ def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
         Tensor: (n, N) int64 with N at most ``context_length``. A prompt that
         does not fit is cut with a warning; it keeps its end token.
     """
+    return _tokenize(tuple(prompts), context_length)
+
+
+# Training asks for the same prompts in each iteration.
+@lru_cache(maxsize=4)
+def _tokenize(prompts: tuple[str, ...], context_length: int) -> Tensor:
     # One position more than the tower has shows which prompts do not fit.
-    tokens = tokenize(prompts, context_length + 1).long()
+    tokens = tokenize(list(prompts), context_length + 1).long()
     too_long = tokens[:, -1] != 0
     if too_long.any():
         named = [p for p, cut in zip(prompts, too_long.tolist()) if cut]
@@ -272,10 +280,10 @@ def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
             f'{len(named)} prompts are longer than the {context_length} '
             f'tokens that the text encoder takes and are cut: {named[0]!r}'
             + (', ...' if len(named) > 1 else ''),
-            stacklevel=2,
+            stacklevel=3,
         )
-    tokens = tokenize(prompts, context_length).long()
-    return tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
+        tokens = tokenize(list(prompts), context_length).long()
+    return tokens[:, : int(tokens.argmax(dim=1).max()) + 1].clone()
 
 
 def _encode_prompts(encoder: nn.Module, prompts: list[str]) -> Tensor:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,27 @@ def test_resume_continues(trained, tiny_cfg):
         ].values()
     ]
     assert set(steps) <= {3.0, 4.0}, 'the optimizer went on, too'
+
+
+def test_what_other_scripts_resume(trained, tiny_cfg, tmp_path):
+    def begin(**settings):
+        tiny_cfg.update(resume=True, **settings)
+        runner = Runner.from_cfg(tiny_cfg)
+        runner.call_hook('before_run')
+        runner.load_or_resume()
+        return runner.iter
+
+    own = dict(work_dir=tiny_cfg.work_dir, load_from=None)
+    second = dict(work_dir=str(tmp_path / 'second'), load_from=str(trained))
+    assert begin(**own) == 2
+    # A first stage gives weights, its own checkpoints are resumed.
+    assert begin(**second) == 0
+    shutil.copy(trained, tmp_path / 'second' / 'iter_2.pth')
+    assert begin(**second) == 0
+    (tmp_path / 'second' / 'last_checkpoint').write_text(
+        str(tmp_path / 'second' / 'iter_2.pth')
+    )
+    assert begin(**second) == 2
 
 
 def test_another_method_is_refused_before_the_first_image(

@@ -35,12 +35,13 @@ class CountingTower(CLIPTextTransformer):
         return super().forward(tokens)
 
 
-def build_tower(finetune='none'):
+def build_tower(finetune='none', heads=2, quick_gelu=False):
     torch.manual_seed(0)
     arch = dict(
         embed_dim=12,
         vision_cfg=dict(image_size=8, layers=1, width=64, patch_size=8),
-        text_cfg=dict(width=16, heads=2, layers=2),
+        text_cfg=dict(width=16, heads=heads, layers=2),
+        quick_gelu=quick_gelu,
     )
     return CountingTower(arch, finetune=finetune).eval()
 
@@ -228,6 +229,20 @@ def test_trained_tower_encodes_with_gradients_every_time(cache):
         torch.testing.assert_close(bank(tower, WORDS), text.detach())
 
 
+def test_training_reads_the_words_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        text_bank,
+        'tokenize',
+        lambda texts, length: calls.append(texts) or open_clip.tokenize(texts),
+    )
+    tower, bank = build_tower('attention').train(), TextBank()
+    words = load_vocabulary(['a thing', 'that no other test names'])
+    for _ in range(3):
+        assert bank(tower, words).requires_grad
+    assert len(calls) == 1
+
+
 def test_frozen_tower_is_encoded_once_in_training(tower):
     tower.train()
     bank = TextBank()
@@ -262,6 +277,9 @@ def test_disk_tells_weights_templates_and_texts_apart(cache):
             build_tower(),
             load_vocabulary(['cat', 'sofa', 'lamp']),
         ),
+        # The same weights.
+        (TextBank(TEMPLATES), build_tower(quick_gelu=True), WORDS),
+        (TextBank(TEMPLATES), build_tower(heads=4), WORDS),
     ]
     for number, (bank, tower, vocabulary) in enumerate(others):
         bank(tower, vocabulary)

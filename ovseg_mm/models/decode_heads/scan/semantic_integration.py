@@ -5,6 +5,7 @@ Letters: B images, D supervised states, Q queries, L blocks that are tapped,
 N = g * g patches, V width of the image tower, C embedding width.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -139,7 +140,7 @@ class FrequencyFilter(nn.Module):
         Returns:
             Tensor: (B, N, V).
         """
-        side = round(tokens.shape[1] ** 0.5)
+        side = math.isqrt(int(tokens.shape[1]))
         # FFTs of reduced precision exist on few devices and for few sizes.
         x = tokens.float().transpose(1, 2).unflatten(2, (side, side))
         spectrum = torch.fft.fft2(x) * _notch(side, sigma, x.device)
