@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/schedules/adamw-2e-4_poly-80k.py',
 ]
 model = dict(
-    vocabulary='pc59',
+    vocabulary='pc59-table',
     train_vocabulary=dict(class_texts='coco-156-15', subset='seen'),
     # every class counts as seen
     test_cfg=dict(seen_penalty=0.0),
@@ -15,7 +15,7 @@ val_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='OpenVocabDataset',
-        vocabulary='pc59',
+        vocabulary='pc59-table',
         reduce_zero_label=True,
         data_root='data/VOCdevkit/VOC2010',
         data_prefix=dict(

@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/schedules/adamw-6e-5_poly-120k.py',
 ]
 model = dict(
-    vocabulary='pc459',
+    vocabulary='pc459-spaced',
     decode_head=dict(
         ensemble_weight=0.7,
         # The vocabulary is large.
@@ -18,3 +18,5 @@ model = dict(
 crop_size = _base_.scan_crop_size
 train_pipeline = _base_.scan_train_pipeline
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(vocabulary='pc459-spaced'))
+test_dataloader = val_dataloader

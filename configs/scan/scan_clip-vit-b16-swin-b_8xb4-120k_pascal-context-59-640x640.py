@@ -7,10 +7,12 @@ _base_ = [
     '../_base_/schedules/adamw-6e-5_poly-120k.py',
 ]
 model = dict(
-    vocabulary='pc59',
+    vocabulary='pc59-table',
     decode_head=dict(ensemble_weight=0.35),
     region_encoder=dict(mask_threshold=0.25, shift=dict(ratio=0.05)),
 )
 crop_size = _base_.scan_crop_size
 train_pipeline = _base_.scan_train_pipeline
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(vocabulary='pc59-table'))
+test_dataloader = val_dataloader

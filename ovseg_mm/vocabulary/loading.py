@@ -22,6 +22,7 @@ from .vocabulary import Vocabulary
 _SUFFIXES = ('.json', '.tsv', '.txt')
 _SPEC_KEYS = (
     'class_texts',
+    'renamed',
     'label_names',
     'prompt_to_label',
     'unseen',
@@ -58,8 +59,9 @@ def load_vocabulary(
               name in tables and legends);
             - a list of strings;
             - a mapping with ``class_texts`` (any of the former) and
-              optionally ``label_names`` (L strings), ``prompt_to_label``
-              (T label indices), ``unseen`` (label indices or names),
+              optionally ``renamed`` (name: text that takes its place),
+              ``label_names`` (L strings), ``prompt_to_label`` (T label
+              indices), ``unseen`` (label indices or names),
               ``palette`` (L colours) and ``subset``: ``'seen'`` or
               ``'unseen'`` keeps these labels only, numbered anew.
 
@@ -133,9 +135,28 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
             f'{subset!r}.'
         )
     vocabulary = _load(texts)
+    if 'renamed' in changes:
+        vocabulary = _rename(vocabulary, changes.pop('renamed'))
     if changes:
         vocabulary = _relabel(vocabulary, **changes)
     return vocabulary.only(subset) if subset else vocabulary
+
+
+def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
+    """Other words for some classes; labels and colours stay."""
+    for name in renamed:
+        if name not in base.names:
+            raise ValueError(
+                f'{base.source}: renamed names {name!r}, which is no class'
+                f'{_near(name, base.names)}.'
+            )
+    texts = {name: _split(renamed[name]) for name in renamed}
+    names = {name: texts[name][0] for name in renamed}
+    return replace(
+        base,
+        class_texts=tuple(texts.get(t[0], t) for t in base.class_texts),
+        label_names=tuple(names.get(n, n) for n in base.label_names),
+    )
 
 
 def _relabel(
@@ -275,7 +296,7 @@ def _build(entries: Sequence[str], source: str) -> Vocabulary:
                 f'{source}: entry {index} (counting from 0) is '
                 f'{entry!r}, a {type(entry).__name__}; expected a string.'
             )
-    texts = tuple(tuple(re.split(r', |\|', entry)) for entry in entries)
+    texts = tuple(map(_split, entries))
     return Vocabulary(
         class_texts=texts,
         label_names=_label_names(texts),
@@ -283,6 +304,10 @@ def _build(entries: Sequence[str], source: str) -> Vocabulary:
         palette=distinct_palette(len(texts)),
         source=source,
     )
+
+
+def _split(entry: str) -> tuple[str, ...]:
+    return tuple(re.split(r', |\|', entry))
 
 
 def _label_names(texts: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
