@@ -213,11 +213,18 @@ def _analyse(module: nn.Module, *inputs: Tensor) -> FlopCountAnalysis:
         analysis.set_op_handle(
             'aten::scaled_dot_product_attention', _attention_flops
         )
+        analysis.set_op_handle('aten::layer_norm', _layer_norm_flops)
         analysis.unsupported_ops_warnings(False)
         analysis.uncalled_modules_warnings(False)
         analysis.tracer_warnings('none')
         analysis.total()
     return analysis
+
+
+def _layer_norm_flops(inputs: list, outputs: list) -> int:
+    """As fvcore counts, which refuses to norm a single vector."""
+    weight = get_shape(inputs[2])
+    return prod(get_shape(inputs[0])) * (4 if weight is None else 5)
 
 
 def _attention_flops(inputs: list, outputs: list) -> int:

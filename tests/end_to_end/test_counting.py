@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FLOPs and images a second of every method, through the tools."""
+
+import re
+
+import pytest
+
+from .conftest import ROOT, TINY
+
+CONFIGS = sorted((ROOT / 'configs' / 'toy').glob('*.py'))
+
+
+@pytest.mark.parametrize('config', CONFIGS, ids=lambda path: path.stem)
+def test_flops(tool, config):
+    status, output = tool('get_flops', config, '--shape', 96, 128)
+    assert status == 0, output
+    flops = dict(re.findall(r'^  (\w+): ([\d.]+) GFLOPs', output, re.M))
+    parts = {'backbone', 'neck', 'decode_head'}
+    if config.stem.startswith(('scan', 'zsseg')):
+        parts.add('region_encoder')
+    assert parts <= flops.keys()
+    assert all(float(flops[part]) > 0 for part in parts - {'neck'})
+    # Three templates for each of 40 classes.
+    assert '120 prompts of 10 tokens' in output
+    parameters = re.search(r'^parameters: ([\d.]+) M', output, re.M)
+    assert 3.5 < float(parameters.group(1)) < 6
+    assert 'operators that are not counted: add ' in output
+
+
+def test_images_a_second(tool):
+    status, output = tool(
+        'get_fps', TINY, *('--shape', 64, 80, '--batch-size', 2)
+    )
+    assert status == 0, output
+    assert re.search(r'[\d.]+ images/s', output)
+    assert '64x80 pixels' in output
