@@ -322,6 +322,7 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
         num_heads=neck['num_heads'],
         window_size=neck['window_size'],
         mlp_ratio=neck['mlp_ratios'],
+        mask_padding=False,
         attention=neck['attention_type'],
         pooling=neck['pooling_size'],
         test_pooling=None,

@@ -273,6 +273,13 @@ def test_whole_images_as_mmsegmentation_segments_them(model):
     torch.testing.assert_close(result.seg_logits.data, logits[0])
 
 
+def test_windows_that_the_grid_does_not_fill(model):
+    model['neck']['window_size'] = 10
+    for layer in own(model).decode_head.layers:
+        for block in layer.spatial.blocks:
+            assert block.window_size == 10 and not block.mask_padding
+
+
 def test_own_checkpoints_are_loaded_as_they_are(model):
     first, second = own(model), own(model)
     second.load_state_dict(first.state_dict())

@@ -62,6 +62,9 @@ model = dict(
         # MMSegmentation's form, for weights trained there or here. The
         # authors' form, for weights converted from theirs, is False.
         ffn_identity=True,
+        # MMSegmentation's form of windows that the token grid does not fill.
+        # 24x24 tokens fill windows of 12: there is no other form of them.
+        mask_padding=False,
         pad_len=None,
         dropout_ratio=0.1,
         # MMSegmentation's form: softmax loss, logits averaged over windows.

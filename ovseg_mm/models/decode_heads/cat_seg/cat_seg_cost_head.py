@@ -53,6 +53,11 @@ class CATSegCostHead(BaseModule):
         num_heads (int): Heads of both attentions.
         window_size (int): Side of the spatial windows in tokens.
         mlp_ratio (int): Hidden width of the spatial MLPs in E.
+        mask_padding (bool): Whether padding that fills spatial windows up is
+            masked, and small grids are one window. False: as in
+            MMSegmentation's CAT-Seg. It makes a difference where the sides
+            of the token grid are no multiples of ``window_size``, or equal
+            it. See :class:`SpatialAggregation`.
         attention (str): Class attention, ``'linear'`` or ``'full'``.
         pooling (int | tuple[int, int]): Side, or height and width, of the
             average pooling before the class attention in training.
@@ -96,6 +101,7 @@ class CATSegCostHead(BaseModule):
         num_heads: int = 4,
         window_size: int = 12,
         mlp_ratio: int = 4,
+        mask_padding: bool = True,
         attention: str = 'linear',
         pooling: int | tuple[int, int] = 2,
         test_pooling: int | tuple[int, int] | None = 1,
@@ -151,6 +157,7 @@ class CATSegCostHead(BaseModule):
                     num_heads,
                     window_size,
                     mlp_ratio,
+                    mask_padding,
                 ),
                 ClasswiseAggregation(
                     embed_dims,

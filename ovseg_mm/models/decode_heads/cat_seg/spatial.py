@@ -21,8 +21,13 @@ class SpatialAggregation(nn.Module):
         embed_dims (int): E.
         guidance_dims (int): G.
         num_heads (int): Heads of the attention.
-        window_size (int): S. A map that is not larger has one window.
+        window_size (int): S. Maps whose sides are no multiples of it are
+            padded with zeros at the right and bottom, behind the norms.
         mlp_ratio (int): Hidden width of the MLPs in E.
+        mask_padding (bool): Whether tokens do not attend to the padding, and
+            a map that is not larger than a window is one window without
+            padding and shift. False: windows are what MMSegmentation's
+            ``ShiftWindowMSA`` makes of any map.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class SpatialAggregation(nn.Module):
         num_heads: int,
         window_size: int,
         mlp_ratio: int,
+        mask_padding: bool = True,
     ) -> None:
         super().__init__()
         self.guidance_norm = nn.LayerNorm(guidance_dims)
@@ -43,6 +49,7 @@ class SpatialAggregation(nn.Module):
                 window_size,
                 shift,
                 mlp_ratio,
+                mask_padding,
             )
             for shift in (0, window_size // 2)
         )
@@ -78,10 +85,12 @@ class WindowBlock(nn.Module):
         window_size: int,
         shift: int,
         mlp_ratio: int,
+        mask_padding: bool = True,
     ) -> None:
         super().__init__()
         self.window_size = window_size
         self.shift = shift
+        self.mask_padding = mask_padding
         self.norm1 = nn.LayerNorm(embed_dims)
         self.attn = GuidedAttention(embed_dims, guidance_dims, num_heads)
         self.norm2 = nn.LayerNorm(embed_dims)
@@ -94,13 +103,13 @@ class WindowBlock(nn.Module):
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
         """(B, T, h, w, E) and (B, h, w, G) to (B, T, h, w, E)."""
         h, w = x.shape[2:4]
-        if max(h, w) <= self.window_size:
+        if self.mask_padding and max(h, w) <= self.window_size:
             size, shift = (h, w), 0
         else:
             size, shift = (self.window_size,) * 2, self.shift
         windows = _to_windows(self.norm1(x), size, shift)
         guide = _to_windows(guidance[:, None], size, shift)
-        mask = _attention_mask((h, w), size, shift)
+        mask = _attention_mask((h, w), size, shift, self.mask_padding)
         windows = self.attn(windows, guide, mask)
         x = x + _from_windows(windows, (h, w), size, shift)
         return x + self.mlp(self.norm2(x))
@@ -197,15 +206,18 @@ def _from_windows(
 
 @lru_cache(maxsize=64)
 def _attention_mask(
-    shape: tuple[int, int], size: tuple[int, int], shift: int
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    shift: int,
+    mask_padding: bool = True,
 ) -> Tensor | None:
     """What is added to attention scores, (windows, n, n), or None.
 
     -100 stands between tokens that the roll brought together from different
-    regions of the map, and between tokens and padding.
+    regions of the map, and, if it is masked, between tokens and padding.
     """
     padded = [-(-side // step) * step for side, step in zip(shape, size)]
-    if not shift and padded == list(shape):
+    if not shift and (padded == list(shape) or not mask_padding):
         return None
     axes = []
     for side, full, step in zip(shape, padded, size):
@@ -214,7 +226,8 @@ def _attention_mask(
             region[full - step : full - shift] = 1
             region[full - shift :] = 2
         region = region.roll(shift)  # undone by the roll below
-        region[side:] = 3
+        if mask_padding:
+            region[side:] = 3
         axes.append(region)
     # In rolled coordinates the regions are the usual three slices; padding
     # is marked where it lies in unrolled ones.

@@ -77,9 +77,17 @@ def spatial(module, x, guidance):
 
 def window_block(block, x, guidance):
     h, w, dims = x.shape
-    sees = see_each_other((h, w), block.window_size, block.shift)
-    tokens = block.norm1(x).flatten(0, 1)
-    both = torch.cat([tokens, guidance.flatten(0, 1)], dim=-1)
+    grid, window = (h, w), block.window_size
+    tokens = block.norm1(x)
+    if not block.mask_padding:  # zeros are tokens like others
+        grid = tuple(-(-side // window) * window for side in grid)
+        tokens, guidance = (
+            F.pad(part, (0, 0, 0, grid[1] - w, 0, grid[0] - h))
+            for part in (tokens, guidance)
+        )
+    sees = see_each_other(grid, window, block.shift, block.mask_padding)
+    tokens, guidance = tokens.flatten(0, 1), guidance.flatten(0, 1)
+    both = torch.cat([tokens, guidance], dim=-1)
     attn = block.attn
     projected = attn.q(both), attn.k(both), attn.v(tokens)
     out = []
@@ -88,13 +96,14 @@ def window_block(block, x, guidance):
     ):
         scores = q @ k.t() / (dims / attn.num_heads) ** 0.5
         out.append(scores.masked_fill(~sees, -torch.inf).softmax(-1) @ v)
-    x = x + attn.proj(torch.cat(out, dim=-1)).view(h, w, dims)
+    mixed = attn.proj(torch.cat(out, dim=-1)).view(*grid, dims)
+    x = x + mixed[:h, :w]
     return x + block.mlp(block.norm2(x))
 
 
-def see_each_other(shape, window, shift):
+def see_each_other(shape, window, shift, one_window=True):
     """Which tokens of a map attend to each other, (h * w, h * w) bool."""
-    if max(shape) <= window:
+    if one_window and max(shape) <= window:
         return torch.ones((shape[0] * shape[1],) * 2, dtype=torch.bool)
     keys = []
     for side in shape:

@@ -80,6 +80,7 @@ def test_selected_classes_have_the_highest_maxima():
         (dict(ffn_identity=True, pooling=2, pad_len=None), dict()),
         (dict(text_guidance_dims=0, pad_len=None), dict()),
         (dict(mlp_ratio=2), dict()),
+        (dict(mask_padding=False), dict(grid=(5, 7), batch=1)),
         (dict(), dict(num_texts=1)),
         (dict(attention='full'), dict(num_texts=1)),
         (dict(), dict(num_texts=9)),

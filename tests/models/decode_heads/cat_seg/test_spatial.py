@@ -20,8 +20,11 @@ def aggregation(randomise):
     return randomise(SpatialAggregation(16, 6, 2, 4, 4))
 
 
+@pytest.mark.parametrize('mask_padding', [True, False])
 @pytest.mark.parametrize('grid', GRIDS)
-def test_windows_of_any_grid(aggregation, assert_same, grid):
+def test_windows_of_any_grid(aggregation, assert_same, grid, mask_padding):
+    for block in aggregation.blocks:
+        block.mask_padding = mask_padding
     x = torch.randn(2, 3, *grid, 16)
     guidance = torch.randn(2, *grid, 6)
     expected = torch.stack(
@@ -35,8 +38,12 @@ def test_windows_of_any_grid(aggregation, assert_same, grid):
 
 @pytest.mark.parametrize(('window', 'shift'), [(4, 2), (5, 2), (3, 1), (4, 0)])
 @pytest.mark.parametrize('grid', [(9, 11), (10, 4)])
-def test_odd_windows(randomise, assert_same, window, shift, grid):
-    block = randomise(WindowBlock(16, 6, 2, window, shift, 2))
+@pytest.mark.parametrize('mask_padding', [True, False])
+def test_odd_windows(
+    randomise, assert_same, window, shift, grid, mask_padding
+):
+    block = WindowBlock(16, 6, 2, window, shift, 2, mask_padding)
+    randomise(block)
     x, guidance = torch.randn(1, 1, *grid, 16), torch.randn(1, *grid, 6)
     expected = naive.window_block(block, x[0, 0], guidance[0])
     assert_same(block(x, guidance)[0, 0], expected)
@@ -63,6 +70,30 @@ def test_mask_of_the_published_model():
     )
     assert torch.equal(_attention_mask((24, 24), (12, 12), 6), expected)
     assert _attention_mask((24, 24), (12, 12), 0) is None
+
+
+@pytest.mark.parametrize('window', [12, 7, 10, 16, 24, 32])
+def test_windows_of_mmsegmentation(randomise, assert_same, window):
+    """Its own attention, where guidance cannot tell tokens apart."""
+    from mmseg.models.backbones.swin import ShiftWindowMSA
+
+    shift = window // 2
+    block = randomise(WindowBlock(16, 6, 2, window, shift, 2, False))
+    stock = ShiftWindowMSA(16, 2, window, shift)
+    attn, theirs = block.attn, stock.w_msa
+    torch.nn.init.zeros_(theirs.relative_position_bias_table)
+    layers = attn.q, attn.k, attn.v
+    for kind in ('weight', 'bias'):
+        parts = [getattr(layer, kind) for layer in layers]
+        if kind == 'weight':
+            parts = [part[:, :16] for part in parts]
+        getattr(theirs.qkv, kind).data = torch.cat(parts).detach()
+    theirs.proj = attn.proj
+    x, guidance = torch.randn(1, 1, 24, 24, 16), torch.zeros(1, 24, 24, 6)
+    tokens = block.norm1(x).flatten(0, 1).flatten(1, 2)
+    expected = x + stock(tokens, (24, 24)).view_as(x)
+    expected = expected + block.mlp(block.norm2(expected))
+    assert_same(block(x, guidance), expected)
 
 
 def test_chunks_equal_the_whole(aggregation, monkeypatch, assert_same):
