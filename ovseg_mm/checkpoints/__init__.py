@@ -6,6 +6,7 @@ from .clip_weights import load_clip_weights
 from .compact import compact_clip, expand_clip, random_token_table
 from .convert import (
     ConversionReport,
+    check_fit,
     convert,
     fit_to_model,
     load_checkpoint_into,
@@ -27,6 +28,7 @@ __all__ = [
     'Layout',
     'Renamed',
     'WeightFile',
+    'check_fit',
     'clip_arch',
     'clip_shapes',
     'compact_clip',

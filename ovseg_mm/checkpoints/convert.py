@@ -149,6 +149,33 @@ def fit_to_model(
     return layout, renamed
 
 
+def check_fit(
+    model: nn.Module, tensors: Mapping[str, Tensor], where: str
+) -> None:
+    """Make sure that tensors fill a model as they are.
+
+    Args:
+        model (nn.Module): A segmentor of this package.
+        tensors (Mapping[str, Tensor]): What is about to be loaded.
+        where (str): What to call it in messages.
+
+    Raises:
+        ValueError: As :func:`load_checkpoint_into`, and for the layout of a
+            published checkpoint.
+    """
+    as_they_are = Renamed(dict(tensors), [], {}, [])
+    found = _without_text_tower(as_they_are, model).state_dict
+    if not _misfits(_shapes(model), found):
+        return
+    layout, renamed = fit_to_model(model, tensors, where)
+    if not renamed.state_dict.keys() <= tensors.keys():
+        raise ValueError(
+            f'{where} has the names of a published checkpoint of '
+            f'{layout.method}; turn its file into one of ours with `python '
+            '-m ovseg_mm convert SRC DST` and load that'
+        )
+
+
 def _check_destination(src: Path, dst: Path) -> None:
     if dst.is_dir():
         raise ValueError(

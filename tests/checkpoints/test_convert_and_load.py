@@ -202,6 +202,16 @@ def test_load_into_a_model(tmp_path, config, source, published, model, kind):
     assert_holds(fresh, published)
 
 
+def test_mmseg_names_the_command_for_published_files(config, source, tmp_path):
+    content = read_weights(source)
+    path = tmp_path / 'tensors.pth'
+    torch.save(dict(state_dict=content.tensors, meta={}), path)
+    with pytest.raises(
+        ValueError, match='`python -m ovseg_mm convert SRC DST'
+    ):
+        init_model(config.copy(), str(path), device='cpu')
+
+
 def corrupt(source, change):
     content = torch.load(source, weights_only=False)
     change(content['model'])

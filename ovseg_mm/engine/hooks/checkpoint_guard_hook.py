@@ -16,13 +16,12 @@ from ..resume import find_start
 
 @HOOKS.register_module()
 class CheckpointGuardHook(Hook):
-    """Refuses checkpoints that do not fit; keeps our own ones plain.
+    """Converts published checkpoints as they are loaded; keeps ours plain.
 
     A resumed run continues with checkpoints of its own work folder alone.
 
-    MMEngine loads what fits and logs the rest, so that a checkpoint of
-    another method gives noise. Here one that does not fill the model is an
-    error, and a published one is converted as it is loaded.
+    What does not fill the model is refused by the segmentor itself; here it
+    is so before MMEngine loads, with the name of the file.
 
     MMEngine also saves the histories of its log, which are Python objects:
     loaders that take weights alone refuse such a file. They only smooth the

@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor
 
+from ovseg_mm.checkpoints import check_fit
 from ovseg_mm.inference import (
     ViewLayout,
     argmax_labels,
@@ -322,6 +323,22 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             vocabulary.ignore_label,
             **(dict(unseen=vocabulary.unseen) if vocabulary.unseen else {}),
         )
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args
+    ) -> None:
+        """Refuse what does not fill the model.
+
+        PyTorch, MMEngine's runner and MMSegmentation's APIs all come by
+        here; some of them only log what is missing, and predict noise.
+        """
+        tensors = {
+            name[len(prefix) :]: value
+            for name, value in state_dict.items()
+            if name.startswith(prefix)
+        }
+        check_fit(self, tensors, 'the checkpoint')
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _text_tower(self) -> torch.nn.Module | None:
         """The text tower, where the images are.

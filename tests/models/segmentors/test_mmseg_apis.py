@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model serves MMSegmentation's own entry points."""
 
+import pickle
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -108,3 +111,50 @@ def test_inferencer(cfg, checkpoint, picture):
     drawn = result['visualization']
     assert drawn.dtype == np.uint8 and drawn.shape[0] >= 50
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
+
+
+def open_with_init_model(cfg, path):
+    init_model(cfg, path, device='cpu')
+
+
+def open_with_inferencer(cfg, path):
+    MMSegInferencer(model=cfg, weights=path, device='cpu')
+
+
+@pytest.mark.parametrize('open_', [open_with_init_model, open_with_inferencer])
+@pytest.mark.parametrize(
+    ('kind', 'message'),
+    [
+        ('part', r'does not fit the model: decode_head\.head\.bias is miss'),
+        ('shape', r'decode_head\.head\.bias is \(3,\) in the file and \(1,'),
+        ('CLIP', 'is a checkpoint of CLIP, but the model is CAT-Seg'),
+        ('nothing', 'has no layout that is known'),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    cfg, checkpoint, open_, kind, message
+):
+    content = torch.load(checkpoint, weights_only=True)
+    weights = content['state_dict']
+    if kind == 'part':
+        del weights['decode_head.head.bias']
+    elif kind == 'shape':
+        weights['decode_head.head.bias'] = torch.ones(3)
+    elif kind == 'CLIP':
+        names = 'visual.conv1.weight', 'token_embedding.weight'
+        content['state_dict'] = dict.fromkeys(names, torch.ones(1))
+    else:
+        content['state_dict'] = {'stem.weight': torch.ones(1)}
+    save_checkpoint(content, checkpoint)
+    with pytest.raises(ValueError, match=message):
+        open_(cfg, checkpoint)
+
+
+def test_a_checked_model_can_be_copied_and_pickled(build):
+    model = build()
+    for twin in (deepcopy(model), pickle.loads(pickle.dumps(model))):
+        twin.load_state_dict(model.state_dict())
+        with pytest.raises(ValueError, match='no layout that is known'):
+            twin.load_state_dict(
+                {'decode_head.head.bias': torch.ones(1)}, strict=False
+            )
