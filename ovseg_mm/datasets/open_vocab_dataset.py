@@ -104,8 +104,7 @@ class OpenVocabDataset(BaseSegDataset):
             sample['ignore_index'] = self.ignore_index
             sample['num_labels'] = self.vocabulary.num_labels
             sample['label_map'] = self.value_map
-        # Of a wrong suffix or folder, the first sample already tells.
-        self._check_files(samples[0])
+        self._check_files(samples)
         return samples
 
     def prepare_data(self, idx: int) -> Any:
@@ -176,16 +175,40 @@ class OpenVocabDataset(BaseSegDataset):
                 '(data/README.md shows the layout).'
             )
 
-    def _check_files(self, sample: dict) -> None:
-        for key in ('img_path', 'seg_map_path'):
-            path = sample.get(key)
-            if path and not fileio.exists(path, self.backend_args):
-                raise FileNotFoundError(
-                    f'The data set expects the file {path}, which does not '
-                    'exist; check data_prefix, img_suffix and '
-                    'seg_map_suffix, or leave seg_map_path out if there are '
-                    'no labels.'
-                )
+    def _check_files(self, samples: list[dict]) -> None:
+        """Look for all files before the first hour of a training is spent."""
+        paths = [
+            sample[key]
+            for sample in samples
+            for key in ('img_path', 'seg_map_path')
+            if sample.get(key)
+        ]
+        # One look at a folder is cheaper than one at each of its files.
+        folders = {osp.dirname(path) for path in paths}
+        found = {folder: self._files_in(folder) for folder in folders}
+        missing = [
+            path
+            for path in paths
+            if osp.basename(path) not in found[osp.dirname(path)]
+        ]
+        if missing:
+            others = len(missing) - 1
+            raise FileNotFoundError(
+                f'The data set expects the file {missing[0]}'
+                + (f' (and {others} others)' if others else '')
+                + ', which does not exist; complete the data set, or check '
+                'data_prefix, img_suffix and seg_map_suffix, or leave '
+                'seg_map_path out if there are no labels.'
+            )
+
+    def _files_in(self, folder: str) -> set[str]:
+        if not fileio.isdir(folder, backend_args=self.backend_args):
+            return set()
+        return set(
+            fileio.list_dir_or_file(
+                folder, list_dir=False, backend_args=self.backend_args
+            )
+        )
 
     def _why_empty(self, folder: str) -> str:
         if self.ann_file:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import get_shape
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from ovseg_mm.models.text_encoder import TextBank, tokenize_prompts
 from ovseg_mm.vocabulary import Vocabulary
@@ -207,8 +208,8 @@ def _tensors_of(value: object) -> list[Tensor]:
 
 def _analyse(module: nn.Module, *inputs: Tensor) -> FlopCountAnalysis:
     # With gradients, since PyTorch's fused shortcuts without them hide
-    # whole layers from the tracer.
-    with torch.enable_grad():
+    # whole layers from the tracer; what they would need is not kept.
+    with torch.enable_grad(), saved_tensors_hooks(_forget, _forget):
         analysis = FlopCountAnalysis(module.eval(), inputs)
         analysis.set_op_handle(
             'aten::scaled_dot_product_attention', _attention_flops
@@ -219,6 +220,10 @@ def _analyse(module: nn.Module, *inputs: Tensor) -> FlopCountAnalysis:
         analysis.tracer_warnings('none')
         analysis.total()
     return analysis
+
+
+def _forget(tensor: Tensor | None) -> None:
+    return None
 
 
 def _layer_norm_flops(inputs: list, outputs: list) -> int:

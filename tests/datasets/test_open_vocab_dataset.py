@@ -119,6 +119,10 @@ def test_what_is_missing_is_named(root):
     fails('list of samples .*val.txt is empty', ann_file='val.txt')
     (root / 'val.txt').write_text('nobody\n')
     fails('expects the file .*nobody.jpg', ann_file='val.txt')
+    # Any file may be the one that is missing.
+    last = sorted((root / 'labels').rglob('*.png'))[-1]
+    last.unlink()
+    fails(f'expects the file .*{last.name}, which')
 
 
 @pytest.mark.parametrize('backend', ['pillow', 'cv2'])
