@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs CAT-Seg's parity cases (CVPR 2024 version) through our config."""
+"""Runs CAT-Seg's parity cases (CVPR 2024 version) through our config.
+
+What the reference does to images that our models do otherwise is done here:
+without windows it pads them to multiples of 32 pixels and leaves that in.
+"""
 
 from collections.abc import Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -17,6 +22,7 @@ from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
 )
 from ovseg_mm.paths import resource
 
+CANVAS = 640, 640
 CONFIG = 'cat_seg/catseg_clip-vit-b16_4xb1-80k_coco-stuff164k-384x384.py'
 
 
@@ -39,9 +45,7 @@ def build_config(case: Mapping) -> Config:
         ),
         quick_gelu=True,
     )
-    pooling, *other = set(case['config']['aggregator']['pooling_sizes'])
-    if other:
-        raise ValueError('pooling_sizes of a case must be equal on both axes')
+    pooling = tuple(head['pooling_sizes'])
     model = dict(
         clip=dict(_delete_=True, arch=arch, finetune='attention'),
         prompts=dict(templates=case['templates'], synonyms='first'),
@@ -64,9 +68,12 @@ def build_config(case: Mapping) -> Config:
             attention=head.get('attention_type', 'linear'),
             pooling=pooling,
             test_pooling=pooling,
-            pad_len=case['config']['pad_len'],
+            # There, 0 means neither padding nor a cut.
+            pad_len=case['config']['pad_len'] or None,
             decoder_dims=tuple(head['decoder_dims']),
             decoder_guidance_dims=tuple(head['decoder_guidance_proj_dims']),
+            # The reference has no threshold, not for a single class either.
+            threshold=float('-inf'),
         ),
         test_cfg=dict(keep_scores=True),
     )
@@ -139,15 +146,29 @@ def _predict(case: Mapping, model: torch.nn.Module) -> dict:
     (entry,) = case['inputs']
     size = entry['height'], entry['width']
     img = seeded_image(entry['name'], *size, case['seed'])
-    out = entry.get('out_height', 640), entry.get('out_width', 640)
+    sliding = case['config']['sliding_window']
+    default = CANVAS if sliding else size
+    out = tuple(
+        entry.get(key, side)
+        for key, side in zip(('out_height', 'out_width'), default)
+    )
     sample = SegDataSample(metainfo=dict(ori_shape=out, img_shape=size))
+    batch = dict(inputs=[_as_read(img)], data_samples=[sample])
     with torch.no_grad():
-        (result,) = model.test_step(
-            dict(inputs=[_as_read(img)], data_samples=[sample])
-        )
+        if sliding:
+            (result,) = model.test_step(batch)
+        else:
+            inputs = model.data_preprocessor(batch)['inputs']
+            (result,) = model.predict(_padded(inputs), [sample])
     return dict(
         scores=result.seg_logits.data, labels=result.pred_sem_seg.data[0]
     )
+
+
+def _padded(inputs: torch.Tensor) -> torch.Tensor:
+    """Normalised images (B, 3, H, W) with zeros to multiples of 32."""
+    height, width = inputs.shape[2:]
+    return F.pad(inputs, (0, -width % 32, 0, -height % 32))
 
 
 def _train(case: Mapping, model: torch.nn.Module) -> dict:
@@ -173,6 +194,7 @@ def _train(case: Mapping, model: torch.nn.Module) -> dict:
     model.train()
     batch = dict(inputs=images, data_samples=samples)
     batch = model.data_preprocessor(batch, training=True)
+    batch['inputs'] = _padded(batch['inputs'])
     losses = model(**batch, mode='loss')
     loss, _ = model.parse_losses(losses)
     loss.backward()

@@ -189,7 +189,12 @@ def _train(case: Mapping, model: torch.nn.Module) -> dict:
         img = seeded_image(image['name'], *size, image['seed'])
         size = label['height'], label['width']
         labels = seeded_labels(
-            label['name'], *size, label['num_classes'], label['seed']
+            label['name'],
+            *size,
+            label['num_classes'],
+            label['seed'],
+            label.get('ignore_every', 11),
+            label.get('ignore_index', 255),
         )
         labels = PixelData(data=torch.from_numpy(labels)[None])
         images.append(_as_read(img))
