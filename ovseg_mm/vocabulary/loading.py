@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -56,7 +56,8 @@ def load_vocabulary(
             - the path of a ``.json`` file (a list of strings, or an object
               like the mapping below), a ``.txt`` file (a line a class) or a
               ``.tsv`` file (a line a class; an optional second column is the
-              name in tables and legends);
+              name in tables and legends). Both have no line of headings: it
+              would be a class;
             - a list of strings;
             - a mapping with ``class_texts`` (any of the former) and
               optionally ``renamed`` (name: text that takes its place),
@@ -186,10 +187,15 @@ def _relabel(
         class_texts=base.class_texts,
         label_names=names,
         prompt_to_label=tuple(label_map),
-        palette=tuple(tuple(colour) for colour in palette),
+        palette=tuple(map(_colour, palette)),
         unseen=tuple(sorted(_label_index(x, names, base) for x in indices)),
         source=base.source,
     )
+
+
+def _colour(colour: Sequence[int]) -> tuple[int, ...]:
+    """A colour as a tuple; whether it is one, the vocabulary checks."""
+    return tuple(colour) if isinstance(colour, Iterable) else (colour,)
 
 
 def _label_index(
@@ -214,6 +220,11 @@ def _from_name(name: str) -> Vocabulary:
         return _from_file(path)
     keys = shipped_vocabularies()
     near = [f.name for f in path.parent.glob('*') if f.suffix in _SUFFIXES]
+    if path.suffix.lower() in _SUFFIXES:
+        raise FileNotFoundError(
+            f'{name}: there is no such vocabulary file{_near(path.name, near)}'
+            f' (without a suffix, {", ".join(keys)} are shipped).'
+        )
     raise FileNotFoundError(
         f'{name!r} is neither a shipped vocabulary ({", ".join(keys)}) nor a '
         f'{", ".join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file'

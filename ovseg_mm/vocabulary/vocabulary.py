@@ -4,6 +4,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from numbers import Integral
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Vocabulary:
                 f'for {self.num_labels} labels.'
             )
         if any(
-            len(colour) != 3 or not all(0 <= value <= 255 for value in colour)
+            len(colour) != 3 or not all(map(_is_shade, colour))
             for colour in self.palette
         ):
             raise ValueError(
@@ -187,3 +188,7 @@ class Vocabulary:
         for index, key in enumerate(keys):
             groups.setdefault(key, []).append(index)
         return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def _is_shade(value: object) -> bool:
+    return isinstance(value, Integral) and 0 <= value <= 255

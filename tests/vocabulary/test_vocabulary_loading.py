@@ -303,6 +303,9 @@ def test_unknown_names_show_what_there_is(tmp_path):
         (dict(class_texts=['a', 'b'], label_names=['c']), 'give prompt_to_'),
         (dict(class_texts=['a'], palette=[]), 'palette has 0 colours for 1'),
         (dict(class_texts=['a'], palette=[[0, 0, 256]]), 'from 0 to 255'),
+        (dict(class_texts=['a'], palette=[[0, 0, 'x']]), 'from 0 to 255'),
+        (dict(class_texts=['a'], palette=[1]), 'three integers'),
+        (dict(class_texts=['a'], palette=['red']), 'three integers'),
         (dict(class_texts=['a'], prompt_to_label=[0, 0]), '2 entries for 1'),
         (dict(class_texts=['a'], prompt_to_label=[1]), r'holds \[1\], but'),
         (
@@ -325,3 +328,13 @@ def test_duplicates_of_a_user_are_named_once():
         )
     assert len(found) == 1
     assert vocabulary.num_labels == 3
+
+
+@pytest.mark.parametrize('suffix', ['json', 'txt', 'tsv'])
+def test_missing_files_are_called_missing(tmp_path, suffix):
+    (tmp_path / f'words.{suffix}').write_text('["a"]')
+    path = tmp_path / f'word.{suffix}'
+    with pytest.raises(FileNotFoundError) as error:
+        load_vocabulary(path)
+    message = f'{path}: there is no such vocabulary file; did you mean'
+    assert str(error.value).startswith(message)
