@@ -2,6 +2,8 @@
 """Where files are: the package's own, the user's cache, unfinished ones."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Name of a file while it is written; a killed process may leave one.
@@ -81,11 +83,39 @@ def temporary_beside(path: Path) -> Path:
     )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8, that is whole or not there."""
-    temporary = temporary_beside(path)
+@contextmanager
+def written_whole(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """Where to write a file that is whole or not there.
+
+    >>> with written_whole(path) as temporary:
+    ...     temporary.write_bytes(content)
+
+    Args:
+        path (Path): The file; it is there or replaced when the block ends.
+        temporary (Path, optional): Where it is written first. None: the one
+            of :func:`temporary_beside`.
+
+    Raises:
+        OSError: If it cannot be written; the message names the file and the
+            reason.
+    """
+    temporary = temporary or temporary_beside(path)
     try:
-        temporary.write_text(text, encoding='utf-8')
+        yield temporary
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        # torch.save hides a full disk behind a RuntimeError of its own.
+        while error is not None and not isinstance(error, OSError):
+            error = error.__context__
+        if error is None:
+            raise
+        reason = error.strerror or error
+        raise OSError(f'{path} cannot be written: {reason}') from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8, that is whole or not there."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovseg_mm.paths import written_whole
+
 from .safe_load import safe_torch_load
 
 _FOLDER_FILES = (
@@ -156,16 +158,10 @@ def save_atomically(content: object, path: str | Path) -> None:
         content (object): What to save.
         path (str | Path): Where; an existing file is replaced at the end.
     """
-    path = Path(path)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(Path(path)) as temporary, open(temporary, 'wb') as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 _NAMES = {

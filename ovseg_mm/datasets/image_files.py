@@ -2,7 +2,6 @@
 """Label maps and pictures on disk, 16 bits included."""
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from mmengine import fileio
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
-from ovseg_mm.paths import temporary_beside
+from ovseg_mm.paths import written_whole
 
 
 def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
@@ -88,11 +87,7 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
     kind = Image.registered_extensions()[path.suffix.lower()]
     options = dict(compress_level=3) if kind == 'PNG' else {}
-    try:
+    with written_whole(path) as temporary:
         Image.fromarray(pixels).save(temporary, kind, **options)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

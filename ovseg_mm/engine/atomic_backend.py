@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
+from ovseg_mm.paths import written_whole
+
 
 class AtomicBackend(LocalBackend):
     """Local files, written under a temporary name and then renamed.
@@ -24,14 +26,13 @@ class AtomicBackend(LocalBackend):
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f'{path.name}.tmp')
-        try:
-            with open(temporary, 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (
+            written_whole(path, temporary) as temporary,
+            open(temporary, 'wb') as file,
+        ):
+            file.write(obj)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 register_backend('atomic', AtomicBackend, force=True)
