@@ -17,7 +17,6 @@ from pathlib import Path
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
-from torch import Tensor
 
 import ovseg_mm
 from ovseg_mm.checkpoints import fit_to_model
@@ -196,11 +195,20 @@ def build_encoder_decoder(**model) -> EncoderDecoder:
     """MMSegmentation's segmentor, or ours for the project's backbone."""
     if model['backbone'].get('type') != _BACKBONE:
         return EncoderDecoder(**model)
-    segmentor = OpenVocabSegmentor(**_arguments(translate(model)))
-    segmentor._register_load_state_dict_pre_hook(
-        _rename_in_place, with_module=True
-    )
-    return segmentor
+    return ProjectSegmentor(**_arguments(translate(model)))
+
+
+class ProjectSegmentor(OpenVocabSegmentor):
+    """Our segmentor; it takes checkpoints under the project's names too."""
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args
+    ) -> None:
+        if LAYOUTS[0].matches(state_dict):
+            _, renamed = fit_to_model(self, state_dict, 'the checkpoint')
+            state_dict.clear()
+            state_dict.update(renamed.state_dict)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module(
@@ -349,14 +357,3 @@ def _own_init_cfg(init_cfg: dict | None) -> dict | None:
 
 def _arguments(model: dict) -> dict:
     return {key: value for key, value in model.items() if key != 'type'}
-
-
-def _rename_in_place(
-    segmentor: OpenVocabSegmentor, state_dict: dict[str, Tensor], *_
-) -> None:
-    """Bring a checkpoint of the project under our names as it is loaded."""
-    if not LAYOUTS[0].matches(state_dict):
-        return
-    _, renamed = fit_to_model(segmentor, state_dict, 'the checkpoint')
-    state_dict.clear()
-    state_dict.update(renamed.state_dict)

@@ -197,7 +197,7 @@ def test_a_project_config_trains_validates_and_tests(model, tmp_path):
     for name in ('train', 'val', 'test'):
         cfg[f'{name}_dataloader'].dataset.data_root = str(tmp_path / 'data')
     runner = Runner.from_cfg(cfg)
-    assert type(runner.model) is OpenVocabSegmentor
+    assert isinstance(runner.model, OpenVocabSegmentor)
     runner.train()
     assert 0 <= runner.test()['mIoU'] <= 100
     rates = {
