@@ -11,7 +11,7 @@ learning-rate factors may be given by those names.
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -83,25 +83,26 @@ _HEAD_KEYS = dict(
     decoder_guidance_dims=(256, 128),
     decoder_guidance_proj_dims=(32, 16),
     dropout_ratio=0.1,
-    threshold=0.3,
+    threshold=None,
     ignore_index=255,
     loss_decode=dict(
         type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
     ),
     init_cfg=dict(type='Normal', std=0.01, override=dict(name='conv_seg')),
+    # Other values of these are refused.
+    out_channels=None,
+    align_corners=False,
+    sampler=None,
     # What follows has no influence, there or here: the number of classes is
     # that of the class list.
     in_channels=None,
     channels=None,
     num_classes=None,
-    out_channels=None,
-    align_corners=False,
     in_index=-1,
     input_transform=None,
     conv_cfg=None,
     norm_cfg=None,
     act_cfg=None,
-    sampler=None,
 )
 # Parameters of the optimizer's custom_keys.
 _PARAMETERS = {
@@ -302,6 +303,25 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
         ('neck.init_cfg', neck['init_cfg'], None, 'nothing else is known'),
         ('decode_head.ignore_index', head['ignore_index'], 255, 'labels'),
         (
+            'decode_head.align_corners',
+            head['align_corners'],
+            False,
+            'scores are not resized otherwise here',
+        ),
+        (
+            'decode_head.sampler',
+            head['sampler'],
+            None,
+            'pixels cannot be sampled for the loss here',
+        ),
+        (
+            'decode_head.out_channels',
+            head['out_channels'],
+            # MMSegmentation takes None for it.
+            head['num_classes'] if head['out_channels'] else None,
+            'there is a channel for each class',
+        ),
+        (
             'neck.prompt_channel',
             neck['prompt_channel'],
             len(templates),
@@ -316,7 +336,13 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
     ):
         if value != needed:
             raise ValueError(f'{key}={value!r} must be {needed!r}: {reason}')
-    threshold = head['threshold']
+    # MMSegmentation takes 0.3 where it is not given.
+    threshold = 0.3 if head['threshold'] is None else head['threshold']
+    if not 0 < threshold < 1:
+        raise ValueError(
+            f'decode_head.threshold={threshold!r} must lie between 0 and 1, '
+            'as the probability of the one class of a class list'
+        )
     return dict(
         type='CATSegCostHead',
         text_channels=neck['text_guidance_dim'],
@@ -342,10 +368,22 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
         score='logits',
         # The project's is a probability.
         threshold=math.log(threshold / (1 - threshold)),
-        loss_decode=head['loss_decode'],
+        loss_decode=_only_loss(head['loss_decode']),
         with_accuracy=True,
         init_cfg=_own_init_cfg(head['init_cfg']),
     )
+
+
+def _only_loss(loss: Mapping | Sequence) -> Mapping:
+    """The loss, which MMSegmentation also takes as a list."""
+    if isinstance(loss, Mapping):
+        return loss
+    if len(loss) != 1:
+        raise ValueError(
+            f'decode_head.loss_decode lists {len(loss)} losses, but the head '
+            'has one here; give a single one'
+        )
+    return loss[0]
 
 
 def _own_init_cfg(init_cfg: dict | None) -> dict | None:

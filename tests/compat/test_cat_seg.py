@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 import subprocess
 import sys
 from copy import deepcopy
@@ -368,6 +369,27 @@ def test_custom_weights_that_exist(model, tmp_path):
         ('neck', dict(type='FPN'), "must be 'CATSegAggregator'"),
         ('neck', dict(embed_dims=64), 'embed_dims=32 must be 64'),
         ('decode_head', dict(ignore_index=0), 'ignore_index=0 must be 255'),
+        (
+            'decode_head',
+            dict(align_corners=True),
+            'align_corners=True must be False: scores are not resized',
+        ),
+        (
+            'decode_head',
+            dict(sampler=dict(type='OHEMPixelSampler')),
+            r'sampler=\{.*\} must be None: pixels cannot be sampled',
+        ),
+        (
+            'decode_head',
+            dict(out_channels=1, num_classes=2),
+            'out_channels=1 must be 2: there is a channel for each class',
+        ),
+        ('decode_head', dict(threshold=30), 'threshold=30 must lie between'),
+        (
+            'decode_head',
+            dict(loss_decode=[dict(type='CrossEntropyLoss')] * 2),
+            'loss_decode lists 2 losses, but the head has one here',
+        ),
         ('backbone', dict(prompt_ensemble_type='all'), "template set 'all'"),
     ],
 )
@@ -375,6 +397,22 @@ def test_wrong_options(model, part, changes, message):
     model[part].update(changes)
     with pytest.raises(ValueError, match=message):
         compat.translate(model)
+
+
+def test_options_as_mmsegmentation_has_them_by_default(model):
+    head = model['decode_head']
+    expected = compat.translate(model)['decode_head']
+    assert expected['threshold'] == pytest.approx(math.log(0.3 / 0.7))
+    head.update(
+        threshold=None,
+        align_corners=False,
+        sampler=None,
+        out_channels=head['num_classes'],
+        loss_decode=[head['loss_decode']],
+    )
+    assert compat.translate(model)['decode_head'] == expected
+    head['threshold'] = 0.5
+    assert compat.translate(model)['decode_head']['threshold'] == 0
 
 
 def test_missing_options(model):
