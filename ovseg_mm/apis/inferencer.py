@@ -4,7 +4,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -12,6 +11,7 @@ from mmengine.device import get_device
 from mmseg.apis import inference_model, init_model
 
 from ovseg_mm.checkpoints import load_checkpoint_into
+from ovseg_mm.datasets import read_image
 from ovseg_mm.paths import find_config
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary
@@ -142,13 +142,4 @@ def _read_rgb(image: str | Path | np.ndarray) -> np.ndarray:
                 f'it has the shape {image.shape} and the type {image.dtype}'
             )
         return image
-    path = Path(image).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: there is no such image file')
-    try:
-        return mmcv.imread(str(path), channel_order='rgb', backend='pillow')
-    except Exception as error:  # Pillow raises a dozen kinds of them
-        raise ValueError(
-            f'{path} cannot be read as an image; it is damaged or none '
-            f'({type(error).__name__}: {error})'
-        ) from error
+    return read_image(image)

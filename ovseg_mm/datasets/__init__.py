@@ -11,6 +11,7 @@ from .benchmarks import (
     PascalVOC20ZeroShotDataset,
 )
 from .image_files import (
+    read_image,
     read_label_map,
     write_image,
     write_label_map,
@@ -40,6 +41,7 @@ __all__ = [
     'PascalVOC20Dataset',
     'PascalVOC20ZeroShotDataset',
     'PascalVOC20bDataset',
+    'read_image',
     'read_label_map',
     'write_image',
     'write_label_map',

@@ -2,9 +2,11 @@
 """Label maps and pictures on disk, 16 bits included."""
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import mmcv
 import numpy as np
 from mmengine import fileio
 from mmengine.structures import BaseDataElement
@@ -35,7 +37,7 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     except Exception as error:  # Pillow raises a dozen kinds of them
         raise ValueError(
             f'The label file {path} cannot be read; it is damaged or no '
-            f'image ({type(error).__name__}: {error}).'
+            f'image ({reason_of(error)}).'
         ) from error
     if values.ndim != 2 or values.dtype.kind not in 'bui':
         raise ValueError(
@@ -46,6 +48,69 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     if values.dtype in (np.bool_, np.uint8):
         return values.astype(np.uint8)
     return values.astype(np.int32)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a picture as RGB.
+
+    Grey pictures of 16 bits keep the upper 8, as OpenCV does it; whatever
+    turns a picture upright is heeded.
+
+    Args:
+        path: Image file.
+
+    Returns:
+        RGB uint8 of shape (H, W, 3).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, is no image, or has pixels of 32
+            bits, whose range nothing tells.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such image file')
+    try:
+        with Image.open(path) as image:
+            depth = grey_bits(image)
+            if depth == 16:
+                grey = np.array(image) >> 8
+                return np.stack([grey.astype(np.uint8)] * 3, axis=-1)
+        if depth == 8:
+            return mmcv.imread(
+                str(path), channel_order='rgb', backend='pillow'
+            )
+    except Exception as error:  # Pillow raises a dozen kinds of them
+        raise ValueError(
+            f'{path} cannot be read as an image; it is damaged or none '
+            f'({reason_of(error)})'
+        ) from error
+    raise ValueError(f'{path} {NO_RANGE}')
+
+
+NO_RANGE = (
+    'has pixels of 32 bits, and nothing tells which values are black and '
+    'white; convert it to 8 or 16 bits'
+)
+
+
+def grey_bits(image: Image.Image) -> int:
+    """Bits of a channel of an opened image: 8 or less, 16 or 32.
+
+    Pillow turns grey images of more than 8 bits into RGB by clipping.
+    """
+    # Pillow opens PNG files of 16 bits as 32 in some versions.
+    if image.mode.startswith('I;16') or (
+        image.mode == 'I' and image.format == 'PNG'
+    ):
+        return 16
+    return 32 if image.mode in ('I', 'F') else 8
+
+
+def reason_of(error: Exception) -> str:
+    """Kind and text of a decoder's error, without addresses of objects."""
+    text = re.sub(r' ?<[\w.]+ object at 0x[0-9a-f]+>', '', str(error))
+    return f'{type(error).__name__}: {text}'
 
 
 def sample_name(sample: Mapping | BaseDataElement) -> str:

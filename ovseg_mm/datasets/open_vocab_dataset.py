@@ -8,9 +8,15 @@ import torch
 from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
+from PIL import Image
 from torch import Tensor
 
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+
+from .image_files import NO_RANGE, grey_bits, reason_of
+
+# Formats whose files may be grey with more than 8 bits.
+_DEEP_SUFFIXES = ('.png', '.tif', '.tiff')
 
 
 @DATASETS.register_module()
@@ -125,16 +131,18 @@ class OpenVocabDataset(BaseSegDataset):
         sample = self.get_data_info(idx)
         path, name = sample['img_path'], sample['sample_name']
         try:
+            self._check_depth(path)
             data = self.pipeline(sample)
         except Exception as error:
             # Decoders complain of a damaged image without saying which.
-            if path in str(error) or sample.get('seg_map_path', path) in str(
-                error
+            named = (path, sample.get('seg_map_path', path))
+            if isinstance(error, (ValueError, FileNotFoundError)) and any(
+                name in str(error) for name in named
             ):
                 raise
             raise RuntimeError(
                 f'The image {path} cannot be prepared '
-                f'({type(error).__name__}: {error}); if it is damaged, '
+                f'({reason_of(error)}); if it is damaged, '
                 'replace it or take it out of the data set.'
             ) from error
         packed = data.get('data_samples', []) if data is not None else []
@@ -154,6 +162,29 @@ class OpenVocabDataset(BaseSegDataset):
             raise ValueError(
                 f'unseen_labels={unseen_labels!r} needs a vocabulary with '
                 f'unseen labels, but {self.vocabulary.source} has none.'
+            )
+
+    def _check_depth(self, path: str) -> None:
+        """Refuse pictures that would be read as pure black or white.
+
+        Raises:
+            ValueError: If it is grey and deeper than its decoder can do.
+        """
+        if not path.lower().endswith(_DEEP_SUFFIXES):
+            return
+        with fileio.get_local_path(path, self.backend_args) as local:
+            with Image.open(local) as image:
+                depth = grey_bits(image)
+        if depth == 32:
+            raise ValueError(f'{path} {NO_RANGE}')
+        if depth == 16 and any(
+            getattr(step, 'imdecode_backend', None) == 'pillow'
+            for step in self.pipeline.transforms
+        ):
+            raise ValueError(
+                f'{path} has 16 bits, of which Pillow makes pure white; '
+                "convert it to 8 bits or set imdecode_backend='cv2' in the "
+                'pipeline'
             )
 
     def _hide(self, labels: Tensor) -> Tensor:

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg_mm.datasets import read_label_map, write_image, write_label_map
+from ovseg_mm.datasets import (
+    read_image,
+    read_label_map,
+    write_image,
+    write_label_map,
+)
 
 
 def test_16_bit_values_survive_png_and_tiff(tmp_path):
@@ -50,6 +56,7 @@ def test_damaged_files_are_named(tmp_path):
         with pytest.raises(ValueError, match='cannot be read') as error:
             read_label_map(str(path))
         assert str(path) in str(error.value)
+        assert '0x' not in str(error.value)
     with pytest.raises(FileNotFoundError, match='none.png'):
         read_label_map(str(tmp_path / 'none.png'))
 
@@ -73,3 +80,43 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         write_image(path, np.zeros((2, 2), np.complex64))
     assert path.read_bytes() == before
     assert [f.name for f in tmp_path.iterdir()] == ['a.png']
+
+
+def test_pictures_of_every_mode_become_rgb(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 255, (8, 9), np.uint8)
+    for mode in ('L', 'P', 'RGB', 'RGBA', 'CMYK'):
+        path = tmp_path / f'{mode}.tif'
+        Image.fromarray(grey).convert(mode).save(path)
+        read = read_image(path)
+        assert read.dtype == np.uint8 and read.shape == (8, 9, 3)
+        assert abs(read.astype(int) - grey[..., None]).max() <= 1, mode
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+def test_grey_of_16_bits_keeps_its_shades(tmp_path, suffix):
+    shades = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    path = tmp_path / f'a.{suffix}'
+    Image.fromarray(shades).save(path)
+    read = read_image(path)
+    np.testing.assert_array_equal(read[..., 1], shades >> 8)
+    # What MMSegmentation's pipelines read by default is the same.
+    np.testing.assert_array_equal(read, cv2.imread(str(path)))
+
+
+@pytest.mark.parametrize('dtype', [np.int32, np.float32])
+def test_pictures_of_unknown_range_are_refused(tmp_path, dtype):
+    path = tmp_path / 'a.tif'
+    Image.fromarray(np.full((4, 5), 7, dtype)).save(path)
+    with pytest.raises(ValueError, match='32 bits.*convert it') as error:
+        read_image(path)
+    assert str(path) in str(error.value)
+
+
+def test_damaged_pictures_are_named(tmp_path):
+    path = tmp_path / 'a.jpg'
+    for content in (b'', b'text', b'\xff\xd8\xff\xe0'):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match='cannot be read') as error:
+            read_image(path)
+        assert str(path) in str(error.value)
+        assert '0x' not in str(error.value)

@@ -220,3 +220,35 @@ def test_training_and_tta_pipelines(tmp_path, monkeypatch):
         for _ in range(2)
     ]
     assert {s.sample_name for s in data['data_samples']} == {'x'}
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'backend', 'message'),
+    [
+        (np.uint16, 'pillow', "x.png has 16 bits.*imdecode_backend='cv2'"),
+        (np.uint16, 'cv2', None),
+        (np.float32, 'pillow', 'x.tif has pixels of 32 bits'),
+        (np.float32, 'cv2', 'x.tif has pixels of 32 bits'),
+    ],
+)
+def test_deep_pictures_are_scaled_or_refused(
+    tmp_path, dtype, backend, message
+):
+    suffix = '.png' if dtype is np.uint16 else '.tif'
+    pixels = np.arange(8 * 10).reshape(8, 10).astype(dtype) * 800
+    save(tmp_path / 'images' / f'x{suffix}', pixels)
+    dataset = OpenVocabDataset(
+        WORDS,
+        dict(img_path=str(tmp_path / 'images')),
+        img_suffix=suffix,
+        pipeline=[
+            dict(type='LoadImageFromFile', imdecode_backend=backend),
+            dict(type='PackSegInputs'),
+        ],
+    )
+    if message is None:
+        inputs = dataset[0]['inputs'].numpy()
+        np.testing.assert_array_equal(inputs[0], pixels >> 8)
+        return
+    with pytest.raises(ValueError, match=message):
+        dataset[0]
