@@ -3,7 +3,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +46,7 @@ def build_config(case: Mapping) -> Config:
 
 def _clip_config(case: Mapping) -> dict:
     sizes = case['config']
-    layers = sizes['clip']['vision_layers']
-    blocks = tuple(n - 1 for n in sizes['replace_layers'] if n <= layers)
+    blocks = _shift_blocks(sizes['clip'], sizes['replace_layers'])
     return dict(
         clip=dict(_delete_=True, arch=clip_arch(sizes['clip'])),
         vocabulary=_vocabulary(case),
@@ -65,7 +64,7 @@ def _config(case: Mapping) -> dict:
     sim, adapter = sizes['sim'], sizes['adapter']
     widths = tuple(swin['embed_dim'] * 2**stage for stage in range(4))
     sim_blocks = tuple(layer - 1 for layer in sim['clip_layers'])
-    shift_blocks = tuple(layer - 1 for layer in adapter['replace_layers'])
+    shift_blocks = _shift_blocks(clip, adapter['replace_layers'])
     mean, std = (
         [255 * value for value in sizes[f'clip_pixel_{key}']]
         for key in ('mean', 'std')
@@ -86,6 +85,7 @@ def _config(case: Mapping) -> dict:
             mean=sizes['backbone_pixel_mean'], std=sizes['backbone_pixel_std']
         ),
         clip=dict(_delete_=True, arch=clip_arch(clip), finetune='none'),
+        prompts=dict(templates=case['templates']),
         vocabulary=_vocabulary(case),
         train_vocabulary=_vocabulary(case),
         size_divisor=sizes['size_divisibility'],
@@ -147,8 +147,14 @@ def _config(case: Mapping) -> dict:
             region_size=clip['image_size'],
             shift=dict(blocks=shift_blocks, ratio=adapter['replace_ratio']),
         ),
-        test_cfg=dict(keep_scores=True),
+        # The reference labels every pixel, of one class as of several.
+        test_cfg=dict(keep_scores=True, threshold=float('-inf')),
     )
+
+
+def _shift_blocks(clip: Mapping, layers: Sequence[int]) -> tuple[int, ...]:
+    """Blocks from 0 of layers from 1, those that the tower has."""
+    return tuple(n - 1 for n in layers if n <= clip['vision_layers'])
 
 
 def clip_arch(clip: Mapping) -> dict:

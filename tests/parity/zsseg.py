@@ -3,7 +3,8 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,8 @@ def build_config(case: Mapping) -> Config:
             expand_ratio=branch['box_expand_ratio'],
             matting=branch['matting'],
         ),
-        test_cfg=dict(keep_scores=True),
+        # The reference labels every pixel, of one class as of several.
+        test_cfg=dict(keep_scores=True, threshold=float('-inf')),
     )
     model.update(_text_side(case, sizes['prompt']))
     if sizes['region_prompt'] is not None:
@@ -136,21 +138,26 @@ def build_config(case: Mapping) -> Config:
     return cfg
 
 
-def _text_side(case: Mapping, prompt: Mapping) -> dict:
+def _text_side(case: Mapping, prompt: Mapping | str) -> dict:
     """Text tower and prompts of the model, for one text side of a case."""
     shared = dict(synonyms='whole', average_templates=True)
+    if isinstance(prompt, str):
+        prompt = dict(learner=prompt)
     if prompt['learner'] == 'learnable':
         return dict(
             text_encoder=dict(
                 type='CLIPPromptedTextTransformer',
+                finetune='prompt',
                 prefix_length=prompt['prefix_tokens'],
                 suffix_length=prompt['suffix_tokens'],
             ),
             prompts=dict(templates=['{}'], **shared),
         )
     templates = prompt.get('templates') or case.get('templates')
-    if prompt['learner'] in ('vild', 'imagenet'):
-        templates = prompt['learner']
+    main = case['config']['prompt']
+    if templates == main.get('templates') and prompt is not main:
+        templates = None  # those of the other text side
+    templates = templates or prompt['learner']
     return dict(prompts=dict(templates=templates, **shared))
 
 
@@ -222,7 +229,7 @@ def _inference(case: Mapping, model: torch.nn.Module) -> dict:
         batch = model.data_preprocessor(_batch(entry), False)
         outputs['scores_input'] = model.encode_decode(batch['inputs'])[0]
     for ending, weight in (('noens', None), ('cliponly', 0)):
-        with _ensemble_weight(model, weight):
+        with _changed(model.decode_head, ensemble_weight=weight):
             (sample,) = _predict(model, entry)
         outputs[f'scores_{ending}'] = sample.seg_logits.data
         outputs[f'labels_{ending}'] = sample.pred_sem_seg.data[0]
@@ -254,9 +261,13 @@ def _crops(case: Mapping, model: torch.nn.Module) -> dict:
     masks = _fixed_masks(spec)
     regions = encoder(img, masks)
     crops, valid, boxes = encoder.crop(img, masks)
-    binary = masks[valid] > encoder.mask_threshold
-    number = spec['raw_crop']
-    raw = masked_crop(img, binary[number], boxes[number], CLIP_MEAN)
+    inside = masks[valid]
+    if not encoder.matting:
+        inside = inside > encoder.mask_threshold
+    number, fill = spec['raw_crop'], CLIP_MEAN
+    if encoder.fill == 'zero':
+        fill = None
+    raw = masked_crop(img, inside[number], boxes[number], fill)
     logits = seeded_array(
         'proposal_logits',
         (len(masks), len(case['class_texts']) + 1),
@@ -271,9 +282,8 @@ def _crops(case: Mapping, model: torch.nn.Module) -> dict:
         crop_features=F.normalize(regions.embeddings, dim=1),
         crop_logits=_region_logits(case, model, regions.embeddings),
     )
-    encoder.matting = True
-    outputs['crop_regions_matting'] = encoder.crop(img, masks)[0]
-    encoder.matting = False
+    with _changed(encoder, matting=True):
+        outputs['crop_regions_matting'] = encoder.crop(img, masks)[0]
     outputs['crop_region_expanded'] = _expanded_crop(encoder, img)
     for name, weight, factor in (
         ('ens', head.ensemble_weight, 1),
@@ -281,7 +291,7 @@ def _crops(case: Mapping, model: torch.nn.Module) -> dict:
         ('cliponly', 0, 1),
         ('allinvalid', head.ensemble_weight, 0.2),
     ):
-        with _ensemble_weight(model, weight):
+        with _changed(head, ensemble_weight=weight):
             outputs[f'crop_scores_{name}'] = _scores(
                 model, img, masks * factor, torch.from_numpy(logits)
             )
@@ -313,10 +323,8 @@ def _expanded_crop(encoder: torch.nn.Module, img: torch.Tensor):
     mask = torch.full((1, height, width), 0.05)
     rows = slice(height // 3, height // 2)
     mask[:, rows, width // 4 : width // 2 - 3] = 0.95
-    encoder.expand_ratio, encoder.fill = 1.5, 'zero'
-    crops = encoder.crop(img, mask)[0]
-    encoder.expand_ratio, encoder.fill = 1.0, 'mean'
-    return crops
+    with _changed(encoder, expand_ratio=1.5, fill='zero'):
+        return encoder.crop(img, mask)[0]
 
 
 def _scores(model, img, masks, class_logits) -> torch.Tensor:
@@ -432,10 +440,14 @@ def _prompt_stage(case: Mapping, model: torch.nn.Module) -> dict:
     logits = classifier(**batch, mode='tensor')
     loss, _ = classifier.parse_losses(classifier(**batch, mode='loss'))
     loss.backward()
+    text = classifier.text_encoder
+    prompt = text.suffix_prompt
+    if text.prefix_prompt is not None:
+        prompt = text.prefix_prompt
     return dict(
         prompt_logits=logits,
         prompt_loss=loss[None],
-        prompt_grad=classifier.text_encoder.prefix_prompt.grad,
+        prompt_grad=prompt.grad,
     )
 
 
@@ -466,17 +478,15 @@ def _classifier(case: Mapping) -> torch.nn.Module:
     return classifier
 
 
-class _ensemble_weight:  # noqa: N801
-    """Another ensemble for a while."""
-
-    def __init__(self, model: torch.nn.Module, weight: float | None) -> None:
-        self.head, self.weight = model.decode_head, weight
-
-    def _swap(self, *_) -> None:
-        head = self.head
-        self.weight, head.ensemble_weight = head.ensemble_weight, self.weight
-
-    __enter__ = __exit__ = _swap
+@contextmanager
+def _changed(module: torch.nn.Module, **settings: object) -> Iterator[None]:
+    """Other settings for a while."""
+    before = {name: getattr(module, name) for name in settings}
+    try:
+        vars(module).update(settings)
+        yield
+    finally:
+        vars(module).update(before)
 
 
 def _text_rows(model: torch.nn.Module) -> torch.Tensor:
