@@ -101,6 +101,22 @@ def test_crop_settings_are_those_of_the_case(stored):
     np.testing.assert_array_equal(wide[same], plain[same])
 
 
+def test_negative_weights_leave_regions_alone(stored):
+    case = stored(ZSSEG)
+    case['config']['ensemble']['weight'] = -1.0
+    case['parts'] = ['inference', 'crops']
+    outputs, _ = run(case)
+    for name in ('scores', 'labels', 'crop_scores'):
+        expected = outputs[f'{name}_cliponly']
+        np.testing.assert_array_equal(outputs[f'{name}_ens'], expected)
+    case = stored('scan/tiny_eval')
+    votes = []
+    for weight in (0.0, -1.0):
+        case['config']['adapter']['ensemble_weight'] = weight
+        votes.append(run(case)[0]['scores'])
+    np.testing.assert_array_equal(*votes)
+
+
 def test_learned_prompts_train_along(stored):
     case = stored(ZSSEG)
     case['parts'] = ['training']

@@ -53,8 +53,8 @@ class ZSSegHead(BaseModule):
         temperature (float): Factor of cosine similarities.
         ensemble_weight (float, optional): Weight a of
             :func:`geometric_ensemble`; the larger, the more proposals decide
-            on seen and regions on unseen classes. 0: regions alone decide.
-            None: proposals alone.
+            on seen and regions on unseen classes. 0 or less: regions alone
+            decide. None: proposals alone.
         threshold (float): Score that a pixel must exceed if the vocabulary
             has one text only.
         init_cfg (dict, optional): MMEngine's initialisation.
@@ -73,9 +73,9 @@ class ZSSegHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if ensemble_weight is not None and not 0 <= ensemble_weight <= 1:
+        if ensemble_weight is not None and not ensemble_weight <= 1:
             raise ValueError(
-                f'ensemble_weight={ensemble_weight} must lie in [0, 1], or be '
+                f'ensemble_weight={ensemble_weight} must be at most 1, or '
                 'None to do without regions'
             )
         self.proposals = MODELS.build(proposals)
@@ -168,7 +168,7 @@ class ZSSegHead(BaseModule):
         if not self.uses_regions:
             return probs
         region_probs = region_logits.float().softmax(dim=1)
-        if self.ensemble_weight == 0:
+        if self.ensemble_weight <= 0:
             return region_weights(region_probs, valid)
         return geometric_ensemble(
             probs, region_probs, valid, self.ensemble_weight, seen

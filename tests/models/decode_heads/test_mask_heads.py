@@ -91,7 +91,8 @@ def test_logits_are_scaled_cosines(feats, text):
     assert head.region_logits(embeddings, text).shape == (5, 4)
 
 
-def test_weights_of_the_three_endings():
+@pytest.mark.parametrize('none', [0, -1.0])
+def test_weights_of_the_three_endings(none):
     torch.manual_seed(2)
     logits, region = torch.randn(5, 4), torch.randn(3, 3)
     valid = torch.tensor([True, False, True, True, False])
@@ -100,7 +101,7 @@ def test_weights_of_the_three_endings():
     head = build(ensemble_weight=None)
     assert not head.uses_regions
     torch.testing.assert_close(head.class_weights(logits), p)
-    head = build(ensemble_weight=0)
+    head = build(ensemble_weight=none)
     weights = head.class_weights(logits, region, valid)
     torch.testing.assert_close(weights[valid], g)
     assert not weights[~valid].any()
@@ -128,7 +129,7 @@ def test_loss_reaches_every_parameter(feats, text):
 
 
 def test_bad_options(feats):
-    with pytest.raises(ValueError, match='ensemble_weight=1.5 must lie in'):
+    with pytest.raises(ValueError, match='weight=1.5 must be at most'):
         build(ensemble_weight=1.5)
     with pytest.raises(ValueError, match='average_templates=True'):
         build()(feats, torch.randn(4, 3, 10))

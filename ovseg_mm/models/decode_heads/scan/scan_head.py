@@ -64,7 +64,7 @@ class SCANHead(ZSSegHead):
             return probs[:, :-1]
         # One weight for all classes: SCAN does not ask which ones are seen.
         weights = super().class_weights(class_logits, region_logits, valid)
-        if self.keep_no_object and self.ensemble_weight:
+        if self.keep_no_object and self.ensemble_weight > 0:
             weights = with_no_object(weights, probs[:, -1])
         return weights
 

@@ -142,8 +142,9 @@ def test_without_any_region_proposals_decide(logits, weight, keep):
     torch.testing.assert_close(votes, logits[0].softmax(1)[:, :3])
 
 
-def test_regions_alone(logits):
-    head = build(ensemble_weight=0.0, keep_no_object=True)
+@pytest.mark.parametrize('none', [0.0, -1.0])
+def test_regions_alone(logits, none):
+    head = build(ensemble_weight=none, keep_no_object=True)
     votes = head.class_weights(*logits, VALID)
     torch.testing.assert_close(votes[VALID], logits[1].softmax(1))
     assert not votes[~VALID].any()
