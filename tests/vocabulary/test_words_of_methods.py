@@ -150,6 +150,8 @@ def test_texts_that_a_config_encodes(path):
     expected = words(*WORDS[path.parent.name][benchmark])
     cfg = Config.fromfile(path)
     assert encoded(cfg.model, cfg.model.vocabulary) == expected
+    # Names with commas are not cut.
+    assert encoded(cfg.model, ['dog, puppy']) == ['dog, puppy']
     # The data set names them likewise.
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         dataset = loader.dataset.get('dataset', loader.dataset)

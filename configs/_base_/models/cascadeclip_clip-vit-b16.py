@@ -21,7 +21,9 @@ model = dict(
     ),
     # One embedding a class. A published table of embeddings can be named
     # instead, as embeddings with its file and vocabulary.
-    prompts=dict(templates='cascade_clip', average_templates=True),
+    prompts=dict(
+        templates='cascade_clip', synonyms='whole', average_templates=True
+    ),
     backbone=dict(
         type='CLIPViT',
         out_indices=(5, 6, 7, 8, 9, 10),
