@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from ovseg_mm.paths import write_text
 
 from .transforms.loading import LoadOpenVocabAnnotations
+from .transforms.masked_crop import within_crops
 
 
 @DATASETS.register_module()
@@ -34,7 +35,9 @@ class MaskedCropDataset(Dataset):
         seed: Of that draw.
         index_file: JSON file with the classes of each image. It is written
             if it is not there, after all label files have been read.
-        test_mode: Whether every sample must pass the pipeline.
+        test_mode: Whether every sample must pass the pipeline. Classes that
+            an image shows in its last row and column alone, of which
+            :class:`CropMaskedClass` has no crop, then give no sample.
 
     Raises:
         ValueError: If no image shows any class, or the index file is not one
@@ -76,7 +79,9 @@ class MaskedCropDataset(Dataset):
         while data is None:
             if self.test_mode:
                 raise RuntimeError(
-                    f'sample {index} is lost in the pipeline of a test'
+                    f'sample {index} is lost in the pipeline of a test; if '
+                    f'the index file ({self.index_file}) is that of a '
+                    'training, give the test another one'
                 )
             data = self._prepare(np.random.randint(len(self)))
         return data
@@ -128,7 +133,10 @@ class MaskedCropDataset(Dataset):
         load = LoadOpenVocabAnnotations()
         index = []
         for info in track_iter_progress(infos):
-            labels = np.unique(load(info)['gt_seg_map'])
+            labels = load(info)['gt_seg_map']
+            if self.test_mode:  # training draws another sample instead
+                labels = within_crops(labels)
+            labels = np.unique(labels)
             keep = labels != self.dataset.ignore_index
             index.append(labels[keep].tolist())
         if self.index_file is not None:

@@ -99,6 +99,26 @@ def test_lost_samples_are_replaced(data):
         dataset[3]
 
 
+def test_classes_at_the_border_have_no_crop_to_test(data):
+    path = data / 'labels' / 'd.png'
+    labels = np.array(Image.open(path))
+    labels[-1, :9] = 1
+    labels[:9, -1] = 3
+    labels[-1, -1] = 0
+    labels[0, 0] = 0
+    Image.fromarray(labels).save(path)
+    dataset = build(data, unseen=(), test_mode=True)
+    # cat is elsewhere as well
+    assert [label for image, label in dataset.samples if image == 3] == [0, 2]
+    for index in range(len(dataset)):
+        assert dataset[index]['data_samples'].gt_sem_seg.data.any()
+    # Training draws another sample, as published.
+    dataset = build(data, unseen=())
+    labels = [label for image, label in dataset.samples if image == 3]
+    assert labels == [0, 1, 2, 3]
+    assert dataset[dataset.samples.index((3, 1))] is not None
+
+
 def test_nothing_to_crop(data):
     for file in (data / 'labels').iterdir():
         Image.fromarray(np.full((20, 30), 255, np.uint8)).save(file)

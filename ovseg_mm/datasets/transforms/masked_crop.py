@@ -77,6 +77,19 @@ class CropMaskedClass(BaseTransform):
         )
 
 
+def within_crops(labels: np.ndarray) -> np.ndarray:
+    """The part of a label map (H, W) that crops can show.
+
+    Args:
+        labels: Label map, or a mask.
+
+    Returns:
+        Without the last row and column. A class that it does not hold has an
+        empty box.
+    """
+    return labels[:-1, :-1]
+
+
 def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     """Top, left, height and width of a mask (H, W)."""
     edges = []
