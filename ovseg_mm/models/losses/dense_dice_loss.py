@@ -40,7 +40,8 @@ class DenseDiceLoss(nn.Module):
             Tensor: Scalar.
         """
         num_classes = logits.shape[1]
-        scores = logits.sigmoid()
+        # Sums over all pixels leave the range of half precision.
+        scores = logits.float().sigmoid()
         valid = labels != ignore_index
         index = labels.where(valid, labels.new_zeros(()))
         hits = scores.gather(1, index[:, None])[:, 0] * valid

@@ -52,6 +52,8 @@ class DenseFocalLoss(nn.Module):
         Returns:
             Tensor: Scalar.
         """
+        # Sums over all pixels leave the range of half precision.
+        logits = logits.float()
         valid = labels != ignore_index
         index = labels.where(valid, labels.new_zeros(()))
         labelled = logits.gather(1, index[:, None])[:, 0]

@@ -145,6 +145,20 @@ class HungarianMatcher:
         draw: Draw,
     ) -> Tensor:
         """Cost of every pair, (Q, n); see :meth:`__call__`."""
+        # Autocast would have the products, sums over all pixels, in half
+        # precision, whose range they leave.
+        with torch.autocast(mask_logits.device.type, enabled=False):
+            return self._costs(
+                class_logits.float(), mask_logits.float(), targets, draw
+            )
+
+    def _costs(
+        self,
+        class_logits: Tensor,
+        mask_logits: Tensor,
+        targets: MaskTargets,
+        draw: Draw,
+    ) -> Tensor:
         if self.num_points is None:
             size = mask_logits.shape[1:]
             masks = F.interpolate(targets.masks[:, None].float(), size)
