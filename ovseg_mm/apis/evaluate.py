@@ -4,6 +4,9 @@
 import copy
 import hashlib
 import json
+import os
+import os.path as osp
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,13 +33,14 @@ from ovseg_mm.engine.launch import read_config
 from ovseg_mm.engine.speed import amp_dtype
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.evaluation.progress import EvaluationProgress
-from ovseg_mm.evaluation.report import Row, write_reports
+from ovseg_mm.evaluation.report import Row, read_rows, write_reports
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.paths import resource
 from ovseg_mm.stack import installed_packages
 from ovseg_mm.version import __version__
 
-# Name of each benchmark, and the config base that describes it.
+# Name of each benchmark, and the config base that describes it; configs of
+# models on it have that name in theirs, with hyphens.
 BENCHMARKS = {
     'ade150': 'ade20k',
     'ade847': 'ade20k-847',
@@ -74,20 +78,24 @@ def evaluate(
     """Evaluate a model on several data sets, one after the other.
 
     What was counted is kept in ``work_dir``; if the evaluation is killed,
-    the same call goes on where it was. To be called by all processes of a
-    distributed launch; the images that are left are shared out among them.
+    the same call goes on where it was, and results on other data sets stay
+    in the table. To be called by all processes of a distributed launch; the
+    images that are left are shared out among them.
 
     Args:
-        config: Config of the model, by path or bare name; its
-            ``test_pipeline`` prepares the images of every benchmark.
+        config: Config of the model, by path or bare name.
         checkpoint: Weights, ours or a published file.
         datasets: Benchmarks (keys of ``BENCHMARKS``), or configs, which say
             all themselves: test data, metric, and a model that takes the same
-            weights. It is built anew only if it is another one.
+            weights. A benchmark is tested with the config beside ``config``
+            that differs in data set and size alone, since some methods have
+            constants for each; if there is none, with the model and the
+            ``test_pipeline`` of ``config``. The results name the config. A
+            model is built anew only if it is another one.
         work_dir: Folder for results: ``results.json``, ``.csv``, ``.md``,
             and ``evaluate.log`` with the tables of classes.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        cfg_options: Settings to override in the config.
+        cfg_options: Settings to override in all of these configs.
         output_dir: Folder for predicted label maps.
 
     Returns:
@@ -106,34 +114,43 @@ def evaluate(
     _init_processes(cfg)
     _log_to(work_dir / 'evaluate.log')
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    evaluation = Evaluation()
+    evaluation = Evaluation(rows=read_rows(work_dir))
     built = _build_datasets(benchmarks, evaluation.skipped)
     fp16 = cfg.get('test_cfg', {}).get('fp16', False)
     model, loaded = None, None
     for key, dataset in built.items():
         benchmark = benchmarks[key]
+        # A benchmark's vocabulary goes before that of a model made for others.
+        words = benchmark.model.get('vocabulary') or dataset.vocabulary
         if model is None or _network(benchmark) != loaded:
+            benchmark.model.vocabulary = words
             model, digest = _load(benchmark, checkpoint)
             loaded = _network(benchmark)
-        own = benchmark.model.vocabulary if key not in BENCHMARKS else None
-        model.set_vocabulary(own or dataset.vocabulary)
+        model.set_vocabulary(words)
         model.vocabulary.check_labels(len(dataset.metainfo['classes']), key)
-        settings = _settings(benchmark, model, digest, fp16)
+        name = Path(benchmark.filename).stem
+        if name == BENCHMARKS.get(key):
+            name = Path(cfg.filename).stem
+        settings = _settings(name, benchmark, model, digest, fp16)
         metric = _build_metric(benchmark, model, output_dir, key)
         progress = EvaluationProgress(work_dir / Path(key).stem, settings)
         workers = benchmark.test_dataloader.get('num_workers', 0)
         with autocast(enabled=fp16):
             counts = _count(model, dataset, metric, progress, workers, key)
         if get_dist_info()[0] == 0:
-            evaluation.rows.append(
-                dict(
-                    dataset=key,
-                    images=len(dataset),
-                    metrics=metric.compute_metrics(counts),
-                    settings=settings,
-                )
+            row = dict(
+                dataset=key,
+                images=len(dataset),
+                metrics=metric.compute_metrics(counts),
+                settings=settings,
             )
+            others = [r for r in evaluation.rows if r['dataset'] != key]
+            evaluation.rows = [*others, row]
             write_reports(work_dir, evaluation.rows, evaluation.skipped)
+    if get_dist_info()[0] == 0:
+        write_reports(work_dir, evaluation.rows, evaluation.skipped)
+    # A process that ends with an error status has launchers kill the others.
+    barrier()
     return evaluation
 
 
@@ -147,12 +164,25 @@ def _benchmark(key: str, cfg: Config, cfg_options: dict | None) -> Config:
                 f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
                 'nor a config file.'
             ) from error
+    leaf = _config_beside(Path(cfg.filename), BENCHMARKS[key])
+    if leaf is not None:
+        return read_config(leaf, cfg_options)
     base = Config.fromfile(
         resource('configs', '_base_', 'datasets', f'{BENCHMARKS[key]}.py')
     )
     base.test_dataloader.dataset.pipeline = cfg.test_pipeline
     base.model = copy.deepcopy(cfg.model)
+    base.model.pop('vocabulary', None)
+    base.merge_from_dict(cfg_options or {})
     return base
+
+
+def _config_beside(config: Path, base: str) -> Path | None:
+    """Config of the same model and schedule for another data set."""
+    model, dataset = config.stem.rpartition('_')[0], base.replace('_', '-')
+    name = re.compile(rf'{re.escape(model)}_{re.escape(dataset)}-\d+x\d+')
+    paths = sorted(config.parent.glob('*.py'))
+    return next((p for p in paths if name.fullmatch(p.stem)), None)
 
 
 def _build_datasets(
@@ -216,6 +246,7 @@ def _build_metric(
 
 
 def _settings(
+    config: str,
     benchmark: Config,
     model: BaseOpenVocabSegmentor,
     checkpoint: str,
@@ -233,6 +264,7 @@ def _settings(
     dtype = amp_dtype(get_device()) if fp16 else torch.float32
     packages = [p for found in installed_packages().values() for p in found]
     return dict(
+        config=config,
         vocabulary=model.vocabulary.fingerprint,
         templates=model.text_bank.templates,
         synonyms=model.text_bank.synonyms,
@@ -266,12 +298,20 @@ def _count(
 ) -> list:
     """Count the images that are left; return the counts of all."""
     rank, world_size = get_dist_info()
-    names = [
-        dataset.get_data_info(index)['img_path']
-        for index in range(len(dataset))
+    samples = [dataset.get_data_info(index) for index in range(len(dataset))]
+    names = [sample['img_path'] for sample in samples]
+    stamps = dict(zip(names, map(_stamp, samples)))
+    done = progress.read(stamps)
+    left = [
+        index
+        for index, sample in enumerate(samples)
+        if names[index] not in done or not metric.has_written(sample)
     ]
-    done = progress.read()
-    left = [index for index, name in enumerate(names) if name not in done]
+    if rank == 0 and len(left) < len(names):
+        print(
+            f'{key}: {len(names) - len(left)} of {len(names)} images were '
+            f'counted before ({progress.folder})'
+        )
     # Nobody may write before everybody has read.
     barrier()
     model.prepare_text()
@@ -286,9 +326,17 @@ def _count(
             own,
             track(loader, key, total=len(own), disable=rank != 0),
         ):
-            samples = model.test_step(data)
-            metric.process(data, [sample.to_dict() for sample in samples])
-            progress.write(file, names[index], metric.results.pop())
+            results = model.test_step(data)
+            metric.process(data, [result.to_dict() for result in results])
+            name = names[index]
+            progress.write(file, name, stamps[name], metric.results.pop())
     barrier()
-    done = progress.read()
+    done = progress.read(stamps)
     return [done[name] for name in names]
+
+
+def _stamp(sample: dict) -> list[list[int]]:
+    """Sizes and times of the files of a sample, which tell of a change."""
+    paths = [sample.get('img_path'), sample.get('seg_map_path')]
+    stats = [os.stat(path) for path in paths if path and osp.isfile(path)]
+    return [[stat.st_size, stat.st_mtime_ns] for stat in stats]

@@ -2,6 +2,7 @@
 """What was counted so far, on disk."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,14 +49,21 @@ class EvaluationProgress:
         else:
             write_text(path, json.dumps(settings, indent=1) + '\n')
 
-    def read(self) -> dict[str, Pairs]:
-        """Read the counts of each image that is done, by its name."""
+    def read(self, stamps: Mapping[str, list]) -> dict[str, Pairs]:
+        """Read the counts of each image that is done, by its name.
+
+        Args:
+            stamps: By name, what tells the files of an image from others of
+                their names; what was counted with other files is left out.
+        """
         done = {}
         for path in sorted(self.folder.glob('images_*.jsonl')):
             for line in path.read_text().splitlines():
                 try:
-                    name, pairs, pixels = json.loads(line)
+                    name, stamp, pairs, pixels = json.loads(line)
                 except ValueError:  # what a killed process left
+                    continue
+                if stamps.get(name) != stamp:
                     continue
                 done[name] = (
                     np.array(pairs, dtype=np.int64),
@@ -73,7 +81,8 @@ class EvaluationProgress:
         return file
 
     @staticmethod
-    def write(file: TextIO, name: str, counts: Pairs) -> None:
+    def write(file: TextIO, name: str, stamp: list, counts: Pairs) -> None:
         """Append the counts of an image."""
         pairs, pixels = counts
-        file.write(json.dumps([name, pairs.tolist(), pixels.tolist()]) + '\n')
+        line = [name, stamp, pairs.tolist(), pixels.tolist()]
+        file.write(json.dumps(line) + '\n')

@@ -90,6 +90,18 @@ def write_reports(folder: Path, rows: list[Row], skipped: Row) -> None:
     )
 
 
+def read_rows(folder: Path) -> list[Row]:
+    """Read the rows that :func:`write_reports` wrote, if any."""
+    path = folder / 'results.json'
+    if not path.is_file():
+        return []
+    rows = json.loads(path.read_text())['results']
+    for row in rows:
+        for key, value in row['metrics'].items():
+            row['metrics'][key] = math.nan if value is None else value
+    return rows
+
+
 def _keys(mappings) -> list[str]:
     """Keys of all mappings, in the order in which they come."""
     return list(dict.fromkeys(key for each in mappings for key in each))

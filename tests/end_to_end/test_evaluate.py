@@ -154,6 +154,68 @@ def test_interrupted_evaluation_goes_on(home, checkpoint, tmp_path):
     assert 'results of another evaluation (windows differ)' in output
 
 
+def test_only_what_is_new_is_counted_again(home, checkpoint, tmp_path):
+    root, _ = home
+    work, out = tmp_path / 'work', tmp_path / 'out'
+
+    def run_again(datasets, *options):
+        output = evaluate(
+            checkpoint,
+            root,
+            *('--datasets', datasets, '--work-dir', work, *options),
+        )
+        return results_of(work)[0], output
+
+    first, output = run_again('voc20b')
+    assert 'counted before' not in output
+    rows, output = run_again('pc59,voc20b', '--out', out)
+    assert 'voc20b: 2 of 2 images' not in output
+    assert len(list((out / 'voc20b').iterdir())) == 2
+    assert rows['voc20b'] == first['voc20b']
+    # Other results stay in the table; labels that have changed count anew.
+    label = sorted(
+        (root / 'data/VOCdevkit/VOC2012/SegmentationClass').glob('*.png')
+    )
+    assert label
+    contents = [path.read_bytes() for path in label]
+    try:
+        for path in label:
+            with Image.open(path) as image:
+                changed = Image.fromarray(np.zeros_like(np.array(image)))
+            changed.save(path)
+        rows, output = run_again('voc20b')
+    finally:
+        for path, content in zip(label, contents):
+            path.write_bytes(content)
+    assert 'images were counted before' not in output
+    assert list(rows) == ['pc59', 'voc20b']
+    assert rows['voc20b']['metrics'] != first['voc20b']['metrics']
+    assert len((work / 'results.csv').read_text().splitlines()) == 3
+    _, output = run_again('pc59')
+    assert 'pc59: 2 of 2 images were counted before' in output
+
+
+def test_options_reach_the_benchmarks(home, checkpoint, tmp_path):
+    root, _ = home
+    output = evaluate(
+        checkpoint,
+        root,
+        *('--datasets', 'voc20', '--work-dir', tmp_path, '--cfg-options'),
+        'test_dataloader.dataset.data_root=/nowhere',
+        status=1,
+    )
+    assert 'skipped voc20: The folder of images /nowhere' in output
+    assert results_of(tmp_path)[0] == {}
+    (tmp_path / 'kinds.json').write_text('{"cat": ["dog"]}')
+    evaluate(
+        checkpoint,
+        root,
+        *('--datasets', 'voc20', '--work-dir', tmp_path, '--cfg-options'),
+        f'test_evaluator.relations={tmp_path / "kinds.json"}',
+    )
+    assert 'SG_mIoU' in results_of(tmp_path)[0]['voc20']['metrics']
+
+
 def test_missing_data_set_is_skipped(home, checkpoint, tmp_path):
     root, _ = home
     hidden = root / 'data' / 'VOCdevkit' / 'VOC2012'

@@ -4,20 +4,23 @@ import pytest
 
 from ovseg_mm.evaluation.progress import EvaluationProgress
 
+STAMPS = {name: [[number, 10]] for number, name in enumerate('xyz')}
+
 
 def write(progress, rank, *names):
     with progress.open(rank) as file:
         for number, name in enumerate(names):
-            progress.write(file, name, (np.array([number]), np.array([7])))
+            counts = np.array([number]), np.array([7])
+            progress.write(file, name, STAMPS[name], counts)
 
 
 def test_files_of_all_processes_are_read(tmp_path):
     progress = EvaluationProgress(tmp_path / 'a' / 'set', dict(window=(3, 4)))
-    assert progress.read() == {}
+    assert progress.read(STAMPS) == {}
     write(progress, 0, 'x', 'y')
     write(progress, 1, 'z')
     again = EvaluationProgress(tmp_path / 'a' / 'set', dict(window=[3, 4]))
-    done = again.read()
+    done = again.read(STAMPS)
     assert set(done) == {'x', 'y', 'z'}
     pairs, pixels = done['y']
     assert (pairs.tolist(), pixels.tolist()) == ([1], [7])
@@ -29,9 +32,21 @@ def test_half_a_line_does_not_spoil_the_next(tmp_path):
     write(progress, 0, 'x', 'y')
     path = tmp_path / 'images_0.jsonl'
     path.write_text(path.read_text()[:-6])
-    assert set(progress.read()) == {'x'}
+    assert set(progress.read(STAMPS)) == {'x'}
     write(progress, 0, 'y', 'z')
-    assert set(progress.read()) == {'x', 'y', 'z'}
+    assert set(progress.read(STAMPS)) == {'x', 'y', 'z'}
+
+
+def test_what_was_counted_with_other_files_is_left_out(tmp_path):
+    progress = EvaluationProgress(tmp_path, {})
+    write(progress, 1, 'x', 'y')
+    stamps = dict(STAMPS, x=[[0, 11]])
+    assert set(progress.read(stamps)) == {'y'}
+    with progress.open(0) as file:
+        progress.write(file, 'x', stamps['x'], (np.array([5]), np.array([6])))
+    # Whichever file is read last.
+    assert progress.read(stamps)['x'][0].tolist() == [5]
+    assert progress.read(STAMPS)['x'][0].tolist() == [0]
 
 
 def test_other_settings_are_named(tmp_path):

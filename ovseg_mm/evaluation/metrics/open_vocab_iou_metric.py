@@ -238,6 +238,17 @@ class OpenVocabIoUMetric(BaseMetric):
         pairs = pixels.nonzero().squeeze(1)
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
+    def has_written(self, sample: dict) -> bool:
+        """Whether all that is to be written of a sample is there.
+
+        Args:
+            sample: With ``sample_name`` or ``img_path``.
+        """
+        return self.output_dir is None or self._file_of(sample).is_file()
+
+    def _file_of(self, sample: dict) -> Path:
+        return self.output_dir / f'{sample_name(sample)}.png'
+
     def _write(self, sample: dict, prediction: Tensor) -> None:
         values = np.arange(self.num_labels + 1)
         for value, label in (sample.get('label_map') or {}).items():
@@ -246,7 +257,7 @@ class OpenVocabIoUMetric(BaseMetric):
         values += int(bool(sample.get('reduce_zero_label', False)))
         values[-1] = self.no_label
         write_label_map(
-            self.output_dir / f'{sample_name(sample)}.png',
+            self._file_of(sample),
             values[prediction.cpu().clamp(max=self.num_labels).numpy()],
             int(values.max()) + 1,
         )
