@@ -30,7 +30,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--shape',
         nargs=2,
-        type=int,
+        type=_pixels,
         metavar=('HEIGHT', 'WIDTH'),
         help='size of the image as it leaves the pipeline; the size of a '
         'window without it',
@@ -52,6 +52,12 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         help='settings to override in the config, as key=value; lists as '
         'key="[a,b]"',
     )
+
+
+def _pixels(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
+    return int(text)
 
 
 def _key_value(text: str) -> str:

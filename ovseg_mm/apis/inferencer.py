@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmseg.apis import inference_model, init_model
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.datasets import read_image
+from ovseg_mm.devices import usable_device
 from ovseg_mm.paths import find_config
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary
@@ -71,7 +71,8 @@ class OpenVocabInferencer:
 
     Raises:
         FileNotFoundError: If config or checkpoint do not exist.
-        ValueError: If the checkpoint does not fit the config.
+        ValueError: If the checkpoint does not fit the config, or the device
+            cannot be used.
     """
 
     def __init__(
@@ -81,11 +82,10 @@ class OpenVocabInferencer:
         device: str | None = None,
         cfg_options: dict | None = None,
     ) -> None:
+        device = usable_device(device)
         if not isinstance(config, Config):
             config = Config.fromfile(find_config(config))
-        self.model = init_model(
-            config, None, device or get_device(), cfg_options
-        )
+        self.model = init_model(config, None, device, cfg_options)
         load_checkpoint_into(self.model, checkpoint)
 
     @property

@@ -17,6 +17,7 @@ from mmseg.apis import init_model
 from torch import nn
 
 from ovseg_mm.checkpoints import load_checkpoint_into
+from ovseg_mm.devices import usable_device
 from ovseg_mm.paths import find_config
 
 from .distributed import setup_cpu_processes, unwrap
@@ -88,13 +89,15 @@ def build_model(
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If the checkpoint does not fit.
+        ValueError: If the checkpoint does not fit, or the device cannot be
+            used.
     """
+    device = usable_device(device)
     cfg = read_config(args.config, args.cfg_options)
     model = init_model(cfg, device='cpu')
     if checkpoint is not None:
         load_checkpoint_into(model, checkpoint)
-    return model.to(device or get_device())
+    return model.to(device)
 
 
 def load_weights(runner: Runner, checkpoint: str) -> None:

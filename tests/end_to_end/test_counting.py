@@ -34,3 +34,17 @@ def test_images_a_second(tool):
     assert status == 0, output
     assert re.search(r'[\d.]+ images/s', output)
     assert '64x80 pixels' in output
+
+
+@pytest.mark.parametrize('script', ['get_flops', 'get_fps'])
+@pytest.mark.parametrize('size', [(0, 4), (64, -3), ('x', 64)])
+def test_sizes_that_are_none(tool, script, size):
+    status, output = tool(script, TINY, '--shape', *size)
+    assert status == 2
+    assert 'is no number above 0' in output.splitlines()[-1]
+
+
+def test_devices_that_are_none(tool):
+    status, output = tool('get_fps', TINY, '--device', 'xpu')
+    assert status == 2
+    assert output.splitlines()[-1].startswith("error: the device 'xpu' cannot")
