@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -50,7 +51,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every picture."""
+    """Segment every picture that can be read.
+
+    Returns:
+        int: 1 if some cannot, 2 if none can.
+    """
     images = find_images(args.images)
     from ovseg_mm.vocabulary import load_vocabulary
 
@@ -58,11 +63,21 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
 
     from ovseg_mm.apis import OpenVocabInferencer
-    from ovseg_mm.datasets.image_files import write_image, write_label_map
+    from ovseg_mm.datasets import read_image, write_image, write_label_map
+    from ovseg_mm.paths import write_text
 
     inferencer = OpenVocabInferencer(args.config, args.checkpoint, args.device)
+    legend = args.out / 'classes.json'
+    write_text(legend, json.dumps(vocabulary.label_names, indent=1) + '\n')
+    damaged = 0
     for path, name in zip(images, _output_names(images)):
-        result = inferencer(path, vocabulary)
+        try:
+            pixels = read_image(path)
+        except (OSError, ValueError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            damaged += 1
+            continue
+        result = inferencer(pixels, vocabulary)
         overlay = args.out / f'{name}_overlay.png'
         write_image(overlay, result.overlay())
         labels = args.out / f'{name}_labels.png'
@@ -71,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
             f'{label} {share:.1%}' for label, share in result.shares().items()
         )
         print(f'{path}: {shares}\n  {overlay}\n  {labels}')
-    legend = args.out / 'classes.json'
-    legend.write_text(json.dumps(vocabulary.label_names, indent=1) + '\n')
     print(f'label values: {legend}')
-    return 0
+    if damaged == len(images):
+        return 2
+    return 1 if damaged else 0
 
 
 def find_images(paths: list[Path]) -> list[Path]:

@@ -68,6 +68,29 @@ def test_folder_and_word_file(predict, tiny_data, tmp_path):
     assert names == ['stone', 'fish']
 
 
+def test_a_damaged_picture_does_not_stop_the_others(
+    predict, tiny_data, tmp_path
+):
+    folder = shutil.copytree(tiny_data / 'images' / 'val', tmp_path / 'in')
+    damaged = folder / '1.jpg'
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    status, _, error = predict(folder, '--classes', 'stone')
+    assert status == 1
+    (line,) = error.splitlines()
+    assert line.startswith(f'error: {damaged} cannot be read')
+    written = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert len(written) == 9 and 'classes.json' in written
+    assert {'0_labels.png', '2_labels.png'} < written
+
+
+@pytest.mark.parametrize('device', ['banana', 'meta', 'xpu'])
+def test_devices_that_are_none(predict, picture, device):
+    status, _, error = predict(picture, '--classes', 'a', '--device', device)
+    assert status == 2
+    (line,) = error.splitlines()
+    assert line.startswith(f"error: the device '{device}' cannot be used")
+
+
 def test_shipped_vocabulary_of_many_labels(predict, picture, tmp_path):
     assert predict(picture, '--classes', 'pc459')[0] == 0
     with Image.open(tmp_path / 'out' / '1_labels.png') as image:
