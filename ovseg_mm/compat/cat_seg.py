@@ -14,9 +14,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmengine.optim import DefaultOptimWrapperConstructor
 from mmseg.models import EncoderDecoder
-from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmseg.registry import MODELS
 
 import ovseg_mm
 from ovseg_mm.checkpoints import fit_to_model
@@ -24,7 +23,16 @@ from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
 from ovseg_mm.models import OpenVocabSegmentor
 from ovseg_mm.vocabulary import get_templates, shipped_vocabularies
 
+from .cat_seg_optim import ProjectOptimWrapperConstructor
+
 ovseg_mm.register()
+
+__all__ = [
+    'ProjectOptimWrapperConstructor',
+    'ProjectSegmentor',
+    'build_encoder_decoder',
+    'translate',
+]
 
 _BACKBONE, _NECK, _HEAD = 'CLIPOVCATSeg', 'CATSegAggregator', 'CATSegHead'
 
@@ -104,24 +112,6 @@ _HEAD_KEYS = dict(
     norm_cfg=None,
     act_cfg=None,
 )
-# Parameters of the optimizer's custom_keys.
-_PARAMETERS = {
-    'backbone.feature_extractor': ('backbone.guidance',),
-    'backbone.clip_model.visual': ('backbone.clip',),
-    'backbone.clip_model': ('backbone.clip', 'text_encoder'),
-    'neck': (
-        'decode_head.cost_embedding',
-        'decode_head.appearance_projection',
-        'decode_head.text_projection',
-        'decode_head.layers',
-    ),
-    'neck.layers': ('decode_head.layers',),
-    'decode_head': (
-        'decode_head.decoder_projections',
-        'decode_head.upsample_blocks',
-        'decode_head.head',
-    ),
-}
 
 
 def translate(model: Mapping) -> dict:
@@ -210,25 +200,6 @@ class ProjectSegmentor(OpenVocabSegmentor):
             state_dict.clear()
             state_dict.update(renamed.state_dict)
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-@OPTIM_WRAPPER_CONSTRUCTORS.register_module(
-    name='DefaultOptimWrapperConstructor'
-)
-class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor; ``custom_keys`` may use the project's names."""
-
-    def __init__(
-        self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
-    ) -> None:
-        paramwise_cfg = dict(paramwise_cfg or {})
-        if 'custom_keys' in paramwise_cfg:
-            paramwise_cfg['custom_keys'] = {
-                ours: options
-                for theirs, options in paramwise_cfg['custom_keys'].items()
-                for ours in _PARAMETERS.get(theirs, (theirs,))
-            }
-        super().__init__(optim_wrapper_cfg, paramwise_cfg)
 
 
 def _read(model: Mapping, part: str, kind: str, keys: dict) -> dict:

@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from ovseg_mm.checkpoints import convert, load_checkpoint_into, recognise
+from ovseg_mm.checkpoints.layouts.cat_seg_v1 import project_name
 
 PARITY = Path(__file__).parents[1] / 'parity'
 QK = 'neck.layers.0.spatial_agg.block_1.attn.w_msa.qk.weight'
@@ -61,6 +62,21 @@ def test_every_tensor_is_used_or_dropped_for_a_reason(parts, tmp_path):
     assert torch.equal(
         model.backbone.guidance.layer3[5].conv3.weight, weights[conv]
     )
+
+
+def test_names_in_the_project(parts):
+    """What is said to be a tensor's name there is what it comes from."""
+    config, weights = parts
+    name_there = {}
+    for name, tensor in weights.items():
+        for ours in recognise(weights).convert({name: tensor}).state_dict:
+            name_there[ours] = name
+    model = MODELS.build(config.model)
+    for name, _ in model.named_parameters():
+        assert project_name(name) == name_there[name]
+    prompts = 'backbone.clip_model.visual.transformer.prompt_tokens'
+    assert project_name('backbone.clip.prompt_tokens') == prompts
+    assert project_name('logit_scale') == 'logit_scale'
 
 
 def test_the_versions_are_told_apart(parts):

@@ -1,103 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
 """CAT-Seg's first version, as MMSegmentation's project CAT-Seg saves it."""
 
+import re
+
 from ..rename import Drop, Row, split_rows
 from .clip import image_rows, text_rows
 from .layout import Layout
 
 _CLIP = 'backbone.clip_model.'
-_LAYER = r'neck\.layers\.(\d+)\.'
-_PARAMS = r'\.(weight|bias)'
+_LAYER, _OUR_LAYER = 'neck.layers.*.', 'decode_head.layers.*.'
 _TEXTS = Drop(
     'text embeddings of the class list of that run; they are made anew'
 )
 
 
-def _block_rows(number: int) -> list[Row]:
-    """Rows of the window block that the file calls ``block_{number}``."""
-    block = rf'{_LAYER}spatial_agg\.block_{number}\.'
-    into = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.'
+def _block_pairs(number: int) -> list[tuple[str, str]]:
+    """Names of the window block that the file calls ``block_{number}``."""
+    block = f'{_LAYER}spatial_agg.block_{number}.'
+    into = f'{_OUR_LAYER}spatial.blocks.{number - 1}.'
     return [
-        (rf'{block}(norm[12]){_PARAMS}', rf'{into}\2.\3'),
-        (rf'{block}attn\.w_msa\.(v|proj){_PARAMS}', rf'{into}attn.\2.\3'),
-        (
-            rf'{block}attn\.w_msa\.qk{_PARAMS}',
-            split_rows(rf'{into}attn.q.\2', rf'{into}attn.k.\2'),
-        ),
-        (
-            rf'{block}attn\.w_msa\.relative_position_index',
-            Drop('an index of positions that nothing uses'),
-        ),
-        (rf'{block}ffn\.layers\.0\.0{_PARAMS}', rf'{into}mlp.0.\2'),
-        (rf'{block}ffn\.layers\.1{_PARAMS}', rf'{into}mlp.2.\2'),
+        (f'{block}norm1.*', f'{into}norm1.*'),
+        (f'{block}norm2.*', f'{into}norm2.*'),
+        (f'{block}attn.w_msa.v.*', f'{into}attn.v.*'),
+        (f'{block}attn.w_msa.proj.*', f'{into}attn.proj.*'),
+        (f'{block}ffn.layers.0.0.*', f'{into}mlp.0.*'),
+        (f'{block}ffn.layers.1.*', f'{into}mlp.2.*'),
     ]
 
 
-def _decoder_rows(number: int) -> list[Row]:
-    """Rows of the stage that the file calls ``decoder{number}``."""
-    block = rf'decode_head\.decoder{number}\.'
-    into = rf'decode_head.upsample_blocks.{number - 1}.'
+def _decoder_pairs(number: int) -> list[tuple[str, str]]:
+    """Names of the stage that the file calls ``decoder{number}``."""
+    block = f'decode_head.decoder{number}.'
+    into = f'decode_head.upsample_blocks.{number - 1}.'
     return [
-        (rf'{block}up{_PARAMS}', rf'{into}up.\1'),
-        (rf'{block}conv1\.conv\.weight', rf'{into}conv.0.weight'),
-        (rf'{block}conv1\.gn{_PARAMS}', rf'{into}conv.1.\1'),
-        (rf'{block}conv2\.conv\.weight', rf'{into}conv.3.weight'),
-        (rf'{block}conv2\.gn{_PARAMS}', rf'{into}conv.4.\1'),
+        (f'{block}up.*', f'{into}up.*'),
+        (f'{block}conv1.conv.*', f'{into}conv.0.*'),
+        (f'{block}conv1.gn.*', f'{into}conv.1.*'),
+        (f'{block}conv2.conv.*', f'{into}conv.3.*'),
+        (f'{block}conv2.gn.*', f'{into}conv.4.*'),
+    ]
+
+
+# Names there and here of what is the same tensor. A star stands for one part
+# of a name between dots, two stars for several; they are alike on both sides.
+_PAIRS = [
+    ('backbone.feature_extractor.**', 'backbone.guidance.**'),
+    (
+        f'{_CLIP}visual.transformer.prompt_tokens',
+        'backbone.clip.prompt_tokens',
+    ),
+    ('neck.conv1.*', 'decode_head.cost_embedding.*'),
+    ('neck.guidance_projection.0.*', 'decode_head.appearance_projection.*'),
+    ('neck.text_guidance_projection.0.*', 'decode_head.text_projection.*'),
+    (
+        f'{_LAYER}spatial_agg.guidance_norm.*',
+        f'{_OUR_LAYER}spatial.guidance_norm.*',
+    ),
+    *_block_pairs(1),
+    *_block_pairs(2),
+    (f'{_LAYER}class_agg.norm1.*', f'{_OUR_LAYER}classwise.norm1.*'),
+    (f'{_LAYER}class_agg.norm2.*', f'{_OUR_LAYER}classwise.norm2.*'),
+    (f'{_LAYER}class_agg.attention.*.*', f'{_OUR_LAYER}classwise.*.*'),
+    (f'{_LAYER}class_agg.MLP.layers.0.0.*', f'{_OUR_LAYER}classwise.mlp.0.*'),
+    (f'{_LAYER}class_agg.MLP.layers.1.*', f'{_OUR_LAYER}classwise.mlp.2.*'),
+    (
+        'decode_head.decoder_guidance_projection.*.0.*',
+        'decode_head.decoder_projections.*.*',
+    ),
+    *_decoder_pairs(1),
+    *_decoder_pairs(2),
+    ('decode_head.conv_seg.*', 'decode_head.head.*'),
+]
+
+
+def _row(source: str, target: str) -> tuple[str, str]:
+    """Row of a table from names with stars."""
+    pattern = re.escape(source).replace(r'\*\*', '(.+)')
+    pattern = pattern.replace(r'\*', r'([^.]+)')
+    numbers = iter(range(1, 1 + target.count('*')))
+    return pattern, re.sub(r'\*+', lambda _: rf'\{next(numbers)}', target)
+
+
+def _windows(number: int) -> list[Row]:
+    """Rows of what is no pair, in the attention of a window block."""
+    there = rf'neck\.layers\.(\d+)\.spatial_agg\.block_{number}\.attn\.w_msa\.'
+    here = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.attn.'
+    return [
+        (
+            rf'{there}qk\.(weight|bias)',
+            split_rows(rf'{here}q.\2', rf'{here}k.\2'),
+        ),
+        (
+            rf'{there}relative_position_index',
+            Drop('an index of positions that nothing uses'),
+        ),
     ]
 
 
 _TABLE = [
-    (r'backbone\.feature_extractor\.(.+)', r'backbone.guidance.\1'),
+    *(_row(theirs, ours) for theirs, ours in _PAIRS),
+    *_windows(1),
+    *_windows(2),
     *image_rows(f'{_CLIP}visual.', 'backbone.clip.'),
     *text_rows(_CLIP),
-    (
-        r'backbone\.clip_model\.visual\.transformer\.prompt_tokens',
-        'backbone.clip.prompt_tokens',
-    ),
     (
         r'backbone\.clip_model\.logit_scale',
         Drop("the temperature of CLIP's contrastive loss, not used here"),
     ),
     (r'backbone\.text_features(?:_test)?', _TEXTS),
-    (rf'neck\.conv1{_PARAMS}', r'decode_head.cost_embedding.\1'),
-    (
-        rf'neck\.guidance_projection\.0{_PARAMS}',
-        r'decode_head.appearance_projection.\1',
-    ),
-    (
-        rf'neck\.text_guidance_projection\.0{_PARAMS}',
-        r'decode_head.text_projection.\1',
-    ),
-    (
-        rf'{_LAYER}spatial_agg\.guidance_norm{_PARAMS}',
-        r'decode_head.layers.\1.spatial.guidance_norm.\2',
-    ),
-    *_block_rows(1),
-    *_block_rows(2),
-    (
-        rf'{_LAYER}class_agg\.attention\.([qkv]){_PARAMS}',
-        r'decode_head.layers.\1.classwise.\2.\3',
-    ),
-    (
-        rf'{_LAYER}class_agg\.MLP\.layers\.0\.0{_PARAMS}',
-        r'decode_head.layers.\1.classwise.mlp.0.\2',
-    ),
-    (
-        rf'{_LAYER}class_agg\.MLP\.layers\.1{_PARAMS}',
-        r'decode_head.layers.\1.classwise.mlp.2.\2',
-    ),
-    (
-        rf'{_LAYER}class_agg\.(norm[12]){_PARAMS}',
-        r'decode_head.layers.\1.classwise.\2.\3',
-    ),
-    (
-        rf'decode_head\.decoder_guidance_projection\.(\d+)\.0{_PARAMS}',
-        r'decode_head.decoder_projections.\1.\2',
-    ),
-    *_decoder_rows(1),
-    *_decoder_rows(2),
-    (rf'decode_head\.conv_seg{_PARAMS}', r'decode_head.head.\1'),
 ]
+
+_TO_PROJECT = [
+    *(_row(ours, theirs) for theirs, ours in _PAIRS),
+    *(
+        (
+            rf'decode_head\.layers\.(\d+)\.spatial\.blocks\.{number - 1}\.attn'
+            r'\.[qk]\.(weight|bias)',
+            rf'neck.layers.\1.spatial_agg.block_{number}.attn.w_msa.qk.\2',
+        )
+        for number in (1, 2)
+    ),
+    *(
+        row
+        for ours, theirs in (
+            (r'backbone\.clip', f'{_CLIP}visual'),
+            ('text_encoder', 'backbone.clip_model'),
+        )
+        for row in (
+            (
+                rf'{ours}\.(.+\.attn\.)[qkv]_proj_weight',
+                rf'{theirs}.\1in_proj_weight',
+            ),
+            (rf'{ours}\.(.+)', rf'{theirs}.\1'),
+        )
+    ),
+]
+
+
+def project_name(name: str) -> str:
+    """What the project calls the tensor that ours is, or is a part of.
+
+    Args:
+        name (str): Name of a parameter of our model.
+
+    Returns:
+        str: The project's; ours if there is no such parameter there.
+    """
+    for pattern, template in _TO_PROJECT:
+        match = re.fullmatch(pattern, name)
+        if match:
+            return match.expand(template)
+    return name
+
 
 LAYOUTS = (
     Layout(

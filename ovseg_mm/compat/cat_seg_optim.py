@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning-rate factors by the names of MMSegmentation's project CAT-Seg."""
+
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+from ovseg_mm.checkpoints import plain_name
+from ovseg_mm.checkpoints.layouts.cat_seg_v1 import project_name
+from ovseg_mm.engine.distributed import unwrap
+from ovseg_mm.models import GuidedCLIP
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module(
+    name='DefaultOptimWrapperConstructor'
+)
+class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor, with the project's names for its model.
+
+    Keys of ``custom_keys`` are looked for in the names that the parameters
+    of CAT-Seg's first version have in the project; of several the longest
+    one counts, as in MMEngine. Other models are left alone.
+
+    Raises:
+        ValueError: If a key is part of no parameter's name, there or here.
+    """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the wrapper for a model, wrapped for distribution or not."""
+        keys = self.paramwise_cfg.get('custom_keys')
+        backbone = getattr(unwrap(model), 'backbone', None)
+        if not keys or not isinstance(backbone, GuidedCLIP):
+            return super().__call__(model)
+        plain = self.paramwise_cfg
+        try:
+            self.paramwise_cfg = dict(
+                plain, custom_keys=_by_our_names(keys, unwrap(model))
+            )
+            return super().__call__(model)
+        finally:
+            self.paramwise_cfg = plain
+
+
+def _by_our_names(keys: dict, model: nn.Module) -> dict:
+    """Options by the whole name of each of our parameters that has some."""
+    ordered = sorted(sorted(keys), key=len, reverse=True)
+    options, used = {}, set()
+    for name, _ in model.named_parameters():
+        theirs = project_name(plain_name(name))
+        matching = [key for key in ordered if key in theirs]
+        used.update(matching)
+        if matching:
+            options[name] = keys[matching[0]]
+    unused = sorted(set(keys) - used)
+    if unused:
+        raise ValueError(
+            f'paramwise_cfg.custom_keys names {unused}, but no parameter of '
+            "MMSegmentation's CAT-Seg has that in its name (they begin with "
+            'backbone.feature_extractor, backbone.clip_model, neck and '
+            'decode_head); correct or remove it'
+        )
+    return options
