@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layout of MMSegmentation's project CAT-Seg."""
+"""The layouts of MMSegmentation's project CAT-Seg and of the authors."""
 
 import re
 from pathlib import Path
@@ -77,6 +77,97 @@ def test_names_in_the_project(parts):
     prompts = 'backbone.clip_model.visual.transformer.prompt_tokens'
     assert project_name('backbone.clip.prompt_tokens') == prompts
     assert project_name('logit_scale') == 'logit_scale'
+
+
+# Parts of names in the project and in the authors' files, in this order.
+AUTHORS = [
+    (r'^backbone\.clip_model', 'sem_seg_head.predictor.clip_model'),
+    (r'^backbone\.feature_extractor\.', 'backbone.'),
+    (r'^backbone\.conv1', 'backbone.stem.conv1'),
+    (r'^backbone\.bn1', 'backbone.stem.conv1.norm'),
+    (r'^backbone\.layer1', 'backbone.res2'),
+    (r'^backbone\.layer2', 'backbone.res3'),
+    (r'^backbone\.layer3', 'backbone.res4'),
+    (r'^(backbone\.res.*)\.bn(\d)\.', r'\1.conv\2.norm.'),
+    (r'downsample\.0', 'shortcut'),
+    (r'downsample\.1', 'shortcut.norm'),
+    (r'^(?:neck|decode_head)\.', 'sem_seg_head.predictor.transformer.'),
+    (r'spatial_agg', 'swin_block'),
+    (r'w_msa\.', ''),
+    (r'ffn\.layers\.0\.0', 'mlp.fc1'),
+    (r'ffn\.layers\.1', 'mlp.fc2'),
+    (r'class_agg\.MLP\.layers\.0\.0', 'attention.MLP.0'),
+    (r'class_agg\.MLP\.layers\.1', 'attention.MLP.2'),
+    (r'class_agg\.', 'attention.'),
+    (r'(decoder[12])\.conv1\.conv', r'\1.conv.double_conv.0'),
+    (r'(decoder[12])\.conv1\.gn', r'\1.conv.double_conv.1'),
+    (r'(decoder[12])\.conv2\.conv', r'\1.conv.double_conv.3'),
+    (r'(decoder[12])\.conv2\.gn', r'\1.conv.double_conv.4'),
+    (r'conv_seg', 'head'),
+]
+
+
+@pytest.fixture
+def authors_weights(parts):
+    """The same weights under the names of detectron2."""
+    renamed = {}
+    for name, tensor in parts[1].items():
+        for pattern, replacement in AUTHORS:
+            name = re.sub(pattern, replacement, name)
+        if '.attn.qk.' in name:
+            for key, part in zip('qk', tensor.chunk(2)):
+                renamed[name.replace('attn.qk', f'attn.{key}')] = part
+        else:
+            renamed[name] = tensor
+    block = 'sem_seg_head.predictor.transformer.layers.0.swin_block.block_2'
+    renamed[f'{block}.attn_mask'] = torch.zeros(4, 144, 144)
+    return renamed
+
+
+def test_weights_of_the_authors(parts, authors_weights, tmp_path):
+    config, weights = parts
+    source, target = tmp_path / 'model_final_base.pth', tmp_path / 'ours.pth'
+    torch.save(dict(model=authors_weights, iteration=80000), source)
+    report = convert(source, target, config)
+    assert (report.layout, report.checked) == ('cat_seg_v1_authors', True)
+    assert not report.unused
+    assert {name.rsplit('.', 1)[-1] for name in report.dropped} == {
+        'logit_scale',
+        'attn_mask',
+    }
+    expected = recognise(weights).convert(weights).state_dict
+    found = torch.load(target, weights_only=True)['state_dict']
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_swin_of_the_authors(authors_weights):
+    guide = 'backbone.layers.2.blocks.17.'
+    weights = {
+        name: tensor
+        for name, tensor in authors_weights.items()
+        if not name.startswith('backbone.')
+    } | {
+        'backbone.patch_embed.proj.weight': torch.rand(8, 3, 4, 4),
+        f'{guide}attn.qkv.weight': torch.rand(6, 2),
+        f'{guide}mlp.fc1.bias': torch.rand(8),
+        'backbone.norm2.weight': torch.rand(4),
+        'backbone.layers.3.blocks.0.norm1.bias': torch.rand(4),
+        'backbone.norm3.weight': torch.rand(4),
+    }
+    layout = recognise(weights)
+    assert layout.name == 'cat_seg_v1_authors'
+    converted = layout.convert(weights)
+    assert not converted.unused
+    guidance = {n for n in converted.state_dict if '.guidance.' in n}
+    assert guidance == {
+        'backbone.guidance.patch_embed.projection.weight',
+        'backbone.guidance.stages.2.blocks.17.attn.w_msa.qkv.weight',
+        'backbone.guidance.stages.2.blocks.17.ffn.layers.0.0.bias',
+        'backbone.guidance.norm2.weight',
+    }
+    assert 'backbone.norm3.weight' in converted.dropped
 
 
 def test_the_versions_are_told_apart(parts):

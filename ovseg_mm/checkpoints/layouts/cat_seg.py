@@ -10,8 +10,7 @@ from ..rename import Drop, Row, map_tensor
 from .clip import image_rows, text_rows
 from .layout import Layout
 
-_PREDICTOR = 'sem_seg_head.predictor.'
-_CLIP = f'{_PREDICTOR}clip_model.'
+CLIP = 'sem_seg_head.predictor.clip_model.'
 _HEAD = r'sem_seg_head\.predictor\.transformer\.'
 _LAYER = rf'{_HEAD}layers\.(\d+)\.'
 _PARAMS = r'\.(weight|bias)'
@@ -44,18 +43,8 @@ def _decoder_rows(number: int) -> list[Row]:
     ]
 
 
-_TABLE = [
-    *image_rows(f'{_CLIP}visual.'),
-    *text_rows(_CLIP),
-    (
-        r'sem_seg_head\.predictor\.clip_model\.visual\.transformer\.'
-        'prompt_tokens',
-        'backbone.prompt_tokens',
-    ),
-    (
-        r'sem_seg_head\.predictor\.clip_model\.logit_scale',
-        Drop("the temperature of CLIP's contrastive loss, not used here"),
-    ),
+# The first version has the same names, and no padding.
+HEAD_ROWS: list[Row] = [
     (rf'{_HEAD}conv1{_PARAMS}', r'decode_head.cost_embedding.\1'),
     (
         rf'{_HEAD}guidance_projection\.0{_PARAMS}',
@@ -102,6 +91,21 @@ _TABLE = [
     *_decoder_rows(1),
     *_decoder_rows(2),
     (rf'{_HEAD}head{_PARAMS}', r'decode_head.head.\1'),
+]
+
+_TABLE = [
+    *image_rows(f'{CLIP}visual.'),
+    *text_rows(CLIP),
+    (
+        r'sem_seg_head\.predictor\.clip_model\.visual\.transformer\.'
+        'prompt_tokens',
+        'backbone.prompt_tokens',
+    ),
+    (
+        r'sem_seg_head\.predictor\.clip_model\.logit_scale',
+        Drop("the temperature of CLIP's contrastive loss, not used here"),
+    ),
+    *HEAD_ROWS,
     (rf'upsample1{_PARAMS}', r'neck.upsamples.0.\1'),
     (rf'upsample2{_PARAMS}', r'neck.upsamples.1.\1'),
 ]

@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CAT-Seg's first version, as MMSegmentation's project CAT-Seg saves it."""
+"""CAT-Seg's first version.
+
+MMSegmentation's project CAT-Seg saves it under names of its own; the authors'
+files (``model_final_base.pth``) were written by detectron2.
+"""
 
 import re
 
 from ..rename import Drop, Row, split_rows
+from . import cat_seg
 from .clip import image_rows, text_rows
 from .layout import Layout
+from .resnet import basic_stem_rows, detectron2_rows
+from .swin import swin_rows
 
 _CLIP = 'backbone.clip_model.'
 _LAYER, _OUR_LAYER = 'neck.layers.*.', 'decode_head.layers.*.'
+_TEMPERATURE = Drop(
+    "the temperature of CLIP's contrastive loss, not used here"
+)
 _TEXTS = Drop(
     'text embeddings of the class list of that run; they are made anew'
 )
@@ -105,7 +115,7 @@ _TABLE = [
     *text_rows(_CLIP),
     (
         r'backbone\.clip_model\.logit_scale',
-        Drop("the temperature of CLIP's contrastive loss, not used here"),
+        _TEMPERATURE,
     ),
     (r'backbone\.text_features(?:_test)?', _TEXTS),
 ]
@@ -134,6 +144,26 @@ _TO_PROJECT = [
             (rf'{ours}\.(.+)', rf'{theirs}.\1'),
         )
     ),
+]
+
+
+_AUTHORS_TABLE = [
+    *image_rows(f'{cat_seg.CLIP}visual.', 'backbone.clip.'),
+    *text_rows(cat_seg.CLIP),
+    (
+        rf'{re.escape(cat_seg.CLIP)}visual\.transformer\.prompt_tokens',
+        'backbone.clip.prompt_tokens',
+    ),
+    (rf'{re.escape(cat_seg.CLIP)}logit_scale', _TEMPERATURE),
+    (r'sem_seg_head\.predictor\.text_features(?:_test)?', _TEXTS),
+    *cat_seg.HEAD_ROWS,
+    (
+        r'backbone\.(?:res5|layers\.3|layers\.2\.downsample|norm3)\..+',
+        Drop('behind the last map that guides'),
+    ),
+    *basic_stem_rows(r'backbone\.', 'backbone.guidance.'),
+    *detectron2_rows(r'backbone\.', 'backbone.guidance.'),
+    *swin_rows(r'backbone\.', 'backbone.guidance.'),
 ]
 
 
@@ -173,5 +203,17 @@ LAYOUTS = (
             r'decode_head\.cost_embedding\.weight',
         ),
         [(r'(?:backbone|text_encoder|decode_head)\..*', r'\g<0>')],
+    ),
+    Layout(
+        'cat_seg_v1_authors',
+        'CAT-Seg v1',
+        (
+            r'backbone\.(?:stem\.conv1|patch_embed\.proj)\.weight',
+            rf'{re.escape(cat_seg.CLIP)}visual\.conv1\.weight',
+            r'sem_seg_head\.predictor\.transformer\.layers\.0\.swin_block'
+            r'\.guidance_norm\.weight',
+        ),
+        _AUTHORS_TABLE,
+        vocabulary='coco',
     ),
 )
