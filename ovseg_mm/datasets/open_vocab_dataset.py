@@ -82,6 +82,7 @@ class OpenVocabDataset(BaseSegDataset):
             ignore_index=ignore_index,
             **kwargs,
         )
+        _pad_labels_with(ignore_index, self.pipeline.transforms)
 
     def load_data_list(self) -> list[dict]:
         """List the samples, sorted by path.
@@ -256,6 +257,24 @@ class OpenVocabDataset(BaseSegDataset):
             f'No file in {folder} ends in {self.img_suffix!r} (found: '
             f'{kinds or "nothing"}); set img_suffix.'
         )
+
+
+def _pad_labels_with(value: int, transforms: Sequence) -> None:
+    """Have transforms fill label maps with a value instead of 255.
+
+    That is a class where there are more than 255 labels, and MMSegmentation's
+    way to say ignored in configs that know nothing of the labels.
+    """
+    for transform in transforms:
+        for name in ('seg_pad_val', 'seg_fill_in', 'ignore_index'):
+            if getattr(transform, name, None) == 255:
+                setattr(transform, name, value)
+        if isinstance(getattr(transform, 'pad_val', None), dict):
+            if transform.pad_val.get('seg', 255) == 255:
+                transform.pad_val['seg'] = value
+        inner = getattr(transform, 'transforms', [])
+        # A list, or a chain that holds one.
+        _pad_labels_with(value, getattr(inner, 'transforms', inner))
 
 
 def _flat_name(path: str, folder: str, suffix: str) -> str:

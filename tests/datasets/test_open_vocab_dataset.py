@@ -44,10 +44,11 @@ def root(tmp_path):
 
 def make(root, **kwargs):
     kwargs.setdefault('vocabulary', WORDS)
+    kwargs.setdefault('pipeline', PIPELINE)
     kwargs.setdefault(
         'data_prefix', dict(img_path='images', seg_map_path='labels')
     )
-    return OpenVocabDataset(data_root=str(root), pipeline=PIPELINE, **kwargs)
+    return OpenVocabDataset(data_root=str(root), **kwargs)
 
 
 def test_folders_and_words_make_a_data_set(root):
@@ -78,6 +79,25 @@ def test_labels_beyond_255(tmp_path):
     assert dataset.ignore_index == 65535
     found = dataset[0]['data_samples'].gt_sem_seg.data.unique().tolist()
     assert found == [255, 299, 65535]
+    # 255 is a class: labels are padded with the value to be ignored.
+    pad = dict(type='Pad', size=(20, 30), pad_val=dict(img=0, seg=255))
+    dataset = make(
+        tmp_path,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadOpenVocabAnnotations'),
+            dict(type='RandomCrop', crop_size=(8, 10), cat_max_ratio=0.99),
+            dict(type='RandomChoice', transforms=[[pad]]),
+            dict(type='PackSegInputs'),
+        ],
+        vocabulary=[f'word {i}' for i in range(300)],
+        seg_map_suffix='.tif',
+    )
+    padded = dataset[0]['data_samples'].gt_sem_seg.data
+    assert padded.shape == (1, 20, 30)
+    assert (padded == 255).sum() == 6 * 10
+    assert (padded == 65535).sum() == 600 - 7 * 10
+    assert dataset.pipeline.transforms[2].ignore_index == 65535
 
 
 def test_list_file_and_missing_labels(root):

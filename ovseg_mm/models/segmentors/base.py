@@ -136,6 +136,10 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         if train_vocabulary is not None:
             self._train_vocabulary = load_vocabulary(train_vocabulary)
             check_trainable(self._train_vocabulary)
+        # 255, which MMSegmentation pads labels with, may be a class.
+        if getattr(self.data_preprocessor, 'seg_pad_val', None) == 255:
+            ignored = self._train_vocabulary.ignore_label
+            self.data_preprocessor.seg_pad_val = ignored
 
     @property
     def train_vocabulary(self) -> Vocabulary:

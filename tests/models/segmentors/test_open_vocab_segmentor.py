@@ -39,6 +39,20 @@ def test_loss_is_that_of_the_training_words(build, sample_of):
     torch.testing.assert_close(losses['decode.loss_bce'], expected)
 
 
+def test_labels_are_padded_with_what_is_no_class(build, sample_of):
+    words = [f'word {i}' for i in range(300)]
+    for vocabulary, ignored in ((words[:255], 255), (words, 65535)):
+        model = build(train_vocabulary=vocabulary)
+        images = [torch.zeros(3, 40, 48), torch.zeros(3, 32, 48)]
+        labels = [torch.full(img.shape[1:], 7) for img in images]
+        data = model.data_preprocessor(
+            dict(inputs=images, data_samples=list(map(sample_of, labels))),
+            training=True,
+        )
+        padded = data['data_samples'][1].gt_sem_seg.data
+        assert padded.unique().tolist() == [7, ignored]
+
+
 def test_labels_without_a_word_are_named(build, sample_of):
     model = build().train()
     labels = torch.zeros(2, 32, 32, dtype=torch.long)
