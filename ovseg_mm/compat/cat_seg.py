@@ -145,6 +145,7 @@ def translate(model: Mapping) -> dict:
         finetune=_finetune(backbone['clip_finetune'], prompted),
         prompt_depth=backbone['prompt_depth'] if prompted else 0,
         prompt_length=backbone['prompt_length'] if prompted else 0,
+        prompt_init='xavier',
     )
     if resized:
         clip['pos_image_size'] = side

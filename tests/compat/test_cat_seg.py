@@ -331,6 +331,14 @@ def test_finetune_modes(model, mode, trained):
     )
 
 
+def test_visual_prompts_begin_as_in_the_project(model):
+    model['backbone'].update(prompt_depth=2, prompt_length=30)
+    prompts = own(model).backbone.clip.prompt_tokens
+    assert prompts.shape == (2, 30, 128)
+    bound = math.sqrt(6 / ((2 + 30) * 128))
+    assert 0.95 * bound < prompts.abs().max() <= bound
+
+
 def test_multiplier_of_zero_freezes_the_guidance(model):
     model['backbone']['backbone_multiplier'] = 0
     guidance = own(model).backbone.guidance

@@ -28,6 +28,8 @@ model = dict(
             input_size=(384, 384),
             # attention and position embedding; or 'all', 'prompt', 'none'
             finetune=['attn', 'position'],
+            # of the tokens that prompt_depth and prompt_length add
+            prompt_init='xavier',
         ),
         # Any backbone with maps at strides 4, 8 and 16.
         guidance=dict(

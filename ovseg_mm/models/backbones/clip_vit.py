@@ -70,6 +70,10 @@ class CLIPViT(BaseModule):
             from the first. 0: none.
         prompt_length (int): Prompt tokens of such a block. Those of the
             last prompted block pass through the blocks that follow.
+        prompt_init (str): Range of the uniform distribution that prompts are
+            drawn from: ``'patches'``, as if they were patches (visual prompt
+            tuning, Cascade-CLIP), or ``'xavier'``, PyTorch's of a tensor
+            (depth, length, D) (CAT-Seg, first version).
         prompt_projection (bool): Whether prompts pass a linear layer, one
             for all blocks, before they enter.
         prompt_dropout (float): Share of a prompt's channels that is zeroed
@@ -92,6 +96,7 @@ class CLIPViT(BaseModule):
         double_class_embedding: bool = False,
         prompt_depth: int = 0,
         prompt_length: int = 0,
+        prompt_init: str = 'patches',
         prompt_projection: bool = False,
         prompt_dropout: float = 0.0,
         prompt_norm: bool = False,
@@ -103,6 +108,10 @@ class CLIPViT(BaseModule):
             raise ValueError(
                 f"last_block={last_block!r} is not 'attention', 'value' or "
                 "'value_cls'"
+            )
+        if prompt_init not in ('patches', 'xavier'):
+            raise ValueError(
+                f"prompt_init={prompt_init!r} is not 'patches' or 'xavier'"
             )
         arch = clip_arch(arch, pretrained)
         vision = arch['vision_cfg']
@@ -161,9 +170,11 @@ class CLIPViT(BaseModule):
             self.prompt_tokens = nn.Parameter(
                 torch.empty(prompt_depth, prompt_length, width)
             )
-            # As if they were patches: the range of visual prompt tuning.
-            bound = (6 / (3 * patch**2 + width)) ** 0.5
-            nn.init.uniform_(self.prompt_tokens, -bound, bound)
+            if prompt_init == 'xavier':
+                nn.init.xavier_uniform_(self.prompt_tokens)
+            else:
+                bound = (6 / (3 * patch**2 + width)) ** 0.5
+                nn.init.uniform_(self.prompt_tokens, -bound, bound)
             self.prompt_dropout = nn.Dropout(prompt_dropout)
             if prompt_projection:
                 self.prompt_proj = nn.Linear(width, width)

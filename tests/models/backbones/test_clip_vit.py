@@ -273,6 +273,7 @@ def test_q_k_and_v_do_their_own_part(pair):
         (dict(out_indices=(-1,)), r'out_indices=\(-1,\)'),
         (dict(prompt_depth=4, prompt_length=1), 'prompt_depth=4'),
         (dict(prompt_depth=1), 'prompt_length=0'),
+        (dict(prompt_init='normal'), "prompt_init='normal' is not"),
         (dict(finetune='prompt'), "finetune='prompt'.*prompt_depth"),
         (dict(finetune='attn'), "finetune='attn' is not one of none"),
     ],

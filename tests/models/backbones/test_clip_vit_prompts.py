@@ -105,3 +105,17 @@ def test_only_prompts_are_trained(build):
         'prompt_norm.weight',
         'prompt_norm.bias',
     }
+
+
+@pytest.mark.parametrize('init', ['patches', 'xavier'])
+def test_range_of_initial_prompts(tiny_arch, init):
+    tower = CLIPViT(
+        tiny_arch, prompt_depth=3, prompt_length=40, prompt_init=init
+    )
+    width = tower.prompt_tokens.shape[-1]
+    fans = {
+        'patches': 3 * tower.patch_size**2 + width,
+        'xavier': (3 + 40) * width,
+    }
+    bound = (6 / fans[init]) ** 0.5
+    assert 0.95 * bound < tower.prompt_tokens.abs().max() <= bound
