@@ -80,7 +80,7 @@ def test_labels_beyond_255(tmp_path):
     found = dataset[0]['data_samples'].gt_sem_seg.data.unique().tolist()
     assert found == [255, 299, 65535]
     # 255 is a class: labels are padded with the value to be ignored.
-    pad = dict(type='Pad', size=(20, 30), pad_val=dict(img=0, seg=255))
+    pad = dict(type='Pad', size=(30, 20), pad_val=dict(img=0, seg=255))
     dataset = make(
         tmp_path,
         pipeline=[
