@@ -104,6 +104,8 @@ class OpenVocabDataset(BaseSegDataset):
         samples = super().load_data_list()
         if not samples:
             raise FileNotFoundError(self._why_empty(image_folder))
+        if not self.ann_file and 'seg_map_path' in self.data_prefix:
+            self._check_complete(samples)
         for sample in samples:
             sample['sample_name'] = _flat_name(
                 sample['img_path'], image_folder, self.img_suffix
@@ -241,6 +243,31 @@ class OpenVocabDataset(BaseSegDataset):
                 folder, list_dir=False, backend_args=self.backend_args
             )
         )
+
+    def _check_complete(self, samples: list[dict]) -> None:
+        """Miss no image: without a list, the images there are the list.
+
+        Raises:
+            FileNotFoundError: If there are labels of images that are not
+                there; the figures would silently be those of the others.
+        """
+        folder = self.data_prefix['seg_map_path']
+        files = fileio.list_dir_or_file(
+            folder,
+            list_dir=False,
+            suffix=self.seg_map_suffix,
+            recursive=True,
+            backend_args=self.backend_args,
+        )
+        wanted = {sample['seg_map_path'] for sample in samples}
+        alone = sorted({osp.join(folder, file) for file in files} - wanted)
+        if alone:
+            raise FileNotFoundError(
+                f'{len(alone)} label files have no image in '
+                f'{self.data_prefix["img_path"]}, the first is {alone[0]}; '
+                'complete the images, or name the samples in a list '
+                '(ann_file).'
+            )
 
     def _why_empty(self, folder: str) -> str:
         if self.ann_file:

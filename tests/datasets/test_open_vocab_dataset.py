@@ -272,3 +272,20 @@ def test_deep_pictures_are_scaled_or_refused(
         return
     with pytest.raises(ValueError, match=message):
         dataset[0]
+
+
+def test_labels_without_an_image_are_named(root):
+    (root / 'images' / 'sub' / 'a.jpg').unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        make(root)
+    label = root / 'labels' / 'sub' / 'a.png'
+    assert f'1 label files have no image in {root / "images"}' in str(
+        error.value
+    )
+    assert f'the first is {label}; ' in str(error.value)
+    # A list says which samples are meant.
+    (root / 'list.txt').write_text('a\n')
+    assert len(make(root, ann_file='list.txt')) == 1
+    # Other files may lie beside the labels.
+    label.rename(label.with_suffix('.txt'))
+    assert len(make(root)) == 2
