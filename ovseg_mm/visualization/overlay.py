@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ovseg_mm.vocabulary import Vocabulary
 
+from .font import load_font, told_apart
+
 # Smaller panels are enlarged, by a whole factor, at least to this.
 _MIN_PANEL = 256
 _MAX_ENTRIES = 40
@@ -43,8 +45,10 @@ def draw_overlay(
         unseen: Labels to be marked as unseen, besides the vocabulary's own.
 
     Returns:
-        RGB uint8. The legend lists classes by falling area. A small picture
-        is enlarged by a whole factor so that something can be seen.
+        RGB uint8. The legend lists classes by falling area; a name with
+        letters that the font lacks (such as Chinese ones) has its label's
+        number in front. A small picture is enlarged by a whole factor so
+        that something can be seen.
 
     Raises:
         ValueError: If image and labels do not fit each other.
@@ -109,7 +113,10 @@ def draw_panels(
             minlength=len(names),
         )
     entries = [
-        _Entry(names[label] + ' (unseen)' * (label in unseen), palette[label])
+        _Entry(
+            told_apart(names[label], label) + ' (unseen)' * (label in unseen),
+            palette[label],
+        )
         for label in np.argsort(-areas, kind='stable').tolist()
         if areas[label] > 0
     ]
@@ -152,7 +159,7 @@ def _lay_out(panels: list[np.ndarray], titles: list[str]) -> np.ndarray:
     total = width * len(panels)
     gap = max(4, total // 200) if len(panels) > 1 else 0
     size = _font_size(total)
-    font = ImageFont.load_default(size)
+    font = load_font(size)
     top = round(1.6 * size) if any(titles) else 0
     sheet = Image.new(
         'RGB', (total + gap * (len(panels) - 1), top + height), _PAPER
@@ -173,7 +180,7 @@ def _draw_legend(entries: list[_Entry], width: int) -> np.ndarray:
         rest = len(entries) - _MAX_ENTRIES
         entries = [*entries[:_MAX_ENTRIES], _Entry(f'and {rest} more', None)]
     size = _font_size(width)
-    font = ImageFont.load_default(size)
+    font = load_font(size)
     pad, line = size // 2, round(1.6 * size)
     width = max(width, 16 * size)
     # box, gap, text, gap

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from .font import load_font
 
 _PAPER = (255, 255, 255)
 _INK = (20, 20, 20)
@@ -46,7 +48,7 @@ def draw_proposals(
     rows = math.ceil(len(masks) / columns)
     sheet = Image.new('RGB', (width, rows * (top + tall + gap)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size)
+    font = load_font(size)
     for index, (mask, lines) in enumerate(zip(masks, captions)):
         left = index % columns * (cell + gap)
         above = index // columns * (top + tall + gap)

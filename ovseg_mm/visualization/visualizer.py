@@ -15,6 +15,7 @@ from mmseg.visualization import SegLocalVisualizer
 from ovseg_mm.datasets.image_files import write_image
 from ovseg_mm.vocabulary import distinct_palette
 
+from .font import told_apart
 from .overlay import Colours, draw_panels
 from .proposals import draw_proposals
 
@@ -195,6 +196,7 @@ def _draw_proposals(
 ) -> np.ndarray:
     """Draw the proposals of a sample with the scores of both classifiers."""
     proposals = proposals.cpu().numpy()
+    names = [told_apart(name, label) for label, name in enumerate(names)]
     captions = [
         (
             f'embedding: {names[label]} {score:.2f}',

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from ovseg_mm.visualization import draw_overlay, draw_panels
+from ovseg_mm.visualization.font import told_apart
 from ovseg_mm.vocabulary import distinct_palette, load_vocabulary
 
 NAMES = ['cat', 'dog', 'sky']
@@ -119,3 +120,26 @@ def test_wrong_shapes_are_named():
         draw_overlay(grey(4, 4), np.zeros((2, 2), int), (NAMES, COLOURS))
     with pytest.raises(ValueError, match='must be RGB'):
         draw_overlay(np.zeros((4, 4)), np.zeros((4, 4), int), (NAMES, COLOURS))
+
+
+def legend_of(name, label=0):
+    """Legend of a picture that is all of one label."""
+    names = ['x'] * label + [name]
+    labels = np.full((256, 400), label)
+    colours = [(0, 0, 0)] * label + [(255, 255, 255)]
+    return draw_overlay(grey(256, 400), labels, (names, colours))[256:]
+
+
+@pytest.mark.parametrize('name', ['Straße', 'мир', 'ψυχή', 'žluť', 'سماء'])
+def test_letters_of_many_scripts_are_drawn(name):
+    # The box that stands for a missing letter is the same for all of them.
+    boxes = legend_of('\U0010fffd' * len(name))
+    assert not np.array_equal(legend_of(name), boxes)
+    assert told_apart(name, 7) == name
+    legends = {legend_of(letter).tobytes() for letter in name}
+    assert len(legends) == len(set(name))
+
+
+def test_names_without_letters_have_their_number():
+    assert told_apart('犬', 12) == '12: 犬'
+    assert not np.array_equal(legend_of('犬', 1), legend_of('猫', 2))
