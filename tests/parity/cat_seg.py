@@ -23,6 +23,8 @@ from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
 from ovseg_mm.paths import resource
 
 CANVAS = 640, 640
+# Four times the 24x24 tokens that every case has.
+MAP = 96, 96
 CONFIG = 'cat_seg/catseg_clip-vit-b16_4xb1-80k_coco-stuff164k-384x384.py'
 
 
@@ -158,11 +160,30 @@ def _predict(case: Mapping, model: torch.nn.Module) -> dict:
         if sliding:
             (result,) = model.test_step(batch)
         else:
-            inputs = model.data_preprocessor(batch)['inputs']
-            (result,) = model.predict(_padded(inputs), [sample])
+            inputs = _padded(model.data_preprocessor(batch)['inputs'])
+            if min(size) < min(MAP):
+                return _predict_small(model, inputs, size, out)
+            (result,) = model.predict(inputs, [sample])
     return dict(
         scores=result.seg_logits.data, labels=result.pred_sem_seg.data[0]
     )
+
+
+def _predict_small(
+    model: torch.nn.Module,
+    inputs: torch.Tensor,
+    size: tuple[int, int],
+    out: tuple[int, int],
+) -> dict:
+    """Of an image that is smaller than the map of its scores.
+
+    The reference means to cut padding off, but cuts the map.
+    """
+    sample = SegDataSample(metainfo=dict(ori_shape=MAP))
+    (result,) = model.predict(inputs, [sample])
+    scores = result.seg_logits.data[:, : size[0], : size[1]]
+    scores = F.interpolate(scores[None], out, mode='bilinear')[0]
+    return dict(scores=scores, labels=scores.argmax(dim=0))
 
 
 def _padded(inputs: torch.Tensor) -> torch.Tensor:

@@ -32,20 +32,26 @@ def test_options_of_other_cases(case):
     assert head.pad_len is None
 
 
-def test_single_view_of_any_size(case):
-    """The image is padded to 128x160, which are not cut away."""
+@pytest.mark.parametrize('size', [(100, 150), (60, 150)])
+def test_single_view_of_any_size(case, size):
+    """Padding to multiples of 32 is not cut away, but small maps are cut."""
+    height, width = size
+    case['inputs'][0].update(height=height, width=width)
     model = runner.load_model(case)
     outputs = cat_seg.run(case, model)
-    assert outputs['labels'].shape == (100, 150)
-    img = torch.from_numpy(seeded_image('image', 100, 150, case['seed']))
+    assert outputs['labels'].shape == size
+    img = torch.from_numpy(seeded_image('image', *size, case['seed']))
     mean, std = (
         getattr(model.data_preprocessor, name).view(3, 1, 1)
         for name in ('mean', 'std')
     )
     img = (img.permute(2, 0, 1) - mean) / std
     with torch.no_grad():
-        logits = model.encode_decode(F.pad(img, (0, 10, 0, 28))[None])
-    expected = F.interpolate(logits.sigmoid(), (100, 150), mode='bilinear')
+        padded = F.pad(img, (0, 160 - width, 0, -height % 32))
+        scores = model.encode_decode(padded[None]).sigmoid()
+    assert scores.shape[2:] == (96, 96)
+    scores = scores[:, :, :height, :width]
+    expected = F.interpolate(scores, size, mode='bilinear')
     torch.testing.assert_close(
         torch.from_numpy(outputs['scores']), expected[0]
     )
