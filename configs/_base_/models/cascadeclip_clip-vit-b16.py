@@ -32,6 +32,8 @@ model = dict(
         double_class_embedding=True,
         prompt_depth=12,
         prompt_length=50,
+        # of no effect, since all blocks have prompts
+        prompts_stay=False,
         prompt_projection=True,
         prompt_dropout=0.1,
         prompt_norm=True,

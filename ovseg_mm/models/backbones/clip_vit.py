@@ -68,12 +68,14 @@ class CLIPViT(BaseModule):
             to the class token twice (ZegCLIP, Cascade-CLIP).
         prompt_depth (int): Blocks that get learned prompt tokens, counted
             from the first. 0: none.
-        prompt_length (int): Prompt tokens of such a block. Those of the
-            last prompted block pass through the blocks that follow.
+        prompt_length (int): Prompt tokens of such a block.
         prompt_init (str): Range of the uniform distribution that prompts are
             drawn from: ``'patches'``, as if they were patches (visual prompt
             tuning, Cascade-CLIP), or ``'xavier'``, PyTorch's of a tensor
             (depth, length, D) (CAT-Seg, first version).
+        prompts_stay (bool): Whether those of the last prompted block pass
+            through the blocks that follow (CAT-Seg v1), or not
+            (Cascade-CLIP).
         prompt_projection (bool): Whether prompts pass a linear layer, one
             for all blocks, before they enter.
         prompt_dropout (float): Share of a prompt's channels that is zeroed
@@ -97,6 +99,7 @@ class CLIPViT(BaseModule):
         prompt_depth: int = 0,
         prompt_length: int = 0,
         prompt_init: str = 'patches',
+        prompts_stay: bool = True,
         prompt_projection: bool = False,
         prompt_dropout: float = 0.0,
         prompt_norm: bool = False,
@@ -147,6 +150,7 @@ class CLIPViT(BaseModule):
         self.pos_interpolation = pos_interpolation
         self.double_class_embedding = double_class_embedding
         self.prompt_depth = prompt_depth
+        self.prompts_stay = prompts_stay
 
         scale = width**-0.5
         side = (pos_image_size or vision['image_size']) // patch
@@ -259,6 +263,8 @@ class CLIPViT(BaseModule):
                     [x[:, :1], prompts[index], x[:, 1 + length :]], dim=1
                 )
                 length = prompts[index].shape[1]
+            elif not self.prompts_stay:
+                x, length = _without_prompts(x, length), 0
             if index < last or self.last_block == 'attention':
                 x = block(x)
             else:

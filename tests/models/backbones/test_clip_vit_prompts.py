@@ -23,6 +23,30 @@ def build(tiny_arch):
     return build
 
 
+@pytest.mark.parametrize(('stay', 'prompts'), [(True, 4), (False, 0)])
+def test_prompts_in_the_blocks_that_follow(tiny_arch, stay, prompts):
+    torch.manual_seed(0)
+    options = dict(prompt_depth=1, prompt_length=4, prompts_stay=stay)
+    model = CLIPViT(tiny_arch, **options).eval()
+    tokens = []
+    for block in model.transformer.resblocks:
+        block.register_forward_hook(
+            lambda _module, inputs, _output: tokens.append(inputs[0])
+        )
+    before = model.transformer.resblocks[0]
+    with torch.no_grad():
+        model(torch.randn(2, 3, 32, 32))
+        first, *rest = tokens
+        patches = first.shape[1] - 1 - 4
+        assert rest
+        for x in rest:
+            assert x.shape[1] == 1 + prompts + patches
+        # The class token and the patches go on as they are.
+        after = before(first)
+    torch.testing.assert_close(rest[0][:, 0], after[:, 0])
+    torch.testing.assert_close(rest[0][:, -patches:], after[:, -patches:])
+
+
 def test_projected_prompts(build):
     plain, projected = build(), build(prompt_projection=True)
     plain.load_state_dict(projected.state_dict(), strict=False)
