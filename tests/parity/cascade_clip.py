@@ -293,6 +293,8 @@ def _train(case: Mapping, model: torch.nn.Module, kind: str) -> dict:
 def _write_dataset(case: Mapping, folder: Path, kind: str) -> OpenVocabDataset:
     """The images and whole labels of a case as a data set."""
     images, labels = case['inputs']['images'], case['inputs']['labels']
+    novel = case['config']['novel']
+    unseen_labels = 'ignore' if kind == 'inductive' else 'mark'
     for index, name in enumerate(images['names']):
         size = images['height'], images['width']
         img = seeded_image(name, *size, images['seed'])
@@ -309,15 +311,13 @@ def _write_dataset(case: Mapping, folder: Path, kind: str) -> OpenVocabDataset:
             folder / 'labels' / f'{index}.png', label_map.astype(np.uint8)
         )
     return OpenVocabDataset(
-        vocabulary=dict(
-            class_texts=case['class_texts'], unseen=case['config']['novel']
-        ),
+        vocabulary=dict(class_texts=case['class_texts'], unseen=novel),
         data_prefix=dict(
             img_path=str(folder / 'images'),
             seg_map_path=str(folder / 'labels'),
         ),
         img_suffix='.png',
-        unseen_labels='ignore' if kind == 'inductive' else 'mark',
+        unseen_labels=unseen_labels if novel else 'keep',
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadOpenVocabAnnotations'),

@@ -68,6 +68,22 @@ def test_prompts_of_the_first_blocks_alone(stored):
     assert counts == [70, 70, 65, 65]
 
 
+def test_training_without_unseen_classes(stored):
+    case = stored('cascade_clip/tiny_train')
+    case['config'].update(seen=list(range(7)), novel=[])
+    outputs, _ = run(case)
+    for name in ('loss_mask', 'loss_dice', 'target_labels'):
+        # There is nothing to make pseudo labels for.
+        np.testing.assert_allclose(
+            outputs[f'inductive_{name}'], outputs[f'transductive_{name}']
+        )
+    np.testing.assert_array_equal(
+        outputs['inductive_target_labels'], outputs['labels']
+    )
+    _, seen, unseen, harmonic, *_ = outputs['eval_summary']
+    assert seen > 0 and np.isnan([unseen, harmonic]).all()
+
+
 ZSSEG = 'zsseg/tiny_r50_learned_prompts'
 CLIP_MEAN = np.array([123, 117, 104])[:, None, None]
 
