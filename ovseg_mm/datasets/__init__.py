@@ -24,6 +24,7 @@ from .transforms import (
     LoadMaskedPair,
     LoadOpenVocabAnnotations,
     PackMaskedPair,
+    SkipUnseenImages,
 )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     'PascalVOC20Dataset',
     'PascalVOC20ZeroShotDataset',
     'PascalVOC20bDataset',
+    'SkipUnseenImages',
     'read_image',
     'read_label_map',
     'write_image',

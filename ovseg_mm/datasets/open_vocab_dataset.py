@@ -133,6 +133,8 @@ class OpenVocabDataset(BaseSegDataset):
         """
         sample = self.get_data_info(idx)
         path, name = sample['img_path'], sample['sample_name']
+        if self.unseen_labels != 'keep':
+            sample['seen_labels'] = self.vocabulary.seen
         try:
             self._check_depth(path)
             data = self.pipeline(sample)

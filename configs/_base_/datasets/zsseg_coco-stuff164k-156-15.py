@@ -7,6 +7,7 @@ crop_size = (640, 640)
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadOpenVocabAnnotations'),
+    dict(type='SkipUnseenImages'),
     dict(
         type='RandomChoiceResize',
         scales=[(2560, short) for short in range(320, 961, 64)],

@@ -7,6 +7,7 @@ crop_size = (512, 512)
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadOpenVocabAnnotations'),
+    dict(type='SkipUnseenImages'),
     dict(
         type='RandomChoiceResize',
         scales=[(2048, short) for short in range(320, 961, 64)],

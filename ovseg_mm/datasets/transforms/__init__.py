@@ -2,10 +2,12 @@
 from .loading import LoadOpenVocabAnnotations
 from .masked_crop import CropMaskedClass
 from .masked_pair import LoadMaskedPair, PackMaskedPair
+from .seen_images import SkipUnseenImages
 
 __all__ = [
     'CropMaskedClass',
     'LoadMaskedPair',
     'LoadOpenVocabAnnotations',
     'PackMaskedPair',
+    'SkipUnseenImages',
 ]
