@@ -81,6 +81,12 @@ def test_coco_stuff(tmp_path, capsys):
         prepare(with_facts(COCOStuff164k, counts=(2, 3)), tmp_path, '--verify')
         == 0
     )
+    assert 'not made yet' not in output
+    gone = tmp_path / 'annotations' / f'{name}_labelTrainIds.png'
+    gone.unlink()
+    assert prepare(COCOStuff164k, tmp_path, '--verify') == 1
+    output = capsys.readouterr().out
+    assert f'1 of the files are not made yet ({gone}, ...)' in output
 
 
 def test_coco_stuff_with_wrong_files(tmp_path, capsys):
@@ -334,12 +340,15 @@ def test_sets_that_are_ready(tmp_path, capsys):
     write_ade150(tmp_path / 'ade')
     for preparation, folder in ((PascalVOC, 'voc'), (ADE20K150, 'ade')):
         root = tmp_path / folder
-        assert prepare(preparation, root) == 0
+        assert prepare(preparation, root) == 1
+        assert 'has 2 label files' in capsys.readouterr().out
         assert prepare(preparation, root, '--verify') == 1
         assert 'has 2 label files' in capsys.readouterr().out
         small = with_facts(preparation, counts=(2,))
         assert prepare(small, root, '--verify') == 0
-    assert prepare(PascalVOC, tmp_path, '--verify') == 2
+    assert prepare(ADE20K150, tmp_path) == 1
+    assert 'validation does not exist' in capsys.readouterr().out
+    assert prepare(PascalVOC, tmp_path) == 2
     assert 'val.txt is missing; get it from http' in capsys.readouterr().err
 
 

@@ -69,11 +69,14 @@ class Preparation(ABC):
         title: Name of the data set.
         root: Where MMSegmentation's layout has it.
         download: Where its files come from.
+        ready_made: Whether the download has all files as they are needed, so
+            that they can only be verified.
     """
 
     title: ClassVar[str]
     root: ClassVar[str]
     download: ClassVar[str]
+    ready_made: ClassVar[bool] = False
 
     def add_options(  # noqa: B027
         self, parser: argparse.ArgumentParser

@@ -27,7 +27,7 @@ def main(preparation: Preparation, argv: list[str] | None = None) -> int:
     options = _parse(preparation, argv)
     root = preparation.folder(options)
     try:
-        if options.verify:
+        if options.verify or preparation.ready_made:
             return _verify(preparation, root, options)
         return _prepare(preparation, root, options)
     except (ValueError, OSError) as error:
@@ -81,6 +81,24 @@ def _prepare(
     return int(bool(failures))
 
 
+def _not_made(
+    preparation: Preparation, root: Path, options: argparse.Namespace
+) -> list[str]:
+    """Name the files that are still to be made, if the download is there."""
+    try:
+        tasks = preparation.tasks(root, options)
+    except (ValueError, OSError) as error:
+        return [str(error)]
+    paths = [path for task in tasks for path in task.outputs]
+    missing = [path for path in paths if not path.is_file()]
+    if not missing:
+        return []
+    return [
+        f'{len(missing)} of the files are not made yet ({missing[0]}, ...); '
+        'run this command without --verify.'
+    ]
+
+
 def _verify(
     preparation: Preparation, root: Path, options: argparse.Namespace
 ) -> int:
@@ -89,6 +107,8 @@ def _verify(
         for check in preparation.checks(root, options)
         for problem in check_files(check, options.workers)
     ]
+    if problems:
+        problems += _not_made(preparation, root, options)
     for problem in problems:
         print(f'problem: {problem}')
     if problems:

@@ -8,13 +8,15 @@ from .base import LabelCheck, Preparation, Task, read_list
 
 
 class _ReadyMade(Preparation):
+    ready_made = True
+
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
         """Nothing is to be made."""
         return []
 
 
 class ADE20K150(_ReadyMade):
-    """Nothing to prepare; --verify checks the files of validation."""
+    """Nothing to prepare: checks the files of validation."""
 
     title = 'ADE20K-150'
     root = 'data/ade/ADEChallengeData2016'
@@ -38,7 +40,7 @@ class ADE20K150(_ReadyMade):
 
 
 class PascalVOC(_ReadyMade):
-    """Nothing to prepare; --verify checks the files of validation."""
+    """Nothing to prepare: checks the files of validation."""
 
     title = 'PASCAL VOC 2012'
     root = 'data/VOCdevkit/VOC2012'
