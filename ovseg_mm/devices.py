@@ -4,6 +4,8 @@
 import torch
 from mmengine.device import get_device
 
+from ovseg_mm.errors import InputError
+
 
 def usable_device(name: str | None) -> str:
     """A device by name, after a look whether it computes.
@@ -23,7 +25,7 @@ def usable_device(name: str | None) -> str:
         torch.ones(1, device=name).item()
     except (AssertionError, ImportError, RuntimeError) as error:
         reason = str(error).strip().partition('\n')[0]
-        raise ValueError(
+        raise InputError(
             f'the device {name!r} cannot be used ({reason}); the best one '
             f'here is {best!r}'
         ) from error

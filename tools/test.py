@@ -53,6 +53,7 @@ def main() -> int:
         report_bad_input,
         set_output_dir,
     )
+    from ovseg_mm.errors import RUN_ERRORS
 
     with report_bad_input():
         if args.show_proposals and not (args.show or args.show_dir):
@@ -76,7 +77,8 @@ def main() -> int:
             set_output_dir(cfg, args.out)
         runner = build_runner(cfg)
         load_weights(runner, args.checkpoint)
-    runner.test()
+    with report_bad_input(RUN_ERRORS):
+        runner.test()
     return 0
 
 

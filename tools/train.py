@@ -35,6 +35,7 @@ def main() -> int:
         report_bad_input,
     )
     from ovseg_mm.engine.resume import find_start
+    from ovseg_mm.errors import RUN_ERRORS
 
     with report_bad_input():
         cfg = load_config(args)
@@ -46,7 +47,8 @@ def main() -> int:
         if args.amp:
             enable_amp(cfg)
         runner = build_runner(cfg)
-    runner.train()
+    with report_bad_input(RUN_ERRORS):
+        runner.train()
     return 0
 
 

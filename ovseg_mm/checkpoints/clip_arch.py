@@ -8,6 +8,8 @@ architecture given as a dict needs none of it.
 import difflib
 from copy import deepcopy
 
+from ovseg_mm.errors import InputError
+
 _TOP_KEYS = {'embed_dim', 'vision_cfg', 'text_cfg', 'quick_gelu'}
 _VISION_KEYS = {
     'image_size',
@@ -62,7 +64,7 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
         name, config = 'the CLIP given as a dict', deepcopy(dict(arch))
         quick_gelu = pretrained == 'openai'
     else:
-        raise ValueError(
+        raise InputError(
             f'arch={arch!r} must be the name of an open_clip model or a dict '
             'like its model configs'
         )
@@ -143,7 +145,7 @@ def _named_config(name: str) -> dict:
     names = open_clip.list_models()
     if name not in names:
         near = difflib.get_close_matches(name, names, n=4, cutoff=0.4)
-        raise ValueError(
+        raise InputError(
             f'{name!r} is no open_clip model; '
             + (f'did you mean {" or ".join(near)}? ' if near else '')
             + _SUPPORTED
@@ -158,7 +160,7 @@ def _tag_has_quick_gelu(name: str, tag: str | None) -> bool:
 
     if not open_clip.is_pretrained_cfg(name, tag):
         tags = open_clip.list_pretrained_tags_by_model(name)
-        raise ValueError(
+        raise InputError(
             f'open_clip knows no weights {tag!r} for {name}; it knows '
             f'{", ".join(tags) or "none"}; give weights of your own as '
             'custom_clip_weights and leave pretrained out'
@@ -170,7 +172,7 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
     """Raise unless ``config`` says nothing that the towers do not have."""
     missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(config)
     if missing:
-        raise ValueError(f'{name} lacks {", ".join(sorted(missing))}')
+        raise InputError(f'{name} lacks {", ".join(sorted(missing))}')
     vision, text = config['vision_cfg'], config['text_cfg']
     foreign = [
         *sorted(set(config) - _TOP_KEYS),
@@ -180,7 +182,7 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
     if isinstance(vision.get('layers'), (list, tuple)):
         foreign.append('vision_cfg.layers as a list (a ResNet)')
     if foreign:
-        raise ValueError(
+        raise InputError(
             f'{name} has {", ".join(foreign)}, which the CLIP towers here do '
             f'not know: {_SUPPORTED}'
         )
@@ -213,16 +215,16 @@ def _check_sizes(name: str, config: dict) -> None:
     )
     for key, value in needed:
         if not isinstance(value, int) or value < 1:
-            raise ValueError(
+            raise InputError(
                 f'{key} of {name} is {value!r}, expected a positive integer'
             )
     if vision['width'] % vision['head_width']:
-        raise ValueError(
+        raise InputError(
             f'vision_cfg.width={vision["width"]} of {name} is not divisible '
             f'by head_width={vision["head_width"]}'
         )
     if text['width'] % text['heads']:
-        raise ValueError(
+        raise InputError(
             f'text_cfg.width={text["width"]} of {name} is not divisible by '
             f'heads={text["heads"]}'
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import find_weights
 
 from .clip_arch import clip_arch, clip_shapes, plain_vit_names
@@ -45,7 +46,7 @@ def load_clip_weights(
     config = clip_arch(arch, pretrained)
     if custom_clip_weights is None:
         if not isinstance(arch, str):
-            raise ValueError(
+            raise InputError(
                 f'pretrained={pretrained!r} names weights of the hub, which '
                 'needs arch as a name of open_clip; give custom_clip_weights '
                 'for a CLIP described by a dict'
@@ -61,7 +62,7 @@ def _clip_state_dict(
 ) -> dict[str, Tensor]:
     layout = recognise(file.tensors, str(file.path))
     if layout.method != 'CLIP':
-        raise ValueError(
+        raise InputError(
             f'{file.path} is a checkpoint of {layout.method}, expected '
             'weights of CLIP alone'
         )
@@ -82,7 +83,7 @@ def _clip_state_dict(
     surplus += converted.unused
     if not wrong and not surplus:
         return state_dict
-    raise ValueError(
+    raise InputError(
         f'{file.path} does not hold {name}: '
         + (
             f'{wrong[0]} should be {expected[wrong[0]]} and is '
@@ -113,7 +114,7 @@ def _check_activation(file: WeightFile, config: dict) -> None:
             if wants
             else 'take a pretrained tag without QuickGELU'
         )
-        raise ValueError(
+        raise InputError(
             f'{file.path} does not fit a CLIP with {have}: {reason}; {remedy}'
         )
 

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import find_config
 
 from .files import WeightFile, file_sha256, read_weights, save_atomically
@@ -169,7 +170,7 @@ def check_fit(
         return
     layout, renamed = fit_to_model(model, tensors, where)
     if not renamed.state_dict.keys() <= tensors.keys():
-        raise ValueError(
+        raise InputError(
             f'{where} has the names of a published checkpoint of '
             f'{layout.method}; turn its file into one of ours with `python '
             '-m ovseg_mm convert SRC DST` and load that'
@@ -178,7 +179,7 @@ def check_fit(
 
 def _check_destination(src: Path, dst: Path) -> None:
     if dst.is_dir():
-        raise ValueError(
+        raise InputError(
             f'{dst} is a folder; give the name of the file to write'
         )
     if not dst.parent.is_dir():
@@ -187,7 +188,7 @@ def _check_destination(src: Path, dst: Path) -> None:
             'be written there; make it first'
         )
     if src.exists() and dst.exists() and src.samefile(dst):
-        raise ValueError(
+        raise InputError(
             f'{dst} is the source itself, which would be overwritten; give '
             'another name for the result'
         )
@@ -230,7 +231,7 @@ def _check_against(
             if layout.method == 'CLIP'
             else f'take a config of {layout.method} or another file'
         )
-        raise ValueError(
+        raise InputError(
             f'{where} is a checkpoint of {layout.method}, but the model is '
             f'{method}; {remedy}'
         )
@@ -238,7 +239,7 @@ def _check_against(
     if misfits:
         shown = '; '.join(misfits[:3])
         more = f' and {len(misfits) - 3} more' if len(misfits) > 3 else ''
-        raise ValueError(
+        raise InputError(
             f'{where} does not fit the model: {shown}{more}; take the config '
             'that the weights were trained with'
         )

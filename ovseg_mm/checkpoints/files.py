@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import written_whole
 
 from .safe_load import safe_torch_load
@@ -89,7 +90,7 @@ def read_weights(path: str | Path) -> WeightFile:
             content = safe_torch_load(path)
     except Exception as error:  # torch raises whatever comes along
         reason = ' '.join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(
+        raise InputError(
             f'{path} cannot be read as the {_NAMES[kind]} that its first '
             f'bytes announce ({reason}); it may be cut short or hold '
             'other things than weights: fetch it again or save its tensors '
@@ -127,7 +128,7 @@ def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
             if isinstance(value, Tensor):
                 tensors[str(name)] = value.detach()
     if not tensors:
-        raise ValueError(
+        raise InputError(
             f'{where} holds {_describe(content)} and no tensors by name; '
             'expected a state dict, bare or under "model" or "state_dict"'
         )
@@ -177,15 +178,15 @@ def _kind_of(path: Path) -> str:
     size = path.stat().st_size
     text = head.lstrip().lower()
     if not size:
-        raise ValueError(f'{path} is empty; {_EXPECTED}: fetch it again')
+        raise InputError(f'{path} is empty; {_EXPECTED}: fetch it again')
     if text.startswith((b'<!doctype', b'<html', b'<?xml')):
-        raise ValueError(
+        raise InputError(
             f'{path} is a web page, not the file that the page stands for; '
             f'{_EXPECTED}: open the page in a browser and use its download '
             'button'
         )
     if text.startswith(b'version https://git-lfs'):
-        raise ValueError(
+        raise InputError(
             f'{path} is a Git LFS pointer, not the file itself; {_EXPECTED}: '
             'run `git lfs pull` in its repository'
         )
@@ -193,7 +194,7 @@ def _kind_of(path: Path) -> str:
         header = int.from_bytes(head[:8], 'little')
         if 8 + header <= size:
             return 'safetensors'
-        raise ValueError(
+        raise InputError(
             f'{path} is cut short: its safetensors header alone should have '
             f'{header} bytes, the file has {size}; fetch it again'
         )
@@ -201,7 +202,7 @@ def _kind_of(path: Path) -> str:
         return _kind_of_zip(path, size)
     if head.startswith(b'\x80'):
         return 'torch'
-    raise ValueError(
+    raise InputError(
         f'{path} is no weight file: it begins with {head[:8]!r}; {_EXPECTED}'
     )
 
@@ -214,13 +215,13 @@ def _kind_of_zip(path: Path, size: int) -> str:
             summed = any(entry.CRC for entry in archive.infolist())
             damaged = archive.testzip() if summed else None
     except zipfile.BadZipFile:
-        raise ValueError(
+        raise InputError(
             f'{path} is cut short or damaged: it begins like a PyTorch '
             f'checkpoint, but the end of the archive is not in its {size} '
             'bytes; fetch it again'
         ) from None
     if damaged:
-        raise ValueError(
+        raise InputError(
             f'{path} is damaged: {damaged} in it does not match its checksum; '
             'fetch it again'
         )
@@ -229,7 +230,7 @@ def _kind_of_zip(path: Path, size: int) -> str:
         return 'torchscript'
     if 'data.pkl' in inner:
         return 'torch'
-    raise ValueError(
+    raise InputError(
         f'{path} is a zip archive of other things (first: {names[:1]}); '
         f'{_EXPECTED}: unpack it and give the weight file in it'
     )
@@ -252,7 +253,7 @@ def _file_of_folder(folder: Path) -> Path:
     for name in _FOLDER_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise ValueError(
+    raise InputError(
         f'the folder {folder} holds none of {", ".join(_FOLDER_FILES)}; give '
         'the path of the weight file itself'
     )
@@ -262,7 +263,7 @@ def _read_shards(index: Path, config: dict) -> WeightFile:
     """Join the files that an index of a large model names."""
     shards = set(_read_json(index).get('weight_map', {}).values())
     if not shards:
-        raise ValueError(
+        raise InputError(
             f'{index} names no weight files under "weight_map"; fetch the '
             'folder again'
         )
@@ -279,7 +280,7 @@ def _read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise ValueError(f'{path} is no JSON file: {error}') from None
+        raise InputError(f'{path} is no JSON file: {error}') from None
     return content if isinstance(content, dict) else {}
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ovseg_mm.errors import InputError
+
 from .files import read_weights
 from .layouts import recognise
 from .layouts.scan import SHIFTED_CLIP
@@ -37,7 +39,7 @@ def shifted_clip_towers(
     tensors = read_weights(path).tensors
     layout = recognise(tensors, str(path))
     if layout.method != SHIFTED_CLIP:
-        raise ValueError(
+        raise InputError(
             f'{path} is a checkpoint of {layout.method}, but only one of '
             f'{SHIFTED_CLIP} can be fused with a segmentor'
         )
@@ -51,7 +53,7 @@ def shifted_clip_towers(
         if name in state_dict:
             ours = tuple(state_dict[name].shape)
         if theirs != ours:
-            raise ValueError(
+            raise InputError(
                 f'{path} does not fit {where}: {name} is {theirs} in it, and '
                 f'{ours or "missing"} there; fuse files of the same CLIP'
             )

@@ -5,9 +5,9 @@ import argparse
 import importlib
 import sys
 
+from ovseg_mm.errors import USER_ERRORS, sentence_of
+
 COMMANDS = ('doctor', 'predict', 'evaluate', 'convert', 'models')
-# What bad input raises; anything else is a bug and shows its traceback.
-USER_ERRORS = (ValueError, OSError, ImportError)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,5 +47,5 @@ def main(argv: list[str] | None = None) -> int:
     except USER_ERRORS as error:
         if args.debug:
             raise
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence_of(error)}', file=sys.stderr)
         return 2

@@ -12,6 +12,7 @@ from mmengine import fileio
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import written_whole
 
 
@@ -35,12 +36,12 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as image:
             values = np.array(image)
     except Exception as error:  # Pillow raises a dozen kinds of them
-        raise ValueError(
+        raise InputError(
             f'The label file {path} cannot be read; it is damaged or no '
             f'image ({reason_of(error)}).'
         ) from error
     if values.ndim != 2 or values.dtype.kind not in 'bui':
-        raise ValueError(
+        raise InputError(
             f'The label file {path} has shape {values.shape} and type '
             f'{values.dtype}; expected one channel of integers, the label '
             'of each pixel, not a colour picture.'
@@ -81,11 +82,11 @@ def read_image(path: str | Path) -> np.ndarray:
                 str(path), channel_order='rgb', backend='pillow'
             )
     except Exception as error:  # Pillow raises a dozen kinds of them
-        raise ValueError(
+        raise InputError(
             f'{path} cannot be read as an image; it is damaged or none '
             f'({reason_of(error)})'
         ) from error
-    raise ValueError(f'{path} {NO_RANGE}')
+    raise InputError(f'{path} {NO_RANGE}')
 
 
 NO_RANGE = (

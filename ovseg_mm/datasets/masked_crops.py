@@ -13,6 +13,7 @@ from mmengine.utils import track_iter_progress
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import write_text
 
 from .transforms.loading import LoadOpenVocabAnnotations
@@ -61,7 +62,7 @@ class MaskedCropDataset(Dataset):
         self.test_mode = test_mode
         self.samples = self._draw(self._index())
         if not self.samples:
-            raise ValueError(
+            raise InputError(
                 'no label file of the data set shows any class that crops '
                 'could be made of; check its vocabulary and labels'
             )
@@ -123,7 +124,7 @@ class MaskedCropDataset(Dataset):
         if self.index_file is not None and self.index_file.is_file():
             index = json.loads(self.index_file.read_text())
             if sorted(index) != sorted(names):
-                raise ValueError(
+                raise InputError(
                     f'{self.index_file} names {len(index)} images, but not '
                     f'the {len(names)} of this data set; delete it to have '
                     'it made again'

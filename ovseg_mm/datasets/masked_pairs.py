@@ -10,6 +10,8 @@ from mmcv.transforms import Compose
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ovseg_mm.errors import InputError
+
 COLUMNS = ('filepath', 'title')
 
 
@@ -68,7 +70,7 @@ class MaskedPairDataset(Dataset):
         needed = COLUMNS if self.image_folder else (*COLUMNS, 'image')
         missing = [name for name in needed if name not in columns]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f'{path} has {len(rows)} rows and lacks the columns '
                 f'{missing}; expected {", ".join(needed)}, separated by tabs'
                 + ('.' if self.image_folder else '; or set image_folder.')

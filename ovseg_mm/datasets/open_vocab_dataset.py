@@ -11,9 +11,10 @@ from mmseg.registry import DATASETS
 from PIL import Image
 from torch import Tensor
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from .image_files import NO_RANGE, grey_bits, reason_of
+from .image_files import NO_RANGE, grey_bits, read_image, reason_of
 
 # Formats whose files may be grey with more than 8 bits.
 _DEEP_SUFFIXES = ('.png', '.tif', '.tiff')
@@ -129,7 +130,10 @@ class OpenVocabDataset(BaseSegDataset):
             information.
 
         Raises:
-            RuntimeError: If anything fails; the message names the image.
+            ValueError: If the image or its label file is damaged or does
+                not fit the vocabulary.
+            RuntimeError: If the pipeline fails with a sound image, which the
+                message names.
         """
         sample = self.get_data_info(idx)
         path, name = sample['img_path'], sample['sample_name']
@@ -145,10 +149,12 @@ class OpenVocabDataset(BaseSegDataset):
                 name in str(error) for name in named
             ):
                 raise
+            # So that an error of the pipeline itself is not taken for one.
+            with fileio.get_local_path(path, self.backend_args) as local:
+                read_image(local)
             raise RuntimeError(
-                f'The image {path} cannot be prepared '
-                f'({reason_of(error)}); if it is damaged, '
-                'replace it or take it out of the data set.'
+                f'The pipeline fails with the image {path} '
+                f'({reason_of(error)}).'
             ) from error
         packed = data.get('data_samples', []) if data is not None else []
         for item in packed if isinstance(packed, list) else [packed]:
@@ -159,12 +165,12 @@ class OpenVocabDataset(BaseSegDataset):
 
     def _check_unseen(self, unseen_labels: str) -> None:
         if unseen_labels not in ('keep', 'ignore', 'mark'):
-            raise ValueError(
+            raise InputError(
                 f"unseen_labels is 'keep', 'ignore' or 'mark'; found "
                 f'{unseen_labels!r}.'
             )
         if unseen_labels != 'keep' and not self.vocabulary.unseen:
-            raise ValueError(
+            raise InputError(
                 f'unseen_labels={unseen_labels!r} needs a vocabulary with '
                 f'unseen labels, but {self.vocabulary.source} has none.'
             )
@@ -181,12 +187,12 @@ class OpenVocabDataset(BaseSegDataset):
             with Image.open(local) as image:
                 depth = grey_bits(image)
         if depth == 32:
-            raise ValueError(f'{path} {NO_RANGE}')
+            raise InputError(f'{path} {NO_RANGE}')
         if depth == 16 and any(
             getattr(step, 'imdecode_backend', None) == 'pillow'
             for step in self.pipeline.transforms
         ):
-            raise ValueError(
+            raise InputError(
                 f'{path} has 16 bits, of which Pillow makes pure white; '
                 "convert it to 8 bits or set imdecode_backend='cv2' in the "
                 'pipeline'

@@ -18,6 +18,7 @@ from torch import nn
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.devices import usable_device
+from ovseg_mm.errors import USER_ERRORS, sentence_of
 from ovseg_mm.paths import find_config
 
 from .distributed import setup_cpu_processes, unwrap
@@ -215,12 +216,19 @@ def check_writable(folder: Path, option: str) -> None:
 
 
 @contextmanager
-def report_bad_input() -> Iterator[None]:
-    """Turn what bad input raises into one sentence and exit status 2."""
+def report_bad_input(
+    kinds: tuple[type[Exception], ...] = USER_ERRORS,
+) -> Iterator[None]:
+    """Turn what bad input raises into one sentence and exit status 2.
+
+    Args:
+        kinds (tuple[type, ...]): Errors that are taken for bad input; the
+            environment variable ``OVSEG_DEBUG`` lets them pass.
+    """
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:
+    except kinds as error:
         if os.environ.get('OVSEG_DEBUG'):
             raise
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence_of(error)}', file=sys.stderr)
         sys.exit(2)

@@ -5,6 +5,7 @@ from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
 from ovseg_mm.checkpoints import plain_name
+from ovseg_mm.errors import InputError
 
 from .distributed import unwrap
 
@@ -43,7 +44,7 @@ class OpenVocabOptimWrapperConstructor:
         self.norm_decay = paramwise_cfg.pop('norm_decay', False)
         self.no_decay = tuple(paramwise_cfg.pop('no_decay', ()))
         if paramwise_cfg:
-            raise ValueError(
+            raise InputError(
                 f'paramwise_cfg has the keys {sorted(paramwise_cfg)}, but '
                 "only 'lr_mult', 'norm_decay' and 'no_decay' are known"
             )
@@ -81,12 +82,12 @@ class OpenVocabOptimWrapperConstructor:
             groups.setdefault(key, []).append(parameter)
         unused = set(self.lr_mult) - used
         if unused:
-            raise ValueError(
+            raise InputError(
                 f'paramwise_cfg.lr_mult names {sorted(unused)}, but no '
                 'parameter of the model begins so'
             )
         if not groups:
-            raise ValueError(
+            raise InputError(
                 f'every parameter of {type(model).__name__} is frozen, so '
                 'there is nothing to train; set clip.finetune'
             )

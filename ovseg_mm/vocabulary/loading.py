@@ -14,6 +14,7 @@ from typing import Any
 
 from mmseg.utils import get_palette
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import resource
 
 from .palette import distinct_palette
@@ -107,7 +108,7 @@ def _load(spec: Any) -> Vocabulary:
         return _from_name(str(spec))
     if isinstance(spec, Sequence):
         return _build(spec, 'the list of class texts')
-    raise ValueError(
+    raise InputError(
         'A vocabulary is a shipped key, a file, a list of class texts or a '
         f'mapping with class_texts; found {type(spec).__name__}.'
     )
@@ -116,13 +117,13 @@ def _load(spec: Any) -> Vocabulary:
 def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     unknown = sorted(set(spec).difference(_SPEC_KEYS))
     if unknown or 'class_texts' not in spec:
-        raise ValueError(
+        raise InputError(
             f'A vocabulary mapping has the key class_texts and, if wanted, '
             f'{", ".join(_SPEC_KEYS[1:])}; found {sorted(spec)}.'
         )
     texts = spec['class_texts']
     if isinstance(texts, Mapping):
-        raise ValueError(
+        raise InputError(
             'class_texts of a vocabulary mapping is a shipped key, a file or '
             'a list of strings, not another mapping.'
         )
@@ -131,7 +132,7 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     }
     subset = changes.pop('subset', None)
     if subset not in (None, 'seen', 'unseen'):
-        raise ValueError(
+        raise InputError(
             f"subset of a vocabulary mapping is 'seen' or 'unseen'; found "
             f'{subset!r}.'
         )
@@ -147,7 +148,7 @@ def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
     """Other words for some classes; labels and colours stay."""
     for name in renamed:
         if name not in base.names:
-            raise ValueError(
+            raise InputError(
                 f'{base.source}: renamed names {name!r}, which is no class'
                 f'{_near(name, base.names)}.'
             )
@@ -173,7 +174,7 @@ def _relabel(
     if label_map is None and len(names) == base.num_labels:
         label_map = base.prompt_to_label
     elif label_map is None:
-        raise ValueError(
+        raise InputError(
             f'{base.source} has {base.num_labels} labels, but label_names '
             f'has {len(names)} names; give prompt_to_label as well if texts '
             'share a label.'
@@ -204,7 +205,7 @@ def _label_index(
     if not isinstance(label, str):
         return label
     if label not in names:
-        raise ValueError(
+        raise InputError(
             f'{base.source}: unseen names {label!r}, which is no label'
             f'{_near(label, names)}.'
         )
@@ -263,7 +264,7 @@ def _from_file(path: Path) -> Vocabulary:
     try:
         content = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f'{path} is not a UTF-8 text file ({error.reason} at byte '
             f'{error.start}); save it as UTF-8.'
         ) from error
@@ -285,7 +286,7 @@ def _from_json(content: str, path: Path) -> Vocabulary:
     try:
         entries = json.loads(content)
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f'{path} is not valid JSON (line {error.lineno}, column '
             f'{error.colno}: {error.msg}); expected a list of strings.'
         ) from error
@@ -293,7 +294,7 @@ def _from_json(content: str, path: Path) -> Vocabulary:
         return _build(entries, str(path))
     if isinstance(entries, dict) and 'class_texts' in entries:
         return replace(_from_mapping(entries), source=str(path))
-    raise ValueError(
+    raise InputError(
         f'{path} holds a JSON {type(entries).__name__}; expected a list '
         'of strings, one a class, synonyms joined by ", ", or an object with '
         'the key class_texts.'
@@ -303,7 +304,7 @@ def _from_json(content: str, path: Path) -> Vocabulary:
 def _build(entries: Sequence[str], source: str) -> Vocabulary:
     for index, entry in enumerate(entries):
         if not isinstance(entry, str):
-            raise ValueError(
+            raise InputError(
                 f'{source}: entry {index} (counting from 0) is '
                 f'{entry!r}, a {type(entry).__name__}; expected a string.'
             )

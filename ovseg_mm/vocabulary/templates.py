@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from mmseg.utils import get_predefined_templates
 
+from ovseg_mm.errors import InputError
+
 _OWN_SETS = {
     'single': ['A photo of a {} in the scene'],
     'imagenet_select': [
@@ -59,20 +61,20 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
         if spec in _MMSEG_SETS:
             return list(get_predefined_templates(spec))
         known = ', '.join(sorted([*_OWN_SETS, *_MMSEG_SETS]))
-        raise ValueError(
+        raise InputError(
             f'There is no template set {spec!r}; choose one of {known}, or '
             'give a list of templates.'
         )
     templates = list(spec)
     if not templates:
-        raise ValueError('The list of prompt templates is empty.')
+        raise InputError('The list of prompt templates is empty.')
     for template in templates:
         if not isinstance(template, str) or (
             template.count('{}'),
             template.count('{'),
             template.count('}'),
         ) != (1, 1, 1):
-            raise ValueError(
+            raise InputError(
                 f'The prompt template {template!r} must be a string with '
                 'exactly one {}, the place of the class text, and no other '
                 'braces.'

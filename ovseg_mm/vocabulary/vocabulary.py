@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from numbers import Integral
 
+from ovseg_mm.errors import InputError
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -39,19 +41,19 @@ class Vocabulary:
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
         if not self.class_texts:
-            raise ValueError(
+            raise InputError(
                 f'{self.source} holds no class text; at least one is needed.'
             )
         for index, texts in enumerate(self.class_texts):
             if not texts or not all(text.strip() for text in texts):
-                raise ValueError(
+                raise InputError(
                     f'{self.source}: entry {index} (counting from 0) has an '
                     f'empty class text: {list(texts)!r}; remove it or write '
                     'the class name.'
                 )
         self._check_label_map()
         if len(self.palette) != self.num_labels:
-            raise ValueError(
+            raise InputError(
                 f'{self.source}: the palette has {len(self.palette)} colours '
                 f'for {self.num_labels} labels.'
             )
@@ -59,14 +61,14 @@ class Vocabulary:
             len(colour) != 3 or not all(map(_is_shade, colour))
             for colour in self.palette
         ):
-            raise ValueError(
+            raise InputError(
                 f'{self.source}: a colour of the palette is three integers '
                 'from 0 to 255 (red, green, blue).'
             )
 
     def _check_label_map(self) -> None:
         if len(self.prompt_to_label) != self.num_texts:
-            raise ValueError(
+            raise InputError(
                 f'{self.source}: prompt_to_label has '
                 f'{len(self.prompt_to_label)} entries for {self.num_texts} '
                 'class texts; give one label index for each text.'
@@ -75,13 +77,13 @@ class Vocabulary:
         for key in ('prompt_to_label', 'unseen'):
             wrong = sorted(set(getattr(self, key)).difference(indices))
             if wrong:
-                raise ValueError(
+                raise InputError(
                     f'{self.source}: {key} holds {wrong}, but there are '
                     f'{self.num_labels} labels (0 to {self.num_labels - 1}).'
                 )
         bare = sorted(set(indices).difference(self.prompt_to_label))
         if bare:
-            raise ValueError(
+            raise InputError(
                 f'{self.source}: no class text leads to label {bare[0]} '
                 f'({self.label_names[bare[0]]!r}), so it could never be '
                 'predicted (label_names and prompt_to_label go together).'
@@ -169,7 +171,7 @@ class Vocabulary:
             ValueError: If the two counts differ.
         """
         if num_labels != self.num_labels:
-            raise ValueError(
+            raise InputError(
                 f'{where} has {num_labels} labels, but {self.source} has '
                 f'{self.num_labels}; name the same vocabulary in both places.'
             )

@@ -7,6 +7,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg_mm.datasets import OpenVocabDataset
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import resource
 
 WORDS = ['cat', 'dog', 'sky']
@@ -289,3 +290,18 @@ def test_labels_without_an_image_are_named(root):
     # Other files may lie beside the labels.
     label.rename(label.with_suffix('.txt'))
     assert len(make(root)) == 2
+
+
+def test_an_error_of_the_pipeline_is_no_bad_input(root, monkeypatch):
+    def transform(self, results):
+        raise AttributeError('a bug')
+
+    dataset = make(root)
+    monkeypatch.setattr(
+        type(dataset.pipeline.transforms[1]), 'transform', transform
+    )
+    with pytest.raises(RuntimeError, match=r'a\.jpg \(AttributeError: a bug'):
+        dataset[0]
+    (root / 'images' / 'a.jpg').write_bytes(b'none')
+    with pytest.raises(InputError, match='a.jpg cannot be read as an image'):
+        dataset[0]

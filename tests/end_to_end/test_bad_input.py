@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
+
 from .conftest import ROOT, TINY, data_options, run
 
 pytestmark = pytest.mark.slow
@@ -45,7 +47,7 @@ def test_corrupt_image(train, own_data, tmp_path):
     for path in (own_data / 'images' / 'train').iterdir():
         path.write_bytes(path.read_bytes()[:200])
     status, error = train()
-    assert status == 1
+    assert status == 2 and error.startswith('error: ')
     assert str(own_data / 'images' / 'train') in error
     # What the shell sees is the same.
     output = run(
@@ -53,7 +55,7 @@ def test_corrupt_image(train, own_data, tmp_path):
         ROOT / 'tools' / 'train.py',
         *train_options(own_data, tmp_path),
         cwd=tmp_path,
-        status=1,
+        status=2,
     )
     assert str(own_data / 'images' / 'train') in output.splitlines()[-1]
 
@@ -61,7 +63,7 @@ def test_corrupt_image(train, own_data, tmp_path):
 def test_missing_image_folder(train, own_data):
     shutil.rmtree(own_data / 'images' / 'train')
     status, error = train()
-    assert status == 1
+    assert status == 2 and error.startswith('error: ')
     assert str(own_data / 'images' / 'train') in error
 
 
@@ -71,13 +73,60 @@ def test_label_out_of_range(train, own_data):
         labels[:] = 77
         Image.fromarray(labels).save(path)
     status, error = train()
-    assert status == 1
+    assert status == 2 and error.startswith('error: ')
     assert '77' in error and 'annotations/train' in error
+
+
+@pytest.mark.parametrize('kind', ['damaged', 'of another size'])
+def test_label_files_that_are_wrong(train, own_data, kind):
+    folder = own_data / 'annotations' / 'train'
+    for path in folder.iterdir():
+        if kind == 'damaged':
+            path.write_bytes(path.read_bytes()[:60])
+        else:
+            Image.fromarray(np.zeros((5, 7), np.uint8)).save(path)
+    # In the process of a data loader, too, whose message is a traceback.
+    status, error = train('train_dataloader.num_workers=1')
+    assert status == 2 and error.startswith(f'error: The label file {folder}')
+    assert 'Traceback' not in error
+
+
+def test_errors_of_the_code_keep_their_traceback(
+    tool, own_data, tmp_path, monkeypatch
+):
+    def loss(self, *args, **kwargs):
+        raise ValueError('a bug')
+
+    monkeypatch.setattr(BaseOpenVocabSegmentor, 'loss', loss)
+    status, output = tool('train', *train_options(own_data, tmp_path))
+    assert status == 1
+    assert output.strip().endswith('ValueError: a bug')
+    assert 'Traceback' in output
+
+
+def test_debugging_shows_the_traceback(tool, own_data, tmp_path, monkeypatch):
+    monkeypatch.setenv('OVSEG_DEBUG', '1')
+    shutil.rmtree(own_data / 'images' / 'train')
+    status, output = tool('train', *train_options(own_data, tmp_path))
+    assert status == 1 and 'Traceback' in output
+
+
+def test_damaged_images_of_a_test(tool, trained, own_data, tmp_path):
+    for path in (own_data / 'images' / 'val').iterdir():
+        path.write_bytes(path.read_bytes()[:40])
+    status, output = tool(
+        *('test', TINY, trained / 'iter_8.pth'),
+        *('--work-dir', tmp_path / 'work', '--cfg-options'),
+        *data_options(own_data),
+    )
+    error = output.strip().splitlines()[-1]
+    assert status == 2 and error.startswith('error: ')
+    assert str(own_data / 'images' / 'val') in error
 
 
 def test_vocabulary_that_does_not_fit_the_data(train):
     status, error = train("model.vocabulary=['a','b']")
-    assert status == 1
+    assert status == 2 and error.startswith('error: ')
     assert '4 labels' in error and '2' in error
 
 
@@ -93,7 +142,7 @@ def test_wrong_class_json(train, tmp_path):
 def test_missing_clip_weights(train):
     weights = '/nowhere/ViT-B-16.pt'
     status, error = train(f'model.clip.custom_clip_weights={weights}')
-    assert status == 1
+    assert status == 2 and error.startswith('error: ')
     assert weights in error
 
 
@@ -105,7 +154,7 @@ def test_unreachable_hub_names_the_file_to_get(train):
         'model.decode_head.text_channels=512',
         'model.decode_head.appearance_channels=512',
     )
-    assert status == 1
+    assert status == 2 and error.startswith('error: ')
     assert 'custom_clip_weights' in error
 
 

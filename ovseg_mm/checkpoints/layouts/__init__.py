@@ -3,6 +3,8 @@
 
 from collections.abc import Iterable
 
+from ovseg_mm.errors import InputError
+
 from . import (
     cascade_clip,
     cat_seg,
@@ -46,7 +48,7 @@ def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
         if layout.matches(names):
             return layout
     known = ', '.join(dict.fromkeys(layout.method for layout in LAYOUTS))
-    raise ValueError(
+    raise InputError(
         f'{where} has no layout that is known (those of {known}): its '
         f'{len(names)} tensors begin with {", ".join(names[:3]) or "nothing"}'
     )

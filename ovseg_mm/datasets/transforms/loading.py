@@ -4,6 +4,7 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 from ovseg_mm.datasets.image_files import read_label_map
+from ovseg_mm.errors import InputError
 
 
 @TRANSFORMS.register_module()
@@ -50,7 +51,7 @@ class LoadOpenVocabAnnotations(BaseTransform):
         values = read_label_map(path, self.backend_args)
         shape = results.get('ori_shape', values.shape)
         if tuple(shape[:2]) != values.shape:
-            raise ValueError(
+            raise InputError(
                 f'The label file {path} is {values.shape[1]}x'
                 f'{values.shape[0]} pixels (width x height), but its image '
                 f'is {shape[1]}x{shape[0]}.'
@@ -97,7 +98,7 @@ def check_label_values(
         return
     found = np.unique(labels[wrong]).tolist()
     listed = ', '.join(map(str, found[:8])) + (', ...' * (len(found) > 8))
-    raise ValueError(
+    raise InputError(
         f'{where} holds the label values {listed}, but there are '
         f'{num_labels} labels (0 to {num_labels - 1}) and {ignore_index} is '
         'ignored; check vocabulary, reduce_zero_label and ignore_index of '

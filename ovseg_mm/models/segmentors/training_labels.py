@@ -10,6 +10,7 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.vocabulary import Vocabulary
 
 from ..utils import UNKNOWN
@@ -18,7 +19,7 @@ from ..utils import UNKNOWN
 def check_trainable(vocabulary: Vocabulary) -> None:
     """Raise if a training label would stand for several texts."""
     if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
-        raise ValueError(
+        raise InputError(
             f'{vocabulary.source} has {vocabulary.num_texts} class texts for '
             f'{vocabulary.num_labels} labels, which suits tests alone; '
             'training takes one text for each label, in the order of the '
@@ -37,7 +38,7 @@ def check_learns_unseen(head: nn.Module, vocabulary: Vocabulary) -> None:
         ValueError: See above.
     """
     if vocabulary.unseen and 'unseen' not in signature(head.loss).parameters:
-        raise ValueError(
+        raise InputError(
             f'the training vocabulary {vocabulary.source} has unseen labels, '
             f'which a {type(head).__name__} cannot learn; set '
             "train_vocabulary=dict(class_texts=..., subset='seen') of the "
@@ -68,14 +69,14 @@ def check_labels(
         leaked = torch.isin(labels, unseen)
         if leaked.any():
             path, values = _first_of(leaked, labels, data_samples)
-            raise ValueError(
+            raise InputError(
                 f'{path} has the labels {values}, which the training '
                 f'vocabulary {vocabulary.source} calls unseen; set '
                 "unseen_labels='mark' of the training data"
             )
     if wrong.any():
         path, values = _first_of(wrong, labels, data_samples)
-        raise ValueError(
+        raise InputError(
             f'{path} has the labels {values}, but the training vocabulary '
             f'{vocabulary.source} has {vocabulary.num_labels} labels, 0 to '
             f'{vocabulary.num_labels - 1}, and {vocabulary.ignore_label} for '

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 
@@ -34,7 +35,7 @@ class EmbeddingFile:
         vocabulary = load_vocabulary(vocabulary)
         rows = _read(self.path)
         if len(rows) != vocabulary.num_texts:
-            raise ValueError(
+            raise InputError(
                 f'{self.path} has {len(rows)} rows, but {vocabulary.source} '
                 f'has {vocabulary.num_texts} class texts; name the '
                 'vocabulary that the rows were made for'
@@ -53,7 +54,7 @@ class EmbeddingFile:
             if texts not in self._rows
         ]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f'{self.path} has no embedding of {missing[0]!r}'
                 f'{f" and {len(missing) - 1} more" * (len(missing) > 1)}; '
                 'set prompts.embeddings=None to have the text encoder make '
@@ -72,7 +73,7 @@ def _read(path: Path) -> Tensor:
     try:
         rows = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(
+        raise InputError(
             f'{path} cannot be read as a .npy file ({error}); save the '
             'embeddings with numpy.save'
         ) from error
@@ -82,7 +83,7 @@ def _read(path: Path) -> Tensor:
             if isinstance(rows, np.ndarray)
             else f'{type(rows).__name__} of arrays'
         )
-        raise ValueError(
+        raise InputError(
             f'{path} holds {found}, expected a table of floats, a row a class'
         )
     return torch.from_numpy(rows.astype(np.float32))
