@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -45,11 +46,12 @@ class DenseDiceLoss(nn.Module):
         valid = labels != ignore_index
         index = labels.where(valid, labels.new_zeros(()))
         hits = scores.gather(1, index[:, None])[:, 0] * valid
-        hits = scores.new_zeros(scores.shape[:2]).scatter_add(
-            1, index.flatten(1), hits.flatten(1)
-        )
+        # Pixels are added one by one, whose rounding errors pile up.
+        hits = hits.new_zeros(
+            scores.shape[:2], dtype=torch.float64
+        ).scatter_add(1, index.flatten(1), hits.flatten(1).double())
         truth = pixels_of_classes(labels, num_classes, ignore_index)
         total = scores.sum(dim=(2, 3)) + truth
         dice = 1 - (2 * hits + 1) / (total + 1)
         present = num_present(labels, num_classes, ignore_index)
-        return self.loss_weight * (dice * (truth > 0)).sum() / present
+        return self.loss_weight * (dice * (truth > 0)).sum().float() / present

@@ -31,6 +31,14 @@ def test_formula():
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
+def test_many_pixels_that_are_nearly_right():
+    logits = torch.full((1, 2, 512, 512), -8.0)
+    logits[:, 0] = 8.0
+    labels = torch.zeros(1, 512, 512, dtype=torch.long)
+    loss = DenseDiceLoss()(logits, labels)
+    assert loss.item() == pytest.approx(naive(logits, labels).item(), rel=0.01)
+
+
 def test_all_ignored():
     logits = torch.randn(1, 3, 4, 4)
     assert DenseDiceLoss()(logits, torch.full((1, 4, 4), 255)) == 0
