@@ -13,6 +13,7 @@ from .convert import (
 )
 from .files import (
     WeightFile,
+    check_whole,
     file_sha256,
     read_weights,
     save_atomically,
@@ -29,6 +30,7 @@ __all__ = [
     'Renamed',
     'WeightFile',
     'check_fit',
+    'check_whole',
     'clip_arch',
     'clip_shapes',
     'compact_clip',

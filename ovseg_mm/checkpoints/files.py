@@ -100,6 +100,19 @@ def read_weights(path: str | Path) -> WeightFile:
     return WeightFile(tensors, path, kind, _meta_of(content), config)
 
 
+def check_whole(path: str | Path) -> None:
+    """Look whether a weight file is whole, without reading its tensors.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no weight file, cut short or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} does not exist')
+    _kind_of(path)
+
+
 def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
     """Find the tensors in what a file held.
 

@@ -39,10 +39,11 @@ class CheckpointGuardHook(Hook):
             runner (Runner): Its ``load_from`` is resumed only if it is in
                 the work folder.
         """
-        source = runner._load_from
-        if not runner._resume or source is None:
+        if not runner._resume:
             return
-        if Path(source).absolute().parent != Path(runner.work_dir).absolute():
+        source = runner._load_from
+        work_dir = Path(runner.work_dir).absolute()
+        if source is None or Path(source).absolute().parent != work_dir:
             start = find_start(runner.work_dir, source)
             runner._load_from, runner._resume = start
 
