@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning-rate factors by the names of MMSegmentation's project CAT-Seg."""
 
+import warnings
+
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
@@ -19,10 +21,9 @@ class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Keys of ``custom_keys`` are looked for in the names that the parameters
     of CAT-Seg's first version have in the project; of several the longest
-    one counts, as in MMEngine. Other models are left alone.
-
-    Raises:
-        ValueError: If a key is part of no parameter's name, there or here.
+    one counts, as in MMEngine. Keys that are in none, which many configs
+    carry along, have no effect; a warning names them. Other models are left
+    alone.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
@@ -53,10 +54,11 @@ def _by_our_names(keys: dict, model: nn.Module) -> dict:
             options[name] = keys[matching[0]]
     unused = sorted(set(keys) - used)
     if unused:
-        raise ValueError(
+        warnings.warn(
             f'paramwise_cfg.custom_keys names {unused}, but no parameter of '
             "MMSegmentation's CAT-Seg has that in its name (they begin with "
             'backbone.feature_extractor, backbone.clip_model, neck and '
-            'decode_head); correct or remove it'
+            'decode_head): it has no effect',
+            stacklevel=2,
         )
     return options
