@@ -276,7 +276,7 @@ def test_mmsegmentations_script_refuses_another_method(
         path=installed,
         status=1,
     )
-    assert 'ValueError: other.pth is a checkpoint of CLIP' in output
+    assert 'InputError: other.pth is a checkpoint of CLIP' in output
     assert 'Iter(test)' not in output
 
 
