@@ -6,10 +6,8 @@ Letters: T class texts, P prompts a class (templates), C embedding width.
 
 import hashlib
 import json
-import os
 import warnings
 import weakref
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ovseg_mm.paths import cache_folder
+from ovseg_mm.paths import cache_folder, written_whole
 from ovseg_mm.vocabulary import Vocabulary, get_templates
 
 from .embedding_file import EmbeddingFile
@@ -327,14 +325,11 @@ def _read_cache(path: Path) -> Tensor | None:
 
 def _write_cache(text: Tensor, path: Path) -> None:
     """Write a cache file whole or not at all; a cache is never needed."""
-    temporary = path.with_suffix(f'.tmp{os.getpid()}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({'text': text.cpu().contiguous()}, temporary)
-        os.replace(temporary, path)
+        with written_whole(path) as temporary:
+            save_file({'text': text.cpu().contiguous()}, temporary)
     except (SafetensorError, OSError) as error:
-        with suppress(OSError):
-            temporary.unlink()
         warnings.warn(
             f'text embeddings are not kept in {path.parent}: {error}',
             stacklevel=2,
