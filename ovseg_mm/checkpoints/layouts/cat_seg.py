@@ -7,7 +7,7 @@ The published files were written by detectron2.
 import torch
 
 from ..rename import Drop, Row, map_tensor
-from .clip import image_rows, text_rows
+from .clip import TEMPERATURE, image_rows, text_rows
 from .layout import Layout
 
 CLIP = 'sem_seg_head.predictor.clip_model.'
@@ -103,7 +103,7 @@ _TABLE = [
     ),
     (
         r'sem_seg_head\.predictor\.clip_model\.logit_scale',
-        Drop("the temperature of CLIP's contrastive loss, not used here"),
+        TEMPERATURE,
     ),
     *HEAD_ROWS,
     (rf'upsample1{_PARAMS}', r'neck.upsamples.0.\1'),

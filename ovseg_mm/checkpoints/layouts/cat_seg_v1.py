@@ -9,16 +9,13 @@ import re
 
 from ..rename import Drop, Row, split_rows
 from . import cat_seg
-from .clip import image_rows, text_rows
+from .clip import TEMPERATURE, image_rows, text_rows
 from .layout import Layout
 from .resnet import basic_stem_rows, detectron2_rows
 from .swin import swin_rows
 
 _CLIP = 'backbone.clip_model.'
 _LAYER, _OUR_LAYER = 'neck.layers.*.', 'decode_head.layers.*.'
-_TEMPERATURE = Drop(
-    "the temperature of CLIP's contrastive loss, not used here"
-)
 _TEXTS = Drop(
     'text embeddings of the class list of that run; they are made anew'
 )
@@ -115,7 +112,7 @@ _TABLE = [
     *text_rows(_CLIP),
     (
         r'backbone\.clip_model\.logit_scale',
-        _TEMPERATURE,
+        TEMPERATURE,
     ),
     (r'backbone\.text_features(?:_test)?', _TEXTS),
 ]
@@ -154,7 +151,7 @@ _AUTHORS_TABLE = [
         rf'{re.escape(cat_seg.CLIP)}visual\.transformer\.prompt_tokens',
         'backbone.clip.prompt_tokens',
     ),
-    (rf'{re.escape(cat_seg.CLIP)}logit_scale', _TEMPERATURE),
+    (rf'{re.escape(cat_seg.CLIP)}logit_scale', TEMPERATURE),
     (r'sem_seg_head\.predictor\.text_features(?:_test)?', _TEXTS),
     *cat_seg.HEAD_ROWS,
     (

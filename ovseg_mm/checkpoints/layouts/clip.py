@@ -26,6 +26,9 @@ _TEXT = (
     r'|ln_final\.(?:weight|bias)'
 )
 
+TEMPERATURE = Drop("the temperature of CLIP's contrastive loss, not used here")
+"""What methods do with ``logit_scale``."""
+
 
 def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
     """Rows for an image tower under OpenAI's names.

@@ -4,7 +4,7 @@
 from torch import Tensor
 
 from ..rename import Drop, Row, map_tensor
-from .clip import image_rows, text_rows
+from .clip import TEMPERATURE, image_rows, text_rows
 from .layout import Layout
 from .swin import swin_rows
 
@@ -130,7 +130,7 @@ _SEGMENTER = [
     (r'clip_adapter\.non_object_embedding', 'decode_head.no_object_embedding'),
     (
         r'clip_adapter\.clip_model\.logit_scale',
-        Drop("the temperature of CLIP's contrastive loss, not used here"),
+        TEMPERATURE,
     ),
     (r'clip_adapter\.pixel_(?:mean|std)', Drop('a constant of CLIP')),
     (r'criterion\.empty_weight', Drop('class weights of the loss')),

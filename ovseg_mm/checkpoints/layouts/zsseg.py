@@ -2,7 +2,7 @@
 """ZSSeg: segmenters and learned prompts, written by detectron2."""
 
 from ..rename import Drop, Row
-from .clip import image_rows, text_rows
+from .clip import TEMPERATURE, image_rows, text_rows
 from .layout import Layout
 from .resnet import basic_stem_rows, detectron2_rows
 
@@ -80,7 +80,7 @@ def _adapter_rows(source: str, text: str) -> list[Row]:
         (rf'{source}\.pixel_(?:mean|std)', Drop('a constant of CLIP')),
         (
             rf'{source}\.clip_model\.logit_scale',
-            Drop("the temperature of CLIP's contrastive loss, not used here"),
+            TEMPERATURE,
         ),
     ]
 
