@@ -105,8 +105,7 @@ class OpenVocabDataset(BaseSegDataset):
         samples = super().load_data_list()
         if not samples:
             raise FileNotFoundError(self._why_empty(image_folder))
-        if not self.ann_file and 'seg_map_path' in self.data_prefix:
-            self._check_complete(samples)
+        self._check_files(samples)
         for sample in samples:
             sample['sample_name'] = _flat_name(
                 sample['img_path'], image_folder, self.img_suffix
@@ -114,7 +113,6 @@ class OpenVocabDataset(BaseSegDataset):
             sample['ignore_index'] = self.ignore_index
             sample['num_labels'] = self.vocabulary.num_labels
             sample['label_map'] = self.value_map
-        self._check_files(samples)
         return samples
 
     def prepare_data(self, idx: int) -> Any:
@@ -218,21 +216,24 @@ class OpenVocabDataset(BaseSegDataset):
             )
 
     def _check_files(self, samples: list[dict]) -> None:
-        """Look for all files before the first hour of a training is spent."""
-        paths = [
-            sample[key]
-            for sample in samples
-            for key in ('img_path', 'seg_map_path')
-            if sample.get(key)
-        ]
-        # One look at a folder is cheaper than one at each of its files.
-        folders = {osp.dirname(path) for path in paths}
-        found = {folder: self._files_in(folder) for folder in folders}
-        missing = [
-            path
-            for path in paths
-            if osp.basename(path) not in found[osp.dirname(path)]
-        ]
+        """Look for all files before the first hour of a training is spent.
+
+        Raises:
+            FileNotFoundError: If some are missing. Without a list the images
+                that are there are the samples; labels of others would then
+                silently not count.
+        """
+        # Each folder is listed once, which is cheaper than a look at each
+        # file; those of images that were listed already, not again.
+        images = ['img_path'] if self.ann_file else []
+        keys = [*images, 'seg_map_path']
+        paths = [s[key] for s in samples for key in keys if s.get(key)]
+        if self.ann_file:
+            found = self._files_beside(paths)
+        else:
+            found = self._label_files()
+            self._check_complete(found.difference(paths))
+        missing = [path for path in paths if path not in found]
         if missing:
             others = len(missing) - 1
             raise FileNotFoundError(
@@ -243,23 +244,30 @@ class OpenVocabDataset(BaseSegDataset):
                 'seg_map_path out if there are no labels.'
             )
 
-    def _files_in(self, folder: str) -> set[str]:
-        if not fileio.isdir(folder, backend_args=self.backend_args):
-            return set()
-        return set(
-            fileio.list_dir_or_file(
+    def _check_complete(self, alone: set[str]) -> None:
+        if alone:
+            raise FileNotFoundError(
+                f'{len(alone)} label files have no image in '
+                f'{self.data_prefix["img_path"]}, the first is {min(alone)}; '
+                'complete the images, or name the samples in a list '
+                '(ann_file).'
+            )
+
+    def _files_beside(self, paths: list[str]) -> set[str]:
+        """All files in the folders of some."""
+        return {
+            osp.join(folder, file)
+            for folder in {osp.dirname(path) for path in paths}
+            if fileio.isdir(folder, backend_args=self.backend_args)
+            for file in fileio.list_dir_or_file(
                 folder, list_dir=False, backend_args=self.backend_args
             )
-        )
+        }
 
-    def _check_complete(self, samples: list[dict]) -> None:
-        """Miss no image: without a list, the images there are the list.
-
-        Raises:
-            FileNotFoundError: If there are labels of images that are not
-                there; the figures would silently be those of the others.
-        """
-        folder = self.data_prefix['seg_map_path']
+    def _label_files(self) -> set[str]:
+        folder = self.data_prefix.get('seg_map_path')
+        if folder is None:
+            return set()
         files = fileio.list_dir_or_file(
             folder,
             list_dir=False,
@@ -267,15 +275,7 @@ class OpenVocabDataset(BaseSegDataset):
             recursive=True,
             backend_args=self.backend_args,
         )
-        wanted = {sample['seg_map_path'] for sample in samples}
-        alone = sorted({osp.join(folder, file) for file in files} - wanted)
-        if alone:
-            raise FileNotFoundError(
-                f'{len(alone)} label files have no image in '
-                f'{self.data_prefix["img_path"]}, the first is {alone[0]}; '
-                'complete the images, or name the samples in a list '
-                '(ann_file).'
-            )
+        return {osp.join(folder, file) for file in files}
 
     def _why_empty(self, folder: str) -> str:
         if self.ann_file:
