@@ -20,6 +20,7 @@ from mmseg.registry import MODELS
 import ovseg_mm
 from ovseg_mm.checkpoints import fit_to_model
 from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
+from ovseg_mm.config_types import type_name
 from ovseg_mm.models import OpenVocabSegmentor
 from ovseg_mm.vocabulary import get_templates, shipped_vocabularies
 
@@ -185,7 +186,7 @@ def translate(model: Mapping) -> dict:
 @MODELS.register_module(name='EncoderDecoder', force=True)
 def build_encoder_decoder(**model) -> EncoderDecoder:
     """MMSegmentation's segmentor, or ours for the project's backbone."""
-    if model['backbone'].get('type') != _BACKBONE:
+    if type_name(model['backbone']) != _BACKBONE:
         return EncoderDecoder(**model)
     return ProjectSegmentor(**_arguments(translate(model)))
 
@@ -206,7 +207,8 @@ class ProjectSegmentor(OpenVocabSegmentor):
 def _read(model: Mapping, part: str, kind: str, keys: dict) -> dict:
     """Options of a part of the model, completed and checked."""
     given = dict(model.get(part) or {})
-    found = given.pop('type', None)
+    found = type_name(given)
+    given.pop('type', None)
     if found != kind:
         raise ValueError(
             f'model.{part} is {found!r}, but with the backbone {_BACKBONE} '

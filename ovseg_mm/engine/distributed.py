@@ -2,9 +2,14 @@
 """Several processes on a machine without an accelerator."""
 
 import torch
+from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import MODELS, RUNNERS, STRATEGIES
+from mmengine.runner import Runner
 from torch import distributed, nn
+
+from ovseg_mm.config_types import is_type, type_of
 
 
 def setup_cpu_processes(cfg: Config) -> None:
@@ -26,7 +31,8 @@ def setup_cpu_processes(cfg: Config) -> None:
             f"launcher={cfg.launcher!r} needs GPUs; on CPUs use 'pytorch'"
         )
     distributed.init_process_group('gloo')
-    if cfg.get('runner_type', 'Runner') == 'Runner':
+    runner = dict(type=cfg.get('runner_type', Runner))
+    if type_of(runner, RUNNERS) is Runner:
         wrapper = dict(cfg.get('model_wrapper_cfg') or {})
         wrapper.setdefault('type', 'MMDistributedDataParallel')
         wrapper.setdefault('broadcast_buffers', False)
@@ -36,7 +42,7 @@ def setup_cpu_processes(cfg: Config) -> None:
         wrapper['device_ids'] = None
         # Assigned whole: items set on the config's copy would be lost.
         cfg.model_wrapper_cfg = wrapper
-    elif cfg.strategy.type.endswith('FSDPStrategy'):
+    elif is_type(cfg.strategy, FSDPStrategy, STRATEGIES):
         wrapper = dict(cfg.strategy.get('model_wrapper') or {})
         wrapper.setdefault('type', 'MMFullyShardedDataParallel')
         wrapper['device_id'] = 'cpu'
@@ -56,7 +62,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 def _replace_sync_bn(node) -> None:
     """SyncBN in a config, which knows no CPU, becomes BN."""
     if isinstance(node, (dict, Config)):
-        if node.get('type') in ('SyncBN', nn.SyncBatchNorm):
+        if is_type(node, nn.SyncBatchNorm, MODELS):
             node['type'] = 'BN'
         for value in node.values():
             _replace_sync_bn(value)

@@ -11,14 +11,18 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmseg.apis import init_model
+from mmseg.registry import MODELS, OPTIM_WRAPPERS
 from torch import nn
 
 from ovseg_mm.checkpoints import load_checkpoint_into
+from ovseg_mm.config_types import is_type, type_name, type_of
 from ovseg_mm.devices import usable_device
 from ovseg_mm.errors import USER_ERRORS, sentence_of
+from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.paths import find_config
 
 from .distributed import setup_cpu_processes, unwrap
@@ -118,7 +122,8 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
 def enable_amp(cfg: Config) -> None:
     """Mixed precision: float16 with loss scaling on GPUs, bfloat16 on CPUs."""
     wrapper = cfg.optim_wrapper
-    if wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
+    kind = dict(type=wrapper.get('type', OptimWrapper))
+    if type_of(kind, OPTIM_WRAPPERS) is not OptimWrapper:
         return
     if get_device() == 'cpu':
         wrapper.type = 'AutocastOptimWrapper'
@@ -149,10 +154,10 @@ def enable_pictures(
             that is tested in windows.
     """
     if proposals:
-        if cfg.model.type != 'OpenVocabMaskSegmentor':
+        if not is_type(cfg.model, OpenVocabMaskSegmentor, MODELS):
             raise ValueError(
                 f'--show-proposals needs a model that proposes masks, but the '
-                f'config has a {cfg.model.type}'
+                f'config has a {type_name(cfg.model)}'
             )
         if cfg.model.test_cfg.get('mode') == 'slide':
             raise ValueError(

@@ -5,14 +5,16 @@ import warnings
 from collections.abc import Mapping
 
 from mmengine.model import BaseModule
+from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import load_clip_weights
+from ovseg_mm.config_types import is_type
 
 from .backbones import CLIPViT
 from .text_encoder import CLIPTextTransformer
 
-TOWERS = ('CLIPViT', 'CLIPTextTransformer', 'CLIPPromptedTextTransformer')
+TOWERS = (CLIPViT, CLIPTextTransformer)
 # Options of CLIP that towers take from the model that holds them.
 TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
 
@@ -34,7 +36,7 @@ def with_tower_options(cfg: dict, clip: Mapping) -> dict:
         else value
         for key, value in cfg.items()
     }
-    if cfg.get('type') in TOWERS:
+    if is_type(cfg, TOWERS, MODELS):
         for key in TOWER_OPTIONS:
             if key in clip:
                 cfg.setdefault(key, clip[key])
