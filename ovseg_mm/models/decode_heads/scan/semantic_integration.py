@@ -5,6 +5,7 @@ Letters: B images, D supervised states, Q queries, L blocks that are tapped,
 N = g * g patches, V width of the image tower, C embedding width.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -71,13 +72,13 @@ class SemanticIntegration(nn.Module):
             nn.LayerNorm(embed_dims) for _ in range(num_fusion_layers - 1)
         )
         self.context_weight = nn.Parameter(torch.full((1,), context_weight))
+        # Copies of one layer, so all start with equal weights, as in
+        # nn.TransformerEncoder.
+        layer = LoneTokenLayer(
+            embed_dims, num_heads, feedforward_dims, dropout
+        )
         self.encoder = nn.Sequential(
-            *(
-                LoneTokenLayer(
-                    embed_dims, num_heads, feedforward_dims, dropout
-                )
-                for _ in range(num_encoder_layers)
-            )
+            *(copy.deepcopy(layer) for _ in range(num_encoder_layers))
         )
 
     def forward(self, embeddings: Tensor, context: ImageContext) -> Tensor:
@@ -155,6 +156,8 @@ class LoneTokenLayer(nn.Module):
     """Transformer layer, normalised afterwards, over single tokens.
 
     Attention over one token is its value, so there are no queries and keys.
+    Initial weights are distributed as those of
+    :class:`torch.nn.TransformerEncoderLayer`.
 
     Args:
         embed_dims (int): C.
@@ -184,8 +187,9 @@ class LoneTokenLayer(nn.Module):
         )
         self.norm2 = nn.LayerNorm(embed_dims)
         self.dropout = nn.Dropout(dropout)
-        for layer in (self.value, self.out_proj, *self.mlp[::3]):
-            nn.init.xavier_uniform_(layer.weight)
+        # A third of a packed (3 * C, C) projection, whose Xavier bound is
+        # smaller than that of (C, C) by the square root of two.
+        nn.init.xavier_uniform_(self.value.weight, gain=0.5**0.5)
         nn.init.zeros_(self.value.bias)
         nn.init.zeros_(self.out_proj.bias)
 

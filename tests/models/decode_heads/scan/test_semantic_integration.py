@@ -97,17 +97,21 @@ def test_filter_with_convolutions_that_do_nothing():
     torch.testing.assert_close(layer(constant, 1), constant * (1 + gain))
 
 
+def in_torch_names(layer):
+    return {
+        name.replace('mlp.0', 'linear1')
+        .replace('mlp.3', 'linear2')
+        .replace('out_proj', 'self_attn.out_proj'): tensor
+        for name, tensor in layer.state_dict().items()
+    }
+
+
 def test_attention_over_one_token_is_its_value():
     """Equal to torch's layer on sequences of length one."""
     torch.manual_seed(0)
     ours = LoneTokenLayer(16, 4, 20).eval()
     theirs = nn.TransformerEncoderLayer(16, 4, 20, batch_first=True).eval()
-    weights = {
-        name.replace('mlp.0', 'linear1')
-        .replace('mlp.3', 'linear2')
-        .replace('out_proj', 'self_attn.out_proj'): tensor
-        for name, tensor in ours.state_dict().items()
-    }
+    weights = in_torch_names(ours)
     for kind in ('weight', 'bias'):
         value = weights.pop(f'value.{kind}')
         weights[f'self_attn.in_proj_{kind}'] = torch.cat(
@@ -116,6 +120,33 @@ def test_attention_over_one_token_is_its_value():
     theirs.load_state_dict(weights)
     x = torch.randn(7, 1, 16)
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_start_as_those_of_a_transformer_encoder():
+    """Bounds and spread of every tensor; all layers are copies of one."""
+    torch.manual_seed(0)
+    encoder = SemanticIntegration(
+        in_channels=8, embed_dims=256, feedforward_dims=1024
+    ).encoder
+    assert len(encoder) == 5
+    for layer in encoder[1:]:
+        for name, tensor in layer.state_dict().items():
+            assert torch.equal(tensor, encoder[0].state_dict()[name]), name
+    assert encoder[1].value.weight is not encoder[0].value.weight
+
+    layer = nn.TransformerEncoderLayer(256, 8, 1024)
+    theirs = layer.state_dict()
+    for kind in ('weight', 'bias'):
+        packed = theirs.pop(f'self_attn.in_proj_{kind}')
+        theirs[f'value.{kind}'] = packed[512:]
+    ours = in_torch_names(encoder[0])
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        found = ours[name]
+        bound = float(expected.abs().max())
+        assert float(found.abs().max()) == pytest.approx(bound, rel=0.03), name
+        spread = float(expected.std())
+        assert float(found.std()) == pytest.approx(spread, rel=0.1), name
 
 
 def test_training_drops_whole_heads():
