@@ -83,14 +83,14 @@ def convert(
     _check_destination(src, dst)
     cfg = None if config is None else _read_config(config)
     file = read_weights(src)
-    layout = recognise(file.tensors, str(src))
+    model = None if cfg is None else _build(cfg)
+    layout = _layout_for(model, file.tensors, str(src))
     renamed = layout.convert(file.tensors)
     towers = {}
     if fuse_clip is not None:
         towers = shifted_clip_towers(fuse_clip, renamed.state_dict, str(src))
         renamed.state_dict.update(towers)
-    if cfg is not None:
-        model = _build(cfg)
+    if model is not None:
         renamed = _without_text_tower(renamed, model)
         _check_against(model, layout, renamed, str(src))
     content = dict(
@@ -130,7 +130,10 @@ def load_checkpoint_into(
 def fit_to_model(
     model: nn.Module, tensors: Mapping[str, Tensor], where: str
 ) -> tuple[Layout, Renamed]:
-    """Bring tensors of any known layout under the names of a model.
+    """Bring tensors under the names of a model.
+
+    Tensors whose names and shapes are the model's are ours and stay as they
+    are; others are renamed by the known layout that they have.
 
     Args:
         model (nn.Module): A segmentor of this package.
@@ -144,7 +147,7 @@ def fit_to_model(
     Raises:
         ValueError: As :func:`load_checkpoint_into`.
     """
-    layout = recognise(tensors, where)
+    layout = _layout_for(model, tensors, where)
     renamed = _without_text_tower(layout.convert(tensors), model)
     _check_against(model, layout, renamed, where)
     return layout, renamed
@@ -164,10 +167,6 @@ def check_fit(
         ValueError: As :func:`load_checkpoint_into`, and for the layout of a
             published checkpoint.
     """
-    as_they_are = Renamed(dict(tensors), [], {}, [])
-    found = _without_text_tower(as_they_are, model).state_dict
-    if not _misfits(_shapes(model), found):
-        return
     layout, renamed = fit_to_model(model, tensors, where)
     if not renamed.state_dict.keys() <= tensors.keys():
         raise InputError(
@@ -175,6 +174,23 @@ def check_fit(
             f'{layout.method}; turn its file into one of ours with `python '
             '-m ovseg_mm convert SRC DST` and load that'
         )
+
+
+def _layout_for(
+    model: nn.Module | None, tensors: Mapping[str, Tensor], where: str
+) -> Layout:
+    """Layout of tensors; the identity if they fit the model as they are."""
+    if model is None:
+        return recognise(tensors, where)
+    expected = _shapes(model)
+    as_they_are = Renamed(dict(tensors), [], {}, [])
+    found = _without_text_tower(as_they_are, model).state_dict
+    misfits = _misfits(expected, found)
+    if not misfits:
+        return Layout('ovseg_mm', _method(model), (), [('.*', r'\g<0>')])
+    if method_of(tensors) is None and expected.keys() & tensors.keys():
+        raise _misfit_error(where, misfits)
+    return recognise(tensors, where)
 
 
 def _check_destination(src: Path, dst: Path) -> None:
@@ -223,8 +239,7 @@ def _check_against(
     model: nn.Module, layout: Layout, renamed: Renamed, where: str
 ) -> None:
     """Raise unless the tensors fill the model, and nothing else."""
-    expected = _shapes(model)
-    method = method_of(expected) or f'a {type(model).__name__}'
+    method = _method(model)
     if method != layout.method:
         remedy = (
             'name it as clip.custom_clip_weights of the model instead'
@@ -235,14 +250,23 @@ def _check_against(
             f'{where} is a checkpoint of {layout.method}, but the model is '
             f'{method}; {remedy}'
         )
-    misfits = _misfits(expected, renamed.state_dict)
+    misfits = _misfits(_shapes(model), renamed.state_dict)
     if misfits:
-        shown = '; '.join(misfits[:3])
-        more = f' and {len(misfits) - 3} more' if len(misfits) > 3 else ''
-        raise InputError(
-            f'{where} does not fit the model: {shown}{more}; take the config '
-            'that the weights were trained with'
-        )
+        raise _misfit_error(where, misfits)
+
+
+def _method(model: nn.Module) -> str:
+    """Method of a model for messages; its class where none is known."""
+    return method_of(_shapes(model)) or f'a {type(model).__name__}'
+
+
+def _misfit_error(where: str, misfits: list[str]) -> InputError:
+    shown = '; '.join(misfits[:3])
+    more = f' and {len(misfits) - 3} more' if len(misfits) > 3 else ''
+    return InputError(
+        f'{where} does not fit the model: {shown}{more}; take the config '
+        'that the weights were trained with'
+    )
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...] | None]:

@@ -54,7 +54,7 @@ def test_every_tensor_is_used_or_dropped_for_a_reason(parts, tmp_path):
     assert 'made anew' in report.dropped['backbone.text_features']
     model = MODELS.build(config.model)
     report = load_checkpoint_into(model, tmp_path / 'ours.pth')
-    assert report.layout == 'cat_seg_v1_ovseg_mm'
+    assert report.layout == 'ovseg_mm'
     attn = model.decode_head.layers[0].spatial.blocks[0].attn
     together = torch.cat([attn.q.weight, attn.k.weight])
     assert torch.equal(together, weights[QK])

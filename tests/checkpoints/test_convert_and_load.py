@@ -11,8 +11,10 @@ from ovseg_mm.checkpoints import (
     convert,
     file_sha256,
     load_checkpoint_into,
+    method_of,
     read_weights,
 )
+from ovseg_mm.errors import InputError
 from ovseg_mm.version import __version__
 
 PREDICTOR = 'sem_seg_head.predictor.'
@@ -321,3 +323,81 @@ def test_destinations(tmp_path, source, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     convert(source, '~/x.pth')
     assert (tmp_path / 'x.pth').is_file()
+
+
+@pytest.fixture(scope='module')
+def config_without_layout(config):
+    """A model whose tensor names are those of no known layout."""
+    model = dict(
+        type='OpenVocabSegmentor',
+        clip=config.model.clip,
+        vocabulary=['cat', 'sky'],
+        backbone=dict(
+            type='ResNet',
+            depth=18,
+            base_channels=4,
+            stem_channels=4,
+            norm_cfg=dict(type='BN'),
+        ),
+        text_encoder=dict(type='CLIPTextTransformer'),
+        neck=dict(
+            type='FPNPixelDecoder',
+            in_channels=(4, 8, 16, 32),
+            embed_dims=8,
+            mask_channels=8,
+            norm_cfg=dict(type='GN', num_groups=2),
+        ),
+        decode_head=dict(
+            type='PixelTextHead',
+            in_channels=8,
+            text_channels=16,
+            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        ),
+    )
+    return Config(dict(model=model, default_scope='mmseg'))
+
+
+def test_what_fits_the_model_is_ours_whatever_its_layout(
+    tmp_path, config_without_layout
+):
+    from mmseg.registry import MODELS
+
+    cfg = config_without_layout
+    model = MODELS.build(cfg.model)
+    assert method_of(model.state_dict()) is None
+    trained = tmp_path / 'iter_1.pth'
+    content = dict(state_dict=model.state_dict(), meta={}, optimizer={})
+    save_checkpoint(content, str(trained))
+    slim = tmp_path / 'slim.pth'
+    assert convert(trained, slim, cfg).layout == 'ovseg_mm'
+    for path in (trained, slim):
+        fresh = MODELS.build(cfg.model)
+        report = load_checkpoint_into(fresh, path)
+        assert report.checked and report.converted == len(model.state_dict())
+        loaded = init_model(cfg.copy(), str(path), device='cpu')
+        for found in (fresh, loaded):
+            torch.testing.assert_close(
+                found.state_dict(), model.state_dict(), rtol=0, atol=0
+            )
+
+
+def test_what_does_not_fit_such_a_model_is_told_by_tensor(
+    tmp_path, config_without_layout
+):
+    from mmseg.registry import MODELS
+
+    model = MODELS.build(config_without_layout.model)
+    path = tmp_path / 'iter_1.pth'
+    tensors = model.state_dict()
+    del tensors['decode_head.projection.bias']
+    torch.save(dict(state_dict=tensors), path)
+    for load in (
+        lambda: load_checkpoint_into(model, path),
+        lambda: convert(path, tmp_path / 'x.pth', config_without_layout),
+        lambda: model.load_state_dict(tensors),
+    ):
+        with pytest.raises(
+            InputError, match=r'fit the model: decode_head\.projection\.bias '
+        ):
+            load()
+    assert not (tmp_path / 'x.pth').exists()
