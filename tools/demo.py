@@ -136,7 +136,9 @@ class Demo:
         while any(old == new for old, new in zip(names, shuffled)):
             rng.shuffle(shuffled)
         path = self.out / 'shuffled.json'
-        path.write_text(json.dumps(shuffled))
+        # The names tell that the texts are put to other labels on purpose.
+        words = dict(class_texts=shuffled, label_names=names)
+        path.write_text(json.dumps(words))
         return path
 
     def predict(self) -> Path:

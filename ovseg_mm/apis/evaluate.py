@@ -38,6 +38,11 @@ from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.paths import resource
 from ovseg_mm.stack import installed_packages
 from ovseg_mm.version import __version__
+from ovseg_mm.vocabulary import (
+    Vocabulary,
+    check_same_classes,
+    load_vocabulary,
+)
 
 # Name of each benchmark, and the config base that describes it; configs of
 # models on it have that name in theirs, with hyphens.
@@ -103,7 +108,8 @@ def evaluate(
 
     Raises:
         FileNotFoundError: If config or checkpoint do not exist.
-        ValueError: If the checkpoint does not fit the config, or the work
+        ValueError: If the checkpoint does not fit the config, a vocabulary
+            has the classes of a data set in another order, or the work
             folder holds results of another evaluation.
     """
     cfg = read_config(config, cfg_options)
@@ -116,18 +122,19 @@ def evaluate(
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     evaluation = Evaluation(rows=read_rows(work_dir))
     built = _build_datasets(benchmarks, evaluation.skipped)
+    words = {
+        key: _words(benchmarks[key], dataset, key)
+        for key, dataset in built.items()
+    }
     fp16 = cfg.get('test_cfg', {}).get('fp16', False)
     model, loaded = None, None
     for key, dataset in built.items():
         benchmark = benchmarks[key]
-        # A benchmark's vocabulary goes before that of a model made for others.
-        words = benchmark.model.get('vocabulary') or dataset.vocabulary
         if model is None or _network(benchmark) != loaded:
-            benchmark.model.vocabulary = words
+            benchmark.model.vocabulary = words[key]
             model, digest = _load(benchmark, checkpoint)
             loaded = _network(benchmark)
-        model.set_vocabulary(words)
-        model.vocabulary.check_labels(len(dataset.metainfo['classes']), key)
+        model.set_vocabulary(words[key])
         name = Path(benchmark.filename).stem
         if name == BENCHMARKS.get(key):
             name = Path(cfg.filename).stem
@@ -196,6 +203,15 @@ def _build_datasets(
         except FileNotFoundError as error:
             skipped[key] = str(error)
     return built
+
+
+def _words(benchmark: Config, dataset: BaseSegDataset, key: str) -> Vocabulary:
+    """Class texts of a data set, after a look at their order."""
+    # A benchmark's vocabulary goes before that of a model made for others.
+    words = benchmark.model.get('vocabulary') or dataset.vocabulary
+    vocabulary = load_vocabulary(words)
+    check_same_classes(vocabulary, dataset.metainfo['classes'], key)
+    return vocabulary
 
 
 def _network(benchmark: Config) -> dict[str, Any]:

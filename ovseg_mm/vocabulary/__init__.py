@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Class texts, labels, colours and prompt templates."""
 
+from .agreement import check_same_classes
 from .loading import load_vocabulary, shipped_vocabularies
 from .palette import distinct_palette
 from .templates import get_templates
@@ -8,6 +9,7 @@ from .vocabulary import Vocabulary
 
 __all__ = [
     'Vocabulary',
+    'check_same_classes',
     'distinct_palette',
     'get_templates',
     'load_vocabulary',

@@ -160,22 +160,6 @@ class Vocabulary:
             source=f'the {subset} part of {self.source}',
         )
 
-    def check_labels(self, num_labels: int, where: str) -> None:
-        """Make sure that something else has as many labels as this.
-
-        Args:
-            num_labels: Number of labels found there.
-            where: What has them, for the message ('the data set ...').
-
-        Raises:
-            ValueError: If the two counts differ.
-        """
-        if num_labels != self.num_labels:
-            raise InputError(
-                f'{where} has {num_labels} labels, but {self.source} has '
-                f'{self.num_labels}; name the same vocabulary in both places.'
-            )
-
     def duplicates(self) -> list[tuple[int, ...]]:
         """Groups of entries that share a name, so that scores tie.
 

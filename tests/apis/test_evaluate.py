@@ -4,8 +4,13 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ovseg_mm.apis.evaluate import BENCHMARKS, _benchmark
+from ovseg_mm.apis.evaluate import BENCHMARKS, _benchmark, evaluate
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import resource
+
+from ..end_to_end.conftest import TINY, tiny_data
+
+__all__ = ['tiny_data']
 
 SCAN = resource('configs', 'scan')
 NAME = 'scan_clip-vit-l14-swin-b_8xb4-120k_{}-640x640.py'
@@ -35,3 +40,24 @@ def test_a_config_without_others_beside_it(tmp_path):
     assert Path(found.filename).stem == 'ade20k-847'
     assert 'vocabulary' not in found.model
     assert found.model.decode_head == cfg.model.decode_head
+
+
+def test_words_in_another_order_are_refused_before_any_model(
+    tiny_data, tmp_path, monkeypatch
+):
+    def load(*_):
+        pytest.fail('a model was built')
+
+    monkeypatch.setitem(evaluate.__globals__, '_load', load)
+    good, bad = tmp_path / 'good.py', tmp_path / 'bad.py'
+    good.write_text(f"_base_ = ['{TINY}']\n")
+    words = Config.fromfile(TINY).vocabulary[::-1]
+    bad.write_text(f"_base_ = ['{TINY}']\nmodel = dict(vocabulary={words})\n")
+    with pytest.raises(InputError, match=f'{bad} in another order'):
+        evaluate(
+            TINY,
+            tmp_path / 'none.pth',
+            [str(good), str(bad)],
+            tmp_path / 'work',
+            cfg_options={'test_dataloader.dataset.data_root': str(tiny_data)},
+        )

@@ -27,13 +27,6 @@ def test_ignore_label_is_beyond_the_labels():
     assert load_vocabulary(words).ignore_label == 65535
 
 
-def test_check_labels_names_both_sides():
-    vocabulary = load_vocabulary(['cat', 'dog'])
-    vocabulary.check_labels(2, 'the data set')
-    with pytest.raises(ValueError, match='the data set has 3 labels, but'):
-        vocabulary.check_labels(3, 'the data set')
-
-
 def test_vocabulary_is_frozen_hashable_and_checks_itself():
     vocabulary = load_vocabulary(['cat'])
     assert hash(vocabulary) == hash(load_vocabulary(['cat']))

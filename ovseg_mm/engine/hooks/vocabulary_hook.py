@@ -3,6 +3,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ovseg_mm.vocabulary import Vocabulary, check_same_classes
+
 from ..distributed import unwrap
 
 
@@ -10,9 +12,9 @@ from ..distributed import unwrap
 class VocabularyHook(Hook):
     """Holds model, data, metric and visualiser to one vocabulary.
 
-    Before the first image it checks that the vocabularies fit the labels of
-    the data sets, hands names and palette to metric and visualiser, and has
-    the text embeddings computed, by rank 0 for all.
+    Before the first image it checks that the vocabularies have the classes
+    of the data sets in their order, hands names and palette to metric and
+    visualiser, and has the text embeddings computed, by rank 0 for all.
     """
 
     # After hooks that exchange weights (EMA), whose embeddings are needed.
@@ -59,7 +61,16 @@ class VocabularyHook(Hook):
         runner.visualizer.dataset_meta = meta
 
 
-def _check(dataset, vocabulary) -> None:
-    classes = dataset.metainfo.get('classes')
+def _check(dataset, vocabulary: Vocabulary) -> None:
+    """Compare the words of a data set, and of those that it wraps."""
+    # Concatenated sets give the names of the first alone.
+    inner = getattr(dataset, 'datasets', None)
+    if inner is None and hasattr(dataset, 'dataset'):
+        inner = [dataset.dataset]
+    if inner is not None:
+        for part in inner:
+            _check(part, vocabulary)
+        return
+    classes = getattr(dataset, 'metainfo', {}).get('classes')
     if classes is not None:
-        vocabulary.check_labels(len(classes), type(dataset).__name__)
+        check_same_classes(vocabulary, classes, type(dataset).__name__)

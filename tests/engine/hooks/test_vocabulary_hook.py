@@ -3,6 +3,7 @@ import pytest
 from mmengine.runner import Runner
 
 from ovseg_mm.datasets import OpenVocabDataset
+from ovseg_mm.errors import InputError
 
 WORDS = ['ruby', 'emerald|jade', 'sapphire', 'topaz']
 
@@ -33,6 +34,46 @@ def test_validation_labels_are_checked_before_training(tiny_cfg, no_image):
     tiny_cfg.model.train_vocabulary = tiny_cfg.model.vocabulary
     tiny_cfg.model.vocabulary = WORDS[:3]
     with pytest.raises(ValueError, match='has 4 labels, but .* has 3'):
+        Runner.from_cfg(tiny_cfg).train()
+
+
+def concatenated(loader, **second):
+    """Make the loader's data set two of them with names of their own."""
+    first = loader.dataset
+    loader.dataset = dict(
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(
+            type='ConcatDataset',
+            datasets=[first, {**first, **second}],
+            ignore_keys=['classes', 'palette'],
+        ),
+    )
+
+
+@pytest.mark.parametrize('phase', ['train', 'val', 'test'])
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_the_same_words_in_another_order(tiny_cfg, no_image, phase, wrapped):
+    loader = tiny_cfg[f'{phase}_dataloader']
+    words = [*tiny_cfg.vocabulary[1:], tiny_cfg.vocabulary[0]]
+    if wrapped:
+        concatenated(loader, vocabulary=words)
+    else:
+        loader.dataset.vocabulary = words
+    runner = Runner.from_cfg(tiny_cfg)
+    with pytest.raises(InputError, match='OpenVocabDataset in another order'):
+        getattr(runner, phase)()
+
+
+def test_validation_words_in_another_order_before_training(tiny_cfg, no_image):
+    tiny_cfg.val_dataloader.dataset.vocabulary = tiny_cfg.vocabulary[::-1]
+    with pytest.raises(InputError, match='in another order'):
+        Runner.from_cfg(tiny_cfg).train()
+
+
+def test_training_words_of_their_own_in_another_order(tiny_cfg, no_image):
+    tiny_cfg.model.train_vocabulary = tiny_cfg.vocabulary[::-1]
+    with pytest.raises(InputError, match='in another order'):
         Runner.from_cfg(tiny_cfg).train()
 
 

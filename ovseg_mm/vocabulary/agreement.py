@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a vocabulary and label files number the same classes alike."""
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterable, Sequence
+
+from ovseg_mm.errors import InputError
+
+from .vocabulary import Vocabulary
+
+# Labels that a message names.
+_NAMED = 3
+
+
+def check_same_classes(
+    vocabulary: Vocabulary, classes: Sequence[str], where: str
+) -> None:
+    """Make sure that each label stands for the same class in both places.
+
+    Names agree if they share a word after a look past case, blanks, hyphens
+    and underscores; all texts of a label count. Other words for a class are
+    allowed, since nobody can tell a synonym from another class.
+
+    Args:
+        vocabulary: Class texts of the model. ``label_names`` that it gives
+            apart from its texts count as well: who names the labels may put
+            any text to them.
+        classes: Names of the labels of the data, in the order of the label
+            values.
+        where: What has these, for messages ('the data set ...').
+
+    Raises:
+        InputError: If the counts differ, or names stand in another order.
+
+    Warns:
+        UserWarning: If a label has another name, which is that of another
+            label in the other place.
+    """
+    if len(classes) != vocabulary.num_labels:
+        raise InputError(
+            f'{where} has {len(classes)} labels, but {vocabulary.source} has '
+            f'{vocabulary.num_labels}; name the same vocabulary in both '
+            'places.'
+        )
+    moved = _moved(vocabulary, [str(name) for name in classes])
+    swapped = _exchanged(moved)
+    if swapped:
+        raise InputError(
+            f'{vocabulary.source} has classes of {where} in another order: '
+            f'{_listed(swapped, classes, vocabulary)}. Write the class texts '
+            'in the order of the label values; to put other texts to the '
+            'labels on purpose, give label_names as well, in the order of '
+            'the data.'
+        )
+    if moved:
+        warnings.warn(
+            f'{vocabulary.source} may not have the classes of {where} in '
+            f'their order: {_listed(list(moved), classes, vocabulary)}, and '
+            'the former is in the vocabulary as another label. Check that '
+            'the class texts stand in the order of the label values.',
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
+    """Where the vocabulary has the names that it has not in their place."""
+    firsts = [{name} for name in vocabulary.label_names]
+    alike = [set(_parts(name)) for name in vocabulary.label_names]
+    counts = [0] * vocabulary.num_labels
+    for label, texts in zip(
+        vocabulary.prompt_to_label, vocabulary.class_texts
+    ):
+        alike[label].update(texts)
+        counts[label] += 1
+        if counts[label] == 1:
+            firsts[label].add(texts[0])
+    # Where many texts share a label none of them is its name.
+    firsts = [
+        _keys(names) if count == 1 else _keys([name])
+        for names, count, name in zip(firsts, counts, vocabulary.label_names)
+    ]
+    theirs = [_keys(_parts(name)) for name in classes]
+    their_firsts = [_keys(_parts(name)[:2]) for name in classes]
+    places: dict[str, int] = {}
+    for label, keys in enumerate(firsts):
+        for key in keys:
+            places.setdefault(key, label)
+    moved = {}
+    for label, keys in enumerate(their_firsts):
+        if not theirs[label].isdisjoint(_keys(alike[label])):
+            continue
+        for key in sorted(keys & places.keys()):
+            # A name that the data has twice is right in one of the places.
+            if key not in their_firsts[places[key]]:
+                moved[label] = places[key]
+    return moved
+
+
+def _exchanged(moved: dict[int, int]) -> list[int]:
+    """Labels whose names are a permutation of each other."""
+    found = set()
+    for start in moved:
+        path = [start]
+        while path[-1] in moved and moved[path[-1]] not in path:
+            path.append(moved[path[-1]])
+        if moved.get(path[-1]) == start:
+            found.update(path)
+    return sorted(found)
+
+
+def _parts(name: str) -> list[str]:
+    """A name as a whole, then the texts that it lists."""
+    return [name, *re.split(r'[,;|]', name)]
+
+
+def _keys(names: Iterable[str]) -> set[str]:
+    """Names without what writers vary; signs alone stay as they are."""
+    names = [unicodedata.normalize('NFKC', n).casefold() for n in names]
+    return {re.sub(r'[\s_-]+', '', name) or name for name in names}
+
+
+def _listed(
+    labels: Sequence[int], classes: Sequence[str], vocabulary: Vocabulary
+) -> str:
+    named = ', '.join(
+        f'label {label} is {str(classes[label])!r} in the data and '
+        f'{vocabulary.label_names[label]!r} in the vocabulary'
+        for label in labels[:_NAMED]
+    )
+    others = len(labels) - _NAMED
+    return named + (f' (and {others} more)' if others > 0 else '')
