@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which OpenMMLab packages are installed, and whether they fit together."""
 
+import functools
 import importlib
 import re
+import warnings
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -26,6 +28,10 @@ CLASSIC_VERSIONS = {
     'mmseg': ((1, 2), (2, 0)),
 }
 OLDEST_TORCH = (2, 1)
+# What the OneDL packages say at each import of parts that nobody misses:
+# data sets of the OneDL service, and a compiled operator.
+NO_ONEDL = 'Could not import OneDL'
+NO_OPERATOR = r'Fail to import ``MultiScaleDeformableAttention`` from'
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,8 @@ def import_stack() -> None:
     for module in REQUIRED:
         try:
             importlib.import_module(module)
+            if module == 'mmengine':
+                _silence_known_lines()
         except Exception as error:  # a broken environment raises anything
             reason = ' '.join(str(error).split())
             if getattr(error, 'name', None) == 'mmcv._ext':
@@ -113,6 +121,28 @@ def import_stack() -> None:
                 f'({type(error).__name__}: {reason}); make a new environment '
                 f'and run there: {INSTALL_COMMAND}'
             ) from error
+
+
+def _silence_known_lines() -> None:
+    """Leave out the lines that open every command, and nothing else."""
+    warnings.filterwarnings(
+        'ignore',
+        message=NO_OPERATOR,
+        category=UserWarning,
+        module=r'mmcv\.cnn\.bricks\.transformer',
+    )
+    from mmengine import logging
+
+    print_log = logging.print_log
+    if hasattr(print_log, '__wrapped__'):
+        return
+
+    @functools.wraps(print_log)
+    def print_other(msg: object, *args: object, **kwargs: object) -> None:
+        if msg != NO_ONEDL:
+            print_log(msg, *args, **kwargs)
+
+    logging.print_log = print_other
 
 
 def _check_classic(found: dict[str, list[Package]]) -> None:

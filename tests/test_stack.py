@@ -2,6 +2,8 @@
 """Every state of an environment, told in one sentence with a command."""
 
 import importlib
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
@@ -173,3 +175,26 @@ def test_installed_packages_are_of_one_stack():
     ]
     assert len({package.onedl for package in packages}) == 1
     assert all(package.version for package in packages)
+
+
+# A warning of the same module and other words, and a line of the same way.
+OTHER_LINES = """
+import warnings
+import ovseg_mm
+warnings.warn_explicit(
+    'another warning', UserWarning, 'transformer.py', 1,
+    module='mmcv.cnn.bricks.transformer')
+from mmengine.logging import print_log
+print_log('Could not import OneDL')
+print_log('Could not import another package')
+"""
+
+
+def test_import_prints_nothing_of_its_own():
+    result = subprocess.run(
+        [sys.executable, '-c', OTHER_LINES], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == 'Could not import another package\n'
+    (line,) = result.stderr.strip().splitlines()
+    assert line.endswith('UserWarning: another warning')

@@ -2,11 +2,13 @@
 """Options of ``train.py`` and ``test.py``; imports little, for a fast -h."""
 
 import argparse
+import os
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MMSegmentation's options that both scripts have."""
     _add_config(parser)
+    add_debug_option(parser)
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
         '--launcher',
@@ -27,6 +29,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of scripts that look at a model alone."""
     _add_config(parser)
+    add_debug_option(parser)
     parser.add_argument(
         '--shape',
         nargs=2,
@@ -52,6 +55,22 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         help='settings to override in the config, as key=value; lists as '
         'key="[a,b]"',
     )
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--debug``, as ``ovseg_mm.errors.add_debug_option`` does."""
+    parser.add_argument(
+        '--debug',
+        nargs=0,
+        action=_Debug,
+        default=argparse.SUPPRESS,
+        help='show where an error came from, as OVSEG_DEBUG=1 does',
+    )
+
+
+class _Debug(argparse.Action):
+    def __call__(self, *args: object) -> None:
+        os.environ['OVSEG_DEBUG'] = '1'
 
 
 def _pixels(text: str) -> int:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from common_options import add_debug_option
+
 CONFIG = 'catseg_clip-toy_1xb4-400_toy-world-64x64.py'
 # Of the picture that is segmented at the end.
 PICTURE_SEED = 7
@@ -49,6 +51,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of scenes and training'
     )
+    add_debug_option(parser)
     return parser.parse_args()
 
 

@@ -6,6 +6,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from common_options import add_debug_option
+
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
@@ -17,6 +19,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FOLDER',
         help='folder of a case (case.json and golden.npz), or one above some',
     )
+    add_debug_option(parser)
     return parser.parse_args()
 
 
@@ -31,11 +34,15 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).parents[1] / 'tests' / 'parity'))
     from runner import find_cases
 
+    from ovseg_mm.errors import debugging
+
     try:
         cases = [
             case for folder in args.folders for case in find_cases(folder)
         ]
     except ValueError as error:
+        if debugging():
+            raise
         print(f'error: {error}', file=sys.stderr)
         return 2
     failed = sum(map(run_case, cases))

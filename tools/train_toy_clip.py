@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from common_options import add_debug_option
+
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
@@ -28,6 +30,7 @@ def parse_args() -> argparse.Namespace:
         help='length of the training (default: %(default)s)',
     )
     parser.add_argument('--seed', type=int, default=0)
+    add_debug_option(parser)
     return parser.parse_args()
 
 

@@ -4,10 +4,19 @@
 import argparse
 import importlib
 import sys
+from typing import NoReturn
 
-from ovseg_mm.errors import USER_ERRORS, sentence_of
+from ovseg_mm.errors import (
+    USER_ERRORS,
+    add_debug_option,
+    debugging,
+    sentence_of,
+    shortened,
+)
 
 COMMANDS = ('doctor', 'predict', 'evaluate', 'convert', 'models')
+# Commands that need the package's own files alone.
+WITHOUT_STACK = ('doctor', 'models')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,33 +28,39 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         int: Exit status; 2 for bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='python -m ovseg_mm',
         description='Open-vocabulary semantic segmentation.',
     )
-    parser.add_argument(
-        '--debug', action='store_true', help='show where an error came from'
-    )
+    add_debug_option(parser)
     subparsers = parser.add_subparsers(
         title='commands', metavar='COMMAND', required=True
     )
     for command in COMMANDS:
         module = importlib.import_module(f'{__name__}.{command}')
         module.add_parser(subparsers)
+        add_debug_option(subparsers.choices[command])
     argv = sys.argv[1:] if argv is None else argv
     if not argv:
         parser.print_help()
         return 2
     args = parser.parse_args(argv)
     try:
-        if args.run.__module__ != f'{__name__}.doctor':
+        if args.run.__module__.rpartition('.')[2] not in WITHOUT_STACK:
             importlib.import_module('ovseg_mm').register()
         return args.run(args)
     except BrokenPipeError:  # the reader, such as head, has enough
         sys.stderr.close()
         return 0
     except USER_ERRORS as error:
-        if args.debug:
+        if debugging():
             raise
         print(f'error: {sentence_of(error)}', file=sys.stderr)
         return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Does not repeat an argument of thousands of characters."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(message))

@@ -21,7 +21,7 @@ from torch import nn
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.config_types import is_type, type_name, type_of
 from ovseg_mm.devices import usable_device
-from ovseg_mm.errors import USER_ERRORS, sentence_of
+from ovseg_mm.errors import USER_ERRORS, debugging, sentence_of
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.paths import find_config
 
@@ -233,7 +233,7 @@ def report_bad_input(
     try:
         yield
     except kinds as error:
-        if os.environ.get('OVSEG_DEBUG'):
+        if debugging():
             raise
         print(f'error: {sentence_of(error)}', file=sys.stderr)
         sys.exit(2)

@@ -23,13 +23,6 @@ def test_wrong_command_names_the_right_ones(capsys):
     assert all(command in error for command in COMMANDS)
 
 
-def test_debug_shows_where_an_error_came_from():
-    arguments = ['convert', 'gone.pth', 'x.pth']
-    assert main(arguments) == 2
-    with pytest.raises(FileNotFoundError):
-        main(['--debug', *arguments])
-
-
 @pytest.mark.slow
 def test_as_a_module(tmp_path):
     result = subprocess.run(

@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ovseg_mm import paths
-from ovseg_mm.checkpoints import models_index
-from ovseg_mm.checkpoints.models_index import list_models
+from ovseg_mm import models_index, paths
 from ovseg_mm.cli import main
+from ovseg_mm.models_index import list_models
 
 
 def test_every_model_of_the_index_has_its_config():

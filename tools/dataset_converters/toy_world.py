@@ -8,6 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from ovseg_mm.errors import add_debug_option
+
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
@@ -22,6 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-train', type=int, default=400)
     parser.add_argument('--num-val', type=int, default=96)
     parser.add_argument('--seed', type=int, default=0)
+    add_debug_option(parser)
     return parser.parse_args()
 
 

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from ovseg_mm.errors import add_debug_option, debugging, sentence_of
+
 from .base import Preparation
 from .runner import check_files, run_tasks
 
@@ -31,7 +33,9 @@ def main(preparation: Preparation, argv: list[str] | None = None) -> int:
             return _verify(preparation, root, options)
         return _prepare(preparation, root, options)
     except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        if debugging():
+            raise
+        print(f'error: {sentence_of(error)}', file=sys.stderr)
         return 2
 
 
@@ -60,6 +64,7 @@ def _parse(
         help='make nothing; check counts, types and label values of the '
         'finished files',
     )
+    add_debug_option(parser)
     preparation.add_options(parser)
     return parser.parse_args(argv)
 
