@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets and what reads and writes their files."""
 
+from ovseg_mm.utils.image_files import (
+    read_image,
+    read_label_map,
+    write_image,
+    write_label_map,
+)
+
 from .benchmarks import (
     ADE20K847Dataset,
     COCOStuffZeroShotDataset,
@@ -10,12 +17,6 @@ from .benchmarks import (
     PascalVOC20Dataset,
     PascalVOC20ZeroShotDataset,
 )
-from .image_files import (
-    read_image,
-    read_label_map,
-    write_image,
-    write_label_map,
-)
 from .masked_crops import MaskedCropDataset
 from .masked_pairs import MaskedPairDataset
 from .open_vocab_dataset import OpenVocabDataset
@@ -23,6 +24,7 @@ from .transforms import (
     CropMaskedClass,
     LoadMaskedPair,
     LoadOpenVocabAnnotations,
+    LoadOpenVocabImage,
     PackMaskedPair,
     SkipUnseenImages,
 )
@@ -33,6 +35,7 @@ __all__ = [
     'CropMaskedClass',
     'LoadMaskedPair',
     'LoadOpenVocabAnnotations',
+    'LoadOpenVocabImage',
     'MaskedCropDataset',
     'MaskedPairDataset',
     'OpenVocabDataset',

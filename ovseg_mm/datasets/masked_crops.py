@@ -56,6 +56,7 @@ class MaskedCropDataset(Dataset):
     ) -> None:
         self.dataset = DATASETS.build({**dataset, 'pipeline': []})
         self.pipeline = Compose(list(pipeline))
+        self.dataset.adapt(self.pipeline.transforms)
         self.samples_per_class = samples_per_class
         self.seed = seed
         self.index_file = None if index_file is None else Path(index_file)

@@ -8,16 +8,13 @@ import torch
 from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
-from PIL import Image
 from torch import Tensor
 
 from ovseg_mm.errors import InputError
+from ovseg_mm.utils.image_files import read_image, reason_of
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from .image_files import NO_RANGE, grey_bits, read_image, reason_of
-
-# Formats whose files may be grey with more than 8 bits.
-_DEEP_SUFFIXES = ('.png', '.tif', '.tiff')
+from .transforms.images import share_image_rule
 
 
 @DATASETS.register_module()
@@ -46,6 +43,11 @@ class OpenVocabDataset(BaseSegDataset):
               are then those of the seen labels;
             - ``'mark'``: they get -1, which tells "some unseen class" from
               pixels that do not count; seen labels keep their number.
+        exif_orientation: How images with an EXIF orientation are read:
+            ``'apply'``, turned by it; ``'ignore'``, as they are stored, for
+            labels that were drawn on the stored pixels; None, as
+            ``color_type`` of ``LoadImageFromFile`` says (by default turned),
+            with a warning if the size of the labels fits either way.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
 
     Raises:
@@ -62,10 +64,17 @@ class OpenVocabDataset(BaseSegDataset):
         ignore_index: int | None = None,
         label_map: Mapping[int, int] | None = None,
         unseen_labels: str = 'keep',
+        exif_orientation: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocabulary = load_vocabulary(vocabulary)
         self._check_unseen(unseen_labels)
+        if exif_orientation not in (None, 'apply', 'ignore'):
+            raise InputError(
+                "exif_orientation is 'apply', 'ignore' or None; found "
+                f'{exif_orientation!r}.'
+            )
+        self.exif_orientation = exif_orientation
         self.unseen_labels = unseen_labels
         self.value_map = dict(label_map or {})
         if ignore_index is None:
@@ -83,7 +92,20 @@ class OpenVocabDataset(BaseSegDataset):
             ignore_index=ignore_index,
             **kwargs,
         )
-        _pad_labels_with(ignore_index, self.pipeline.transforms)
+        self.adapt(self.pipeline.transforms)
+
+    def adapt(self, transforms: list) -> None:
+        """Adapt transforms to this data set, in place.
+
+        Images are read by the rule of the package, see
+        :class:`LoadOpenVocabImage`; label maps are padded with the data
+        set's ``ignore_index``.
+
+        Args:
+            transforms: The transforms of a pipeline.
+        """
+        self.exif_applied = share_image_rule(transforms, self.exif_orientation)
+        _pad_labels_with(self.ignore_index, transforms)
 
     def load_data_list(self) -> list[dict]:
         """List the samples, sorted by path.
@@ -113,6 +135,7 @@ class OpenVocabDataset(BaseSegDataset):
             sample['ignore_index'] = self.ignore_index
             sample['num_labels'] = self.vocabulary.num_labels
             sample['label_map'] = self.value_map
+            sample['exif_chosen'] = self.exif_orientation is not None
         return samples
 
     def prepare_data(self, idx: int) -> Any:
@@ -138,7 +161,6 @@ class OpenVocabDataset(BaseSegDataset):
         if self.unseen_labels != 'keep':
             sample['seen_labels'] = self.vocabulary.seen
         try:
-            self._check_depth(path)
             data = self.pipeline(sample)
         except Exception as error:
             # Decoders complain of a damaged image without saying which.
@@ -148,15 +170,20 @@ class OpenVocabDataset(BaseSegDataset):
             ):
                 raise
             # So that an error of the pipeline itself is not taken for one.
-            with fileio.get_local_path(path, self.backend_args) as local:
-                read_image(local)
+            read_image(path, backend_args=self.backend_args)
             raise RuntimeError(
                 f'The pipeline fails with the image {path} '
                 f'({reason_of(error)}).'
             ) from error
         packed = data.get('data_samples', []) if data is not None else []
         for item in packed if isinstance(packed, list) else [packed]:
-            item.set_metainfo(dict(sample_name=name, label_map=self.value_map))
+            item.set_metainfo(
+                dict(
+                    sample_name=name,
+                    label_map=self.value_map,
+                    exif_applied=self.exif_applied,
+                )
+            )
             if self.unseen_labels != 'keep' and 'gt_sem_seg' in item:
                 item.gt_sem_seg.data = self._hide(item.gt_sem_seg.data)
         return data
@@ -171,29 +198,6 @@ class OpenVocabDataset(BaseSegDataset):
             raise InputError(
                 f'unseen_labels={unseen_labels!r} needs a vocabulary with '
                 f'unseen labels, but {self.vocabulary.source} has none.'
-            )
-
-    def _check_depth(self, path: str) -> None:
-        """Refuse pictures that would be read as pure black or white.
-
-        Raises:
-            ValueError: If it is grey and deeper than its decoder can do.
-        """
-        if not path.lower().endswith(_DEEP_SUFFIXES):
-            return
-        with fileio.get_local_path(path, self.backend_args) as local:
-            with Image.open(local) as image:
-                depth = grey_bits(image)
-        if depth == 32:
-            raise InputError(f'{path} {NO_RANGE}')
-        if depth == 16 and any(
-            getattr(step, 'imdecode_backend', None) == 'pillow'
-            for step in self.pipeline.transforms
-        ):
-            raise InputError(
-                f'{path} has 16 bits, of which Pillow makes pure white; '
-                "convert it to 8 bits or set imdecode_backend='cv2' in the "
-                'pipeline'
             )
 
     def _hide(self, labels: Tensor) -> Tensor:

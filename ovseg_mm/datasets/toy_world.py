@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from mmengine.utils import track_iter_progress
 
-from .image_files import write_image, write_label_map
+from ovseg_mm.utils.image_files import write_image, write_label_map
+
 from .toy_scenes import CLASSES, OBJECTS, SEEN, Scene, make_scene
 
 # Raised whenever the same seed gives other files than before.

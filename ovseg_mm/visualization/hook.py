@@ -4,9 +4,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmcv
 import numpy as np
-from mmengine import fileio
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -15,7 +13,7 @@ from mmengine.visualization import Visualizer
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
-from ovseg_mm.datasets.image_files import sample_name
+from ovseg_mm.utils.image_files import read_image, sample_name
 
 
 @HOOKS.register_module()
@@ -105,5 +103,11 @@ class OpenVocabVisualizationHook(Hook):
         return Path(getattr(self._visualizer, 'save_dir', runner.log_dir))
 
     def _read(self, sample: SegDataSample) -> np.ndarray:
-        content = fileio.get(sample.img_path, backend_args=self.backend_args)
-        return mmcv.imfrombytes(content, channel_order='rgb', backend='pillow')
+        """Read the image as the data set did."""
+        path, size = sample.img_path, sample.get('ori_shape')
+        turn = sample.get('exif_applied', True)
+        image = read_image(path, turn, self.backend_args)
+        # Data sets of MMSegmentation do not say how they read it.
+        if size is not None and image.shape[:2] != tuple(size[:2]):
+            image = read_image(path, not turn, self.backend_args)
+        return image

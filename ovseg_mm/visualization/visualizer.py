@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes, get_palette
 from mmseg.visualization import SegLocalVisualizer
 
-from ovseg_mm.datasets.image_files import write_image
+from ovseg_mm.utils.image_files import write_image
 from ovseg_mm.vocabulary import distinct_palette
 
 from .font import told_apart

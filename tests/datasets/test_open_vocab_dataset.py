@@ -243,36 +243,132 @@ def test_training_and_tta_pipelines(tmp_path, monkeypatch):
     assert {s.sample_name for s in data['data_samples']} == {'x'}
 
 
-@pytest.mark.parametrize(
-    ('dtype', 'backend', 'message'),
-    [
-        (np.uint16, 'pillow', "x.png has 16 bits.*imdecode_backend='cv2'"),
-        (np.uint16, 'cv2', None),
-        (np.float32, 'pillow', 'x.tif has pixels of 32 bits'),
-        (np.float32, 'cv2', 'x.tif has pixels of 32 bits'),
-    ],
-)
-def test_deep_pictures_are_scaled_or_refused(
-    tmp_path, dtype, backend, message
-):
-    suffix = '.png' if dtype is np.uint16 else '.tif'
-    pixels = np.arange(8 * 10).reshape(8, 10).astype(dtype) * 800
-    save(tmp_path / 'images' / f'x{suffix}', pixels)
-    dataset = OpenVocabDataset(
-        WORDS,
-        dict(img_path=str(tmp_path / 'images')),
-        img_suffix=suffix,
+@pytest.mark.parametrize('backend', ['pillow', 'cv2'])
+def test_deep_images_are_scaled_or_refused(tmp_path, backend):
+    pixels = np.arange(8 * 10).reshape(8, 10) * 800
+    save(tmp_path / 'images' / 'a.png', pixels.astype(np.uint16))
+    save(tmp_path / 'images' / 'b.tif', pixels.astype(np.float32))
+    pipeline = [
+        dict(type='LoadImageFromFile', imdecode_backend=backend),
+        dict(type='PackSegInputs'),
+    ]
+
+    def read(name):
+        return make(
+            tmp_path,
+            data_prefix=dict(img_path='images'),
+            img_suffix=name,
+            pipeline=pipeline,
+        )[0]['inputs'].numpy()
+
+    np.testing.assert_array_equal(read('a.png')[0], pixels >> 8)
+    with pytest.raises(InputError, match='b.tif has pixels of 32 bits'):
+        read('b.tif')
+
+
+def with_orientation(path, pixels, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+def oriented(root, orientation, label_shape=(8, 10)):
+    """A data set of one image, stored 8x10, and its labels."""
+    with_orientation(root / 'images' / 'a.png', picture(), orientation)
+    save(root / 'labels' / 'a.png', np.zeros(label_shape, np.uint8))
+    return dict(root=root, img_suffix='.png')
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """Texts of the warnings of a data set."""
+    texts = []
+    monkeypatch.setattr(
+        'ovseg_mm.datasets.transforms.loading.print_log',
+        lambda text, *args: texts.append(text),
+    )
+    return texts
+
+
+@pytest.mark.parametrize('orientation', [2, 3, 4])
+def test_images_turned_by_exif_are_noticed(tmp_path, warned, orientation):
+    source = oriented(tmp_path, orientation)
+    dataset = make(**source)
+    turned = dataset[0]['inputs'].numpy()
+    dataset[0]
+    assert len(warned) == 1, 'once'
+    for part in (
+        f'images/a.png has the EXIF orientation {orientation} (',
+        'labels/a.png',
+        "exif_orientation='apply'",
+        "'ignore'",
+    ):
+        assert part in warned[0]
+    warned.clear()
+    # Both choices end the warning, and do what they say.
+    applied = make(**source, exif_orientation='apply')[0]
+    ignored = make(**source, exif_orientation='ignore')[0]
+    np.testing.assert_array_equal(applied['inputs'], turned)
+    stored = picture().transpose(2, 0, 1)[::-1]
+    np.testing.assert_array_equal(ignored['inputs'], stored)
+    assert (turned != stored).any()
+    assert applied['data_samples'].exif_applied
+    assert not ignored['data_samples'].exif_applied
+    assert warned == []
+
+
+def test_color_type_decides_on_exif_as_well(tmp_path, warned):
+    load = dict(
+        type='LoadImageFromFile', color_type='color_ignore_orientation'
+    )
+    dataset = make(**oriented(tmp_path, 3), pipeline=[load, *PIPELINE[1:]])
+    stored = picture().transpose(2, 0, 1)[::-1]
+    np.testing.assert_array_equal(dataset[0]['inputs'], stored)
+    assert warned == []
+
+
+@pytest.mark.parametrize('orientation', [5, 6, 7, 8])
+def test_quarter_turns_are_told_by_the_size(tmp_path, warned, orientation):
+    drawn_on_stored = oriented(tmp_path / 'stored', orientation)
+    with pytest.raises(InputError) as error:
+        make(**drawn_on_stored)[0]
+    message = str(error.value)
+    assert f'EXIF orientation {orientation} (' in message
+    assert "set exif_orientation='ignore'" in message
+    data = make(**drawn_on_stored, exif_orientation='ignore')[0]
+    assert data['inputs'].shape == (3, 8, 10)
+    drawn_on_upright = oriented(tmp_path / 'upright', orientation, (10, 8))
+    assert make(**drawn_on_upright)[0]['inputs'].shape == (3, 10, 8)
+    with pytest.raises(InputError, match="exif_orientation='apply'"):
+        make(**drawn_on_upright, exif_orientation='ignore')[0]
+    assert warned == []
+
+
+def test_other_sizes_do_not_blame_exif(tmp_path):
+    with pytest.raises(InputError, match='5x4 pixels') as error:
+        make(**oriented(tmp_path, 6, (4, 5)))[0]
+    assert 'EXIF' not in str(error.value)
+
+
+def test_exif_choice_is_checked(root):
+    with pytest.raises(InputError, match="'apply', 'ignore' or None"):
+        make(root, exif_orientation='auto')
+
+
+def test_images_inside_of_other_transforms_are_read_by_the_rule(tmp_path):
+    save(tmp_path / 'images' / 'a.png', np.full((8, 10), 25600, np.uint16))
+    load = dict(type='LoadImageFromFile', imdecode_backend='pillow')
+    dataset = make(
+        tmp_path,
+        data_prefix=dict(img_path='images'),
+        img_suffix='.png',
         pipeline=[
-            dict(type='LoadImageFromFile', imdecode_backend=backend),
+            dict(type='RandomChoice', transforms=[[load]]),
             dict(type='PackSegInputs'),
         ],
     )
-    if message is None:
-        inputs = dataset[0]['inputs'].numpy()
-        np.testing.assert_array_equal(inputs[0], pixels >> 8)
-        return
-    with pytest.raises(ValueError, match=message):
-        dataset[0]
+    assert dataset[0]['inputs'].unique().tolist() == [100]
 
 
 def test_labels_without_an_image_are_named(root):

@@ -155,7 +155,10 @@ def test_ade847_verified(tmp_path, capsys):
     for pixels, message in (
         (np.full((72, 96), 847, np.uint16), 'holds the values [847]'),
         (np.full((72, 96), 7, np.uint8), 'has 8 bits; expected 16'),
-        (np.full((72, 90), 7, np.uint16), 'is 96x72 pixels, its labels'),
+        (
+            np.full((72, 90), 7, np.uint16),
+            'is 90x72 pixels (width',
+        ),
     ):
         Image.fromarray(pixels).save(path)
         assert prepare(small, tmp_path, '--verify') == 1

@@ -15,7 +15,6 @@ from seeded import seeded_array, seeded_image, seeded_labels
 
 from ovseg_mm.checkpoints.layouts.cascade_clip import LAYOUTS
 from ovseg_mm.datasets import OpenVocabDataset
-from ovseg_mm.datasets.image_files import read_label_map, write_image
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.evaluation.scores import (
     averages,
@@ -24,6 +23,7 @@ from ovseg_mm.evaluation.scores import (
 )
 from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.paths import resource
+from ovseg_mm.utils.image_files import read_label_map, write_image
 
 FOLDER = 'cascade_clip/cascadeclip_clip-vit-b16_'
 INDUCTIVE = f'{FOLDER}4xb4-80k_coco-stuff164k-156-15-512x512.py'

@@ -155,3 +155,26 @@ def test_nothing_is_read_when_nothing_is_drawn(drawer, tmp_path):
     drawing.after_test_iter(runner, 0, {}, [sample])
     drawing.after_test(runner)
     assert not list((tmp_path / 'show').rglob('*.png'))
+
+
+def test_images_are_drawn_as_the_data_set_read_them(drawer, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    pixels = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6)
+    Image.fromarray(pixels).save(tmp_path / 'a.png', exif=exif)
+    stored, upright = pixels, pixels[::-1].T
+    drawing = OpenVocabVisualizationHook(draw=True)
+
+    def read(**meta):
+        sample = SegDataSample()
+        sample.set_metainfo(dict(img_path=str(tmp_path / 'a.png'), **meta))
+        return drawing._read(sample)[..., 0]
+
+    np.testing.assert_array_equal(read(exif_applied=True), upright)
+    np.testing.assert_array_equal(read(exif_applied=False), stored)
+    # Other data sets say the size alone.
+    np.testing.assert_array_equal(read(ori_shape=(6, 4)), upright)
+    np.testing.assert_array_equal(read(ori_shape=(4, 6)), stored)
+    deep = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2000
+    Image.fromarray(deep).save(tmp_path / 'a.png')
+    np.testing.assert_array_equal(read(), deep >> 8)

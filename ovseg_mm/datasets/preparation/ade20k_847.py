@@ -6,9 +6,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from ..image_files import write_image, write_label_map
+from ovseg_mm.utils.image_files import read_image, write_image, write_label_map
+
 from .base import LabelCheck, Preparation, Task, label_table, raw_values
 
 NUM_LABELS = 847
@@ -171,10 +171,6 @@ def _read_rgb(path: Path) -> np.ndarray:
         raise FileNotFoundError(
             f'{path}, which the index of ADE20K names, is missing.'
         )
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert('RGB'))
-    except Exception as error:  # Pillow raises a dozen kinds of them
-        raise ValueError(
-            f'{path} cannot be read ({type(error).__name__}: {error}).'
-        ) from error
+    # As stored: the release draws its labels on the stored pixels, and the
+    # JPEG that is written has no EXIF data.
+    return read_image(path, turn=False)

@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ovseg_mm.paths import resource, write_text
+from ovseg_mm.utils.image_files import read_label_map
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
-
-from ..image_files import read_label_map
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_files import write_label_map
+from ovseg_mm.utils.image_files import write_label_map
+
 from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
 
 SUFFIX = '_labelTrainIds.png'

@@ -2,15 +2,17 @@
 import argparse
 import csv
 import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from mmengine.logging import print_log
 
 from ovseg_mm.paths import write_text
+from ovseg_mm.utils.image_files import decode_image, write_image
 
-from ..image_files import write_image
+from ..transforms.loading import compare_sizes
 from ..transforms.masked_pair import FILL
 from .base import (
     LabelCheck,
@@ -134,18 +136,22 @@ def cut_crops(
         min_pixels: Smallest class that gets a crop.
     """
     place, names = SOURCES[source], shipped_vocabulary(source).names
-    labels = read_8_bit_labels(
-        root / place.labels / f'{name}{place.suffix}'
-    ).astype(int)
+    label_file = root / place.labels / f'{name}{place.suffix}'
+    labels = read_8_bit_labels(label_file).astype(int)
     labels -= place.first_label
     image = Path(place.images, f'{name}.jpg')
-    with Image.open(root / image) as picture:
-        pixels = np.asarray(picture.convert('RGB'))
-    if pixels.shape[:2] != labels.shape:
-        raise ValueError(
-            f'{root / image} has {pixels.shape[1]}x{pixels.shape[0]} pixels, '
-            f'its labels have {labels.shape[1]}x{labels.shape[0]}'
-        )
+    path = root / image
+    pixels, orientation = decode_image(path.read_bytes(), str(path))
+    doubt = compare_sizes(
+        str(path),
+        str(label_file),
+        pixels.shape[:2],
+        labels.shape,
+        orientation,
+        applied=True,
+    )
+    if doubt:
+        print_log(doubt, level=logging.WARNING)
     found, counts = np.unique(labels, return_counts=True)
     table = []
     for label, count in zip(found, counts):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_files import write_label_map
+from ovseg_mm.utils.image_files import write_label_map
+
 from .base import LabelCheck, Preparation, Task, read_list, write_list
 from .pascal_context_59 import LISTS
 

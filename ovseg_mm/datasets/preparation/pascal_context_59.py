@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..image_files import write_label_map
+from ovseg_mm.utils.image_files import write_label_map
+
 from .base import (
     LabelCheck,
     Preparation,

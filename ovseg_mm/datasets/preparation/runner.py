@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from rich.progress import track
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import TEMPORARY
+from ovseg_mm.utils.image_files import image_size, read_label_map, swaps_sides
 
-from ..image_files import read_label_map
+from ..transforms.loading import compare_sizes
 from .base import LabelCheck, Task
 
 _CHUNK = 8
@@ -151,13 +152,15 @@ def _check_image(
     if not path.is_file():
         return f'The image {path} of {labels} is missing.'
     try:
-        with Image.open(path) as image:
-            size = image.size
+        size, orientation = image_size(path)
     except OSError as error:
         return f'The image {path} cannot be read ({error}).'
-    if size != shape[::-1]:
-        return (
-            f'The image {path} is {size[0]}x{size[1]} pixels, its labels '
-            f'{labels} are {shape[1]}x{shape[0]}.'
+    # As data sets read it.
+    size = size[::-1] if swaps_sides(orientation) else size
+    try:
+        compare_sizes(
+            str(path), str(labels), size, shape, orientation, applied=True
         )
+    except InputError as error:
+        return str(error)
     return None

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_files import write_label_map
+from ovseg_mm.utils.image_files import write_label_map
+
 from .base import (
     LabelCheck,
     Preparation,

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .images import LoadOpenVocabImage
 from .loading import LoadOpenVocabAnnotations
 from .masked_crop import CropMaskedClass
 from .masked_pair import LoadMaskedPair, PackMaskedPair
@@ -8,6 +9,7 @@ __all__ = [
     'CropMaskedClass',
     'LoadMaskedPair',
     'LoadOpenVocabAnnotations',
+    'LoadOpenVocabImage',
     'PackMaskedPair',
     'SkipUnseenImages',
 ]

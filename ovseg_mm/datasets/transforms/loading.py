@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+import logging
+from collections.abc import Mapping
+
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
 from mmseg.registry import TRANSFORMS
 
-from ovseg_mm.datasets.image_files import read_label_map
 from ovseg_mm.errors import InputError
+from ovseg_mm.utils.image_files import (
+    orientation_text,
+    read_label_map,
+    swaps_sides,
+)
 
 
 @TRANSFORMS.register_module()
@@ -17,7 +25,9 @@ class LoadOpenVocabAnnotations(BaseTransform):
     Required keys: ``seg_map_path``. A sample without it passes unchanged, so
     that one pipeline serves data sets and single images. Read if there are
     any: ``reduce_zero_label``, ``label_map``, ``ignore_index``,
-    ``num_labels``, ``ori_shape``, ``seg_fields``.
+    ``num_labels``, ``ori_shape``, ``seg_fields``, and what
+    :class:`LoadOpenVocabImage` says of the EXIF orientation. An orientation
+    that leaves in doubt whether the labels fit the image is warned of once.
 
     Added keys: ``gt_seg_map``, of shape (H, W), and its name in
     ``seg_fields``. The type is uint8 for 8-bit files and int32 for deeper
@@ -35,13 +45,14 @@ class LoadOpenVocabAnnotations(BaseTransform):
     ) -> None:
         self.ignore_index = ignore_index
         self.backend_args = backend_args
+        self._warned = False
 
     def transform(self, results: dict) -> dict:
         """Read, map and check the labels of a sample.
 
         Raises:
             FileNotFoundError: If the label file is missing.
-            ValueError: If it is damaged, is no label map, differs in size
+            ValueError: If it is damaged, is not a label map, differs in size
                 from the image, or holds values that are no labels.
         """
         path = results.get('seg_map_path')
@@ -49,20 +60,15 @@ class LoadOpenVocabAnnotations(BaseTransform):
             return results
         ignore_index = results.get('ignore_index', self.ignore_index)
         values = read_label_map(path, self.backend_args)
-        shape = results.get('ori_shape', values.shape)
-        if tuple(shape[:2]) != values.shape:
-            raise InputError(
-                f'The label file {path} is {values.shape[1]}x'
-                f'{values.shape[0]} pixels (width x height), but its image '
-                f'is {shape[1]}x{shape[0]}.'
-            )
+        if 'ori_shape' in results:
+            self._compare(results, values.shape)
         narrow = values.dtype == np.uint8 and ignore_index <= 255
-        labels = values.astype(np.int32)
-        if results.get('reduce_zero_label'):
-            void = (labels == 0) | (labels == ignore_index)
-            labels = np.where(void, ignore_index, labels - 1)
-        if results.get('label_map'):
-            labels = _apply_map(labels, results['label_map'])
+        labels = map_label_values(
+            values,
+            ignore_index,
+            bool(results.get('reduce_zero_label')),
+            results.get('label_map'),
+        )
         if 'num_labels' in results:
             check_label_values(
                 labels, results['num_labels'], ignore_index, path
@@ -70,6 +76,26 @@ class LoadOpenVocabAnnotations(BaseTransform):
         results['gt_seg_map'] = labels.astype(np.uint8 if narrow else np.int32)
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
+
+    def _compare(self, results: dict, shape: tuple[int, int]) -> None:
+        """Compare a label map with its image, as far as it is known."""
+        image = results.get('img_path', 'its image')
+        if 'exif_orientation' in results:
+            orientation = results['exif_orientation']
+            applied = results['exif_applied']
+        else:  # another transform has read the image
+            orientation, applied = 1, True
+        doubt = compare_sizes(
+            image,
+            results['seg_map_path'],
+            tuple(results['ori_shape'][:2]),
+            shape,
+            orientation,
+            applied,
+        )
+        if doubt and not self._warned and not results.get('exif_chosen'):
+            self._warned = True
+            print_log(doubt, 'current', logging.WARNING)
 
     def __repr__(self) -> str:
         """Name the transform and its arguments."""
@@ -106,8 +132,84 @@ def check_label_values(
     )
 
 
-def _apply_map(labels: np.ndarray, label_map: dict[int, int]) -> np.ndarray:
-    """Replace values by those of a mapping; others stay."""
-    table = np.arange(max(labels.max(initial=0), *label_map) + 1)
-    table[list(label_map)] = list(label_map.values())
-    return table[labels]
+def compare_sizes(
+    image: str,
+    label_file: str,
+    size: tuple[int, int],
+    label_size: tuple[int, int],
+    orientation: int,
+    applied: bool,
+) -> str | None:
+    """Compare the size of a label map with that of its image.
+
+    Args:
+        image: Image file, for messages.
+        label_file: Label file, for messages.
+        size: Height and width of the image as it was read.
+        label_size: Height and width of the label map.
+        orientation: EXIF orientation of the image, 1 to 8.
+        applied: Whether the image was turned by it.
+
+    Returns:
+        A warning if the labels fit the image by their size, but may have
+        been drawn on the image as it is stored; None if all is clear.
+
+    Raises:
+        InputError: If the sizes differ.
+    """
+    turn = f'{orientation} ({orientation_text(orientation)})'
+    if size == label_size:
+        clear = swaps_sides(orientation) and size[0] != size[1]
+        if orientation == 1 or clear or not applied:
+            return None
+        return (
+            f'{image} has the EXIF orientation {turn}, which is applied to '
+            f'the image and not to its label file {label_file}; both have '
+            'the same size, so nothing tells whether they fit. If the labels '
+            "were drawn on the upright image, set exif_orientation='apply' of "
+            "the data set; if on the stored pixels, 'ignore'."
+        )
+    advice = '.'
+    if swaps_sides(orientation) and size[::-1] == label_size:
+        state, choice = 'as it is stored', "'apply'"
+        if applied:
+            state, choice = 'with this turn applied', "'ignore'"
+        advice = (
+            f' {state}. It has the EXIF orientation {turn}; set '
+            f'exif_orientation={choice} of the data set (or color_type of '
+            'LoadImageFromFile).'
+        )
+    raise InputError(
+        f'The label file {label_file} is {label_size[1]}x{label_size[0]} '
+        f'pixels (width x height), but its image {image} is '
+        f'{size[1]}x{size[0]}{advice}'
+    )
+
+
+def map_label_values(
+    values: np.ndarray,
+    ignore_index: int,
+    reduce_zero_label: bool = False,
+    label_map: Mapping[int, int] | None = None,
+) -> np.ndarray:
+    """Turn the values of a label file into labels.
+
+    Args:
+        values: Integers of any shape.
+        ignore_index: Value of pixels that do not count.
+        reduce_zero_label: Whether 0 is ignored and all others are lowered by
+            one; before ``label_map``.
+        label_map: Value: label; values that it does not name stay.
+
+    Returns:
+        int32 of the same shape.
+    """
+    labels = values.astype(np.int32)
+    if reduce_zero_label:
+        void = (labels == 0) | (labels == ignore_index)
+        labels = np.where(void, ignore_index, labels - 1)
+    if label_map:
+        table = np.arange(max(labels.max(initial=0), *label_map) + 1)
+        table[list(label_map)] = list(label_map.values())
+        labels = table[labels].astype(np.int32)
+    return labels

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-import io
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
+
+from ovseg_mm.utils.image_files import read_image
 
 # Colour around the object in a masked crop, CLIP's mean.
 FILL = (124, 116, 103)
@@ -25,7 +25,7 @@ class LoadMaskedPair(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Read both files."""
         for key, path in (('crop', 'crop_path'), ('image', 'img_path')):
-            results[key] = _read(results[path])
+            results[key] = Image.fromarray(read_image(results[path]))
         return results
 
     def __repr__(self) -> str:
@@ -87,17 +87,6 @@ class PackMaskedPair(BaseTransform):
             f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
             f'ratio={self.ratio}, fill={self.fill})'
         )
-
-
-def _read(path: str) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(fileio.get(path))) as image:
-            return image.convert('RGB')
-    except OSError as error:
-        raise type(error)(
-            f'The picture {path} cannot be read ({error}); it is missing or '
-            'damaged.'
-        ) from error
 
 
 def _channels_first(pixels: np.ndarray) -> torch.Tensor:

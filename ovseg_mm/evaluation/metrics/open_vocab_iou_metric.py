@@ -11,8 +11,8 @@ from mmseg.registry import METRICS
 from prettytable import PrettyTable
 from torch import Tensor
 
-from ovseg_mm.datasets.image_files import sample_name, write_label_map
 from ovseg_mm.datasets.transforms.loading import check_label_values
+from ovseg_mm.utils.image_files import sample_name, write_label_map
 
 from ..scores import (
     averages,

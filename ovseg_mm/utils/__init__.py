@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Helpers that every other part of the package may import."""

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files and label files: how they are read and written.
+
+All parts of the package read images by :func:`decode_image`: data sets,
+``predict``, drawings of predictions, preparation. The rule:
+
+- The result is RGB, 8 bits a channel; Pillow decodes.
+- Grey, 1-bit, palette and CMYK images are converted to RGB.
+- Of channels with 16 bits the upper 8 are kept, as OpenCV does it.
+- An alpha channel is dropped; colours below it stay as they are stored.
+- Of files with several pages or frames the first one is read.
+- Images of 32-bit integers or floats are refused: nothing tells which values
+  are black and white.
+- The EXIF orientation is applied unless the caller says no.
+"""
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from mmengine import fileio
+from mmengine.structures import BaseDataElement
+from PIL import Image
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.paths import written_whole
+
+# Suffixes of image files, in lower case.
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+
+_ORIENTATION = 0x0112
+# How an image with an EXIF orientation becomes upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Orientations whose turn is undone by the turn of another one.
+_INVERSE = {6: 8, 8: 6}
+_LOSSY = ('JPEG', 'MPO')
+
+
+def read_image(
+    path: str | Path, turn: bool = True, backend_args: dict | None = None
+) -> np.ndarray:
+    """Read an image file as RGB.
+
+    Args:
+        path: Image file.
+        turn: Whether to apply the EXIF orientation.
+        backend_args: Options of MMEngine's file backend.
+
+    Returns:
+        RGB uint8 of shape (H, W, 3).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If the file cannot be decoded.
+    """
+    path = str(path)
+    if path.startswith('~'):
+        path = str(Path(path).expanduser())
+    try:
+        content = fileio.get(path, backend_args=backend_args)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise FileNotFoundError(
+            f'{path}: there is no such image file'
+        ) from None
+    return decode_image(content, path, turn)[0]
+
+
+def decode_image(
+    content: bytes, name: str, turn: bool = True
+) -> tuple[np.ndarray, int]:
+    """Decode the content of an image file as RGB.
+
+    Args:
+        content: The whole file.
+        name: Path of the file, for messages.
+        turn: Whether to apply the EXIF orientation.
+
+    Returns:
+        RGB uint8 of shape (H, W, 3), and the EXIF orientation, 1 to 8 (1:
+        stored upright, or not given).
+
+    Raises:
+        InputError: If the file is damaged, is not an image, or has pixels of
+            32 bits.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            orientation = _orientation(image)
+            depth = _grey_bits(image)
+            if depth < 32:
+                pixels = _rgb(image, depth)
+                turned_already = _orientation(image) != orientation
+    except Exception as error:  # Pillow raises a dozen kinds of them
+        raise InputError(
+            f'{name} cannot be read as an image; it is damaged or not an '
+            f'image ({reason_of(error)})'
+        ) from error
+    if depth == 32:
+        raise InputError(
+            f'{name} has pixels of 32 bits, and nothing tells which values '
+            'are black and white; convert it to 8 or 16 bits'
+        )
+    if turn and not turned_already:
+        pixels = _turned(pixels, orientation)
+    elif turned_already and not turn:  # Pillow turns TIFF files itself.
+        pixels = _turned(pixels, _INVERSE.get(orientation, orientation))
+    return pixels, orientation
+
+
+def image_size(
+    path: str | Path, backend_args: dict | None = None
+) -> tuple[tuple[int, int], int]:
+    """Size of an image as it is stored, and its EXIF orientation.
+
+    Reads no more of a local file than it must.
+
+    Args:
+        path: Image file.
+        backend_args: Options of MMEngine's file backend.
+
+    Returns:
+        Height and width without any turn, and the orientation, 1 to 8.
+
+    Raises:
+        OSError: If the file is missing or cannot be opened as an image.
+    """
+    with (
+        fileio.get_local_path(str(path), backend_args=backend_args) as local,
+        Image.open(local) as image,
+    ):
+        width, height = image.size
+        orientation = _orientation(image)
+        # Pillow says the size of a TIFF file as it is after the turn.
+        if image.format == 'TIFF' and swaps_sides(orientation):
+            width, height = height, width
+    return (height, width), orientation
+
+
+def swaps_sides(orientation: int) -> bool:
+    """Whether an EXIF orientation turns an image by a quarter."""
+    return orientation >= 5
+
+
+def orientation_text(orientation: int) -> str:
+    """Say in words how an EXIF orientation changes the stored image."""
+    return {
+        2: 'mirrored left to right',
+        3: 'turned by 180 degrees',
+        4: 'mirrored top to bottom',
+        5: 'mirrored and turned by 90 degrees',
+        6: 'turned by 90 degrees clockwise',
+        7: 'mirrored and turned by 90 degrees',
+        8: 'turned by 90 degrees anticlockwise',
+    }.get(orientation, 'upright')
+
+
+def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
+    """Read the pixel values of a label file, unchanged.
+
+    Args:
+        path: A one-channel image: 1 to 16 bits, grey or with a colour
+            palette, whose indices are the values.
+        backend_args: Options of MMEngine's file backend.
+
+    Returns:
+        Values of shape (H, W) and type uint8, or int32 for deeper files.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If the file is damaged or not a label map: colours,
+            several pages, a lossy format, an EXIF orientation.
+    """
+    content = fileio.get(path, backend_args=backend_args)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            fault = _fault_of_labels(image)
+            values = np.array(image)
+    except Exception as error:  # Pillow raises a dozen kinds of them
+        raise InputError(
+            f'The label file {path} cannot be read; it is damaged or not an '
+            f'image ({reason_of(error)}).'
+        ) from error
+    if values.ndim != 2 or values.dtype.kind not in 'bui':
+        raise InputError(
+            f'The label file {path} has shape {values.shape} and type '
+            f'{values.dtype}; expected one channel of integers, the label '
+            f'of each pixel{_advice_for_colours(values)}.'
+        )
+    if fault:
+        raise InputError(f'The label file {path} {fault}')
+    if values.dtype in (np.bool_, np.uint8):
+        return values.astype(np.uint8) // _grey_step(content)
+    return values.astype(np.int32)
+
+
+def sample_name(sample: Mapping | BaseDataElement) -> str:
+    """Name the files that are written for a sample.
+
+    Args:
+        sample: Data sample, or its dictionary, with ``img_path``; and with
+            ``sample_name`` if it is of an ``OpenVocabDataset``, which tells
+            images of the same name in different folders apart.
+
+    Returns:
+        A file name without suffix.
+    """
+    return sample.get('sample_name') or Path(sample.get('img_path')).stem
+
+
+def write_label_map(
+    path: str | Path, labels: np.ndarray, num_values: int
+) -> None:
+    """Write a label map as a grey image, 8 bits if its values allow it.
+
+    Args:
+        path: PNG or TIFF file to write; it is whole or not there.
+        labels: Integers of shape (H, W) in [0, ``num_values``).
+        num_values: Number of values that may occur in any such file of the
+            set, so that all of them get the same type.
+    """
+    deep = np.uint8 if num_values <= 256 else np.uint16
+    write_image(path, labels.astype(deep))
+
+
+def write_image(path: str | Path, pixels: np.ndarray) -> None:
+    """Write an image file that is whole or not there.
+
+    Args:
+        path: PNG, TIFF or JPEG file to write; its folder is made if need be.
+        pixels: RGB uint8 of shape (H, W, 3), or grey uint8 or uint16 of
+            shape (H, W).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    options = dict(compress_level=3) if kind == 'PNG' else {}
+    with written_whole(path) as temporary:
+        Image.fromarray(pixels).save(temporary, kind, **options)
+
+
+def reason_of(error: Exception) -> str:
+    """Kind and text of a decoder's error, without addresses of objects."""
+    text = re.sub(r' ?<[\w.]+ object at 0x[0-9a-f]+>', '', str(error))
+    return f'{type(error).__name__}: {text}'
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        tag = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF data; the image may be sound
+        return 1
+    return tag if tag in _TURNS else 1
+
+
+def _grey_bits(image: Image.Image) -> int:
+    """Bits of a channel of an opened image: 8 or less, 16 or 32.
+
+    Pillow turns grey images of more than 8 bits into RGB by clipping.
+    """
+    # Pillow opens PNG files of 16 bits as 32 in some versions.
+    if image.mode.startswith('I;16') or (
+        image.mode == 'I' and image.format == 'PNG'
+    ):
+        return 16
+    return 32 if image.mode in ('I', 'F') else 8
+
+
+def _rgb(image: Image.Image, depth: int) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 of an opened image."""
+    if depth == 16:
+        grey = (np.array(image) >> 8).astype(np.uint8)
+        return np.stack([grey] * 3, axis=-1)
+    image.load()
+    if image.mode in ('LA', 'La', 'PA'):
+        # Only by way of RGBA does the conversion not look at the alpha.
+        image = image.convert('RGBA')
+    return np.array(image.convert('RGB'))
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation to pixels (H, W, 3) uint8."""
+    if orientation not in _TURNS:
+        return pixels
+    return np.array(Image.fromarray(pixels).transpose(_TURNS[orientation]))
+
+
+def _fault_of_labels(image: Image.Image) -> str | None:
+    """Say why an opened file cannot be a label map."""
+    if image.format in _LOSSY:
+        return (
+            'is a JPEG, whose compression changes label values; save the '
+            'labels as PNG, from the source and not from this file.'
+        )
+    pages = getattr(image, 'n_frames', 1)
+    if pages > 1:
+        return f'has {pages} pages or frames; expected one.'
+    orientation = _orientation(image)
+    if orientation != 1:
+        return (
+            f'has the EXIF orientation {orientation} '
+            f'({orientation_text(orientation)}); save the labels as they are '
+            'to be read, without EXIF data.'
+        )
+    return None
+
+
+def _advice_for_colours(values: np.ndarray) -> str:
+    """Say how a file with several channels becomes a label map."""
+    if values.ndim != 3 or values.shape[2] < 3:
+        return ''
+    if (values[..., :3] == values[..., :1]).all():
+        return '; its colour channels are equal: save one of them as grey'
+    return ', not a colour picture: replace each colour by its label'
+
+
+def _grey_step(content: bytes) -> int:
+    """Divisor that gives back the values of a PNG file of 2 or 4 bits.
+
+    Decoders stretch such grey values to the range from 0 to 255.
+    """
+    is_png = content[:8] == b'\x89PNG\r\n\x1a\n'
+    bits, colour_type = content[24:26] if is_png else (8, 0)
+    return {2: 85, 4: 17}.get(bits, 1) if colour_type == 0 else 1
