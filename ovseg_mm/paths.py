@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where files are: the package's own, the user's cache, unfinished ones."""
 
+import glob
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from ovseg_mm.errors import InputError
 
 # Name of a file while it is written; a killed process may leave one.
-TEMPORARY = '.{name}.{process}.tmp'
+_TEMPORARY = '.{name}.{token}.tmp'
+# So much of the file's own name, since file systems limit the length.
+_SHOWN_NAME = 100
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -76,33 +84,102 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / 'ovseg_mm'
 
 
-def temporary_beside(path: Path) -> Path:
-    """Where this process writes a file before it takes its name."""
-    return path.with_name(
-        TEMPORARY.format(name=path.name, process=os.getpid())
-    )
+def check_destination(path: str | Path) -> None:
+    """Refuse a file name that cannot be written without harm.
+
+    A finished file takes its name by renaming, which would put it in place of
+    a device or a pipe, and of a file that is protected from writing.
+
+    Args:
+        path (str | Path): The file to write; links are followed.
+
+    Raises:
+        OSError: If there is anything but a file that may be written, or the
+            folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        raise OSError(
+            f'{path} cannot be written: {error.strerror or error}'
+        ) from error
+    if mode is not None and not stat.S_ISREG(mode):
+        raise OSError(
+            f'{path} cannot be written: it is {_kind_of(mode)}, not a file; '
+            'give the name of a file'
+        )
+    # Root may write such a file, but did not mean to.
+    if mode is not None and not mode & 0o222:
+        raise PermissionError(
+            f'{path} cannot be written: the file is read-only; give another '
+            'name or allow writing with chmod'
+        )
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f'{path} cannot be written: the folder {folder} does not exist; '
+            'make it first'
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f'{path} cannot be written: the folder {folder} is read-only; '
+            'name another one'
+        )
+
+
+def path_inside(folder: str | Path, name: str) -> Path:
+    """Path of a file in a folder; the name may not lead out of it.
+
+    Args:
+        folder (str | Path): The folder.
+        name (str): Name of the file, perhaps in a folder below.
+
+    Raises:
+        ValueError: If the name is absolute or goes upwards.
+    """
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or '..' in parts:
+        raise InputError(
+            f'the name {name!r} leads out of the folder {folder}; expected a '
+            'path below it, without ".."'
+        )
+    return Path(folder, name)
 
 
 @contextmanager
-def written_whole(path: Path, temporary: Path | None = None) -> Iterator[Path]:
-    """Where to write a file that is whole or not there.
+def written_whole(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that is whole or not there.
 
-    >>> with written_whole(path) as temporary:
-    ...     temporary.write_bytes(content)
+    The content goes to a temporary file in the same folder, of a random name
+    and never an existing one, and takes its name when the block ends.
+
+    >>> with written_whole(path) as file:
+    ...     file.write(content)
 
     Args:
-        path (Path): The file; it is there or replaced when the block ends.
-        temporary (Path, optional): Where it is written first. None: the one
-            of :func:`temporary_beside`.
+        path (str | Path): The file; it is there or replaced when the block
+            ends.
+
+    Yields:
+        BinaryIO: The open temporary file.
 
     Raises:
-        OSError: If it cannot be written; the message names the file and the
-            reason.
+        OSError: If it cannot be written, or ``path`` is anything but a file
+            (see :func:`check_destination`); the message names the file and
+            the reason.
     """
-    temporary = temporary or temporary_beside(path)
+    path = Path(path)
+    check_destination(path)
+    temporary = None
     try:
-        yield temporary
+        temporary, file = _open_temporary(path)
+        with file:
+            yield file
         os.replace(temporary, path)
+        temporary = None
     except (OSError, RuntimeError) as error:
         # torch.save hides a full disk behind a RuntimeError of its own.
         while error is not None and not isinstance(error, OSError):
@@ -112,10 +189,50 @@ def written_whole(path: Path, temporary: Path | None = None) -> Iterator[Path]:
         reason = error.strerror or error
         raise OSError(f'{path} cannot be written: {reason}') from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
     """Write a text file, UTF-8, that is whole or not there."""
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding='utf-8')
+    with written_whole(path) as file:
+        file.write(text.encode('utf-8'))
+
+
+def to_disk(file: BinaryIO) -> None:
+    """Wait until what was written is on the disk, which takes a while."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def remove_leftovers(folder: Path, name: str = '*') -> None:
+    """Remove temporary files that killed processes have left.
+
+    Args:
+        folder (Path): Where they are. No other process may write there now.
+        name (str): File that they were to become; all by default.
+    """
+    known = '*' if name == '*' else glob.escape(name[:_SHOWN_NAME])
+    for leftover in folder.glob(_TEMPORARY.format(name=known, token='*')):
+        leftover.unlink(missing_ok=True)
+
+
+def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:
+    """Make a new file beside another one; never opens what is there."""
+    name = _TEMPORARY.format(
+        name=path.name[:_SHOWN_NAME], token=secrets.token_hex(8)
+    )
+    temporary = path.with_name(name)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_BINARY', 0)
+    return temporary, open(os.open(temporary, flags, 0o666), 'w+b')
+
+
+def _kind_of(mode: int) -> str:
+    kinds = {
+        stat.S_ISDIR: 'a folder',
+        stat.S_ISFIFO: 'a pipe',
+        stat.S_ISSOCK: 'a socket',
+    }
+    found = [kind for test, kind in kinds.items() if test(mode)]
+    return found[0] if found else 'a device'

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,107 @@ def test_weights_of_the_user_come_before_shipped_ones(tmp_path, monkeypatch):
 @pytest.mark.parametrize('name', ['data/none.pt', '/nowhere/none.pt'])
 def test_missing_weights_keep_their_name(name):
     assert str(paths.find_weights(name)) == name
+
+
+@pytest.fixture(params=['pipe', 'socket', 'folder', 'link to a pipe'])
+def special(request, tmp_path):
+    """Something that has a name, but is not a file."""
+    path = tmp_path / 'special'
+    if request.param == 'folder':
+        path.mkdir()
+        return path
+    if request.param == 'socket':
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        request.addfinalizer(server.close)
+        return path
+    os.mkfifo(path)
+    if request.param == 'link to a pipe':
+        (tmp_path / 'link').symlink_to(path)
+        return tmp_path / 'link'
+    return path
+
+
+def test_what_is_not_a_file_is_not_replaced(special):
+    before = special.lstat()
+    with pytest.raises(OSError, match=f'{special} cannot be written: it is a'):
+        paths.write_text(special, 'text')
+    after = special.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_devices_are_not_replaced():
+    with pytest.raises(OSError, match='/dev/null .* it is a device, not a'):
+        paths.check_destination('/dev/null')
+
+
+def test_files_that_are_read_only_are_kept(tmp_path):
+    path = tmp_path / 'x'
+    path.write_text('old')
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match='x cannot be written: the file'):
+        paths.write_text(path, 'new')
+    assert path.read_text() == 'old'
+
+
+def test_the_folder_is_not_made(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f'{tmp_path}/a does not exis'):
+        paths.write_text(tmp_path / 'a' / 'x', 'text')
+
+
+def test_temporary_files_are_new_ones(tmp_path, monkeypatch):
+    """A link that waits under the name of a temporary file."""
+    victim = tmp_path / 'victim'
+    victim.write_text('old')
+    monkeypatch.setattr(paths.secrets, 'token_hex', lambda size: 'token')
+    (tmp_path / '.x.token.tmp').symlink_to(victim)
+    with pytest.raises(OSError, match='x cannot be written: File exists'):
+        paths.write_text(tmp_path / 'x', 'new')
+    assert victim.read_text() == 'old'
+    monkeypatch.undo()
+    paths.write_text(tmp_path / 'x', 'new')
+    assert (tmp_path / 'x').read_text() == 'new'
+    assert victim.read_text() == 'old'
+
+
+def test_temporary_names_differ_and_are_short(tmp_path):
+    name = 'n' * 250
+    found = []
+    for _ in range(2):
+        with paths.written_whole(tmp_path / name) as file:
+            file.write(b'x')
+            found.append(
+                os.path.basename(os.readlink(f'/proc/self/fd/{file.fileno()}'))
+            )
+    assert found[0] != found[1]
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_new_files_have_the_usual_mode(tmp_path):
+    paths.write_text(tmp_path / 'ours', 'x')
+    (tmp_path / 'usual').write_text('x')
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize('name', ['../x', '/x', 'a/../../x', '', '..'])
+def test_names_that_lead_out_of_a_folder(name, tmp_path):
+    with pytest.raises(ValueError, match='leads out of the folder'):
+        paths.path_inside(tmp_path, name)
+
+
+@pytest.mark.parametrize('name', ['x.png', 'a/x.png', '..x', 'a..b'])
+def test_names_in_a_folder(name, tmp_path):
+    assert paths.path_inside(tmp_path, name) == tmp_path / name
+
+
+def test_leftovers_of_a_file(tmp_path):
+    names = ['.a.1.tmp', '.a.2.tmp', '.b.1.tmp', 'a', '.a[1].3.tmp']
+    for name in names:
+        (tmp_path / name).write_text('x')
+    paths.remove_leftovers(tmp_path, 'a')
+    assert sorted(os.listdir(tmp_path)) == ['.a[1].3.tmp', '.b.1.tmp', 'a']
+    paths.remove_leftovers(tmp_path, 'a[1]')
+    assert sorted(os.listdir(tmp_path)) == ['.b.1.tmp', 'a']
+    paths.remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ['a']

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from ovseg_mm.errors import InputError
-from ovseg_mm.paths import find_config
+from ovseg_mm.paths import check_destination, find_config
 
 from .files import WeightFile, file_sha256, read_weights, save_atomically
 from .fuse import shifted_clip_towers
@@ -80,7 +80,8 @@ def convert(
             does not fit the source.
     """
     src, dst = Path(src).expanduser(), Path(dst).expanduser()
-    _check_destination(src, dst)
+    named = [src, fuse_clip, None if isinstance(config, Config) else config]
+    _check_destination(dst, *(Path(p).expanduser() for p in named if p))
     cfg = None if config is None else _read_config(config)
     file = read_weights(src)
     model = None if cfg is None else _build(cfg)
@@ -193,21 +194,27 @@ def _layout_for(
     return recognise(tensors, where)
 
 
-def _check_destination(src: Path, dst: Path) -> None:
+def _check_destination(dst: Path, *inputs: Path) -> None:
+    """Refuse a destination that cannot be written, or is read from."""
     if dst.is_dir():
         raise InputError(
             f'{dst} is a folder; give the name of the file to write'
         )
-    if not dst.parent.is_dir():
-        raise FileNotFoundError(
-            f'the folder {dst.parent} does not exist, so {dst.name} cannot '
-            'be written there; make it first'
-        )
-    if src.exists() and dst.exists() and src.samefile(dst):
-        raise InputError(
-            f'{dst} is the source itself, which would be overwritten; give '
-            'another name for the result'
-        )
+    check_destination(dst)
+    for source in filter(Path.exists, inputs):
+        if dst.exists() and source.samefile(dst):
+            raise InputError(
+                f'{dst} is the source itself, which would be overwritten; '
+                'give another name for the result'
+            )
+        # The files that an index names lie beside it.
+        listed = source.name.endswith('.index.json')
+        folder = source.parent if listed else source
+        if folder.resolve() in dst.resolve().parents:
+            raise InputError(
+                f'{dst} lies in the folder of the source {source}; give a '
+                'path outside of it for the result'
+            )
 
 
 def _read_config(config: str | Path | Config) -> Config:

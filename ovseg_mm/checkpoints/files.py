@@ -3,21 +3,20 @@
 
 import hashlib
 import json
-import os
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ovseg_mm.errors import InputError
-from ovseg_mm.paths import written_whole
+from ovseg_mm.paths import to_disk, written_whole
 
-from .safe_load import safe_torch_load
+from .safe_load import MapLocation, moved, safe_torch_load
+from .torchscript import read_torchscript
 
 _FOLDER_FILES = (
     'open_clip_model.safetensors',
@@ -80,14 +79,35 @@ def read_weights(path: str | Path) -> WeightFile:
         path = _file_of_folder(path)
     if path.name.endswith('.index.json'):
         return _read_shards(path, config)
+    kind, content = read_content(path)
+    tensors = state_dict_of(content, str(path))
+    return WeightFile(tensors, path, kind, _meta_of(content), config)
+
+
+def read_content(
+    path: Path, map_location: MapLocation = 'cpu'
+) -> tuple[str, Any]:
+    """Read all that a weight file holds, running nothing of it.
+
+    Args:
+        path (Path): The file.
+        map_location (str | torch.device | dict | Callable): See
+            :func:`safe_torch_load`.
+
+    Returns:
+        tuple[str, Any]: Kind of the file, see :class:`WeightFile`, and what
+        was saved.
+
+    Raises:
+        ValueError: If it is no weight file, or a damaged one, or names other
+            types than those of weight files.
+    """
     kind = _kind_of(path)
     try:
-        if kind == 'safetensors':
-            content = _read_safetensors(path)
-        elif kind == 'torchscript':
-            content = _read_torchscript(path)
-        else:
-            content = safe_torch_load(path)
+        if kind == 'torch':
+            return kind, safe_torch_load(path, map_location)
+        read = _read_safetensors if kind == 'safetensors' else read_torchscript
+        return kind, moved(read(path), map_location)
     except Exception as error:  # torch raises whatever comes along
         reason = ' '.join(str(error).split())[:300] or type(error).__name__
         raise InputError(
@@ -96,8 +116,6 @@ def read_weights(path: str | Path) -> WeightFile:
             'other things than weights: fetch it again or save its tensors '
             'alone'
         ) from error
-    tensors = state_dict_of(content, str(path))
-    return WeightFile(tensors, path, kind, _meta_of(content), config)
 
 
 def check_whole(path: str | Path) -> None:
@@ -172,10 +190,9 @@ def save_atomically(content: object, path: str | Path) -> None:
         content (object): What to save.
         path (str | Path): Where; an existing file is replaced at the end.
     """
-    with written_whole(Path(path)) as temporary, open(temporary, 'wb') as file:
+    with written_whole(path) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+        to_disk(file)
 
 
 _NAMES = {
@@ -247,13 +264,6 @@ def _kind_of_zip(path: Path, size: int) -> str:
         f'{path} is a zip archive of other things (first: {names[:1]}); '
         f'{_EXPECTED}: unpack it and give the weight file in it'
     )
-
-
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    with warnings.catch_warnings():
-        # torch.jit is deprecated; OpenAI's files stay as they are.
-        warnings.simplefilter('ignore', FutureWarning)
-        return torch.jit.load(str(path), map_location='cpu').state_dict()
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -5,12 +5,17 @@ import codecs
 import io
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
-from mmengine.utils import digit_version
+from mmengine.logging import HistoryBuffer
+from mmengine.utils import apply_to, digit_version
+from torch import Tensor
+from torch.storage import TypedStorage, UntypedStorage
 
 try:
     from numpy._core.multiarray import _reconstruct, scalar
@@ -18,8 +23,12 @@ except ImportError:  # NumPy 1
     from numpy.core.multiarray import _reconstruct, scalar
 
 
+MapLocation = Any
+"""What ``torch.load`` takes as ``map_location``."""
+
+
 class _Ignored:
-    """Takes the place of an object that is no weight."""
+    """Takes the place of an object that is not a weight."""
 
     def __init__(self, *args: object) -> None:
         pass
@@ -28,14 +37,24 @@ class _Ignored:
         pass
 
 
+class _History:
+    """Takes the place of a history of MMEngine's log, and keeps its state."""
+
+    state: object = None
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
 def _ignored(*args: object) -> None:
     """Take the place of a function that makes no weight."""
 
 
 # detectron2's files hold NumPy arrays and scalars, MMEngine's the histories
-# of its log, which nobody needs here.
+# of its log, others the options of the command line.
 _ALLOWED = {
-    'mmengine.logging.history_buffer.HistoryBuffer': _Ignored,
+    'mmengine.logging.history_buffer.HistoryBuffer': _History,
+    'argparse.Namespace': _Ignored,
     'builtins.getattr': _ignored,
     'builtins.slice': slice,
     '_codecs.encode': codecs.encode,
@@ -60,14 +79,17 @@ _ALLOWED = {
 _LEGACY_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19'
 
 
-def safe_torch_load(path: Path) -> object:
-    """Load what ``torch.save`` or ``pickle.dump`` wrote, on the CPU.
+def safe_torch_load(path: Path, map_location: MapLocation = 'cpu') -> object:
+    """Load what ``torch.save`` or ``pickle.dump`` wrote, running nothing.
 
-    Only tensors, plain containers, NumPy arrays and scalars are built;
-    MMEngine's log histories come out as placeholders.
+    Only tensors, plain containers, NumPy arrays and scalars are built, and
+    the histories of MMEngine's log, from their numbers; parsed command lines
+    become placeholders.
 
     Args:
         path (Path): The file.
+        map_location (str | torch.device | dict | Callable): See
+            ``torch.load``; the last two kinds count with torch 2.6 and later.
 
     Returns:
         object: What was saved.
@@ -80,24 +102,142 @@ def safe_torch_load(path: Path) -> object:
         if head.startswith(b'\x80') and _LEGACY_MAGIC not in head:
             # A plain pickle, such as detectron2's ImageNet backbones.
             file.seek(0)
-            return _ListedUnpickler(file, encoding='latin1').load()
-    if digit_version(torch.__version__) >= digit_version('2.6.0'):
-        allowed = [(value, name) for name, value in _ALLOWED.items()]
-        with torch.serialization.safe_globals(allowed):
-            try:
-                return torch.load(path, map_location='cpu', weights_only=True)
-            except pickle.UnpicklingError as error:
-                # torch's own message ends in advice to load unsafely.
-                found = re.search(r'GLOBAL (\S+)', str(error))
-                if not found:
-                    raise
-                raise _refusal(found[1]) from None
-    # Before, weights_only cannot be told of further types: the same list
-    # goes into an unpickler that refuses all other names.
+            content = ListedUnpickler(file, encoding='latin1').load()
+        elif digit_version(torch.__version__) >= digit_version('2.6.0'):
+            content = _load_weights_only(path, map_location)
+        elif head.startswith(b'PK'):
+            content = read_archive(path)
+        else:
+            content = _load_legacy(path)
+    return with_histories(moved(content, map_location))
+
+
+def read_archive(path: Path) -> object:
+    """Read the zip archive that ``torch.save`` writes, without torch.
+
+    Returns:
+        object: What was saved; tensors are on the CPU.
+
+    Raises:
+        pickle.UnpicklingError: If it holds other things than
+            :func:`safe_torch_load` builds.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return ArchiveUnpickler(archive).load()
+
+
+def moved(content: object, map_location: MapLocation) -> object:
+    """Content with its tensors on a device, if one is named."""
+    if not isinstance(map_location, (str, torch.device)):
+        return content
+    device = torch.device(map_location)
+    if device.type == 'cpu':
+        return content
+    return apply_to(
+        content, lambda x: isinstance(x, Tensor), lambda x: x.to(device)
+    )
+
+
+def with_histories(content: object) -> object:
+    """Content whose log, if it has one, holds MMEngine's histories again."""
+    hub = content.get('message_hub') if isinstance(content, dict) else None
+    scalars = hub.get('log_scalars') if isinstance(hub, dict) else None
+    if isinstance(scalars, dict):
+        for key, value in scalars.items():
+            if isinstance(value, _History):
+                scalars[key] = _history_of(value.state)
+    return content
+
+
+class ListedUnpickler(pickle.Unpickler):
+    """Builds what is on the list, and refuses all other names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look a name up in the list."""
+        from torch._weights_only_unpickler import _get_allowed_globals
+
+        # torch.save writes the names of Python 2.
+        full_name = f'{module}.{name}'.replace('__builtin__', 'builtins')
+        allowed = {**_get_allowed_globals(), **_ALLOWED}
+        if full_name not in allowed:
+            raise refusal(full_name)
+        return allowed[full_name]
+
+
+class ArchiveUnpickler(ListedUnpickler):
+    """Reads the pickle in an archive of torch, with the storages beside it.
+
+    Args:
+        archive (ZipFile): Holds ``NAME/data.pkl`` and ``NAME/data/*``.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        (pickled,) = (
+            name
+            for name in archive.namelist()
+            if name.partition('/')[2] == 'data.pkl'
+        )
+        self.root = pickled.removesuffix('data.pkl')
+        self._storages: dict[str, UntypedStorage] = {}
+        super().__init__(io.BytesIO(archive.read(pickled)), encoding='utf-8')
+
+    def persistent_load(self, pid: tuple) -> TypedStorage:
+        """Storage of tensors; the same one for the same key."""
+        kind, storage_type, key, _, numel = pid
+        if kind != 'storage':
+            raise pickle.UnpicklingError(f'unknown reference {kind!r}')
+        dtype = getattr(storage_type, 'dtype', torch.uint8)
+        if key not in self._storages:
+            self._storages[key] = self._read(str(key), numel * dtype.itemsize)
+        return TypedStorage(
+            wrap_storage=self._storages[key], dtype=dtype, _internal=True
+        )
+
+    def _read(self, key: str, size: int) -> UntypedStorage:
+        entry = self._archive.getinfo(f'{self.root}data/{key}')
+        if entry.file_size != size:
+            raise pickle.UnpicklingError(
+                f'{entry.filename} has {entry.file_size} bytes, not {size}'
+            )
+        if not size:
+            return UntypedStorage(0)
+        content = bytearray(size)
+        with self._archive.open(entry) as file:
+            filled = file.readinto(content)
+        if filled != size:
+            raise pickle.UnpicklingError(f'{entry.filename} is cut short')
+        return torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
+
+
+def refusal(name: str) -> pickle.UnpicklingError:
+    """What is raised for a name that is not on the list."""
+    return pickle.UnpicklingError(
+        f'it names {name}, which is not among the types of a weight file'
+    )
+
+
+def _load_weights_only(path: Path, map_location: MapLocation) -> object:
+    allowed = [(value, name) for name, value in _ALLOWED.items()]
+    with torch.serialization.safe_globals(allowed):
+        try:
+            return torch.load(
+                path, map_location=map_location, weights_only=True
+            )
+        except pickle.UnpicklingError as error:
+            # torch's own message ends in advice to load unsafely.
+            found = re.search(r'GLOBAL (\S+)', str(error))
+            if not found:
+                raise
+            raise refusal(found[1]) from None
+
+
+def _load_legacy(path: Path) -> object:
+    """Load the format before 1.6 with a torch that knows no list."""
     module = SimpleNamespace(
-        Unpickler=_ListedUnpickler,
-        load=lambda file, **kwargs: _ListedUnpickler(file, **kwargs).load(),
-        loads=lambda data, **kwargs: _ListedUnpickler(
+        Unpickler=ListedUnpickler,
+        load=lambda file, **kwargs: ListedUnpickler(file, **kwargs).load(),
+        loads=lambda data, **kwargs: ListedUnpickler(
             io.BytesIO(data), **kwargs
         ).load(),
         __name__=__name__,
@@ -105,19 +245,11 @@ def safe_torch_load(path: Path) -> object:
     return torch.load(path, map_location='cpu', pickle_module=module)
 
 
-class _ListedUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> object:
-        from torch._weights_only_unpickler import _get_allowed_globals
-
-        # torch.save writes the names of Python 2.
-        full_name = f'{module}.{name}'.replace('__builtin__', 'builtins')
-        allowed = {**_get_allowed_globals(), **_ALLOWED}
-        if full_name not in allowed:
-            raise _refusal(full_name)
-        return allowed[full_name]
-
-
-def _refusal(name: str) -> pickle.UnpicklingError:
-    return pickle.UnpicklingError(
-        f'it names {name}, which is not among the types of a weight file'
-    )
+def _history_of(state: object) -> HistoryBuffer:
+    """A history with the numbers of a pickled one."""
+    state = state if isinstance(state, dict) else {}
+    kept = [
+        np.asarray(state.get(name, ()), dtype=float)
+        for name in ('_log_history', '_count_history')
+    ]
+    return HistoryBuffer(*kept)

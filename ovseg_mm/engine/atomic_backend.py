@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """File backend whose files are whole or not there."""
 
-import os
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from ovseg_mm.paths import written_whole
+from ovseg_mm.paths import remove_leftovers, to_disk, written_whole
 
 
 class AtomicBackend(LocalBackend):
@@ -25,14 +24,11 @@ class AtomicBackend(LocalBackend):
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f'{path.name}.tmp')
-        with (
-            written_whole(path, temporary) as temporary,
-            open(temporary, 'wb') as file,
-        ):
+        # A checkpoint is large, and only one process writes it.
+        remove_leftovers(path.parent, path.name)
+        with written_whole(path) as file:
             file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
+            to_disk(file)
 
 
 register_backend('atomic', AtomicBackend, force=True)

@@ -244,8 +244,8 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = Image.registered_extensions()[path.suffix.lower()]
     options = dict(compress_level=3) if kind == 'PNG' else {}
-    with written_whole(path) as temporary:
-        Image.fromarray(pixels).save(temporary, kind, **options)
+    with written_whole(path) as file:
+        Image.fromarray(pixels).save(file, kind, **options)
 
 
 def reason_of(error: Exception) -> str:

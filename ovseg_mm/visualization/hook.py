@@ -13,6 +13,7 @@ from mmengine.visualization import Visualizer
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
+from ovseg_mm.paths import path_inside
 from ovseg_mm.utils.image_files import read_image, sample_name
 
 
@@ -84,7 +85,9 @@ class OpenVocabVisualizationHook(Hook):
             return
         for sample in outputs:
             name = sample_name(sample)
-            file = None if self.show else self._folder(runner) / f'{name}.png'
+            file = None
+            if not self.show:
+                file = path_inside(self._folder(runner), f'{name}.png')
             self._visualizer.add_datasample(
                 name,
                 self._read(sample),

@@ -305,6 +305,33 @@ def test_clip_archive(tmp_path, openai_archive, our_weights):
     assert 'text_encoder.token_embedding.weight' in weights
 
 
+def test_what_is_read_is_not_overwritten(tmp_path, config, source):
+    folder = tmp_path / 'clip'
+    folder.mkdir()
+    index = folder / 'model.safetensors.index.json'
+    index.write_text('{}')
+    for place in (folder, index):
+        with pytest.raises(ValueError, match='lies in the folder of the sour'):
+            convert(place, folder / 'part.safetensors')
+    other = tmp_path / 'other.pth'
+    torch.save({}, other)
+    with pytest.raises(ValueError, match='is the source itself'):
+        convert(source, other, fuse_clip=other)
+    config.dump(tmp_path / 'cfg.py')
+    with pytest.raises(ValueError, match='is the source itself'):
+        convert(source, tmp_path / 'cfg.py', tmp_path / 'cfg.py')
+    assert other.exists() and index.read_text() == '{}'
+
+
+def test_a_device_stays_a_device(source, tmp_path):
+    (tmp_path / 'link').symlink_to('/dev/null')
+    for target in ('/dev/null', tmp_path / 'link'):
+        with pytest.raises(OSError, match='it is a device, not a file'):
+            convert(source, target)
+    assert Path('/dev/null').is_char_device()
+    assert (tmp_path / 'link').is_symlink()
+
+
 def test_destinations(tmp_path, source, monkeypatch):
     before = source.read_bytes()
     monkeypatch.chdir(tmp_path)

@@ -26,6 +26,7 @@ from ovseg_mm.datasets.preparation import (
     PascalContext459,
     PascalVOC,
     ZeroShot,
+    base,
     main,
 )
 from ovseg_mm.datasets.preparation.pascal_context_59 import decode_runs
@@ -403,3 +404,11 @@ def test_commands_print_their_help(name, monkeypatch, capsys):
         runpy.run_path(str(path), run_name='__main__')
     assert status.value.code == 0
     assert 'Download: ' in ' '.join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize('name', ['../../x', '/x', 'a/../../../x'])
+def test_lists_do_not_lead_out_of_the_data_set(name, tmp_path):
+    path = tmp_path / 'train.txt'
+    path.write_text(f'2007_000032\n{name}\n')
+    with pytest.raises(ValueError, match=f'{path}: the name {name!r} leads'):
+        base.read_list(path)

@@ -38,6 +38,17 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ['x.pth']
 
 
+def test_a_link_in_the_way_is_not_followed(tmp_path):
+    victim = tmp_path / 'victim'
+    victim.write_bytes(b'old')
+    for name in ('x.pth.tmp', '.x.pth.1.tmp', 'x.pth'):
+        (tmp_path / name).symlink_to(victim)
+    AtomicBackend().put(b'new', tmp_path / 'x.pth')
+    assert victim.read_bytes() == b'old'
+    assert not (tmp_path / 'x.pth').is_symlink()
+    assert (tmp_path / 'x.pth').read_bytes() == b'new'
+
+
 @pytest.mark.slow
 def test_kill_leaves_the_old_file(tmp_path):
     path = tmp_path / 'x.pth'

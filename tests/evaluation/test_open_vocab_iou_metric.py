@@ -256,3 +256,12 @@ def test_files_and_figures_together(tmp_path):
     result = evaluate(metric, [sample([[0, 2]], [[0, 2]])])
     assert result['mIoU'] == 100
     assert (folder / 'a.png').is_file()
+
+
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path):
+    folder = tmp_path / 'a' / 'out'
+    metric = make_metric(3, output_dir=folder, format_only=True)
+    for name in ('../../x', str(tmp_path / 'x')):
+        with pytest.raises(ValueError, match=f'{name}.* leads out of the fol'):
+            evaluate(metric, [sample([[0, 2]], sample_name=name)])
+    assert [path.name for path in tmp_path.rglob('*.png')] == []

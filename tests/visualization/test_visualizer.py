@@ -120,6 +120,14 @@ def test_every_test_image_is_drawn_under_its_name(drawer, images, tmp_path):
     assert drawn.std() > 10
 
 
+def test_names_that_lead_out_of_the_folder_are_refused(
+    drawer, images, tmp_path
+):
+    sample = make_sample(0, 0, img_path=str(images[0]), sample_name='../x')
+    with pytest.raises(ValueError, match='leads out of the folder'):
+        run_test(SimpleNamespace(log_dir=None), [sample])
+
+
 def test_other_processes_draw_their_share(
     drawer, images, tmp_path, monkeypatch
 ):

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ovseg_mm.paths import resource, write_text
+from ovseg_mm.errors import InputError
+from ovseg_mm.paths import path_inside, resource, write_text
 from ovseg_mm.utils.image_files import read_label_map
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
@@ -155,8 +156,19 @@ def read_8_bit_labels(path: Path) -> np.ndarray:
 
 
 def read_list(path: Path) -> list[str]:
-    """Read the names in a list of samples."""
-    return [line.strip() for line in path.read_text().split('\n') if line]
+    """Read the names in a list of samples.
+
+    Raises:
+        ValueError: If a name leads out of the folders of the data set, where
+            files would be written.
+    """
+    names = [line.strip() for line in path.read_text().split('\n') if line]
+    for name in names:
+        try:
+            path_inside(path.parent, name)
+        except InputError as error:
+            raise InputError(f'{path}: {error}') from None
+    return names
 
 
 def write_list(path: Path, names: list[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from rich.progress import track
 
 from ovseg_mm.errors import InputError
-from ovseg_mm.paths import TEMPORARY
+from ovseg_mm.paths import remove_leftovers
 from ovseg_mm.utils.image_files import image_size, read_label_map, swaps_sides
 
 from ..transforms.loading import compare_sizes
@@ -36,8 +36,7 @@ def run_tasks(
     """
     for folder in {path.parent for task in tasks for path in task.outputs}:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(TEMPORARY.format(name='*', process='*')):
-            leftover.unlink()
+        remove_leftovers(folder)
     left = [
         task
         for task in tasks

@@ -12,6 +12,7 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 from ovseg_mm.datasets.transforms.loading import check_label_values
+from ovseg_mm.paths import path_inside
 from ovseg_mm.utils.image_files import sample_name, write_label_map
 
 from ..scores import (
@@ -247,7 +248,7 @@ class OpenVocabIoUMetric(BaseMetric):
         return self.output_dir is None or self._file_of(sample).is_file()
 
     def _file_of(self, sample: dict) -> Path:
-        return self.output_dir / f'{sample_name(sample)}.png'
+        return path_inside(self.output_dir, f'{sample_name(sample)}.png')
 
     def _write(self, sample: dict, prediction: Tensor) -> None:
         values = np.arange(self.num_labels + 1)

@@ -17,7 +17,7 @@ from mmengine.dist import broadcast, get_dist_info
 from mmengine.utils import track_iter_progress
 from mmseg.utils.tokenizer import tokenize
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ovseg_mm.paths import cache_folder, written_whole
@@ -327,8 +327,8 @@ def _write_cache(text: Tensor, path: Path) -> None:
     """Write a cache file whole or not at all; a cache is never needed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as temporary:
-            save_file({'text': text.cpu().contiguous()}, temporary)
+        with written_whole(path) as file:
+            file.write(save({'text': text.cpu().contiguous()}))
     except (SafetensorError, OSError) as error:
         warnings.warn(
             f'text embeddings are not kept in {path.parent}: {error}',
