@@ -192,7 +192,7 @@ def rewritten(path, **changed):
         {'data.pkl': b'\x80\x02cos\nsystem\nX\x01\x00\x00\x00a\x85R.'},
         {'data.pkl': b''},
         {'data.pkl': None},
-        {'code/__torch__.py': b'\xff\xff'},
+        {'code/__torch__/torch/nn/modules/conv.py': b'\xff\xff'},
     ],
 )
 def test_damaged_archives(tmp_path, changed):
