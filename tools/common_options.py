@@ -7,7 +7,7 @@ import os
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MMSegmentation's options that both scripts have."""
-    _add_config(parser)
+    add_config_arguments(parser)
     add_debug_option(parser)
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
@@ -28,7 +28,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of scripts that look at a model alone."""
-    _add_config(parser)
+    add_config_arguments(parser)
     add_debug_option(parser)
     parser.add_argument(
         '--shape',
@@ -40,20 +40,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    from mmengine.config import DictAction
-
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config and the settings that override its own."""
     parser.add_argument(
         'config', help='config file, or the bare name of a shipped one'
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        type=_key_value,
-        action=DictAction,
+        action=_KeyValues,
         metavar='KEY=VALUE',
         help='settings to override in the config, as key=value; lists as '
-        'key="[a,b]"',
+        'key="[a,b]", texts with commas in quotes: key="[\'a, b\',c]"',
     )
 
 
@@ -73,13 +71,17 @@ class _Debug(argparse.Action):
         os.environ['OVSEG_DEBUG'] = '1'
 
 
+class _KeyValues(argparse.Action):
+    """``ovseg_mm.options.KeyValues``, imported when there are values."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from ovseg_mm.options import KeyValues
+
+        action = KeyValues(self.option_strings, self.dest)
+        action(parser, namespace, values, option_string)
+
+
 def _pixels(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
     return int(text)
-
-
-def _key_value(text: str) -> str:
-    if '=' not in text:
-        raise argparse.ArgumentTypeError(f'{text!r} is not key=value')
-    return text

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.checkpoints.files import file_sha256
+from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.engine.launch import read_config
 from ovseg_mm.engine.speed import amp_dtype
@@ -180,7 +181,7 @@ def _benchmark(key: str, cfg: Config, cfg_options: dict | None) -> Config:
     base.test_dataloader.dataset.pipeline = cfg.test_pipeline
     base.model = copy.deepcopy(cfg.model)
     base.model.pop('vocabulary', None)
-    base.merge_from_dict(cfg_options or {})
+    merge_options(base, cfg_options or {})
     return base
 
 

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from ovseg_mm.options import add_cfg_options
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command's options."""
@@ -39,12 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--out', help='folder for predicted label maps, 16-bit safe'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=_KeyValues,
-        help='settings to override in the config, as key=value',
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -80,13 +77,3 @@ def run(args: argparse.Namespace) -> int:
         for key, why in evaluation.skipped.items():
             print(f'skipped {key}: {why}', file=sys.stderr)
     return int(bool(evaluation.skipped))
-
-
-class _KeyValues(argparse.Action):
-    """MMEngine's ``DictAction``, which ``doctor`` can do without."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        from mmengine.config import DictAction
-
-        action = DictAction(self.option_strings, self.dest)
-        action(parser, namespace, values, option_string)

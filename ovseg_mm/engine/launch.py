@@ -25,6 +25,7 @@ from ovseg_mm.errors import USER_ERRORS, debugging, sentence_of
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.paths import find_config
 
+from .config_options import merge_options
 from .distributed import setup_cpu_processes, unwrap
 
 # What the registry and Python say of names that do not exist.
@@ -36,10 +37,11 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such config.
+        InputError: If a setting cannot be set.
     """
     cfg = Config.fromfile(find_config(name))
     if options is not None:
-        cfg.merge_from_dict(options)
+        merge_options(cfg, options)
     return cfg
 
 

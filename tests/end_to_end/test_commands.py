@@ -21,12 +21,19 @@ from .conftest import (
 pytestmark = pytest.mark.slow
 
 
-def mim_test(trained, tiny_data, cwd, *options, package='ovseg_mm'):
+def mim_test(
+    trained, tiny_data, cwd, *options, package='ovseg_mm', words=None
+):
     return run(
         *('mim', 'test', package, TINY),
         *('--checkpoint', trained / 'iter_8.pth', '--gpus', 0),
         *('--work-dir', cwd / 'test', *options, '--cfg-options'),
         *data_options(tiny_data),
+        *[
+            f'{key}.vocabulary={words}'
+            for key in ('model', 'test_dataloader.dataset')
+            if words
+        ],
         cwd=cwd,
     )
 
@@ -50,7 +57,10 @@ def test_mim_test_draws_every_image_and_writes_labels(
         tmp_path / 'show',
         '--out',
         tmp_path / 'out',
+        words=['red square', 'pale green disc', 'blue|navy', 'grass'],
     )
+    # mim hands options on as they are.
+    assert '| pale green disc |' in output
     assert 0 <= metrics_of(output)['mIoU'] <= 100
     pictures = sorted((tmp_path / 'show').rglob('*.png'))
     assert len(pictures) == 5
@@ -89,6 +99,7 @@ def test_mmsegmentation_as_package_and_tta(trained, tiny_data, tmp_path):
 # Each process tells its weights when it has trained.
 TELL = """
 import os
+import re
 from pathlib import Path
 from mmengine.runner import Runner
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that override those of a config, ``model.test_cfg.mode=whole``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from ovseg_mm.errors import InputError
+
+_DELETE = '_delete_'
+
+
+def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Override settings of a config.
+
+    Does what ``Config.merge_from_dict`` does, with one sentence for what
+    cannot be set, and for dicts whose keys are integers.
+
+    Args:
+        cfg (Config): Changed in place.
+        options (Mapping): Value by key; dots separate the parts of a key, an
+            integer is the index of a list.
+
+    Raises:
+        InputError: If a key leads through what is not a dict or list, or an
+            index is too high.
+    """
+    for key, value in options.items():
+        first, *path = key.split('.')
+        cfg[first] = _merged(cfg.get(first), path, value, key)
+
+
+def _merged(node: Any, path: Sequence[str], value: Any, key: str) -> Any:
+    """Copy of a part of a config with another value below it."""
+    if not path:
+        return _with_value(node, value)
+    part, rest = path[0], path[1:]
+    if isinstance(node, list):
+        index = _index(node, part, key)
+        below = _merged(node[index], rest, value, key)
+        return [*node[:index], below, *node[index + 1 :]]
+    if node is not None and not isinstance(node, dict):
+        raise InputError(
+            f'{key} cannot be set: what should hold {part!r} is {node!r}, '
+            'not a dict or list; set its whole value instead'
+        )
+    copied = ConfigDict() if node is None else node.copy()
+    # Keys of label_map are integers.
+    name = int(part) if part.isdecimal() and int(part) in copied else part
+    copied[name] = _merged(copied.get(name), rest, value, key)
+    return copied
+
+
+def _with_value(node: Any, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    value = dict(value)
+    if value.pop(_DELETE, False) or not isinstance(node, dict):
+        return ConfigDict(value)
+    merged = node.copy()
+    for name, below in value.items():
+        merged[name] = _with_value(node.get(name), below)
+    return merged
+
+
+def _index(node: list, part: str, key: str) -> int:
+    if part.isdecimal() and int(part) < len(node):
+        return int(part)
+    raise InputError(
+        f'{key} cannot be set: {part!r} is not an index of a list of '
+        f'{len(node)} (0 to {len(node) - 1})'
+    )

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the command line, ``--cfg-options KEY=VALUE``.
+
+MMEngine's ``DictAction`` removes every blank and quote, cuts quoted texts at
+commas, and never ends with a dict; class texts do not survive it.
+"""
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .errors import InputError
+
+_PAIRS = {'(': ')', '[': ']', '{': '}'}
+_QUOTED = re.compile(
+    r"[rRuU]?('''(?:[^\\]|\\.)*?'''|\"\"\"(?:[^\\]|\\.)*?\"\"\""
+    r"|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")",
+    re.DOTALL,
+)
+_OTHER_BASE = re.compile(r'[-+]?0[xXoObB][0-9a-fA-F_]+')
+_WORDS = {'true': True, 'false': False}
+
+
+class KeyValues(argparse.Action):
+    """Collects ``KEY=VALUE`` arguments in a dict.
+
+    See :func:`parse_value` for what a value may be. A bad one ends the
+    command with a sentence and exit status 2.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Add the values of one ``--cfg-options`` to those before."""
+        options = dict(getattr(namespace, self.dest, None) or {})
+        try:
+            options.update(map(key_value, values))
+        except InputError as error:
+            parser.error(f'argument {option_string}: {error}')
+        setattr(namespace, self.dest, options)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options`` to the parser of a command."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValues,
+        metavar='KEY=VALUE',
+        help='settings to override in the config, as key=value; lists as '
+        'key="[a,b]", texts with commas in quotes: key="[\'a, b\',c]"',
+    )
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """Split ``KEY=VALUE``.
+
+    Args:
+        text (str): Such as ``'model.test_cfg.mode=whole'``.
+
+    Returns:
+        tuple[str, Any]: The key, and the value of :func:`parse_value`.
+
+    Raises:
+        InputError: If there is no key, or the value has an open bracket or
+            quote.
+    """
+    key, sign, value = text.partition('=')
+    if not sign or not key.strip():
+        raise InputError(f'{text!r} is not key=value')
+    try:
+        return key.strip(), parse_value(value)
+    except InputError as error:
+        raise InputError(f'{text!r}: {error}') from error
+    except RecursionError as error:
+        raise InputError(f'{key} has too many nested brackets') from error
+
+
+def parse_value(text: str) -> Any:
+    """Value that a text stands for.
+
+    - ``'a, b'`` in quotes: the text, whatever it holds;
+    - ``1``, ``1e-3``, ``true``, ``False``, ``None``: numbers and so on;
+    - ``[a,b]`` and ``a,b``: a list; ``(a,b)``: a tuple; ``{a:b}``: a dict;
+      of values of any kind;
+    - everything else: the text, blanks inside included.
+
+    Args:
+        text (str): The text behind ``KEY=``.
+
+    Returns:
+        Any: The value, equal to that of MMEngine's ``DictAction`` where the
+        text has no blanks, quotes and braces.
+
+    Raises:
+        InputError: If a bracket or quote is not closed.
+    """
+    text = text.strip()
+    parts = _split(text, ',')
+    if len(parts) > 1:
+        return [parse_value(part) for part in _without_last_empty(parts)]
+    if _QUOTED.match(text):
+        return _quoted(text)
+    if text[:1] in _PAIRS and _closes_last(text):
+        return _bracketed(text)
+    return _scalar(text)
+
+
+def _bracketed(text: str) -> Any:
+    """List, tuple or dict of a text in brackets."""
+    inside = text[1:-1].strip()
+    parts = _without_last_empty(_split(inside, ',')) if inside else []
+    if text[0] == '{':
+        return _dict(text, parts)
+    values = [parse_value(part) for part in parts]
+    return tuple(values) if text[0] == '(' else values
+
+
+def _dict(text: str, parts: list[str]) -> Any:
+    pairs = [_split(part, ':', 1) for part in parts]
+    if pairs and all(len(pair) == 1 for pair in pairs):
+        # A template such as {name}, not a dict.
+        return text
+    if any(len(pair) == 1 for pair in pairs):
+        raise InputError(f'{text} is not a dict such as {{key: value}}')
+    try:
+        return {parse_value(key): parse_value(value) for key, value in pairs}
+    except TypeError as error:
+        raise InputError(f'{text} has a list or dict as a key') from error
+
+
+def _quoted(text: str) -> Any:
+    found = _QUOTED.match(text)
+    if found.end() != len(text):
+        raise InputError(
+            f'{text[found.end() :]!r} follows the text {found[0]}; is a '
+            'comma missing between them, or a backslash before a quote?'
+        )
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f'{text} is not a text in quotes') from error
+
+
+def _scalar(text: str) -> Any:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    if _OTHER_BASE.fullmatch(text):
+        try:
+            return int(text, 0)
+        except ValueError:
+            return text
+    if text == 'None':
+        return None
+    return _WORDS.get(text.lower(), text)
+
+
+def _split(text: str, sign: str, times: int = -1) -> list[str]:
+    """Split at a sign that is outside quotes and brackets.
+
+    Raises:
+        InputError: If a bracket or quote is not closed.
+    """
+    parts, opened, start = [], [], 0
+    for index, char in _outside_quotes(text):
+        if char in _PAIRS:
+            opened.append(char)
+        elif char in _PAIRS.values():
+            if not opened or _PAIRS[opened.pop()] != char:
+                return _whole_word(text, char)
+        elif char == sign and not opened and len(parts) != times:
+            parts.append(text[start:index])
+            start = index + 1
+    if opened:
+        return _whole_word(text, opened[-1])
+    return [*parts, text[start:]]
+
+
+def _whole_word(text: str, bracket: str) -> list[str]:
+    """A word with a bracket inside stays as it is; others are refused."""
+    if ',' in text or text[0] in _PAIRS or text[-1] in _PAIRS.values():
+        raise InputError(
+            f'the bracket {bracket} of {text} has no partner; write a text '
+            'with a single bracket in quotes'
+        )
+    return [text]
+
+
+def _closes_last(text: str) -> bool:
+    """Whether the first bracket of a text is closed by its last sign."""
+    depth = 0
+    for index, char in _outside_quotes(text):
+        depth += (char in _PAIRS) - (char in _PAIRS.values())
+        if depth == 0:
+            return index == len(text) - 1
+    return False
+
+
+def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
+    """Positions and signs of a text without those in quotes.
+
+    A quote opens a text at the start of an element alone: that of
+    ``potter's wheel`` is an apostrophe.
+
+    Raises:
+        InputError: If a quote is not closed.
+    """
+    index, at_start = 0, True
+    while index < len(text):
+        char = text[index]
+        if at_start and (quoted := _QUOTED.match(text, index)):
+            index, at_start = quoted.end(), False
+            continue
+        if at_start and char in '\'"':
+            raise InputError(f'the quote {char} of {text[index:]} stays open')
+        yield index, char
+        at_start = char in ',:([{' or (at_start and char.isspace())
+        index += 1
+
+
+def _without_last_empty(parts: list[str]) -> list[str]:
+    """Parts without what follows a comma at the end."""
+    return parts if parts[-1].strip() else parts[:-1]
