@@ -12,11 +12,30 @@ from typing import BinaryIO
 
 from ovseg_mm.errors import InputError
 
+from .errors import InputError
+
 # Name of a file while it is written; a killed process may leave one.
 _TEMPORARY = '.{name}.{token}.tmp'
 # So much of the file's own name, since file systems limit the length.
 _SHOWN_NAME = 100
+CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _PACKAGE = Path(__file__).resolve().parent
+
+
+def expanded(path: str | Path) -> Path:
+    """Path with ``~`` expanded.
+
+    Raises:
+        InputError: If it begins with the name of a user that there is not.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise InputError(
+            f'{path}: this computer has no home folder {user}; write the '
+            f'path out, or ./{user} for a file of that name'
+        ) from None
 
 
 def resource(*parts: str) -> Path:
@@ -43,9 +62,15 @@ def find_config(name: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        InputError: If the file is of another kind.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
+        if path.suffix not in CONFIG_SUFFIXES:
+            raise InputError(
+                f'{name} is not a config file ({", ".join(CONFIG_SUFFIXES)}); '
+                'the checkpoint and the config may have changed places'
+            )
         return path
     file = path if path.suffix == '.py' else Path(f'{path}.py')
     root = resource('configs')
@@ -70,7 +95,7 @@ def find_weights(name: str | Path) -> Path:
     Returns:
         Path: The path, whether there is a file or not.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     shipped = resource(path)
     return shipped if not path.exists() and shipped.exists() else path
 
@@ -79,9 +104,9 @@ def cache_folder() -> Path:
     """Folder for what can be computed again: ``$OVSEG_CACHE`` if set."""
     folder = os.environ.get('OVSEG_CACHE')
     if folder:
-        return Path(folder).expanduser()
+        return expanded(folder)
     base = os.environ.get('XDG_CACHE_HOME', '~/.cache')
-    return Path(base).expanduser() / 'ovseg_mm'
+    return expanded(base) / 'ovseg_mm'
 
 
 def check_destination(path: str | Path) -> None:

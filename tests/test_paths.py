@@ -7,6 +7,7 @@ import pytest
 
 import ovseg_mm
 from ovseg_mm import paths
+from ovseg_mm.errors import InputError
 
 NAME = 'catseg_clip-vit-b16_4xb1-80k_coco-stuff164k-384x384'
 CHECKOUT = Path(ovseg_mm.__file__).parents[1]
@@ -202,3 +203,24 @@ def test_leftovers_of_a_file(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ['.b.1.tmp', 'a']
     paths.remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ['a']
+
+
+def test_home_of_a_user_that_there_is_not(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    assert paths.expanded('~/x.png') == Path('/home/me/x.png')
+    for read in (paths.expanded, paths.find_config, paths.find_weights):
+        with pytest.raises(InputError, match='no home folder ~nobody_here'):
+            read('~nobody_here/x.png')
+
+
+@pytest.mark.parametrize('name', ['model.pth', 'model.safetensors', 'model'])
+def test_weights_in_the_place_of_a_config(tmp_path, name):
+    (tmp_path / name).write_bytes(b'PK\x03\x04')
+    with pytest.raises(InputError) as caught:
+        paths.find_config(tmp_path / name)
+    assert f'{name} is not a config file (.py, .yml, .yaml, .json)' in str(
+        caught.value
+    )
+    assert 'checkpoint and the config may have changed places' in str(
+        caught.value
+    )

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from ovseg_mm.errors import InputError
-from ovseg_mm.paths import check_destination, find_config
+from ovseg_mm.paths import check_destination, expanded, find_config
 
 from .files import WeightFile, file_sha256, read_weights, save_atomically
 from .fuse import shifted_clip_towers
@@ -79,9 +79,9 @@ def convert(
             the config, or the destination is the source, or ``fuse_clip``
             does not fit the source.
     """
-    src, dst = Path(src).expanduser(), Path(dst).expanduser()
+    src, dst = expanded(src), expanded(dst)
     named = [src, fuse_clip, None if isinstance(config, Config) else config]
-    _check_destination(dst, *(Path(p).expanduser() for p in named if p))
+    _check_destination(dst, *(expanded(p) for p in named if p))
     cfg = None if config is None else _read_config(config)
     file = read_weights(src)
     model = None if cfg is None else _build(cfg)

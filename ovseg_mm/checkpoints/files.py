@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ovseg_mm.errors import InputError
-from ovseg_mm.paths import to_disk, written_whole
+from ovseg_mm.paths import expanded, to_disk, written_whole
 
 from .safe_load import MapLocation, moved, safe_torch_load
 from .torchscript import read_torchscript
@@ -68,7 +68,7 @@ def read_weights(path: str | Path) -> WeightFile:
         FileNotFoundError: If there is nothing of that name.
         ValueError: If it is no weight file, or a damaged one.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.exists():
         raise FileNotFoundError(
             f'{path} does not exist; give the path of a weight file'

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ovseg_mm.errors import InputError
+from ovseg_mm.paths import expanded
 
 from .files import read_weights
 from .layouts import recognise
@@ -35,7 +36,7 @@ def shifted_clip_towers(
         FileNotFoundError: If there is no such file.
         ValueError: If it is of another kind or does not fit.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     tensors = read_weights(path).tensors
     layout = recognise(tensors, str(path))
     if layout.method != SHIFTED_CLIP:

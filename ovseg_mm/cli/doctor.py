@@ -111,7 +111,7 @@ def _devices(problems: list[str]) -> list[tuple[str, str]]:
 
 
 def _folders(problems: list[str]) -> list[tuple[str, str]]:
-    from ovseg_mm.paths import cache_folder, resource
+    from ovseg_mm.paths import cache_folder, expanded, resource
 
     rows = []
     for name in ('configs', 'tools', 'data'):
@@ -122,7 +122,7 @@ def _folders(problems: list[str]) -> list[tuple[str, str]]:
     hub = os.environ.get('HF_HOME', '~/.cache/huggingface')
     for name, folder in (
         ('text embeddings', cache_folder()),
-        ('hub cache', Path(hub).expanduser()),
+        ('hub cache', expanded(hub)),
         ('working folder', Path.cwd()),
     ):
         problem = _write_problem(folder)

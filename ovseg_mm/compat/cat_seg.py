@@ -22,6 +22,7 @@ from ovseg_mm.checkpoints import fit_to_model
 from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
 from ovseg_mm.config_types import type_name
 from ovseg_mm.models import OpenVocabSegmentor
+from ovseg_mm.paths import expanded
 from ovseg_mm.vocabulary import get_templates, shipped_vocabularies
 
 from .cat_seg_optim import ProjectOptimWrapperConstructor
@@ -255,7 +256,7 @@ def _class_lists(backbone: dict) -> tuple[str | list, str | list]:
 def _class_list(spec: str | list) -> str | list:
     if not isinstance(spec, str):
         return spec
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if not path.is_file() and path.stem in shipped_vocabularies():
         warnings.warn(
             f'{path} does not exist; the class list {path.stem!r} of this '
@@ -268,7 +269,7 @@ def _class_list(spec: str | list) -> str | list:
 
 def _existing(weights: str | None) -> str | None:
     """The project, too, takes the hub's weights where there is no file."""
-    path = Path(weights).expanduser() if weights else None
+    path = expanded(weights) if weights else None
     return str(path) if path and path.exists() else None
 
 

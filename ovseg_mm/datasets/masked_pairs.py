@@ -11,6 +11,7 @@ from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
 from ovseg_mm.errors import InputError
+from ovseg_mm.paths import expanded
 
 COLUMNS = ('filepath', 'title')
 
@@ -42,7 +43,7 @@ class MaskedPairDataset(Dataset):
         data_root: str = '',
         image_folder: str | None = None,
     ) -> None:
-        self.root = Path(data_root).expanduser()
+        self.root = expanded(data_root)
         self.image_folder = image_folder
         self.pairs = self._read(self.root / ann_file)
         self.pipeline = Compose(list(pipeline))

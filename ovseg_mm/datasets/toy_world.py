@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.utils import track_iter_progress
 
+from ovseg_mm.paths import expanded
 from ovseg_mm.utils.image_files import write_image, write_label_map
 
 from .toy_scenes import CLASSES, OBJECTS, SEEN, Scene, make_scene
@@ -63,7 +64,7 @@ def write_toy_world(
             f'scenes with seed {seed} cannot be made; at least 1 of each and '
             'a seed from 0 on are needed'
         )
-    root = Path(root).expanduser().resolve()
+    root = expanded(root).resolve()
     recipe = dict(
         toy_world=VERSION, num_train=num_train, num_val=num_val, seed=seed
     )

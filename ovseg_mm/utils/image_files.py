@@ -25,7 +25,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from ovseg_mm.errors import InputError
-from ovseg_mm.paths import written_whole
+from ovseg_mm.paths import expanded, written_whole
 
 # Suffixes of image files, in lower case.
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -65,7 +65,7 @@ def read_image(
     """
     path = str(path)
     if path.startswith('~'):
-        path = str(Path(path).expanduser())
+        path = str(expanded(path))
     try:
         content = fileio.get(path, backend_args=backend_args)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -93,23 +93,58 @@ def decode_image(
         InputError: If the file is damaged, is not an image, or has pixels of
             32 bits.
     """
+    if not content:
+        raise InputError(f'{name} is empty (0 bytes); copy or save it again')
     try:
         with Image.open(io.BytesIO(content)) as image:
-            orientation = _orientation(image)
-            depth = _grey_bits(image)
-            if depth < 32:
-                pixels = _rgb(image, depth)
-                turned_already = _orientation(image) != orientation
+            return _decoded(image, name, turn)
+    except InputError:
+        raise
     except Exception as error:  # Pillow raises a dozen kinds of them
-        raise InputError(
-            f'{name} cannot be read as an image; it is damaged or not an '
-            f'image ({reason_of(error)})'
-        ) from error
+        raise _unreadable(name, error) from error
+
+
+def image_pixels(image: Image.Image, name: str) -> np.ndarray:
+    """Pixels of a PIL image by the same rule; its EXIF orientation counts.
+
+    Args:
+        image: The image, opened or made; it stays open.
+        name: What to call it in messages.
+
+    Returns:
+        RGB uint8 of shape (H, W, 3).
+
+    Raises:
+        InputError: If it is damaged, or has pixels of 32 bits.
+    """
+    try:
+        return _decoded(image, name, turn=True)[0]
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises a dozen kinds of them
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> InputError:
+    return InputError(
+        f'{name} cannot be read as an image; it is damaged or not an image '
+        f'({reason_of(error)})'
+    )
+
+
+def _decoded(
+    image: Image.Image, name: str, turn: bool
+) -> tuple[np.ndarray, int]:
+    """RGB pixels and EXIF orientation of an opened image."""
+    orientation = _orientation(image)
+    depth = _grey_bits(image)
     if depth == 32:
         raise InputError(
             f'{name} has pixels of 32 bits, and nothing tells which values '
             'are black and white; convert it to 8 or 16 bits'
         )
+    pixels = _rgb(image, depth)
+    turned_already = _orientation(image) != orientation
     if turn and not turned_already:
         pixels = _turned(pixels, orientation)
     elif turned_already and not turn:  # Pillow turns TIFF files itself.

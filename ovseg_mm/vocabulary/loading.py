@@ -15,7 +15,7 @@ from typing import Any
 from mmseg.utils import get_palette
 
 from ovseg_mm.errors import InputError
-from ovseg_mm.paths import resource
+from ovseg_mm.paths import expanded, resource
 
 from .palette import distinct_palette
 from .vocabulary import Vocabulary
@@ -213,7 +213,7 @@ def _label_index(
 
 
 def _from_name(name: str) -> Vocabulary:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix.lower() not in _SUFFIXES:
         if name in shipped_vocabularies():
             return _shipped(name)

@@ -289,3 +289,10 @@ def write_png(path, packed, width, bits):
         + chunk(b'IDAT', zlib.compress(body))
         + chunk(b'IEND', b'')
     )
+
+
+def test_empty_file_says_so(tmp_path):
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(b'')
+    with pytest.raises(InputError, match=r'a\.jpg is empty \(0 bytes\)'):
+        read_image(path)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ovseg_mm.errors import InputError
-from ovseg_mm.paths import path_inside, resource, write_text
+from ovseg_mm.paths import expanded, path_inside, resource, write_text
 from ovseg_mm.utils.image_files import read_label_map
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
@@ -85,7 +85,7 @@ class Preparation(ABC):
 
     def folder(self, options: argparse.Namespace) -> Path:
         """Return the folder of the data set."""
-        return Path(options.root or self.root).expanduser()
+        return expanded(options.root or self.root)
 
     @abstractmethod
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:

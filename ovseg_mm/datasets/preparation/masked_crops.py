@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
-from ovseg_mm.paths import write_text
+from ovseg_mm.paths import expanded, write_text
 from ovseg_mm.utils.image_files import decode_image, write_image
 
 from ..transforms.loading import compare_sizes
@@ -80,7 +80,7 @@ class MaskedCrops(Preparation):
 
     def folder(self, options: argparse.Namespace) -> Path:
         """Return the folder of the source's data set."""
-        return Path(options.root or SOURCES[options.source].root).expanduser()
+        return expanded(options.root or SOURCES[options.source].root)
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
         """List the images; the rows of each are its output."""

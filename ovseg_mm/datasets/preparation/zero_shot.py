@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ovseg_mm.paths import expanded
 from ovseg_mm.utils.image_files import write_label_map
 
 from .base import (
@@ -91,7 +92,7 @@ class ZeroShot(Preparation):
 
     def folder(self, options: argparse.Namespace) -> Path:
         """Return the folder of the split's data set."""
-        return Path(options.root or SPLITS[options.split].root).expanduser()
+        return expanded(options.root or SPLITS[options.split].root)
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
         """List the training labels."""

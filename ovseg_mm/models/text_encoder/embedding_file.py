@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ovseg_mm.errors import InputError
+from ovseg_mm.paths import expanded
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 
@@ -31,7 +32,7 @@ class EmbeddingFile:
     """
 
     def __init__(self, file: str | Path, vocabulary: Any) -> None:
-        self.path = Path(file).expanduser()
+        self.path = expanded(file)
         vocabulary = load_vocabulary(vocabulary)
         rows = _read(self.path)
         if len(rows) != vocabulary.num_texts:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures as callers have them: files, bytes, arrays, tensors, PIL images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.utils.image_files import decode_image, image_pixels, read_image
+
+Picture: TypeAlias = (
+    str
+    | Path
+    | bytes
+    | bytearray
+    | memoryview
+    | Image.Image
+    | np.ndarray
+    | torch.Tensor
+)
+"""What :func:`rgb_of` takes."""
+
+
+def rgb_of(picture: Picture) -> np.ndarray:
+    """RGB pixels of a picture.
+
+    Args:
+        picture (Picture): One of
+
+            - a path;
+            - ``bytes``, the content of an image file;
+            - a PIL image; its EXIF orientation is applied;
+            - an array (H, W, 3) uint8, RGB, or (H, W) uint8, grey;
+            - a tensor (3, H, W), RGB, or (1, H, W), grey: uint8, or floats
+              in [0, 1], as torchvision has them.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If it is not a picture.
+    """
+    if isinstance(picture, (str, Path)):
+        return read_image(picture)
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        content = bytes(picture)
+        return decode_image(content, f'image of {len(content)} bytes')[0]
+    if isinstance(picture, Image.Image):
+        return image_pixels(picture, 'the PIL image')
+    if isinstance(picture, np.ndarray):
+        return _of_array(picture)
+    if isinstance(picture, torch.Tensor):
+        return _of_tensor(picture)
+    raise InputError(
+        'a picture is a path, bytes of an image file, a PIL image, an array '
+        f'or a tensor, or a list of these; found a {type(picture).__name__}'
+    )
+
+
+def is_list(pictures: object) -> bool:
+    """Whether these are several pictures."""
+    return isinstance(pictures, Sequence) and not isinstance(
+        pictures, (str, bytes, bytearray, memoryview)
+    )
+
+
+def _of_array(array: np.ndarray) -> np.ndarray:
+    grey = array.ndim == 2
+    if array.dtype != np.uint8 or not (
+        grey or (array.ndim == 3 and array.shape[2] == 3)
+    ):
+        raise InputError(
+            'an image array must be RGB, (height, width, 3) uint8, or grey, '
+            f'(height, width) uint8, but it has the shape {array.shape} and '
+            f'the type {array.dtype}'
+        )
+    _check_not_empty(array.shape)
+    return np.stack([array] * 3, axis=-1) if grey else array
+
+
+def _of_tensor(tensor: torch.Tensor) -> np.ndarray:
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        raise InputError(
+            'an image tensor must be RGB, (3, height, width), or grey, (1, '
+            f'height, width), but it has the shape {tuple(tensor.shape)}; '
+            'give several images as a list'
+        )
+    _check_not_empty(tensor.shape)
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        low, high = tensor.min().item(), tensor.max().item()
+        if not 0 <= low <= high <= 1:
+            raise InputError(
+                'an image tensor of floats must be in [0, 1], but its values '
+                f'are from {low:g} to {high:g}; give uint8 for values up to '
+                '255, and an image that is not normalised'
+            )
+        tensor = (tensor.float() * 255).round().to(torch.uint8)
+    elif tensor.dtype != torch.uint8:
+        raise InputError(
+            f'an image tensor must be uint8, or floats in [0, 1], but it is '
+            f'{str(tensor.dtype).removeprefix("torch.")}'
+        )
+    pixels = tensor.expand(3, *tensor.shape[1:]).permute(1, 2, 0)
+    return np.ascontiguousarray(pixels.numpy())
+
+
+def _check_not_empty(shape: Sequence[int]) -> None:
+    if 0 in shape:
+        raise InputError(f'an image of the shape {tuple(shape)} has no pixels')
