@@ -12,8 +12,6 @@ from typing import BinaryIO
 
 from ovseg_mm.errors import InputError
 
-from .errors import InputError
-
 # Name of a file while it is written; a killed process may leave one.
 _TEMPORARY = '.{name}.{token}.tmp'
 # So much of the file's own name, since file systems limit the length.

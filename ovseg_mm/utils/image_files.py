@@ -94,7 +94,9 @@ def decode_image(
             32 bits.
     """
     if not content:
-        raise InputError(f'{name} is empty (0 bytes); copy or save it again')
+        raise InputError(
+            f'{name} cannot be read as an image; it is empty (0 bytes)'
+        )
     try:
         with Image.open(io.BytesIO(content)) as image:
             return _decoded(image, name, turn)

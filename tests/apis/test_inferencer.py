@@ -104,7 +104,7 @@ def test_lists(inferencer, pixels):
 @pytest.mark.parametrize(
     'picture, words',
     [
-        (b'', 'image of 0 bytes is empty'),
+        (b'', 'image of 0 bytes cannot be read as an image; it is empty'),
         (b'a text', 'image of 6 bytes cannot be read as an image'),
         (7, 'found a int'),
         (None, 'found a NoneType'),

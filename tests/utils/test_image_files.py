@@ -294,5 +294,5 @@ def write_png(path, packed, width, bits):
 def test_empty_file_says_so(tmp_path):
     path = tmp_path / 'a.jpg'
     path.write_bytes(b'')
-    with pytest.raises(InputError, match=r'a\.jpg is empty \(0 bytes\)'):
+    with pytest.raises(InputError, match=r'image; it is empty \(0 bytes\)'):
         read_image(path)
