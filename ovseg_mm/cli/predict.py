@@ -36,8 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         required=True,
         metavar='WORDS',
         help='classes as separate arguments or separated by ";", synonyms by '
-        '"|"; or a .json, .txt or .tsv file; or a shipped vocabulary such as '
-        'ade150',
+        '"|"; or a file of words (.txt, .csv, .tsv, .json, .yaml); or a '
+        'shipped vocabulary such as ade150',
     )
     parser.add_argument(
         '--out',
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         int: 1 if some cannot, 2 if none can.
     """
     images = find_images(args.images)
-    from ovseg_mm.vocabulary import load_vocabulary
+    from ovseg_mm.vocabulary import load_vocabulary, parse_classes
 
     vocabulary = load_vocabulary(parse_classes(args.classes))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -120,39 +120,6 @@ def find_images(paths: list[Path]) -> list[Path]:
         else:
             raise FileNotFoundError(f'{path}: there is no such image file')
     return images
-
-
-def parse_classes(words: list[str]) -> str | list[str]:
-    """Turn the words of the command line into a vocabulary's source.
-
-    Args:
-        words (list[str]): Arguments of ``--classes``.
-
-    Returns:
-        str | list[str]: A file or key, or a list of class texts.
-
-    Raises:
-        ValueError: If commas separate the words.
-    """
-    from ovseg_mm.vocabulary import shipped_vocabularies
-
-    if len(words) == 1:
-        (word,) = words
-        if word in shipped_vocabularies() or Path(word).suffix in (
-            '.json',
-            '.txt',
-            '.tsv',
-        ):
-            return word
-    classes = [part.strip() for word in words for part in word.split(';')]
-    classes = [part for part in classes if part]
-    for part in classes:
-        if ',' in part:
-            raise ValueError(
-                f'--classes {part!r} has a comma; separate classes with ";" '
-                'and synonyms of one class with "|"'
-            )
-    return classes
 
 
 def _output_names(images: list[Path]) -> list[str]:

@@ -2,6 +2,7 @@
 """Class texts, labels, colours and prompt templates."""
 
 from .agreement import check_same_classes
+from .command_line import parse_classes
 from .loading import load_vocabulary, shipped_vocabularies
 from .palette import distinct_palette
 from .templates import get_templates
@@ -13,5 +14,6 @@ __all__ = [
     'distinct_palette',
     'get_templates',
     'load_vocabulary',
+    'parse_classes',
     'shipped_vocabularies',
 ]

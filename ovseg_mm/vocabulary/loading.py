@@ -3,11 +3,11 @@
 
 import difflib
 import json
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,20 @@ from mmseg.utils import get_palette
 from ovseg_mm.errors import InputError
 from ovseg_mm.paths import expanded, resource
 
+from .entries import (
+    WORD_FILES,
+    Entry,
+    check_typed,
+    is_file,
+    looks_like_file,
+    shortened,
+    split_classes,
+    split_synonyms,
+)
 from .palette import distinct_palette
 from .vocabulary import Vocabulary
+from .word_files import read_word_file
 
-_SUFFIXES = ('.json', '.tsv', '.txt')
 _SPEC_KEYS = (
     'class_texts',
     'renamed',
@@ -43,10 +53,11 @@ _MMSEG_PALETTES = {
 def load_vocabulary(
     spec: Vocabulary | str | PathLike | Sequence[str] | Mapping[str, Any],
 ) -> Vocabulary:
-    """Make a vocabulary of whatever a config or a caller gives.
+    r"""Make a vocabulary of whatever a config or a caller gives.
 
     Synonyms of a class are separated by ``', '`` or ``'|'``; apart from that
-    split, texts are kept as they stand, blanks included.
+    split, texts are kept as they stand, blanks included. A sign that belongs
+    to a text has a backslash before it: ``r'salt\, pepper'``.
 
     Args:
         spec: One of
@@ -54,11 +65,12 @@ def load_vocabulary(
             - a :class:`Vocabulary`, returned as it is;
             - a shipped key such as ``'ade150'``
               (:func:`shipped_vocabularies` lists them);
-            - the path of a ``.json`` file (a list of strings, or an object
-              like the mapping below), a ``.txt`` file (a line a class) or a
-              ``.tsv`` file (a line a class; an optional second column is the
-              name in tables and legends). Both have no line of headings: it
-              would be a class;
+            - the path of a file, see :func:`read_word_file`: ``.txt`` (a
+              line a class), ``.csv`` or ``.tsv`` (a row a class, with or
+              without a heading), ``.json`` or ``.yaml`` (a list of strings
+              or of objects with a ``name``, an object that holds one, or one
+              like the mapping below);
+            - a string of several classes, separated by ``';'``;
             - a list of strings;
             - a mapping with ``class_texts`` (any of the former) and
               optionally ``renamed`` (name: text that takes its place),
@@ -72,11 +84,13 @@ def load_vocabulary(
 
     Raises:
         FileNotFoundError: If a string is neither a shipped key nor a file.
-        ValueError: If the texts are malformed; file and entry are named.
+        ValueError: If the texts are malformed, or one is a path, a part of a
+            list or a label value; file and entry are named.
 
     Warns:
         UserWarning: If several classes have the same name: they tie in every
-            pixel, and only the first of them can be predicted.
+            pixel, and only the first of them can be predicted; or if a text
+            may be meant otherwise than it is read.
     """
     vocabulary = _load(spec)
     groups = vocabulary.duplicates()
@@ -107,7 +121,7 @@ def _load(spec: Any) -> Vocabulary:
     if isinstance(spec, (str, PathLike)):
         return _from_name(str(spec))
     if isinstance(spec, Sequence):
-        return _build(spec, 'the list of class texts')
+        return _from_list(spec)
     raise InputError(
         'A vocabulary is a shipped key, a file, a list of class texts or a '
         f'mapping with class_texts; found {type(spec).__name__}.'
@@ -152,12 +166,15 @@ def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
                 f'{base.source}: renamed names {name!r}, which is no class'
                 f'{_near(name, base.names)}.'
             )
-    texts = {name: _split(renamed[name]) for name in renamed}
+    texts = {name: split_synonyms(renamed[name]) for name in renamed}
     names = {name: texts[name][0] for name in renamed}
     return replace(
         base,
         class_texts=tuple(texts.get(t[0], t) for t in base.class_texts),
         label_names=tuple(names.get(n, n) for n in base.label_names),
+        published=tuple(
+            i for i in base.published if base.names[i] not in texts
+        ),
     )
 
 
@@ -191,6 +208,7 @@ def _relabel(
         palette=tuple(map(_colour, palette)),
         unseen=tuple(sorted(_label_index(x, names, base) for x in indices)),
         source=base.source,
+        published=base.published,
     )
 
 
@@ -213,30 +231,39 @@ def _label_index(
 
 
 def _from_name(name: str) -> Vocabulary:
+    if name in shipped_vocabularies():
+        return _shipped(name)
     path = expanded(name)
-    if path.suffix.lower() not in _SUFFIXES:
-        if name in shipped_vocabularies():
-            return _shipped(name)
-    elif path.is_file():
+    if is_file(path):
         return _from_file(path)
+    if path.suffix.lower() not in WORD_FILES and len(split_classes(name)) > 1:
+        return _load(split_classes(name))
     keys = shipped_vocabularies()
-    near = [f.name for f in path.parent.glob('*') if f.suffix in _SUFFIXES]
-    if path.suffix.lower() in _SUFFIXES:
+    if not looks_like_file(name):
         raise FileNotFoundError(
-            f'{name}: there is no such vocabulary file{_near(path.name, near)}'
-            f' (without a suffix, {", ".join(keys)} are shipped).'
+            f'{shortened(name)} is neither a file nor a shipped vocabulary '
+            f'({", ".join(keys)}){_near(name.lower(), keys)}. Words typed in '
+            "place are given as a list: ['cat', 'dog'], or in one string: "
+            "'cat; dog'."
         )
+    if path.is_dir():
+        raise InputError(
+            f'{name} is a folder; give the path of a word file in it.'
+        )
+    near = [
+        file.name
+        for file in path.parent.glob('*')
+        if file.suffix.lower() in WORD_FILES
+    ]
     raise FileNotFoundError(
-        f'{name!r} is neither a shipped vocabulary ({", ".join(keys)}) nor a '
-        f'{", ".join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file'
-        f'{_near(path.name, keys + near)}. Words typed in place are given as '
-        "a list: ['cat', 'dog']."
+        f'{name}: there is no such vocabulary file{_near(path.name, near)}'
+        f' (without a suffix, {", ".join(keys)} are shipped).'
     )
 
 
 def _near(word: str, candidates: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, candidates, n=3)
-    return f'; did you mean {" or ".join(map(repr, near))}?' if near else ''
+    return f'; did you mean {" or ".join(map(repr, near))}' if near else ''
 
 
 def _shipped(key: str) -> Vocabulary:
@@ -261,65 +288,60 @@ def _shipped(key: str) -> Vocabulary:
 
 
 def _from_file(path: Path) -> Vocabulary:
-    try:
-        content = path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f'{path} is not a UTF-8 text file ({error.reason} at byte '
-            f'{error.start}); save it as UTF-8.'
-        ) from error
-    if path.suffix.lower() == '.json':
-        return _from_json(content, path)
-    rows = content.splitlines()
-    if path.suffix.lower() == '.txt':
-        return _build(rows, str(path))
-    cells = [row.split('\t') for row in rows]
-    vocabulary = _build([row[0] for row in cells], str(path))
-    names = [
-        row[1] if len(row) > 1 and row[1].strip() else default
-        for row, default in zip(cells, vocabulary.label_names, strict=True)
-    ]
-    return _relabel(vocabulary, label_names=names)
+    found = read_word_file(path)
+    if isinstance(found, Mapping):
+        return replace(_from_mapping(found), source=str(path))
+    return _build(found, str(path))
 
 
-def _from_json(content: str, path: Path) -> Vocabulary:
-    try:
-        entries = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f'{path} is not valid JSON (line {error.lineno}, column '
-            f'{error.colno}: {error.msg}); expected a list of strings.'
-        ) from error
-    if isinstance(entries, list):
-        return _build(entries, str(path))
-    if isinstance(entries, dict) and 'class_texts' in entries:
-        return replace(_from_mapping(entries), source=str(path))
-    raise InputError(
-        f'{path} holds a JSON {type(entries).__name__}; expected a list '
-        'of strings, one a class, synonyms joined by ", ", or an object with '
-        'the key class_texts.'
-    )
-
-
-def _build(entries: Sequence[str], source: str) -> Vocabulary:
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, str):
+def _from_list(texts: Sequence[str]) -> Vocabulary:
+    source = 'the list of class texts'
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
             raise InputError(
                 f'{source}: entry {index} (counting from 0) is '
-                f'{entry!r}, a {type(entry).__name__}; expected a string.'
+                f'{text!r}, a {type(text).__name__}; expected a string.'
             )
-    texts = tuple(map(_split, entries))
+    check_typed(texts, source)
+    return _build([Entry(split_synonyms(text)) for text in texts], source)
+
+
+def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
+    texts = tuple(entry.texts for entry in entries)
+    names = _label_names(texts)
+    palette = [entry.colour for entry in entries]
+    if None in palette:
+        palette = distinct_palette(len(texts))
     return Vocabulary(
         class_texts=texts,
-        label_names=_label_names(texts),
+        label_names=tuple(
+            entry.name or name for entry, name in zip(entries, names)
+        ),
         prompt_to_label=tuple(range(len(texts))),
-        palette=distinct_palette(len(texts)),
+        palette=tuple(palette),
         source=source,
+        published=_published(texts),
     )
 
 
-def _split(entry: str) -> tuple[str, ...]:
-    return tuple(re.split(r', |\|', entry))
+def _published(texts: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
+    """All entries of a shipped list with synonyms, and of a copy of one."""
+    if max(map(len, texts), default=0) < 2 or texts not in _shipped_texts():
+        return ()
+    return tuple(range(len(texts)))
+
+
+@lru_cache(maxsize=1)
+def _shipped_texts() -> frozenset[tuple[tuple[str, ...], ...]]:
+    lists = [
+        json.loads(path.read_text(encoding='utf-8'))
+        for path in resource('data').glob('*.json')
+    ]
+    return frozenset(
+        tuple(map(split_synonyms, texts))
+        for texts in lists
+        if isinstance(texts, list)
+    )
 
 
 def _label_names(texts: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:

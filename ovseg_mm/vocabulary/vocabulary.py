@@ -25,6 +25,9 @@ class Vocabulary:
         palette: L colours (red, green, blue) in [0, 255].
         unseen: Label indices that no training label used.
         source: Where the texts came from, for messages.
+        published: Entries, by index, that are those of a benchmark's list,
+            to which the rule of a method for synonyms applies. Synonyms that
+            a user writes always count.
 
     Raises:
         ValueError: If a text is empty, the counts do not fit each other, or
@@ -37,6 +40,7 @@ class Vocabulary:
     palette: tuple[tuple[int, int, int], ...]
     unseen: tuple[int, ...] = ()
     source: str = 'a vocabulary'
+    published: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -158,6 +162,9 @@ class Vocabulary:
             ),
             palette=tuple(self.palette[label] for label in kept),
             source=f'the {subset} part of {self.source}',
+            published=tuple(
+                number for number, i in enumerate(texts) if i in self.published
+            ),
         )
 
     def duplicates(self) -> list[tuple[int, ...]]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ovseg_mm.cli import main
-from ovseg_mm.cli.predict import find_images, parse_classes
+from ovseg_mm.cli.predict import find_images
 
 from ..end_to_end.conftest import TINY
 
@@ -147,13 +147,6 @@ def test_bad_checkpoint_and_bad_folder(predict, picture, tmp_path):
         picture, '--classes', 'a', out=tmp_path / 'file'
     )
     assert status == 2 and f'{tmp_path / "file"}' in error
-
-
-def test_classes_of_the_command_line():
-    assert parse_classes(['ade150']) == 'ade150'
-    assert parse_classes(['own.tsv']) == 'own.tsv'
-    assert parse_classes(['sofa|couch']) == ['sofa|couch']
-    assert parse_classes(['a; b ;', 'c']) == ['a', 'b', 'c']
 
 
 def test_pictures_of_a_folder(tmp_path):

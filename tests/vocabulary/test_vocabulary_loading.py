@@ -272,16 +272,6 @@ def test_wrong_json_is_named(tmp_path, content, message):
     assert str(path) in str(error.value)
 
 
-def test_wrong_encoding_and_blank_line_are_named(tmp_path):
-    path = tmp_path / 'words.txt'
-    path.write_bytes(b'caf\xe9\n')
-    with pytest.raises(ValueError, match='not a UTF-8 text file'):
-        load_vocabulary(path)
-    path.write_text('cat\n\ndog\n')
-    with pytest.raises(ValueError, match='entry 1 .* empty class text'):
-        load_vocabulary(path)
-
-
 def test_unknown_names_show_what_there_is(tmp_path):
     with pytest.raises(FileNotFoundError, match="did you mean 'ade150'"):
         load_vocabulary('ade15')

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words typed on a command line."""
+
+import ast
+import re
+import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from ovseg_mm.errors import InputError
+
+from .entries import looks_like_file, shortened, split_classes
+from .loading import shipped_vocabularies
+
+
+def parse_classes(words: Sequence[str]) -> str | list[str]:
+    r"""Turn the words of a command line into the source of a vocabulary.
+
+    Args:
+        words: Arguments of ``--classes``: a shipped key, a file, or classes
+            as arguments of their own, on lines of their own or separated by
+            ``';'``. A comma that belongs to a text is written ``'\,'``.
+
+    Returns:
+        A file or key, or a list of class texts.
+
+    Raises:
+        InputError: If commas separate the words.
+    """
+    if len(words) == 1:
+        (word,) = words
+        if word in shipped_vocabularies() or looks_like_file(word):
+            return word
+        if word.lstrip().startswith('['):
+            return _list(word)
+        near = get_close_matches(word.lower(), shipped_vocabularies(), 1, 0.8)
+        if near:
+            warnings.warn(
+                f'--classes {word!r} is read as a class; the shipped '
+                f'vocabulary is called {near[0]!r}.',
+                UserWarning,
+                stacklevel=2,
+            )
+    classes = [part for word in words for part in split_classes(word)]
+    for part in classes:
+        if re.search(r'(?<!\\),', part):
+            raise InputError(
+                f'--classes {shortened(part)} has a comma; separate classes '
+                'with ";" and synonyms of one class with "|", and write '
+                '"\\," for a comma that belongs to a text'
+            )
+    return classes
+
+
+def _list(word: str) -> list[str]:
+    try:
+        found = ast.literal_eval(word.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise InputError(
+            f'--classes {shortened(word)} looks like a list but is not a '
+            'valid one; separate classes with ";", without brackets'
+        ) from error
+    return list(found)

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read lists of words as people and other programs write them."""
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ovseg_mm.errors import InputError
+
+from .entries import (
+    WORD_FILES,
+    Entry,
+    check_typed,
+    split_classes,
+    split_synonyms,
+)
+from .word_tables import (
+    HEADINGS,
+    colour_of,
+    entries_of_records,
+    entries_of_table,
+)
+
+# Keys under which objects hold their list of classes.
+_LIST_KEYS = (
+    *('categories', 'classes', 'names', 'labels', 'class_names'),
+    *('class_texts', 'id2label', 'label2id', 'words'),
+)
+_INDEXED = re.compile(
+    r'\s*(\d+)\s*(?:[:=)\t;]|,(?!\d)|\.\s|\s-\s|\s)\s*(\S.*)'
+)
+_INDEX_LAST = re.compile(r'(\S.*?)\s*(?:[:=,\t;]|\s)\s*(\d+)\s*$')
+# A line of the label map that CVAT writes.
+_CVAT = re.compile(r'([^:]+):(\d+),(\d+),(\d+):[^:]*:[^:]*$')
+
+
+def read_word_file(path: Path) -> list[Entry] | Mapping[str, Any]:
+    """Read the classes of a file.
+
+    Args:
+        path: A file of one of the kinds ``WORD_FILES``; the case of the
+            suffix does not matter.
+
+    Returns:
+        The classes in the order of their labels; or a mapping with
+        ``class_texts``, as :func:`load_vocabulary` takes it.
+
+    Raises:
+        InputError: If the file is of another kind or its content cannot be
+            understood; it is named with the place and what to write.
+        OSError: If it cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WORD_FILES:
+        raise InputError(
+            f'{path}: files of the kind {suffix or "without a suffix"!r} are '
+            f'not read; save the words as one of {", ".join(WORD_FILES[:6])}.'
+        )
+    content = read_text(path)
+    if suffix in ('.yaml', '.yml'):
+        return _from_yaml(content, path)
+    if suffix == '.json' or re.match(r'\s*[\[{]', content):
+        return _from_json(content, path)
+    lines = _lines(content)
+    tables = suffix in ('.csv', '.tsv')
+    if tables or (lines and all('\t' in line for line in lines)):
+        return _ordered(entries_of_table(lines, suffix, path), path)
+    return _ordered(_from_lines(lines, path), path)
+
+
+def read_text(path: Path) -> str:
+    """Text of a file in UTF-8, UTF-16 or, with a warning, Windows-1252."""
+    data = path.read_bytes()
+    encoding = 'utf-8-sig'
+    if data.startswith((b'\xff\xfe', b'\xfe\xff')):
+        encoding = 'utf-16'
+    elif b'\0' in data:
+        # UTF-16 without a mark: each second byte of English words is zero.
+        big = data[::2].count(0) > data[1::2].count(0)
+        encoding = 'utf-16-be' if big else 'utf-16-le'
+    try:
+        content = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        content = _from_windows(data, path, error)
+    if '\0' in content:
+        raise InputError(f'{path} is not a text file; save it as UTF-8.')
+    return content.replace('\ufeff', '')
+
+
+def _from_windows(data: bytes, path: Path, error: UnicodeDecodeError) -> str:
+    try:
+        content = data.decode('cp1252')
+    except UnicodeDecodeError:
+        content = ''
+    foreign = [
+        line for line in content.splitlines() if not line.strip().isascii()
+    ]
+    # Few letters of Western words are beyond ASCII; where most are, the file
+    # is of another code page.
+    if not foreign or any(
+        sum(sign > '\x7f' for sign in line) * 2 > len(line.strip())
+        for line in foreign
+    ):
+        raise InputError(
+            f'{path} is not a UTF-8 text file ({error.reason} at byte '
+            f'{error.start}); save it as UTF-8.'
+        ) from error
+    warnings.warn(
+        f'{path} is not UTF-8 and is read as Windows-1252, such as '
+        f'{foreign[0].strip()!r}; save it as UTF-8 if that is wrong.',
+        UserWarning,
+        stacklevel=2,
+    )
+    return content
+
+
+def _lines(content: str) -> list[str]:
+    """Lines without comments; blank ones are left out."""
+    lines = []
+    for line in content.splitlines():
+        if line.lstrip().startswith('#'):
+            # Tables of other programs have such a heading.
+            heads = re.split(r'[,;\t]', line.lstrip().lstrip('#').lower())
+            if len(heads) < 2 or not HEADINGS.issuperset(
+                head.strip() for head in heads
+            ):
+                continue
+            line = line.lstrip().lstrip('#')
+        line = re.sub(r'\s+#(?:\s.*|$)', '', line)
+        if line.strip():
+            lines.append(line)
+    return lines
+
+
+def _from_lines(lines: list[str], path: Path) -> list[Entry]:
+    cvat = [_CVAT.match(line) for line in lines]
+    if lines and all(cvat):
+        return [
+            Entry(
+                (match[1].strip(),), colour=tuple(map(int, match.groups()[1:]))
+            )
+            for match in cvat
+        ]
+    lines = [re.sub(r'(?<!\\)[,;]\s*$', '', line) for line in lines]
+    for mark in (r'\s*[-*\u2022]\s+(\S.*)', r'\s*(["\'])(.*)\1\s*'):
+        marked = [re.fullmatch(mark, line) for line in lines]
+        if lines and all(marked):
+            lines = [match[match.lastindex] for match in marked]
+    indexed = _indexed(lines)
+    if indexed is None:
+        parts = [split_classes(line) for line in lines]
+        if any(len(part) > 1 for part in parts):
+            _tell_of_semicolons(parts, lines, path)
+            lines = [text for part in parts for text in part]
+            indexed = _indexed(lines)
+        elif len(lines) == 1 and _is_several(lines[0]):
+            raise InputError(
+                f'{path} has one line, {lines[0]!r}. Write a class a line, '
+                "or ';' between classes; write '|' between synonyms of one "
+                "class, and '\\,' for a comma that belongs to a text."
+            )
+    if indexed is not None:
+        return indexed
+    check_typed(lines, str(path))
+    return [Entry(split_synonyms(line)) for line in lines]
+
+
+def _is_several(line: str) -> bool:
+    return len(split_synonyms(line)) > 1 and '|' not in line
+
+
+def _tell_of_semicolons(
+    parts: list[list[str]], lines: list[str], path: Path
+) -> None:
+    """Tell how lines are read of which only some have ``';'``."""
+    line, part = max(zip(lines, parts), key=lambda pair: len(pair[1]))
+    if sum(len(part) == 1 for part in parts) > 1:
+        warnings.warn(
+            f'{path}: the line {line!r} is read as {len(part)} classes; '
+            "write '|' between synonyms of one class.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _indexed(lines: Sequence[str]) -> list[Entry] | None:
+    """Classes of lines that all begin or end with a label value."""
+    if len(lines) < 2:
+        return None
+    for pattern, index, text, blank in (
+        (_INDEXED, 1, 2, r'\s*\d+\.?\s+[^\s:=,;].*'),
+        (_INDEX_LAST, 2, 1, r'.*[^\s:=,;]\s+\d+\s*'),
+    ):
+        matches = [pattern.fullmatch(line) for line in lines]
+        if not all(matches):
+            continue
+        values = [int(match[index]) for match in matches]
+        # Words may begin with a number as well.
+        if sorted(values) in (
+            list(range(len(lines))),
+            list(range(1, len(lines) + 1)),
+        ) or (
+            len(set(values)) == len(values)
+            and not any(re.fullmatch(blank, line) for line in lines)
+        ):
+            return [
+                Entry(split_synonyms(match[text].strip()), index=value)
+                for match, value in zip(matches, values)
+            ]
+    return None
+
+
+def _from_json(content: str, path: Path) -> list[Entry] | Mapping[str, Any]:
+    try:
+        found = json.loads(content)
+    except json.JSONDecodeError as error:
+        try:
+            found = ast.literal_eval(content.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise InputError(
+                f'{path} is not valid JSON (line {error.lineno}, column '
+                f'{error.colno}: {error.msg}); expected a list of strings.'
+            ) from error
+    return _from_object(found, path, 'JSON')
+
+
+def _from_yaml(content: str, path: Path) -> list[Entry] | Mapping[str, Any]:
+    try:
+        # Keeps words as they are: YAML takes `no` for a truth value.
+        found = yaml.load(content, Loader=yaml.BaseLoader)
+        if isinstance(found, dict) and 'class_texts' in found:
+            return yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f'{path} is not valid YAML ({" ".join(str(error).split())}); '
+            'expected a list of strings.'
+        ) from error
+    return _from_object(found, path, 'YAML')
+
+
+def _from_object(
+    found: Any, path: Path, kind: str
+) -> list[Entry] | Mapping[str, Any]:
+    if isinstance(found, Mapping) and 'class_texts' in found:
+        return found
+    entries = _entries_of(found, path)
+    if entries is None:
+        raise InputError(
+            f'{path} holds a {kind} {type(found).__name__}; expected a list '
+            'of strings, one a class, synonyms joined by ", ", or an object '
+            'with the key class_texts, categories, classes or names.'
+        )
+    return _ordered(entries, path)
+
+
+def _entries_of(found: Any, path: Path) -> list[Entry] | None:
+    """Classes of a list, or of an object that holds them; else None."""
+    if isinstance(found, (list, tuple)):
+        return _entries_of_list(found, path)
+    if not isinstance(found, Mapping) or not found:
+        return None
+    keys = {str(key).lower(): key for key in found}
+    for key in _LIST_KEYS:
+        if key in keys and isinstance(found[keys[key]], (list, dict)):
+            entries = _entries_of(found[keys[key]], path)
+            palette = found.get(keys.get('palette')) or []
+            if entries and len(palette) == len(entries):
+                entries = [
+                    replace(entry, colour=colour_of(dict(color=colour)))
+                    for entry, colour in zip(entries, palette)
+                ]
+            return entries
+    if all(key.isdecimal() for key in keys):
+        entries = _entries_of_list(list(found.values()), path)
+        return [
+            replace(entry, index=int(key))
+            for entry, key in zip(entries, found)
+        ]
+    values = [str(value) for value in found.values()]
+    if all(map(str.isdecimal, values)) and '0' in values:
+        return [
+            Entry((str(text),), index=int(value))
+            for text, value in zip(found, values)
+        ]
+    if all(isinstance(v, list) and len(v) == 3 for v in found.values()):
+        return entries_of_records(
+            [dict(name=str(k), color=v) for k, v in found.items()], path
+        )
+    return None
+
+
+def _entries_of_list(items: Sequence[Any], path: Path) -> list[Entry]:
+    if items and all(isinstance(item, Mapping) for item in items):
+        return entries_of_records(items, path)
+    for index, item in enumerate(items):
+        if not isinstance(item, str):
+            raise InputError(
+                f'{path}: entry {index} (counting from 0) is {item!r}, a '
+                f'{type(item).__name__}; expected a string.'
+            )
+    check_typed(items, str(path))
+    return [Entry(split_synonyms(item)) for item in items]
+
+
+def _ordered(entries: list[Entry], path: Path) -> list[Entry]:
+    """Sort classes by the label values that the file gives them."""
+    if not entries or any(entry.index is None for entry in entries):
+        return entries
+    values = sorted(entry.index for entry in entries)
+    twice = [a for a, b in zip(values, values[1:]) if a == b]
+    if twice:
+        raise InputError(
+            f'{path} gives the label value {twice[0]} to two classes.'
+        )
+    if values[0] > 1 or values[-1] - values[0] >= len(values):
+        warnings.warn(
+            f'{path} numbers its {len(values)} classes from {values[0]} to '
+            f'{values[-1]}. Labels are 0 to {len(values) - 1} in that order; '
+            'label files that hold the values themselves need label_map.',
+            UserWarning,
+            stacklevel=5,
+        )
+    return sorted(entries, key=lambda entry: entry.index)

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classes of tables: rows of CSV and TSV files, objects of JSON files."""
+
+import csv
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from ovseg_mm.errors import InputError
+
+from .entries import Entry, check_typed, split_synonyms, unescaped
+
+_TEXTS = ('class_texts', 'class_text', 'texts', 'text', 'prompt', 'words')
+_NAMES = (
+    *('readable', 'label_names', 'label_name', 'name', 'names'),
+    *('class_name', 'class_names', 'classname', 'class', 'classes'),
+    *('category_name', 'category', 'categories', 'label', 'labels'),
+)
+_SYNONYMS = ('synonyms', 'synonym', 'aliases', 'alias')
+_INDICES = (
+    *('id', 'idx', 'index', 'value', 'label_value', 'label_id', 'class_id'),
+    *('category_id', 'train_id', 'trainid', 'labelid', 'classid', 'no'),
+    *('number', 'key', '#', 'label', 'class', 'category'),
+)
+_Split = Callable[[str], tuple[str, ...]]
+_COLOURS = ('color', 'colour', 'rgb', 'hex')
+_CHANNELS = (('r', 'g', 'b'), ('red', 'green', 'blue'))
+HEADINGS = frozenset(
+    (*_TEXTS, *_NAMES, *_SYNONYMS, *_INDICES, *_COLOURS) + sum(_CHANNELS, ())
+)
+# Alone in the first line these are a heading; `text` may be a class.
+_LONE_HEADINGS = frozenset(_NAMES) - {'readable'} | set(_TEXTS[:2])
+
+
+def entries_of_table(
+    lines: Sequence[str], suffix: str, path: Path
+) -> list[Entry]:
+    """Classes of the lines of a table, a row a class.
+
+    Args:
+        lines: The lines, none of them blank.
+        suffix: ``'.csv'``: cells hold commas in double quotes, synonyms are
+            separated by ``'|'`` or ``';'``. Otherwise cells are separated by
+            tabs, and synonyms by ``', '`` or ``'|'``.
+        path: Named in messages.
+
+    Raises:
+        InputError: If nothing tells which column has the class texts.
+    """
+    comma = suffix == '.csv'
+    rows = _rows(lines, comma)
+    if not rows:
+        return []
+    split = _split_cell if comma else split_synonyms
+    if _is_heading(rows[0]):
+        heads = [_normal(cell) for cell in rows[0]]
+        longer = [row for row in rows if len(row) > len(heads)]
+        if longer:
+            raise InputError(
+                f'{path}: the row {longer[0]!r} has {len(longer[0])} cells, '
+                f'but the heading has {len(heads)}; put a text with a comma '
+                "in double quotes and write '|' between synonyms."
+            )
+        records = [dict(zip(heads, row)) for row in rows[1:]]
+        return entries_of_records(records, path, split)
+    if len(rows) == 1 and len(rows[0]) > 1 and comma:
+        rows = [[cell] for cell in rows[0]]
+    return _without_heading(rows, comma, split, path)
+
+
+def entries_of_records(
+    records: Sequence[Mapping[str, Any]],
+    path: Path,
+    split: _Split = split_synonyms,
+) -> list[Entry]:
+    """Classes of mappings that name what they hold.
+
+    Args:
+        records: For each class what its keys say: its name or texts, and
+            perhaps synonyms, a label value and a colour.
+        path: Named in messages.
+        split: Makes texts of the string that holds those of a class.
+
+    Raises:
+        InputError: If a record has no text, or another value is not what its
+            key says.
+    """
+    records = [
+        {_normal(key): value for key, value in record.items()}
+        for record in records
+    ]
+    entries = []
+    for number, record in enumerate(records):
+        texts = _first(record, (*_TEXTS, *_NAMES))
+        if texts is None:
+            raise InputError(
+                f'{path}: entry {number} (counting from 0) has no name; it '
+                f'has {", ".join(record)}. Call the column of class texts '
+                "'name'."
+            )
+        name = _first(record, _NAMES) if set(_TEXTS) & set(record) else None
+        entries.append(
+            Entry(
+                texts=_texts(texts, record, split),
+                name=name if isinstance(name, str) and name else None,
+                colour=colour_of(record),
+                index=_index(record),
+            )
+        )
+    check_typed([_first_text(entry) for entry in entries], str(path))
+    return entries
+
+
+def _rows(lines: Sequence[str], comma: bool) -> list[list[str]]:
+    """Cells of each line, without columns that are empty everywhere."""
+    tables = [
+        list(csv.reader(lines, delimiter=mark, skipinitialspace=comma))
+        for mark in (',;\t' if comma else '\t')
+    ]
+    rows = next((rows for rows in tables if _is_regular(rows)), tables[0])
+    width = max(map(len, rows), default=0)
+    while width > 1 and not any(
+        row[width - 1].strip() for row in rows if len(row) >= width
+    ):
+        width -= 1
+    return [row[:width] for row in rows]
+
+
+def _is_regular(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all rows have the same number of cells, two or more."""
+    return len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
+
+
+def _is_heading(row: Sequence[str]) -> bool:
+    heads = [_normal(cell) for cell in row]
+    if len(heads) == 1:
+        return heads[0] in _LONE_HEADINGS
+    known = HEADINGS.intersection(heads)
+    return not known.isdisjoint(_LONE_HEADINGS) or (
+        len(known) > 1 and 'text' in known
+    )
+
+
+def _without_heading(
+    rows: list[list[str]], comma: bool, split: _Split, path: Path
+) -> list[Entry]:
+    columns = list(zip_longest(*rows, fillvalue=''))
+    colours = [c for c in columns if all(map(_is_colour, c))]
+    columns = [c for c in columns if c not in colours]
+    texts = [c for c in columns if not all(map(_is_number, c))]
+    numbers = [c for c in columns if all(map(_is_number, c))]
+    keys = {
+        0: (),
+        1: ('id',),
+        3: _CHANNELS[0],
+        4: ('id', *_CHANNELS[0]),
+    }
+    if not texts:
+        texts, numbers = numbers[:1], numbers[1:]
+    named = ('name',) if comma else ('text', 'name')
+    if (
+        not 0 < len(texts) <= len(named)
+        or len(numbers) not in keys
+        or len(colours) > 1
+    ):
+        raise InputError(
+            f'{path} has rows such as {rows[0]!r}, and nothing tells which '
+            "column has the class texts. Write a heading with 'name' (and "
+            "'id', 'synonyms', 'color') above them; "
+            + (
+                'put a text with a comma in double quotes, and '
+                if comma
+                else ''
+            )
+            + "write '|' between synonyms."
+        )
+    named = named if len(texts) == len(named) else ('name',)
+    heads = (*named, *keys[len(numbers)], 'color')
+    records = [
+        dict(zip(heads, row)) for row in zip(*texts, *numbers, *colours)
+    ]
+    return entries_of_records(records, path, split)
+
+
+def _texts(
+    texts: Any, record: Mapping[str, Any], split: _Split
+) -> tuple[str, ...]:
+    parts = list(texts) if isinstance(texts, list) else list(split(str(texts)))
+    more = _first(record, _SYNONYMS)
+    if more is not None:
+        more = more if isinstance(more, list) else split(str(more))
+        parts += [text for text in map(str, more) if text not in parts]
+    if not isinstance(texts, list) and len(parts) == 1:
+        return tuple(parts)
+    return tuple(part for part in map(str, parts) if part.strip()) or ('',)
+
+
+def _split_cell(cell: str) -> tuple[str, ...]:
+    """Texts of a cell, whose commas belong to them."""
+    parts = re.split(r'(?<!\\)[|;]', cell)
+    return tuple(unescaped(part.strip()) for part in parts)
+
+
+def _first(record: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    """First value of these keys that is words and no number."""
+    for key in keys:
+        value = record.get(key)
+        if isinstance(value, list) or (
+            isinstance(value, str)
+            and not (key in _INDICES and _is_number(value))
+        ):
+            return value
+    return None
+
+
+def _index(record: Mapping[str, Any]) -> int | None:
+    for key in _INDICES:
+        if key in record and _is_number(str(record[key])):
+            return int(record[key])
+    return None
+
+
+def colour_of(record: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """(red, green, blue) that a record names, as numbers or as '#rrggbb'."""
+    for keys in _CHANNELS:
+        if all(_is_number(str(record.get(key, ''))) for key in keys):
+            return tuple(int(record[key]) for key in keys)
+    value = next((record[key] for key in _COLOURS if record.get(key)), None)
+    if isinstance(value, str):
+        digits = re.fullmatch(r'\s*#?([0-9a-fA-F]{6})\s*', value)
+        if digits:
+            return tuple(bytes.fromhex(digits[1]))
+        value = re.findall(r'\d+', value)
+    if isinstance(value, list) and len(value) >= 3:
+        if all(_is_number(str(shade)) for shade in value[:3]):
+            return tuple(map(int, value[:3]))
+    return None
+
+
+def _first_text(entry: Entry) -> str:
+    # A comma that is left in a text belongs to it.
+    return entry.texts[0].replace(',', '\\,')
+
+
+def _normal(head: Any) -> str:
+    return re.sub(r'[\s-]+', '_', str(head).strip().lower())
+
+
+def _is_colour(text: str) -> bool:
+    """Whether a cell holds three shades, such as ``'64 128 64'``."""
+    return re.fullmatch(r'\s*\d+[ ,]+\d+[ ,]+\d+\s*', text) is not None
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().isdecimal()
