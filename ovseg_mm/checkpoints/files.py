@@ -232,6 +232,11 @@ def _kind_of(path: Path) -> str:
         return _kind_of_zip(path, size)
     if head.startswith(b'\x80'):
         return 'torch'
+    if path.suffix == '.py':
+        raise InputError(
+            f'{path} is a Python file, not a weight file; the checkpoint and '
+            'the config may have changed places'
+        )
     raise InputError(
         f'{path} is no weight file: it begins with {head[:8]!r}; {_EXPECTED}'
     )

@@ -5,8 +5,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+from ovseg_mm.errors import InputError, debugging, sentence_of
+from ovseg_mm.paths import expanded, find_config
+
+if TYPE_CHECKING:
+    from ovseg_mm.apis import Segmentation
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -14,15 +19,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         'predict',
         help='segment pictures with your own words',
+        usage='%(prog)s IMAGE [IMAGE ...] --config CONFIG --checkpoint '
+        'CHECKPOINT --classes WORDS [WORDS ...] [--out FOLDER] '
+        '[--device DEVICE]',
         description='Segment pictures with your own words. Writes a label '
         'map and an overlay with a legend for each picture.',
     )
     parser.add_argument(
         'images',
-        nargs='+',
+        nargs='*',
         metavar='IMAGE',
-        type=Path,
-        help='picture, or folder of pictures',
+        help='picture, folder of pictures, or pattern such as "street/*.jpg"',
     )
     parser.add_argument(
         '--config',
@@ -33,6 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--classes',
         nargs='+',
+        action='extend',
         required=True,
         metavar='WORDS',
         help='classes as separate arguments or separated by ";", synonyms by '
@@ -56,78 +64,93 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         int: 1 if some cannot, 2 if none can.
     """
-    images = find_images(args.images)
+    from .pictures import check_outputs, output_names
+
+    words, images = _words_and_images(args)
     from ovseg_mm.vocabulary import load_vocabulary, parse_classes
 
-    vocabulary = load_vocabulary(parse_classes(args.classes))
-    args.out.mkdir(parents=True, exist_ok=True)
+    vocabulary = load_vocabulary(parse_classes(words))
+    config = find_config(args.config)
+    checkpoint = expanded(args.checkpoint)
+    if not checkpoint.exists():
+        raise FileNotFoundError(f'{checkpoint}: there is no such checkpoint')
+    out = expanded(args.out)
+    outputs = {
+        path: (out / f'{name}_overlay.png', out / f'{name}_labels.png')
+        for path, name in zip(images, output_names(images))
+    }
+    check_outputs(images, (file for pair in outputs.values() for file in pair))
 
     from ovseg_mm.apis import OpenVocabInferencer
-    from ovseg_mm.datasets import read_image, write_image, write_label_map
+    from ovseg_mm.engine.launch import check_writable
     from ovseg_mm.paths import write_text
+    from ovseg_mm.utils.image_files import (
+        read_image,
+        write_image,
+        write_label_map,
+    )
 
-    inferencer = OpenVocabInferencer(args.config, args.checkpoint, args.device)
-    legend = args.out / 'classes.json'
+    check_writable(out, '--out')
+    inferencer = OpenVocabInferencer(config, checkpoint, args.device)
+    legend = out / 'classes.json'
     write_text(legend, json.dumps(vocabulary.label_names, indent=1) + '\n')
     damaged = 0
-    for path, name in zip(images, _output_names(images)):
+    for path, (overlay, labels) in outputs.items():
         try:
             pixels = read_image(path)
         except (OSError, ValueError) as error:
-            print(f'error: {error}', file=sys.stderr)
+            if debugging():
+                raise
+            print(f'error: {sentence_of(error)}', file=sys.stderr)
             damaged += 1
             continue
         result = inferencer(pixels, vocabulary)
-        overlay = args.out / f'{name}_overlay.png'
         write_image(overlay, result.overlay())
-        labels = args.out / f'{name}_labels.png'
         write_label_map(labels, result.labels, vocabulary.ignore_label + 1)
-        shares = ', '.join(
-            f'{label} {share:.1%}' for label, share in result.shares().items()
-        )
-        print(f'{path}: {shares}\n  {overlay}\n  {labels}')
+        print(f'{path}: {_found(result)}\n  {overlay}\n  {labels}')
     print(f'label values: {legend}')
     if damaged == len(images):
         return 2
     return 1 if damaged else 0
 
 
-def find_images(paths: list[Path]) -> list[Path]:
-    """Replace each folder by the pictures in it, by name.
+def _words_and_images(
+    args: argparse.Namespace,
+) -> tuple[list[str], list[Path]]:
+    """Words and pictures of the command line, whatever order they are in."""
+    from .pictures import find_images, split_images
 
-    Args:
-        paths (list[Path]): Files and folders.
-
-    Raises:
-        FileNotFoundError: If there is no such file or no picture in a folder.
-    """
-    images = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-            )
-            if not found:
-                raise FileNotFoundError(
-                    f'the folder {path} has no picture in it '
-                    f'({", ".join(IMAGE_SUFFIXES)})'
-                )
-            images += found
-        elif path.is_file():
-            images.append(path)
-        else:
-            raise FileNotFoundError(f'{path}: there is no such image file')
-    return images
+    words, taken = split_images(args.classes, alone=not args.images)
+    if not words:
+        raise InputError(
+            f'--classes has no words, but the picture {taken[0]}; write: '
+            'predict IMAGE ... --classes WORDS ...'
+        )
+    if not args.images and not taken:
+        raise InputError(
+            'no picture is given; write: predict IMAGE ... --classes WORDS '
+            '... (--classes takes all that follows it)'
+        )
+    if taken:
+        print(
+            f'taken for pictures, not for classes: {", ".join(taken)}',
+            file=sys.stderr,
+        )
+    return words, find_images([*args.images, *taken])
 
 
-def _output_names(images: list[Path]) -> list[str]:
-    """Stem of each picture; with its suffix or a number where two agree."""
-    names = []
-    for path in images:
-        name, number = path.stem, 2
-        while name in names:
-            name, number = f'{path.stem}-{number}', number + 1
-        names.append(name)
-    return names
+def _found(result: 'Segmentation') -> str:
+    """What a picture shows, or what to do if that is nothing."""
+    shares = result.shares()
+    if shares:
+        return ', '.join(f'{name} {part:.1%}' for name, part in shares.items())
+    if result.vocabulary.num_texts == 1:
+        return (
+            'nothing found; name what else is in the picture as well, such '
+            f'as --classes "{result.vocabulary.names[0]}; wall; sky", or '
+            'use another word'
+        )
+    return (
+        'nothing found; use other words, or set a lower '
+        'model.test_cfg.threshold in the config'
+    )

@@ -216,9 +216,12 @@ def check_writable(folder: Path, option: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        reason = error.strerror or error
+        if isinstance(error, FileExistsError):
+            reason = 'it is a file, not a folder'
         raise OSError(
-            f'{folder} cannot be written ({error.strerror or error}); name '
-            f'another folder with {option}'
+            f'{folder} cannot be written ({reason}); name another folder '
+            f'with {option}'
         ) from error
 
 

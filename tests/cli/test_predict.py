@@ -2,13 +2,16 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ovseg_mm.cli import main
-from ovseg_mm.cli.predict import find_images
+from ovseg_mm.cli.pictures import find_images, output_names
+from ovseg_mm.errors import InputError
+from ovseg_mm.models.decode_heads import CATSegCostHead
 
 from ..end_to_end.conftest import TINY
 
@@ -17,11 +20,11 @@ from ..end_to_end.conftest import TINY
 def predict(trained, tmp_path, capsys):
     """Runs the command; its exit status and what it printed."""
 
-    def run(*arguments, checkpoint=trained, out=tmp_path / 'out'):
-        options = ['--config', TINY, '--checkpoint', checkpoint]
+    def run(*arguments, config=TINY, checkpoint=trained, out=tmp_path / 'out'):
+        options = ['--config', config, '--checkpoint', checkpoint]
         if out:
             options += ['--out', out]
-        status = main(['predict', *map(str, [*arguments, *options])])
+        status = main(['predict', *map(str, [*options, *arguments])])
         printed = capsys.readouterr()
         return status, printed.out, printed.err
 
@@ -104,6 +107,76 @@ def test_one_word_marks_what_it_names_and_leaves_the_rest(predict, picture):
     assert status == 0
 
 
+@pytest.mark.parametrize(
+    'words, help',
+    [
+        ('moss', 'nothing found; name what else is in the picture as well, '),
+        ('moss;sea', 'nothing found; use other words, or set a lower model.'),
+    ],
+)
+def test_nothing_found_says_so(
+    predict, picture, tmp_path, monkeypatch, words, help
+):
+    real = CATSegCostHead.activate
+    monkeypatch.setattr(
+        CATSegCostHead, 'activate', lambda *args: real(*args) * 0
+    )
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = {str(TINY)!r}\nmodel = dict(test_cfg=dict(threshold=0.5))'
+    )
+    status, printed, _ = predict(picture, '--classes', words, config=config)
+    assert status == 0
+    assert f'{picture}: {help}' in printed
+    labels = np.asarray(Image.open(tmp_path / 'out' / '1_labels.png'))
+    assert (labels == 255).all()
+
+
+def test_classes_before_pictures(predict, picture, tiny_data, tmp_path):
+    other = shutil.copy(picture, tmp_path / 'other.jpg')
+    status, printed, error = predict('--classes', 'a', 'b', picture, other)
+    assert status == 0
+    assert error == (
+        f'taken for pictures, not for classes: {picture}, {other}\n'
+    )
+    names = json.loads((tmp_path / 'out' / 'classes.json').read_text())
+    assert names == ['a', 'b']
+    assert (tmp_path / 'out' / 'other_labels.png').is_file()
+    folder = tiny_data / 'images' / 'val'
+    out = tmp_path / 'more'
+    arguments = ['--classes', 'a', '--classes', 'b', folder]
+    status, _, error = predict(*arguments, out=out)
+    assert status == 0 and str(folder) in error
+    assert json.loads((out / 'classes.json').read_text()) == ['a', 'b']
+    assert len(list(out.glob('*_labels.png'))) == 5
+
+
+def test_config_and_checkpoint_in_each_others_place(
+    predict, picture, trained, tmp_path
+):
+    for config, checkpoint in ((trained, TINY), (TINY, TINY)):
+        status, _, error = predict(
+            picture, '--classes', 'a', config=config, checkpoint=checkpoint
+        )
+        assert status == 2
+        (line,) = error.splitlines()
+        assert 'the checkpoint and the config may have changed places' in line
+    assert not list((tmp_path / 'out').glob('*'))
+
+
+def test_pictures_are_not_overwritten(predict, picture, tmp_path):
+    folder = tmp_path / 'out'
+    folder.mkdir()
+    shutil.copy(picture, folder / 'a.jpg')
+    Image.open(picture).save(folder / 'a_overlay.png')
+    before = (folder / 'a_overlay.png').read_bytes()
+    status, _, error = predict(folder, '--classes', 'a')
+    assert status == 2
+    assert f'overwrite the picture {folder / "a_overlay.png"}' in error
+    assert (folder / 'a_overlay.png').read_bytes() == before
+    assert len(list(folder.iterdir())) == 2
+
+
 def test_pictures_of_one_name_do_not_overwrite_each_other(
     predict, picture, tmp_path
 ):
@@ -119,6 +192,19 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
         (['gone.jpg', '--classes', 'a'], 'gone.jpg: there is no such image'),
         (['empty', '--classes', 'a'], 'empty has no picture in it'),
         (['broken.jpg', '--classes', 'a'], 'broken.jpg'),
+        (['nothing.jpg', '--classes', 'a'], 'nothing.jpg cannot be read as '),
+        (['text.jpg', '--classes', 'a'], 'text.jpg cannot be read as an'),
+        (['link.jpg', '--classes', 'a'], 'is a link to gone.png, which does'),
+        (['pipe.jpg', '--classes', 'a'], 'is not a file or folder'),
+        (['1.jpeg', '--classes', 'a'], 'did you mean 1.jpg?'),
+        (['*.bmp', '--classes', 'a'], 'has a name like *.bmp'),
+        (['http://x.org/a.jpg', '--classes', 'a'], 'download the picture'),
+        (['~nobody_here/a.jpg', '--classes', 'a'], 'no home folder ~nobody_'),
+        (['a' * 5000 + '.jpg', '--classes', 'a'], 'characters'),
+        (['deep', '--classes', 'a'], 'folders in it are not searched (deep/'),
+        (['--classes', 'a', 'b'], 'no picture is given; write: predict IMAGE'),
+        (['--classes', '1.jpg'], 'has no words, but the picture 1.jpg'),
+        (['--classes', 'a', 'gone.jpg'], 'gone.jpg: there is no such image'),
         (['1.jpg', '--classes', 'cat, dog'], 'separate classes with ";"'),
         (['1.jpg', '--classes', ';'], 'class'),
         (['1.jpg', '--classes', 'gone.json'], 'gone.json'),
@@ -131,10 +217,16 @@ def test_bad_input(predict, picture, tmp_path, monkeypatch, arguments, words):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'broken.jpg').write_bytes(picture.read_bytes()[:100])
     (tmp_path / 'wrong.json').write_text('{"cat": 1}')
+    (tmp_path / 'nothing.jpg').write_bytes(b'')
+    (tmp_path / 'text.jpg').write_text('a text')
+    (tmp_path / 'link.jpg').symlink_to('gone.png')
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    (tmp_path / 'deep' / 'er').mkdir(parents=True)
     status, _, error = predict(*arguments)
     assert status == 2
-    assert error.startswith('error: ') and words in error
-    assert len(error.splitlines()) == 1
+    *_, line = error.splitlines()
+    assert line.startswith('error: ') and words in line and len(line) < 600
+    assert [other[:5] for other in error.splitlines()[:-1]] in ([], ['taken'])
     assert not list((tmp_path / 'out').glob('*.png'))
 
 
@@ -146,12 +238,55 @@ def test_bad_checkpoint_and_bad_folder(predict, picture, tmp_path):
     status, _, error = predict(
         picture, '--classes', 'a', out=tmp_path / 'file'
     )
-    assert status == 2 and f'{tmp_path / "file"}' in error
+    assert status == 2
+    assert f'{tmp_path / "file"} cannot be written (it is a file, not a f' in (
+        error
+    )
+    out = tmp_path / 'file' / 'deeper'
+    status, _, error = predict(picture, '--classes', 'a', out=out)
+    assert status == 2 and f'{out} cannot be written (' in error
 
 
 def test_pictures_of_a_folder(tmp_path):
-    for name in ('b.PNG', 'a.jpeg', 'notes.txt', '.hidden'):
+    for name in ('b.PNG', 'a.jpeg', 'notes.txt', '.hidden.jpg', '._b.png'):
         (tmp_path / name).write_text('')
     (tmp_path / 'deeper.jpg').mkdir()
+    (tmp_path / 'lost.jpg').symlink_to('gone.jpg')
     found = find_images([tmp_path, tmp_path / 'notes.txt'])
-    assert [path.name for path in found] == ['a.jpeg', 'b.PNG', 'notes.txt']
+    names = [path.name for path in found]
+    assert names == ['a.jpeg', 'b.PNG', 'lost.jpg', 'notes.txt']
+    link = tmp_path.parent / 'link'
+    link.symlink_to(tmp_path)
+    assert [path.name for path in find_images([link])] == names[:3]
+    link.unlink()
+
+
+def test_patterns_and_repeated_pictures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'x').mkdir()
+    for name in ('b.png', 'a.jpg', 'a.txt', 'x/c.jpg', '[1].jpg'):
+        (tmp_path / name).write_text('')
+
+    def found(*names):
+        return [
+            str(p.relative_to(tmp_path))
+            for p in map(Path.absolute, find_images(names))
+        ]
+
+    assert found('*') == ['[1].jpg', 'a.jpg', 'b.png']
+    assert found('~/*.jpg') == ['[1].jpg', 'a.jpg']
+    assert found('**/*.jpg') == ['[1].jpg', 'a.jpg', 'x/c.jpg']
+    assert found('[1].jpg') == ['[1].jpg']
+    assert found('a.jpg', tmp_path / 'a.jpg', '.', './a.jpg') == [
+        'a.jpg',
+        '[1].jpg',
+        'b.png',
+    ]
+    with pytest.raises(InputError, match='file:/.* is an address'):
+        find_images(['file:///a.jpg'])
+
+
+def test_names_of_results():
+    names = map(Path, ('x/a.jpg', 'a.png', 'a-2.png', 'y/a.jpg', 'b.c.jpg'))
+    assert output_names(list(names)) == ['a', 'a-2', 'a-2-2', 'a-3', 'b.c']
