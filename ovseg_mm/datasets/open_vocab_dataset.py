@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
@@ -15,6 +16,7 @@ from ovseg_mm.utils.image_files import read_image, reason_of
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from .transforms.images import share_image_rule
+from .transforms.loading import LoadOpenVocabAnnotations
 
 
 @DATASETS.register_module()
@@ -145,10 +147,12 @@ class OpenVocabDataset(BaseSegDataset):
             idx: Index of the sample.
 
         Returns:
-            What the pipeline gives. Packed samples get ``sample_name``, the
-            path of the image below its folder without suffix and with
-            ``'__'`` for ``'/'``, and ``label_map`` in their meta
-            information.
+            What the pipeline gives, without unseen labels if they are to be
+            hidden. Packed samples get ``sample_name``, the path of the image
+            below its folder without suffix and with ``'__'`` for ``'/'``,
+            ``label_map``, ``exif_applied`` (whether images are turned by
+            their EXIF orientation) and ``num_labels`` (number of the data
+            set's classes) in their meta information.
 
         Raises:
             ValueError: If the image or its label file is damaged or does
@@ -175,17 +179,64 @@ class OpenVocabDataset(BaseSegDataset):
                 f'The pipeline fails with the image {path} '
                 f'({reason_of(error)}).'
             ) from error
-        packed = data.get('data_samples', []) if data is not None else []
+        if data is None:
+            return None
+        if 'data_samples' not in data:
+            return self._hide_unpacked(data)
+        packed = data['data_samples']
         for item in packed if isinstance(packed, list) else [packed]:
             item.set_metainfo(
                 dict(
                     sample_name=name,
                     label_map=self.value_map,
                     exif_applied=self.exif_applied,
+                    num_labels=len(self.metainfo['classes']),
                 )
             )
             if self.unseen_labels != 'keep' and 'gt_sem_seg' in item:
                 item.gt_sem_seg.data = self._hide(item.gt_sem_seg.data)
+        return data
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Labels that occur in the label file of a sample.
+
+        ``ClassBalancedDataset`` asks for them, for every sample at the start.
+
+        Args:
+            idx: Index of the sample.
+
+        Returns:
+            Labels in the numbering of the data set's classes, without ignored
+            and, if they are hidden, without unseen ones.
+        """
+        info = self.get_data_info(idx)
+        if info.get('seg_map_path') is None:
+            return []
+        load = LoadOpenVocabAnnotations(backend_args=self.backend_args)
+        labels = np.unique(load(info)['gt_seg_map']).astype(np.int64)
+        if self.unseen_labels != 'keep':
+            labels = np.unique(self._hide(torch.from_numpy(labels)).numpy())
+        return [
+            label
+            for label in labels.tolist()
+            if label not in (self.ignore_index, -1)
+        ]
+
+    def _hide_unpacked(self, data: dict) -> dict:
+        """Take the unseen labels out of a sample for further transforms.
+
+        Such is the sample of a data set that another one mixes.
+        """
+        if self.unseen_labels == 'keep' or 'gt_seg_map' not in data:
+            return data
+        labels = data['gt_seg_map']
+        hidden = self._hide(torch.from_numpy(labels.astype(np.int64))).numpy()
+        if self.unseen_labels == 'ignore':
+            data['num_labels'] = len(self.vocabulary.seen)
+            data['seen_labels'] = tuple(range(data['num_labels']))
+            data['gt_seg_map'] = hidden.astype(labels.dtype)
+        else:  # -1 needs a sign
+            data['gt_seg_map'] = hidden.astype(np.int32)
         return data
 
     def _check_unseen(self, unseen_labels: str) -> None:

@@ -3,7 +3,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 
 from ovseg_mm.errors import InputError
@@ -28,6 +28,8 @@ class Vocabulary:
         published: Entries, by index, that are those of a benchmark's list,
             to which the rule of a method for synonyms applies. Synonyms that
             a user writes always count.
+        whole: The vocabulary that this one is a part of, if it is one.
+        kept: Labels of the whole that labels 0, 1, ... of this part are.
 
     Raises:
         ValueError: If a text is empty, the counts do not fit each other, or
@@ -41,6 +43,8 @@ class Vocabulary:
     unseen: tuple[int, ...] = ()
     source: str = 'a vocabulary'
     published: tuple[int, ...] = ()
+    whole: 'Vocabulary | None' = field(default=None, compare=False, repr=False)
+    kept: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -165,6 +169,8 @@ class Vocabulary:
             published=tuple(
                 number for number, i in enumerate(texts) if i in self.published
             ),
+            whole=self,
+            kept=kept,
         )
 
     def duplicates(self) -> list[tuple[int, ...]]:

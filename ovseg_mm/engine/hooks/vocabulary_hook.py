@@ -23,7 +23,16 @@ class VocabularyHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check training and, already now, validation labels."""
         segmentor = unwrap(runner.model)
-        _check(runner.train_dataloader.dataset, segmentor.train_vocabulary)
+        dataset = runner.train_dataloader.dataset
+        vocabulary = segmentor.train_vocabulary
+        classes = getattr(dataset, 'metainfo', {}).get('classes')
+        whole = vocabulary.whole
+        if classes is not None:
+            segmentor.num_train_labels = len(classes)
+            # MMSegmentation's data sets number all labels, not the seen ones.
+            if whole is not None and len(classes) == whole.num_labels:
+                vocabulary = whole
+        _check(dataset, vocabulary)
         if runner.val_loop is not None:
             _check(runner.val_dataloader.dataset, segmentor.vocabulary)
 

@@ -30,9 +30,10 @@ from ..clip_towers import init_clip_towers, with_tower_options
 from ..text_encoder import TextBank
 from .options import checked_clip, checked_test_cfg
 from .training_labels import (
-    check_labels,
     check_learns_unseen,
     check_trainable,
+    numbering_of,
+    training_labels,
 )
 
 FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
@@ -136,9 +137,13 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         if train_vocabulary is not None:
             self._train_vocabulary = load_vocabulary(train_vocabulary)
             check_trainable(self._train_vocabulary)
+        # Number of labels in the numbering of the training data, which
+        # VocabularyHook sets; None: the first batch tells.
+        self.num_train_labels: int | None = None
         # 255, which MMSegmentation pads labels with, may be a class.
         if getattr(self.data_preprocessor, 'seg_pad_val', None) == 255:
-            ignored = self._train_vocabulary.ignore_label
+            whole = self._train_vocabulary.whole or self._train_vocabulary
+            ignored = whole.ignore_label
             self.data_preprocessor.seg_pad_val = ignored
 
     @property
@@ -233,14 +238,19 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             dict[str, Tensor]: Losses by name.
 
         Raises:
-            ValueError: If a label does not stand for a text of the training
-                vocabulary, or for one that is unseen; or if there are unseen
-                ones and the head cannot learn them.
+            InputError: If a label does not stand for a text of the training
+                vocabulary; or if there are unseen ones and the head cannot
+                learn them.
         """
         labels = [sample.gt_sem_seg.data[0] for sample in data_samples]
         labels = torch.stack(labels).long()
-        check_learns_unseen(self.decode_head, self.train_vocabulary)
-        check_labels(labels, data_samples, self.train_vocabulary)
+        vocabulary = self.train_vocabulary
+        check_learns_unseen(self.decode_head, vocabulary)
+        if self.num_train_labels is None:
+            self.num_train_labels = numbering_of(labels, vocabulary)
+        labels = training_labels(
+            labels, data_samples, vocabulary, self.num_train_labels
+        )
         return add_prefix(self._losses(inputs, labels), 'decode')
 
     def val_step(self, data: dict) -> list[SegDataSample]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what a segmentor is trained with.
+"""What a segmentor is trained with: checks, and the numbering of labels.
 
 Letters: B images, H, W pixels.
 """
@@ -42,38 +42,111 @@ def check_learns_unseen(head: nn.Module, vocabulary: Vocabulary) -> None:
             f'the training vocabulary {vocabulary.source} has unseen labels, '
             f'which a {type(head).__name__} cannot learn; set '
             "train_vocabulary=dict(class_texts=..., subset='seen') of the "
-            "model and unseen_labels='ignore' of the training data"
+            'model'
         )
 
 
-def check_labels(
+def training_labels(
+    labels: Tensor,
+    data_samples: list[SegDataSample],
+    vocabulary: Vocabulary,
+    num_labels: int | None = None,
+) -> Tensor:
+    """Number label maps as the training vocabulary does.
+
+    Data sets may number the labels of the training vocabulary or, if this is
+    the seen part of another one, all labels of the whole. Labels of the whole
+    that are not in the part become ignored; unseen labels of the vocabulary
+    become :data:`UNKNOWN`.
+
+    Args:
+        labels (Tensor): Label maps, (B, H, W) int64.
+        data_samples (list[SegDataSample]): Of an
+            :class:`~ovseg_mm.datasets.OpenVocabDataset` they say with
+            ``num_labels`` how many labels the numbering has.
+        vocabulary (Vocabulary): The training vocabulary.
+        num_labels (int, optional): Number of labels in the numbering of
+            other data sets. None: that of the vocabulary.
+
+    Returns:
+        Tensor: (B, H, W) int64: labels in [0, L), ``vocabulary.ignore_label``
+        and, if there are unseen labels, ``UNKNOWN``.
+
+    Raises:
+        InputError: If a numbering or a label does not fit the vocabulary.
+    """
+    numbered = torch.stack(
+        [
+            _numbered(
+                img, sample.metainfo.get('num_labels', num_labels), vocabulary
+            )
+            for img, sample in zip(labels, data_samples)
+        ]
+    )
+    if vocabulary.unseen:
+        unseen = torch.tensor(vocabulary.unseen, device=labels.device)
+        numbered[torch.isin(numbered, unseen)] = UNKNOWN
+    _check_labels(numbered, data_samples, vocabulary)
+    return numbered
+
+
+def numbering_of(labels: Tensor, vocabulary: Vocabulary) -> int:
+    """Number of labels that label maps are numbered by, from their values.
+
+    Args:
+        labels (Tensor): Label maps of a batch, (B, H, W) int64.
+        vocabulary (Vocabulary): The training vocabulary.
+
+    Returns:
+        int: That of the whole that the vocabulary is a part of, if a label
+        occurs that only the whole has; else that of the vocabulary.
+    """
+    whole = vocabulary.whole
+    if whole is not None:
+        valid = (labels < whole.num_labels) & (labels != whole.ignore_label)
+        valid &= labels != vocabulary.ignore_label
+        if (labels[valid] >= vocabulary.num_labels).any():
+            return whole.num_labels
+    return vocabulary.num_labels
+
+
+def _numbered(
+    labels: Tensor, num_labels: int | None, vocabulary: Vocabulary
+) -> Tensor:
+    """Number one label map (H, W) as the vocabulary does."""
+    whole, ignored = vocabulary.whole, vocabulary.ignore_label
+    if num_labels in (None, vocabulary.num_labels):
+        if whole is not None and whole.ignore_label != ignored:
+            # What batches are padded with.
+            return labels.where(labels != whole.ignore_label, ignored)
+        return labels.clone()
+    if whole is None or num_labels != whole.num_labels:
+        raise InputError(
+            f'the training data number {num_labels} labels, but the training '
+            f'vocabulary {vocabulary.source} has {vocabulary.num_labels}; '
+            'give both the same vocabulary, and leave unseen_labels of the '
+            "data set out or as it fits: 'ignore' for the seen part, 'mark' "
+            'for all'
+        )
+    table = torch.full((num_labels,), ignored, device=labels.device)
+    kept = torch.tensor(vocabulary.kept, device=labels.device)
+    table[kept] = torch.arange(len(kept), device=labels.device)
+    valid = (labels >= 0) & (labels < num_labels)
+    # Labels that are wrong stay, to be named.
+    numbered = table[labels.clamp(0, num_labels - 1)].where(valid, labels)
+    return numbered.where(labels != whole.ignore_label, ignored)
+
+
+def _check_labels(
     labels: Tensor,
     data_samples: list[SegDataSample],
     vocabulary: Vocabulary,
 ) -> None:
-    """Let only labels that stand for a seen text into training.
-
-    Args:
-        labels (Tensor): Label maps, (B, H, W) int64.
-        data_samples (list[SegDataSample]): Name the files in messages.
-        vocabulary (Vocabulary): The training vocabulary.
-
-    Raises:
-        ValueError: If a label stands for no text, or for an unseen one.
-    """
+    """Raise if a label (B, H, W) stands for no text of the vocabulary."""
     wrong = (labels < 0) | (labels >= vocabulary.num_labels)
     wrong &= labels != vocabulary.ignore_label
     if vocabulary.unseen:
         wrong &= labels != UNKNOWN
-        unseen = torch.tensor(vocabulary.unseen, device=labels.device)
-        leaked = torch.isin(labels, unseen)
-        if leaked.any():
-            path, values = _first_of(leaked, labels, data_samples)
-            raise InputError(
-                f'{path} has the labels {values}, which the training '
-                f'vocabulary {vocabulary.source} calls unseen; set '
-                "unseen_labels='mark' of the training data"
-            )
     if wrong.any():
         path, values = _first_of(wrong, labels, data_samples)
         raise InputError(

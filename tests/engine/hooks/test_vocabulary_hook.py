@@ -129,3 +129,40 @@ def test_words_are_encoded_once_and_anew_after_training(
     runner.train()
     # Two iterations, a validation of five images and more windows, again.
     assert modes == [True, True, False] * 2
+
+
+def test_data_of_mmsegmentation_trains_the_seen_part(tiny_cfg, monkeypatch):
+    words = list(tiny_cfg.vocabulary)
+    split = dict(class_texts=words, unseen=[1])
+    tiny_cfg.model.train_vocabulary = dict(split, subset='seen')
+    loaded = tiny_cfg.train_dataloader.dataset
+    losses = []
+    for source in (
+        dict(loaded, vocabulary=split, unseen_labels='ignore'),
+        dict(
+            type='BaseSegDataset',
+            metainfo=dict(classes=words),
+            **{
+                key: value
+                for key, value in loaded.items()
+                if key not in ('type', 'vocabulary', 'unseen_labels')
+            },
+        ),
+    ):
+        tiny_cfg.train_dataloader.dataset = source
+        runner = Runner.from_cfg(tiny_cfg)
+        seen = []
+        original = runner.model._losses
+        monkeypatch.setattr(
+            runner.model,
+            '_losses',
+            lambda inputs, labels, f=original, s=seen: (
+                s.append(labels),
+                f(inputs, labels),
+            )[1],
+        )
+        runner.train()
+        losses.append(seen)
+    for ours, theirs in zip(*losses, strict=True):
+        assert ours.equal(theirs)
+        assert ours[ours != 255].max() < len(words) - 1
