@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from .calibration import (
     geometric_ensemble,
+    join_votes,
     penalise_seen,
     region_weights,
     with_no_object,
 )
 from .postprocess import argmax_labels, label_scores
+from .precision import HALF, in_float32
 from .windows import (
     ViewLayout,
     fuse_views,
@@ -16,10 +18,13 @@ from .windows import (
 )
 
 __all__ = [
+    'HALF',
     'ViewLayout',
     'argmax_labels',
     'fuse_views',
     'geometric_ensemble',
+    'in_float32',
+    'join_votes',
     'label_scores',
     'penalise_seen',
     'region_weights',

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """How scores are corrected and two classifiers combined.
 
-Letters: Q proposals, n of them valid (they have a region), T class texts.
+Letters: V views of an image, Q proposals, n of them valid (they have a
+region), T class texts, H, W pixels.
 """
 
 import torch
 from torch import Tensor
 
+from .precision import in_float32
 
+
+@in_float32
 def geometric_ensemble(
     proposal_probs: Tensor,
     region_probs: Tensor,
@@ -44,6 +48,22 @@ def geometric_ensemble(
     return weights
 
 
+@in_float32
+def join_votes(weights: Tensor, masks: Tensor) -> Tensor:
+    """Scores of classes at pixels, the sum of all proposals' votes.
+
+    Args:
+        weights (Tensor): Class weights of the proposals of each view,
+            (V, Q, T).
+        masks (Tensor): Their mask probabilities, (V, Q, H, W).
+
+    Returns:
+        Tensor: (V, T, H, W).
+    """
+    return torch.einsum('vqt,vqhw->vthw', weights, masks)
+
+
+@in_float32
 def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
     """Class weights of the region classifier alone.
 
@@ -77,6 +97,7 @@ def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
     return scores.sub_(shares.view(-1, *[1] * (scores.ndim - 1)))
 
 
+@in_float32
 def with_no_object(
     weights: Tensor, no_object: Tensor, eps: float = 1e-8
 ) -> Tensor:

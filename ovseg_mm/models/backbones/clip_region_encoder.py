@@ -14,6 +14,8 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ovseg_mm.inference import in_float32
+
 from ..layers import ContextShift
 from ..utils import (
     expand_boxes,
@@ -22,7 +24,6 @@ from ..utils import (
     region_crops,
     region_masks,
 )
-from .clip_vit import CLIPFeatures
 
 # CLIP's statistics of pixels from 0 to 255, red, green, blue.
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
@@ -165,7 +166,7 @@ class CLIPRegionEncoder(BaseModule):
             features = self.clip(crops[part], replaced)
             embeddings.append(features.cls)
             if self.pooling == 'mask':
-                embeddings[-1] = _mask_pooled(features, foreground[part])
+                embeddings[-1] = _mask_pooled(features.dense, foreground[part])
         return torch.cat(embeddings)
 
     def crop(
@@ -200,9 +201,10 @@ class CLIPRegionEncoder(BaseModule):
         return crops, valid, boxes
 
 
-def _mask_pooled(features: CLIPFeatures, foreground: Tensor) -> Tensor:
-    """Mean direction (n, C) of patch tokens inside masks (n, S, S)."""
-    tokens = F.normalize(features.dense, dim=1)
+@in_float32
+def _mask_pooled(tokens: Tensor, foreground: Tensor) -> Tensor:
+    """Mean direction (n, C) of tokens (n, C, h, w) in masks (n, S, S)."""
+    tokens = F.normalize(tokens, dim=1)
     shares = F.interpolate(
         foreground[:, None].float(), tokens.shape[2:], mode='area'
     )

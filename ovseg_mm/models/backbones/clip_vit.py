@@ -228,7 +228,8 @@ class CLIPViT(BaseModule):
                 f'smaller than one patch of {self.patch_size} pixels; resize '
                 'or pad it'
             )
-        x = self.conv1(img)
+        # Weights of half precision take images as they come.
+        x = self.conv1(img.to(self.conv1.weight.dtype))
         grid = tuple(x.shape[2:])
         x = x.flatten(2).transpose(1, 2)
         cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
@@ -300,5 +301,6 @@ def _resize_position(
     if grid == (side, side):
         return position
     patches = position[1:].unflatten(0, (side, side)).permute(2, 0, 1)
-    patches = F.interpolate(patches[None], grid, mode=mode)
-    return torch.cat([position[:1], patches[0].flatten(1).t()])
+    patches = F.interpolate(patches[None].float(), grid, mode=mode)
+    patches = patches[0].flatten(1).t().to(position.dtype)
+    return torch.cat([position[:1], patches])

@@ -17,6 +17,7 @@ from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import init_clip_towers, with_tower_options
 from ..text_encoder import TextBank
+from ..utils import cosine_logits
 
 
 @MODELS.register_module()
@@ -125,6 +126,6 @@ class MaskedCropClassifier(BaseModel):
     ) -> Tensor:
         masks = torch.stack([s.gt_sem_seg.data for s in data_samples]) == 1
         crops = torch.where(masks, inputs, self.fill)
-        image = F.normalize(self.image_encoder(crops).cls, dim=1)
         text = self.text_bank(self.text_encoder, vocabulary)[:, 0]
-        return self.temperature * image @ text.t()
+        image = self.image_encoder(crops).cls
+        return cosine_logits(image, text, self.temperature)

@@ -15,6 +15,7 @@ from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ovseg_mm.inference import in_float32
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import init_clip_towers, with_tower_options
@@ -132,7 +133,7 @@ class ShiftedCLIP(BaseModel):
         if mode == 'loss':
             return dict(loss=self._contrast(image, self._texts(captions)))
         text = self.text_bank(self.text_encoder, self.vocabulary)[:, 0]
-        found = (image @ text.t()).argmax(dim=1).tolist()
+        found = _products(image, text).argmax(dim=1).tolist()
         return [
             dict(crop_label=label, pred_crop_label=prediction)
             for label, prediction in zip(labels, found)
@@ -142,7 +143,7 @@ class ShiftedCLIP(BaseModel):
         """Scaled cosines of unit embeddings, (A, A)."""
         with torch.no_grad():
             self.logit_scale.clamp_(0, math.log(MAX_SCALE))
-        return self.logit_scale.exp() * image @ text.t()
+        return _products(self.logit_scale.exp() * image, text)
 
     def _encode(self, crops: Tensor, masks: Tensor, images: Tensor) -> Tensor:
         encoder = self.region_encoder
@@ -184,3 +185,9 @@ def _gathered(x: Tensor) -> Tensor:
     parts = all_gather(x.detach())
     parts[get_rank()] = x
     return torch.cat(parts)
+
+
+@in_float32
+def _products(image: Tensor, text: Tensor) -> Tensor:
+    """(A, C) and (B, C) to (A, B)."""
+    return image @ text.t()

@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ovseg_mm.inference import resize
+from ovseg_mm.inference import in_float32, resize
 
 from ..necks import PixelFeatures
 
@@ -62,8 +62,7 @@ class PixelTextHead(BaseModule):
         Returns:
             Tensor: (B, T, h, w).
         """
-        pixels = self.projection(feats.mask_features)
-        return torch.einsum('bchw,tc->bthw', pixels, text.mean(dim=1))
+        return _products(self.projection(feats.mask_features), text)
 
     def loss(
         self,
@@ -83,8 +82,9 @@ class PixelTextHead(BaseModule):
         Returns:
             dict[str, Tensor]: Losses by name.
         """
-        features = F.normalize(self.projection(feats.mask_features), dim=1)
-        logits = torch.einsum('bchw,tc->bthw', features, text.mean(dim=1))
+        pixels = self.projection(feats.mask_features)
+        features = F.normalize(pixels.float(), dim=1)
+        logits = _products(features, text)
         logits = resize(self.temperature * logits, labels.shape[1:])
         loss = self.loss_decode(logits, labels, ignore_index=ignore_index)
         return {self.loss_decode.loss_name: loss}
@@ -92,3 +92,9 @@ class PixelTextHead(BaseModule):
     def activate(self, scores: Tensor, classes: slice) -> Tensor:
         """Scores need no activation before windows are averaged."""
         return scores
+
+
+@in_float32
+def _products(pixels: Tensor, text: Tensor) -> Tensor:
+    """(B, C, h, w) and texts (T, P, C), averaged over P, to (B, T, h, w)."""
+    return torch.einsum('bchw,tc->bthw', pixels, text.mean(dim=1))

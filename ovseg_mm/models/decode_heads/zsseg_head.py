@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ovseg_mm.inference import geometric_ensemble, region_weights
 
 from ..necks import PixelFeatures
-from ..utils import mask_targets
+from ..utils import cosine_logits, mask_targets
 from .mask_proposal_head import MaskProposals
 
 
@@ -186,8 +186,7 @@ class ZSSegHead(BaseModule):
 
     def _similarity(self, embeddings: Tensor, text: Tensor) -> Tensor:
         """Scaled cosines (..., T) of embeddings (..., C) and unit texts."""
-        embeddings = F.normalize(embeddings, dim=-1)
-        return self.temperature * embeddings @ text.t()
+        return cosine_logits(embeddings, text, self.temperature)
 
 
 def _one_prompt(text: Tensor) -> Tensor:

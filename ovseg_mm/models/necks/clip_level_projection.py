@@ -7,6 +7,8 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ovseg_mm.inference import in_float32
+
 from ..backbones import CLIPFeatures
 
 
@@ -75,6 +77,12 @@ class CLIPLevelProjection(BaseModule):
             )
         ]
         return LevelFeatures(
-            tuple(F.normalize(x, dim=1) for x in (*levels, feats.dense)),
-            F.normalize(feats.cls, dim=-1),
+            tuple(_unit(x) for x in (*levels, feats.dense)),
+            _unit(feats.cls),
         )
+
+
+@in_float32
+def _unit(x: Tensor) -> Tensor:
+    """Length 1 along the second axis."""
+    return F.normalize(x, dim=1)

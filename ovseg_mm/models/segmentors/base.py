@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ovseg_mm.checkpoints import check_fit
 from ovseg_mm.inference import (
+    HALF,
     ViewLayout,
     argmax_labels,
     fuse_views,
@@ -224,6 +225,17 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
     def prepare_text(self) -> None:
         """Compute the text embeddings of the vocabulary, on all ranks."""
         self.text_bank.prepare(self._text_tower(), self.vocabulary)
+
+    def extract_feat(self, inputs: Tensor) -> tuple:
+        """Features of images (B, 3, H, W), in the precision of the weights.
+
+        Images are in float32, models that were turned to half precision
+        (``model.half()``) take them too.
+        """
+        dtype = next(self.backbone.parameters()).dtype
+        if dtype in HALF:
+            inputs = inputs.to(dtype)
+        return super().extract_feat(inputs)
 
     def loss(
         self, inputs: Tensor, data_samples: list[SegDataSample]

@@ -15,7 +15,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ovseg_mm.inference import ViewLayout, resize
+from ovseg_mm.inference import ViewLayout, join_votes, resize
 from ovseg_mm.vocabulary import Vocabulary
 
 from ..clip_towers import with_tower_options
@@ -154,7 +154,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     def _view_logits(self, encoded: MaskVotes, classes: slice) -> Tensor:
         weights = encoded.weights[:, :, classes]
-        return torch.einsum('vqt,vqhw->vthw', weights, encoded.masks)
+        return join_votes(weights, encoded.masks)
 
     def _votes(self, views: Tensor) -> MaskVotes:
         """Proposals of views (V, 3, H, W) and what they vote for."""

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .cosine import cosine_logits
 from .cost_features import CostFeatures
 from .finetune import FINETUNE_MODES, freeze_except
 from .matching import (
@@ -26,6 +27,7 @@ __all__ = [
     'HungarianMatcher',
     'MaskTargets',
     'UNKNOWN',
+    'cosine_logits',
     'dice_losses',
     'expand_boxes',
     'fill_unknown',

@@ -101,9 +101,14 @@ class CascadeCLIPHead(BaseModule):
                 f'{text.shape[1]}; set prompts.average_templates=True'
             )
         text = text[:, 0].to(feats.cls.dtype)
-        descriptor = relationship_descriptor(feats.cls, text)
+        # Features are in float32, the weights perhaps not.
+        dtype = self.query_projections[0].weight.dtype
+        descriptor = relationship_descriptor(feats.cls, text).to(dtype)
         logits = sum(
-            decoder(project(descriptor), group.flatten(2).transpose(1, 2))
+            decoder(
+                project(descriptor),
+                group.flatten(2).transpose(1, 2).to(dtype),
+            )
             for decoder, project, group in zip(
                 self.decoders,
                 self.query_projections,

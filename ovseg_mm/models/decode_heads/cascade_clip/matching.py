@@ -9,6 +9,8 @@ from copy import deepcopy
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ovseg_mm.inference import in_float32
+
 
 class MatchingDecoder(nn.Module):
     """Mask logits of classes from one feature map.
@@ -72,7 +74,13 @@ class Similarity(nn.Module):
         q, k = self.q(queries), self.k(patches)
         heads, width = self.num_heads, q.shape[-1]
         scale = (width / heads) ** -0.5 / heads
-        return (scale * q) @ k.transpose(1, 2)
+        return _products(scale * q, k)
+
+
+@in_float32
+def _products(q: Tensor, k: Tensor) -> Tensor:
+    """(B, T, E) and (B, N, E) to (B, T, N)."""
+    return q @ k.transpose(1, 2)
 
 
 class MatchingLayer(nn.Module):

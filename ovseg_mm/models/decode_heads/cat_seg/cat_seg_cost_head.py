@@ -14,6 +14,8 @@ from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ovseg_mm.inference import in_float32
+
 from ...utils import CostFeatures
 from .chunks import over_classes
 from .classwise import ClasswiseAggregation
@@ -264,14 +266,17 @@ class CATSegCostHead(BaseModule):
         self, cost: Tensor, appearance: Tensor, text: Tensor
     ) -> Tensor:
         """(B, K, P, h, w) to (B, K, h, w, E)."""
-        x = self.cost_embedding(cost.flatten(0, 1))
+        # Similarities are in float32, the weights perhaps not.
+        dtype = self.cost_embedding.weight.dtype
+        x = self.cost_embedding(cost.flatten(0, 1).to(dtype))
         x = x.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
         appearance = self.appearance_projection(appearance).relu()
         appearance = appearance.permute(0, 2, 3, 1)
         if self.text_projection is None:
             text = text[..., :0]
         else:
-            text = self.text_projection(F.normalize(text, dim=-1)).relu()
+            text = F.normalize(text, dim=-1).to(dtype)
+            text = self.text_projection(text).relu()
         for layer in self.layers:
             x = layer(x, appearance, text)
         return x
@@ -310,6 +315,7 @@ class AggregatorLayer(nn.Module):
         return self.classwise(self.spatial(x, appearance), text)
 
 
+@in_float32
 def cost_volume(image: Tensor, text: Tensor) -> Tensor:
     """Cosine similarities, (B, C, h, w) and (T, P, C) to (B, T, P, h, w)."""
     image = F.normalize(image, dim=1)

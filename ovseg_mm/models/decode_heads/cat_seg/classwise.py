@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
+from ovseg_mm.inference import in_float32
+
 from .spatial import guided_linear
 
 # Tokens that are worked on at a time without gradients.
@@ -126,7 +128,9 @@ class ClasswiseAggregation(nn.Module):
             for tokens in (q, k, self.v(z))
         )  # (B, positions, heads, T, E / heads)
         out = self.attend(q, k, v, *self._padding(x.shape[1]))
-        x = x + out.permute(0, 3, 1, 2, 4).flatten(3)
+        out = out.permute(0, 3, 1, 2, 4).flatten(3)
+        # The attention is in float32, the weights perhaps not.
+        x = x + out.to(self.v.weight.dtype)
         z = self.norm2(x)
         x = x + self.mlp(z)
         return x + z if self.ffn_identity else x
@@ -143,6 +147,8 @@ class ClasswiseAggregation(nn.Module):
         return self.pad_len - num_classes, k, v
 
 
+# Sums over hundreds of classes pass what half precision can hold.
+@in_float32
 def _linear_attention(
     q: Tensor,
     k: Tensor,
@@ -157,20 +163,18 @@ def _linear_attention(
     d), take part ``num_padding`` times.
     """
     length = q.shape[-2] + num_padding
-    # Sums over hundreds of classes pass what half precision can hold.
-    with torch.autocast(q.device.type, enabled=False):
-        q, k, v = F.elu(q.float()) + 1, F.elu(k.float()) + 1, v.float()
-        # Values are divided by the length to keep the sums small; it comes
-        # back at the end. The division decides the size of the 1e-6 below.
-        kv = k.transpose(-1, -2) @ (v / length)
-        total = k.sum(dim=-2, keepdim=True)
-        if num_padding:
-            padding_k = F.elu(padding_k.float()) + 1
-            share = num_padding / length
-            kv = kv + share * padding_k.transpose(-1, -2) * padding_v.float()
-            total = total + num_padding * padding_k
-        normaliser = (q * total).sum(dim=-1, keepdim=True) + 1e-6
-        return (q @ kv) * (length / normaliser)
+    q, k = F.elu(q) + 1, F.elu(k) + 1
+    # Values are divided by the length to keep the sums small; it comes
+    # back at the end. The division decides the size of the 1e-6 below.
+    kv = k.transpose(-1, -2) @ (v / length)
+    total = k.sum(dim=-2, keepdim=True)
+    if num_padding:
+        padding_k = F.elu(padding_k) + 1
+        share = num_padding / length
+        kv = kv + share * padding_k.transpose(-1, -2) * padding_v
+        total = total + num_padding * padding_k
+    normaliser = (q * total).sum(dim=-1, keepdim=True) + 1e-6
+    return (q @ kv) * (length / normaliser)
 
 
 def _full_attention(

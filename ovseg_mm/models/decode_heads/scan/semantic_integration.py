@@ -146,6 +146,7 @@ class FrequencyFilter(nn.Module):
         x = tokens.float().transpose(1, 2).unflatten(2, (side, side))
         spectrum = torch.fft.fft2(x) * _notch(side, sigma, x.device)
         parts = torch.cat([spectrum.real, spectrum.imag], dim=1)
+        parts = parts.to(self.conv1.weight.dtype)
         parts = self.conv2(F.relu(self.conv1(parts))).float()
         spectrum = torch.complex(*parts.chunk(2, dim=1))
         x = x + torch.fft.ifft2(spectrum).real
