@@ -1,0 +1,14 @@
+# Trained on COCO-Stuff (156 classes), tested on the 20 objects of PASCAL VOC.
+_base_ = [
+    '../_base_/models/zsseg_clip-vit-b16_r101c.py',
+    '../_base_/datasets/zsseg_pascal-voc20.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw-1e-4_poly-120k.py',
+]
+model = dict(
+    # Which of the 20 are unseen decides how they are weighed: the split of
+    # PASCAL VOC, whatever COCO-Stuff trained on.
+    vocabulary='voc20-15-5',
+    decode_head=dict(ensemble_weight=0.4),
+    region_encoder=dict(mask_threshold=0.5),
+)
