@@ -7,4 +7,5 @@ _base_ = [
 ]
 crop_size = _base_.scan_crop_size
 train_pipeline = _base_.scan_train_pipeline
+tta_pipeline = _base_.scan_tta_pipeline
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))

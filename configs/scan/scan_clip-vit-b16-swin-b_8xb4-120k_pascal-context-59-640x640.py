@@ -13,6 +13,7 @@ model = dict(
 )
 crop_size = _base_.scan_crop_size
 train_pipeline = _base_.scan_train_pipeline
+tta_pipeline = _base_.scan_tta_pipeline
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(vocabulary='pc59-table'))
 test_dataloader = val_dataloader

@@ -55,6 +55,7 @@ BENCHMARKS = {
     'voc20': 'pascal_voc20',
     'voc20b': 'pascal_voc20b',
     'coco': 'coco-stuff164k',
+    'cityscapes': 'cityscapes',
 }
 
 
@@ -96,8 +97,9 @@ def evaluate(
             weights. A benchmark is tested with the config beside ``config``
             that differs in data set and size alone, since some methods have
             constants for each; if there is none, with the model and the
-            ``test_pipeline`` of ``config``. The results name the config. A
-            model is built anew only if it is another one.
+            ``test_pipeline`` of ``config``. The results name the config and
+            say whose constants these are. A model is built anew only if it
+            is another one.
         work_dir: Folder for results: ``results.json``, ``.csv``, ``.md``,
             and ``evaluate.log`` with the tables of classes.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
@@ -123,6 +125,10 @@ def evaluate(
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     evaluation = Evaluation(rows=read_rows(work_dir))
     built = _build_datasets(benchmarks, evaluation.skipped)
+    if get_dist_info()[0] == 0:
+        for key in built:
+            _, constants = _origin(key, benchmarks[key], cfg)
+            print(f'{key}: image size and constants {constants}')
     words = {
         key: _words(benchmarks[key], dataset, key)
         for key, dataset in built.items()
@@ -136,9 +142,7 @@ def evaluate(
             model, digest = _load(benchmark, checkpoint)
             loaded = _network(benchmark)
         model.set_vocabulary(words[key])
-        name = Path(benchmark.filename).stem
-        if name == BENCHMARKS.get(key):
-            name = Path(cfg.filename).stem
+        name, constants = _origin(key, benchmark, cfg)
         settings = _settings(name, benchmark, model, digest, fp16)
         metric = _build_metric(benchmark, model, output_dir, key)
         progress = EvaluationProgress(work_dir / Path(key).stem, settings)
@@ -150,7 +154,7 @@ def evaluate(
                 dataset=key,
                 images=len(dataset),
                 metrics=metric.compute_metrics(counts),
-                settings=settings,
+                settings=dict(settings, constants=constants),
             )
             others = [r for r in evaluation.rows if r['dataset'] != key]
             evaluation.rows = [*others, row]
@@ -183,6 +187,18 @@ def _benchmark(key: str, cfg: Config, cfg_options: dict | None) -> Config:
     base.model.pop('vocabulary', None)
     merge_options(base, cfg_options or {})
     return base
+
+
+def _origin(key: str, benchmark: Config, cfg: Config) -> tuple[str, str]:
+    """Name of the config that a data set is tested with.
+
+    Returns:
+        The name, and whose constants it has: image size, thresholds, weights.
+    """
+    name, given = Path(benchmark.filename).stem, Path(cfg.filename).stem
+    if name != BENCHMARKS.get(key):
+        return name, 'of its own config'
+    return given, f'of {given}, since there is no config for {key} beside it'
 
 
 def _config_beside(config: Path, base: str) -> Path | None:

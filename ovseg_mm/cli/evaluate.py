@@ -30,8 +30,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--datasets',
         required=True,
         help='separated by commas: ade150, ade847, pc59, pc459, voc20, '
-        'voc20b, coco, which are tested with the configs beside CONFIG for '
-        'them if there are any; or config files whose test data is meant',
+        'voc20b, coco, cityscapes, which are tested with the configs beside '
+        'CONFIG for them if there are any, otherwise with the constants of '
+        'CONFIG, as the results say; or config files whose test data is '
+        'meant',
     )
     parser.add_argument(
         '--work-dir',

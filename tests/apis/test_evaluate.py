@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ovseg_mm.apis.evaluate import BENCHMARKS, _benchmark, evaluate
+from ovseg_mm.apis.evaluate import BENCHMARKS, _benchmark, _origin, evaluate
 from ovseg_mm.errors import InputError
 from ovseg_mm.paths import resource
+from ovseg_mm.vocabulary import load_vocabulary
 
 from ..end_to_end.conftest import TINY, tiny_data
 
@@ -21,14 +22,59 @@ def test_constants_of_a_benchmark_are_those_of_its_config(key):
     cfg = Config.fromfile(SCAN / NAME.format('ade20k'))
     found = _benchmark(key, cfg, {'model.test_cfg.keep_scores': True})
     dataset = BENCHMARKS[key].replace('_', '-')
-    if key == 'voc20b':  # SCAN has none for it
-        assert found.test_dataloader.dataset.type == 'PascalVOC20bDataset'
+    if key in ('voc20b', 'cityscapes'):  # SCAN has none for them
+        assert _origin(key, found, cfg) == (
+            Path(cfg.filename).stem,
+            f'of {Path(cfg.filename).stem}, since there is no config for '
+            f'{key} beside it',
+        )
+        base = Config.fromfile(
+            resource('configs', '_base_', 'datasets', f'{BENCHMARKS[key]}.py')
+        ).test_dataloader.dataset
+        for name in ('type', 'data_root', 'data_prefix'):
+            assert found.test_dataloader.dataset[name] == base[name]
         assert found.model.decode_head == cfg.model.decode_head
     else:
         assert Path(found.filename) == SCAN / NAME.format(dataset)
         expected = Config.fromfile(SCAN / NAME.format(dataset)).model
         expected.test_cfg.keep_scores = True
         assert found.model == expected
+        stem = Path(found.filename).stem
+        assert _origin(key, found, cfg) == (stem, 'of its own config')
+
+
+# Threshold of the masks, weight of the regions, short and long side.
+ZSSEG = {
+    'ade150': (0.4, 0.5, 512, 2048),
+    'ade847': (0.3, 0.7, 512, 2048),
+    'pc59': (0.5, 0.4, 512, 2048),
+    'voc20': (0.5, 0.4, 512, 2048),
+    'cityscapes': (0.3, 0.4, 1024, 2048),
+}
+
+
+@pytest.mark.parametrize('key', ZSSEG)
+@pytest.mark.parametrize('given', ['ade20k-512x512', 'pascal-voc20-512x512'])
+def test_constants_of_zsseg(key, given):
+    stem = 'zsseg_clip-vit-b16-r101c-vild_8xb4-120k'
+    path = resource('configs', 'zsseg', f'{stem}_{given}.py')
+    cfg = _benchmark(key, Config.fromfile(path), None)
+    threshold, weight, short, long = ZSSEG[key]
+    assert Path(cfg.filename).stem.startswith(stem)
+    assert cfg.model.region_encoder.mask_threshold == threshold
+    assert cfg.model.decode_head.ensemble_weight == weight
+    assert cfg.model.prompts.templates == 'vild'
+    assert cfg.train_cfg.max_iters == 120_000
+    for pipeline in (
+        cfg.test_pipeline,
+        cfg.test_dataloader.dataset.pipeline,
+    ):
+        resize = pipeline[1]
+        assert resize.scale == (long, short) and resize.keep_ratio
+        assert resize.backend == 'pillow'
+    # Seen and unseen objects of PASCAL VOC are weighed differently.
+    unseen = load_vocabulary(cfg.model.vocabulary).unseen
+    assert list(unseen) == ([15, 16, 17, 18, 19] if key == 'voc20' else [])
 
 
 def test_a_config_without_others_beside_it(tmp_path):

@@ -20,7 +20,10 @@ from ..raw_data import prepare_everything, write_everything
 from .conftest import TINY, run
 
 pytestmark = pytest.mark.slow
-KEYS = ('ade150', 'ade847', 'pc59', 'pc459', 'voc20', 'voc20b', 'coco')
+KEYS = (
+    *('ade150', 'ade847', 'pc59', 'pc459'),
+    *('voc20', 'voc20b', 'coco', 'cityscapes'),
+)
 OPTIONS = ('val_dataloader.num_workers=0', 'test_dataloader.num_workers=0')
 
 
@@ -95,6 +98,10 @@ def test_all_benchmarks_agree_with_scikit_learn(home, checkpoint):
     assert len({s['checkpoint'] for s in settings.values()}) == 1
     for needed in ('templates', 'precision', 'windows', 'image_size'):
         assert needed in settings['ade150']
+    for key in KEYS:
+        note = f'of tiny, since there is no config for {key} beside it'
+        assert settings[key]['constants'] == note
+        assert f'{key}: image size and constants {note}' in output
     assert settings['ade150']['versions']['torch'] == torch.__version__
     with open(root / 'all' / 'results.csv', newline='') as file:
         table = {row['dataset']: row for row in csv.DictReader(file)}

@@ -1,4 +1,5 @@
-# SCAN's training crops; a config sets train_pipeline to it.
+# SCAN's training crops and scales of augmented tests; a config sets
+# train_pipeline and tta_pipeline to them.
 scan_crop_size = (640, 640)
 scan_train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
@@ -14,4 +15,27 @@ scan_train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='Pad', size=scan_crop_size, pad_val=dict(img=128, seg=255)),
     dict(type='PackSegInputs'),
+]
+scan_tta_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(
+                    type='Resize',
+                    scale=(3584, short),
+                    keep_ratio=True,
+                    backend='pillow',
+                )
+                for short in range(256, 897, 128)
+            ],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
+            [dict(type='LoadOpenVocabAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
 ]

@@ -30,7 +30,8 @@ tta_pipeline = [
         transforms=[
             [
                 dict(type='Resize', scale=(1000000, short), keep_ratio=True)
-                for short in (384, 512, 640)
+                # 0.5 to 1.75 times the size of the test
+                for short in range(256, 897, 128)
             ],
             [
                 dict(type='RandomFlip', prob=0.0, direction='horizontal'),

@@ -1,13 +1,6 @@
 # ZSSeg, trained on COCO-Stuff, tested on ADE20K with 150 classes.
-_base_ = './zsseg_coco-stuff164k-156-15.py'
+_base_ = './zsseg_short-side-512.py'
 
-test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='Resize', scale=(2048, 512), keep_ratio=True, backend='pillow'),
-    # after Resize: labels are compared at the size of the original image
-    dict(type='LoadOpenVocabAnnotations'),
-    dict(type='PackSegInputs'),
-]
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
@@ -19,7 +12,7 @@ val_dataloader = dict(
             seg_map_path='annotations/validation',
         ),
         reduce_zero_label=True,
-        pipeline=test_pipeline,
+        pipeline=_base_.test_pipeline,
         test_mode=True,
     )
 )

@@ -8,6 +8,29 @@ test_pipeline = [
     dict(type='LoadOpenVocabAnnotations'),
     dict(type='PackSegInputs'),
 ]
+tta_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(
+                    type='Resize',
+                    scale=(3584, short),
+                    keep_ratio=True,
+                    backend='pillow',
+                )
+                for short in range(512, 1793, 256)
+            ],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
+            [dict(type='LoadOpenVocabAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,

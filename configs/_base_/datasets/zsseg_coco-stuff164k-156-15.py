@@ -35,11 +35,12 @@ tta_pipeline = [
             [
                 dict(
                     type='Resize',
-                    scale=(4 * short, short),
+                    scale=(4480, short),
                     keep_ratio=True,
                     backend='pillow',
                 )
-                for short in (320, 480, 640, 800, 960, 1120)
+                # 0.5 to 1.75 times the size of the test
+                for short in range(320, 1121, 160)
             ],
             [
                 dict(type='RandomFlip', prob=0.0, direction='horizontal'),

@@ -1,13 +1,6 @@
 # ZSSeg, trained on COCO-Stuff, tested on PASCAL-Context 459.
-_base_ = './zsseg_coco-stuff164k-156-15.py'
+_base_ = './zsseg_short-side-512.py'
 
-test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='Resize', scale=(2048, 512), keep_ratio=True, backend='pillow'),
-    # after Resize: labels are compared at the size of the original image
-    dict(type='LoadOpenVocabAnnotations'),
-    dict(type='PackSegInputs'),
-]
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
@@ -18,7 +11,7 @@ val_dataloader = dict(
             seg_map_path='annotations_detectron2/pc459_val',
         ),
         ann_file='ImageSets/SegmentationContext/val.txt',
-        pipeline=test_pipeline,
+        pipeline=_base_.test_pipeline,
         test_mode=True,
     )
 )

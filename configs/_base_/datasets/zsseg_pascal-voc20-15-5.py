@@ -35,11 +35,11 @@ tta_pipeline = [
             [
                 dict(
                     type='Resize',
-                    scale=(4 * short, short),
+                    scale=(3584, short),
                     keep_ratio=True,
                     backend='pillow',
                 )
-                for short in (256, 384, 512, 640, 768, 896)
+                for short in range(256, 897, 128)
             ],
             [
                 dict(type='RandomFlip', prob=0.0, direction='horizontal'),

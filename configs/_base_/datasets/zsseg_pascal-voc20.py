@@ -1,13 +1,6 @@
 # ZSSeg, trained on COCO-Stuff, tested on the 20 objects of PASCAL VOC.
-_base_ = './zsseg_coco-stuff164k-156-15.py'
+_base_ = './zsseg_short-side-512.py'
 
-test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='Resize', scale=(2048, 512), keep_ratio=True, backend='pillow'),
-    # after Resize: labels are compared at the size of the original image
-    dict(type='LoadOpenVocabAnnotations'),
-    dict(type='PackSegInputs'),
-]
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
@@ -17,7 +10,7 @@ val_dataloader = dict(
             img_path='JPEGImages', seg_map_path='SegmentationClass'
         ),
         ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=test_pipeline,
+        pipeline=_base_.test_pipeline,
         test_mode=True,
     )
 )
