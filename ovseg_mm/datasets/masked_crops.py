@@ -25,9 +25,10 @@ class MaskedCropDataset(Dataset):
     """The classes that the images of a data set show, one sample each.
 
     Args:
-        dataset: Config of the :class:`OpenVocabDataset`; its own pipeline is
-            not used. With ``unseen_labels='ignore'`` unseen classes give no
-            sample, and seen ones are numbered anew.
+        dataset: Config of the :class:`OpenVocabDataset`, or of a
+            ``ConcatDataset`` of several with the same classes; their own
+            pipelines are not used. With ``unseen_labels='ignore'`` unseen
+            classes give no sample and the seen ones are renumbered.
         pipeline: Transforms. They get what the data set says of the image,
             ``crop_value`` (the class in the label file) and ``crop_label``
             (its number). One that gives None has another sample drawn.
@@ -54,9 +55,13 @@ class MaskedCropDataset(Dataset):
         index_file: str | None = None,
         test_mode: bool = False,
     ) -> None:
-        self.dataset = DATASETS.build({**dataset, 'pipeline': []})
+        self.dataset = DATASETS.build(_without_pipeline(dataset))
+        parts = getattr(self.dataset, 'datasets', [self.dataset])
+        # Parts of a concatenation have the same classes.
+        self._labels = parts[0]
         self.pipeline = Compose(list(pipeline))
-        self.dataset.adapt(self.pipeline.transforms)
+        for part in parts:
+            part.adapt(self.pipeline.transforms)
         self.samples_per_class = samples_per_class
         self.seed = seed
         self.index_file = None if index_file is None else Path(index_file)
@@ -96,8 +101,8 @@ class MaskedCropDataset(Dataset):
 
     def _values(self) -> Sequence[int]:
         """Value in the label files of each class."""
-        vocabulary = self.dataset.vocabulary
-        if self.dataset.unseen_labels == 'ignore':
+        vocabulary = self._labels.vocabulary
+        if self._labels.unseen_labels == 'ignore':
             return vocabulary.seen
         return range(vocabulary.num_labels)
 
@@ -122,6 +127,12 @@ class MaskedCropDataset(Dataset):
             self.dataset.get_data_info(i) for i in range(len(self.dataset))
         ]
         names = [info['sample_name'] for info in infos]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(
+                f'the image {twice} is in two parts of the data set of masked '
+                'crops; give each image once'
+            )
         if self.index_file is not None and self.index_file.is_file():
             index = json.loads(self.index_file.read_text())
             if sorted(index) != sorted(names):
@@ -139,8 +150,16 @@ class MaskedCropDataset(Dataset):
             if self.test_mode:  # training draws another sample instead
                 labels = within_crops(labels)
             labels = np.unique(labels)
-            keep = labels != self.dataset.ignore_index
+            keep = labels != self._labels.ignore_index
             index.append(labels[keep].tolist())
         if self.index_file is not None:
             write_text(self.index_file, json.dumps(dict(zip(names, index))))
         return index
+
+
+def _without_pipeline(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of a data set, or of all parts of one, with no transforms."""
+    if 'datasets' not in dataset:
+        return {**dataset, 'pipeline': []}
+    parts = [_without_pipeline(part) for part in dataset['datasets']]
+    return {**dataset, 'datasets': parts}

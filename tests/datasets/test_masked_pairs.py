@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
@@ -10,6 +11,7 @@ from ovseg_mm.datasets.preparation import MaskedCrops, main
 from ovseg_mm.datasets.preparation.masked_crops import masked_crop
 from ovseg_mm.datasets.transforms.masked_pair import FILL
 from ovseg_mm.errors import InputError
+from ovseg_mm.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
 NAMES = load_vocabulary('coco').names
@@ -53,7 +55,8 @@ def prepared(coco):
 
 
 def dataset(root, pipeline=PIPELINE, **options):
-    options = dict(ann_file='masked_crops/coco.tsv', data_root=root, **options)
+    options = {'ann_file': 'masked_crops/coco.tsv', **options}
+    options['data_root'] = root
     return MaskedPairDataset(pipeline=pipeline, **options)
 
 
@@ -97,6 +100,44 @@ def test_mask_is_where_the_crop_is_not_filled(prepared):
     sample = dataset(prepared)[0]
     assert np.array_equal(sample['crops'], crop.transpose(2, 0, 1))
     assert np.array_equal(sample['masks'], (crop == 50).all(axis=2))
+
+
+def test_tests_keep_the_aspect_ratio_as_clip_does(prepared):
+    """The shorter side is resized, the centre of the longer one is kept."""
+    pair = dataset(prepared, [])[0]
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    pixels[:, 20:40] = 200
+    Image.fromarray(pixels).save(pair['crop_path'])
+    sample = dataset(prepared)[0]
+    crop = Image.fromarray(pixels).resize((96, 32), Image.BICUBIC)
+    expected = np.asarray(crop)[:, 32:64].transpose(2, 0, 1)
+    assert np.array_equal(sample['crops'], expected)
+    assert sample['crops'].min() > 150  # the middle third alone
+    # The whole image is squeezed.
+    with Image.open(pair['img_path']) as image:
+        image = image.convert('RGB').resize((32, 32), Image.BILINEAR)
+    expected = np.asarray(image).transpose(2, 0, 1)
+    assert np.array_equal(sample['images'], expected)
+
+
+def test_crops_of_ade20k_have_the_words_they_are_tested_with(tmp_path):
+    labels = np.full((40, 40), 9, np.uint8)  # windowpane of ade150
+    for folder in ('images', 'annotations'):
+        (tmp_path / folder / 'validation').mkdir(parents=True)
+    image = tmp_path / 'images/validation/ADE_val_00000001.jpg'
+    Image.new('RGB', (40, 40)).save(image)
+    Image.fromarray(labels).save(
+        tmp_path / 'annotations/validation/ADE_val_00000001.png'
+    )
+    assert prepare(tmp_path, '--source', 'ade150') == 0
+    (pair,) = dataset(tmp_path, [], ann_file='masked_crops/ade150.tsv')
+    config = Config.fromfile(
+        resource('configs', '_base_', 'models', 'scan-clip_vit-l14.py')
+    )
+    vocabulary = load_vocabulary(config.model.vocabulary)
+    assert pair['caption'] == vocabulary.names[8] == 'window'
+    assert tuple(vocabulary.class_texts[6]) == ('road', 'route')
+    assert config.model.prompts.synonyms == 'whole'
 
 
 def test_random_parts_repeat_with_the_seed(prepared):

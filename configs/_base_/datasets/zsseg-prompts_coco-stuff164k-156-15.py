@@ -15,6 +15,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadOpenVocabAnnotations'),
+    # the centre of the box, not resized
     dict(type='CropMaskedClass', size=(224, 224)),
     dict(type='PackSegInputs', meta_keys=('img_path', 'crop_label')),
 ]
@@ -40,6 +41,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
+# All pairs of an image and a class that it shows.
 val_dataloader = dict(
     batch_size=32,
     num_workers=4,
@@ -47,7 +49,6 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='MaskedCropDataset',
-        samples_per_class=32,
         index_file=f'{data_root}/classes_val2017.json',
         dataset=dict(
             type='COCOStuffZeroShotDataset',

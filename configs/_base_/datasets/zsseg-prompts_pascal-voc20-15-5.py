@@ -15,9 +15,19 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadOpenVocabAnnotations'),
+    # the centre of the box, not resized
     dict(type='CropMaskedClass', size=(224, 224)),
     dict(type='PackSegInputs', meta_keys=('img_path', 'crop_label')),
 ]
+train_set = dict(
+    type='PascalVOC20ZeroShotDataset',
+    vocabulary=vocabulary,
+    data_root=data_root,
+    data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+    ann_file='ImageSets/Segmentation/train.txt',
+    unseen_labels='ignore',
+)
+# 10,582 images in all: the challenge's and those that SBD adds.
 train_dataloader = dict(
     batch_size=32,
     num_workers=4,
@@ -26,20 +36,25 @@ train_dataloader = dict(
     dataset=dict(
         type='MaskedCropDataset',
         samples_per_class=128,
-        index_file=f'{data_root}/classes_train.json',
+        index_file=f'{data_root}/classes_trainaug.json',
         dataset=dict(
-            type='PascalVOC20ZeroShotDataset',
-            vocabulary=vocabulary,
-            data_root=data_root,
-            data_prefix=dict(
-                img_path='JPEGImages', seg_map_path='SegmentationClass'
-            ),
-            ann_file='ImageSets/Segmentation/train.txt',
-            unseen_labels='ignore',
+            type='ConcatDataset',
+            datasets=[
+                train_set,
+                dict(
+                    train_set,
+                    data_prefix=dict(
+                        img_path='JPEGImages',
+                        seg_map_path='SegmentationClassAug',
+                    ),
+                    ann_file='ImageSets/Segmentation/aug.txt',
+                ),
+            ],
         ),
         pipeline=train_pipeline,
     ),
 )
+# All pairs of an image and a class that it shows.
 val_dataloader = dict(
     batch_size=32,
     num_workers=4,
@@ -47,7 +62,6 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='MaskedCropDataset',
-        samples_per_class=128,
         index_file=f'{data_root}/classes_val.json',
         dataset=dict(
             type='PascalVOC20ZeroShotDataset',

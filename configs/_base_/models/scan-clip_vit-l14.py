@@ -10,7 +10,8 @@ model = dict(
     prompts=dict(
         templates='imagenet', synonyms='whole', average_templates=True
     ),
-    vocabulary='ade150',
+    # With synonyms, in one text: 'road, route'.
+    vocabulary='ade150-synonyms',
     region_encoder=dict(
         type='CLIPRegionEncoder',
         clip=dict(type='CLIPViT', finetune='all'),

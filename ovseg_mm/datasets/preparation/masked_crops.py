@@ -28,13 +28,14 @@ COLUMNS = ('filepath', 'title', 'image')
 
 @dataclass(frozen=True)
 class _Source:
-    """Where images and labels are, and what the first label's value is."""
+    """Folders of images and labels, value of label 0, class names."""
 
     root: str
     images: str
     labels: str
     suffix: str
     first_label: int
+    vocabulary: str
 
 
 SOURCES = {
@@ -44,6 +45,7 @@ SOURCES = {
         labels='annotations/train2017',
         suffix='_labelTrainIds.png',
         first_label=0,
+        vocabulary='coco',
     ),
     'ade150': _Source(
         root='data/ade/ADEChallengeData2016',
@@ -51,6 +53,7 @@ SOURCES = {
         labels='annotations/validation',
         suffix='.png',
         first_label=1,
+        vocabulary='ade150-synonyms',
     ),
 }
 
@@ -60,8 +63,8 @@ class MaskedCrops(Preparation):
 
     Writes masked_crops/SOURCE/*.png and the table masked_crops/SOURCE.tsv
     with the columns filepath, title (name of the class) and image, which
-    MaskedPairDataset reads. SOURCE is a vocabulary: coco (COCO-Stuff,
-    training images) or ade150 (ADE20K, validation images).
+    MaskedPairDataset reads. SOURCE is coco (COCO-Stuff, training images) or
+    ade150 (ADE20K, validation images, names of ade150-synonyms).
     """
 
     title = 'Masked crops'
@@ -135,7 +138,8 @@ def cut_crops(
         rows: File of the rows.
         min_pixels: Smallest class that gets a crop.
     """
-    place, names = SOURCES[source], shipped_vocabulary(source).names
+    place = SOURCES[source]
+    names = shipped_vocabulary(place.vocabulary).names
     label_file = root / place.labels / f'{name}{place.suffix}'
     labels = read_8_bit_labels(label_file).astype(int)
     labels -= place.first_label

@@ -14,18 +14,23 @@ class CropMaskedClass(BaseTransform):
     """Cut out one class of an image, whole or a random part of it.
 
     The box is tight around all pixels of the class; like ZSSeg's it never
-    holds the last row and column of the image.
+    holds the last row and column of the image. In training (``scale`` is
+    given) a random part of the box is resized to ``size``, bilinearly by
+    Pillow, which smooths when it shrinks. In tests the centre of the box is
+    cut out at its own size; a side of the box that is shorter than ``size``
+    is padded with pixels that are not in the mask.
 
     Required keys: ``img``, ``gt_seg_map``, ``crop_value`` (the class).
 
     Modified keys: ``img``; ``gt_seg_map``, which becomes 1 where the class
-    is and 0 elsewhere; ``img_shape``. The result is None if the class is not
-    in the part.
+    is and 0 elsewhere; ``img_shape``. The result is None if the box is empty
+    or the class is not in the random part. The centre of a box may hold
+    nothing of the class, such as of a ring: the mask is then 0 everywhere.
 
     Args:
-        size: Height and width of the crop, whatever its aspect ratio was.
+        size: Height and width of the crop.
         scale: Smallest and largest share of the box's area that a random
-            part has. None: the whole box.
+            part has, whatever its aspect ratio. None: the centre of the box.
         ratio: Smallest and largest aspect ratio of a random part.
     """
 
@@ -42,28 +47,28 @@ class CropMaskedClass(BaseTransform):
     def transform(self, results: dict) -> dict | None:
         """Crop image and mask."""
         mask = results['gt_seg_map'] == results['crop_value']
-        box = _tight_box(mask)
-        if self.scale is not None:
-            box = self._part(box)
-        top, left, height, width = box
-        window = slice(top, top + height), slice(left, left + width)
-        mask = mask[window].astype(np.uint8)
-        if not mask.any():
+        top, left, height, width = _tight_box(mask)
+        if not height or not width:
             return None
-        size = self.size[::-1]
-        results['img'] = mmcv.imresize(
-            np.ascontiguousarray(results['img'][window]), size, backend='cv2'
-        )
-        results['gt_seg_map'] = mmcv.imresize(
-            mask, size, interpolation='nearest', backend='cv2'
-        )
-        results['img_shape'] = self.size
+        if self.scale is not None:
+            top, left, height, width = self._part(top, left, height, width)
+        window = slice(top, top + height), slice(left, left + width)
+        img, mask = results['img'][window], mask[window].astype(np.uint8)
+        if self.scale is None:
+            img, mask = (_centre(array, self.size) for array in (img, mask))
+        elif mask.any():
+            img, mask = (
+                _resize(img, self.size, 'bilinear'),
+                _resize(mask, self.size, 'nearest'),
+            )
+        else:
+            return None
+        results.update(img=img, gt_seg_map=mask, img_shape=self.size)
         return results
 
-    def _part(self, box: tuple[int, int, int, int]) -> tuple[int, ...]:
-        top, left, height, width = box
-        if not height or not width:
-            return box
+    def _part(
+        self, top: int, left: int, height: int, width: int
+    ) -> tuple[int, ...]:
         part = RandomResizedCrop.get_params(
             torch.empty(1, height, width), self.scale, self.ratio
         )
@@ -102,3 +107,25 @@ def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
         edges.append((int(inside[0]), max(int(end - inside[0]), 0)))
     (top, height), (left, width) = edges
     return top, left, height, width
+
+
+def _resize(
+    array: np.ndarray, size: tuple[int, int], interpolation: str
+) -> np.ndarray:
+    return mmcv.imresize(
+        np.ascontiguousarray(array),
+        size[::-1],
+        interpolation=interpolation,
+        backend='pillow',
+    )
+
+
+def _centre(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Centre (height, width, ...) of an array, padded with 0 if smaller."""
+    padding = [(0, 0)] * array.ndim
+    for axis, (found, wanted) in enumerate(zip(array.shape, size)):
+        start = max(found - wanted, 0) // 2
+        array = array.take(range(start, min(start + wanted, found)), axis)
+        missing = max(wanted - found, 0)
+        padding[axis] = (missing // 2, missing - missing // 2)
+    return np.pad(array, padding)

@@ -6,7 +6,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 from PIL import Image
-from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
+from torchvision.transforms.functional import center_crop, resize
 
 from ovseg_mm.utils.image_files import read_image
 
@@ -37,8 +38,10 @@ class LoadMaskedPair(BaseTransform):
 class PackMaskedPair(BaseTransform):
     """Make the input of :class:`ShiftedCLIP` of a masked crop.
 
-    The crop (Pillow's bicubic resize) and the whole image (bilinear) become
-    squares, whatever their aspect ratio.
+    The whole image is resized to a square (Pillow's bilinear), whatever its
+    aspect ratio, and so is a random part of the crop in training (bicubic).
+    In tests the crop keeps its aspect ratio: its shorter side is resized to
+    S and the centre cut out, as CLIP's own transform does.
 
     Required keys: ``crop``, ``image``, ``caption``. The result has ``crops``
     and ``images``, (3, S, S) uint8; ``masks``, (S, S) bool, where the crop
@@ -47,7 +50,7 @@ class PackMaskedPair(BaseTransform):
     Args:
         size: Side S in pixels.
         scale: Smallest and largest share of the crop's area that a random
-            part of it has. None: the whole crop.
+            part of it has. None: the centre of the crop.
         ratio: Smallest and largest aspect ratio of a random part.
         fill: Red, green and blue of the filling.
     """
@@ -72,7 +75,11 @@ class PackMaskedPair(BaseTransform):
                 torch.empty(1, crop.height, crop.width), self.scale, self.ratio
             )
             crop = crop.crop((left, top, left + width, top + height))
-        crop = np.asarray(crop.resize(square, Image.Resampling.BICUBIC))
+            crop = crop.resize(square, Image.Resampling.BICUBIC)
+        else:
+            bicubic = InterpolationMode.BICUBIC
+            crop = center_crop(resize(crop, self.size, bicubic), self.size)
+        crop = np.asarray(crop)
         image = results['image'].resize(square, Image.Resampling.BILINEAR)
         return dict(
             crops=_channels_first(crop),

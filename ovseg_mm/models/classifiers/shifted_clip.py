@@ -172,8 +172,9 @@ class ShiftedCLIP(BaseModel):
             raise ValueError(
                 f'the caption {caption!r} of a test is none of the '
                 f'{self.vocabulary.num_texts} names of '
-                f'{self.vocabulary.source}; give the vocabulary that the '
-                'crops were made with'
+                f'{self.vocabulary.source}; make the crops with '
+                'tools/dataset_converters/masked_crops.py, or give the '
+                'vocabulary that they were made with'
             )
         return self.vocabulary.names.index(caption)
 
