@@ -242,6 +242,8 @@ def _load(
 ) -> tuple[BaseOpenVocabSegmentor, str]:
     """Build the model; return it and the SHA-256 of its weights."""
     model = init_model(benchmark, None, get_device())
+    # Only labels are counted.
+    model.test_cfg.setdefault('keep_scores', False)
     source = load_checkpoint_into(model, checkpoint).source
     return model, file_sha256(source)
 

@@ -102,6 +102,8 @@ def build_model(
     device = usable_device(device)
     cfg = read_config(args.config, args.cfg_options)
     model = init_model(cfg, device='cpu')
+    # Nobody reads the scores here.
+    model.test_cfg.setdefault('keep_scores', False)
     if checkpoint is not None:
         load_checkpoint_into(model, checkpoint)
     return model.to(device)

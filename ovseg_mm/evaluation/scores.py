@@ -78,6 +78,46 @@ def averages(
     )
 
 
+# What MMSegmentation's IoUMetric gives for each of its ``iou_metrics``.
+IOU_METRICS = dict(
+    mIoU=('IoU', 'Acc'),
+    mDice=('Dice', 'Acc'),
+    mFscore=('Fscore', 'Precision', 'Recall'),
+)
+
+
+def overlap_scores(
+    confusion: np.ndarray, iou_metrics: Sequence[str], beta: float = 1
+) -> dict[str, np.ndarray]:
+    """Scores of each class that MMSegmentation's ``IoUMetric`` has besides.
+
+    Args:
+        confusion: C.
+        iou_metrics: Keys of :data:`IOU_METRICS`.
+        beta: Weight of the recall in the F score.
+
+    Returns:
+        Of shape (L,), in [0, 1], NaN where the denominator is 0: of
+        ``Dice`` = 2 TP / (G + P), ``Precision`` = TP / P, ``Recall`` = TP /
+        G and ``Fscore`` = (1 + beta**2) Precision Recall / (beta**2
+        Precision + Recall) those that ``iou_metrics`` name.
+    """
+    truth, predicted, hits = _sums(confusion)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        precision, recall = hits / predicted, hits / truth
+        scores = dict(
+            Dice=2 * hits / (truth + predicted),
+            Fscore=(1 + beta**2)
+            * precision
+            * recall
+            / (beta**2 * precision + recall),
+            Precision=precision,
+            Recall=recall,
+        )
+    wanted = {name for key in iou_metrics for name in IOU_METRICS[key]}
+    return {key: value for key, value in scores.items() if key in wanted}
+
+
 def zero_shot_averages(
     iou: np.ndarray, seen: Sequence[int], unseen: Sequence[int]
 ) -> dict[str, float]:

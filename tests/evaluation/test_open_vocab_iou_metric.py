@@ -7,6 +7,7 @@ import torch
 from mmseg.evaluation import IoUMetric
 from PIL import Image
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 
 
@@ -265,3 +266,58 @@ def test_names_that_lead_out_of_the_folder_are_refused(tmp_path):
         with pytest.raises(ValueError, match=f'{name}.* leads out of the fol'):
             evaluate(metric, [sample([[0, 2]], sample_name=name)])
     assert [path.name for path in tmp_path.rglob('*.png')] == []
+
+
+def random_maps(num_labels, count=3):
+    rng = np.random.RandomState(0)
+    for _ in range(count):
+        truth = rng.randint(0, num_labels - 1, (20, 30))
+        truth[:2] = 255
+        yield rng.randint(1, num_labels - 1, (20, 30)), truth
+
+
+@pytest.mark.parametrize('nan_to_num', [None, 0, -1])
+def test_arguments_of_the_stock_metric(nan_to_num):
+    """Class 0 is never predicted, the last one is nowhere."""
+    options = dict(
+        ignore_index=255,
+        iou_metrics=['mIoU', 'mDice', 'mFscore'],
+        nan_to_num=nan_to_num,
+        beta=2,
+        collect_device='cpu',
+        output_dir=None,
+        format_only=False,
+    )
+    stock = IoUMetric(**options)
+    stock.dataset_meta = dict(classes=[f'c{i}' for i in range(6)])
+    samples = [sample(*maps) for maps in random_maps(6)]
+    wanted = evaluate(stock, samples)
+    found = evaluate(make_metric(6, **options), samples)
+    for key in ('mDice', 'mFscore', 'mPrecision', 'mRecall', 'aAcc'):
+        assert found[key] == pytest.approx(wanted[key], abs=0.006), key
+    if nan_to_num is None:
+        assert found['mIoU_union'] == pytest.approx(wanted['mIoU'], abs=0.006)
+    prefixed = make_metric(6, prefix='val', iou_metrics='mDice')
+    assert 'val/mDice' in evaluate(prefixed, samples)
+
+
+def test_unknown_iou_metrics_are_refused():
+    with pytest.raises(InputError, match='mBoundary'):
+        OpenVocabIoUMetric(iou_metrics=['mIoU', 'mBoundary'])
+
+
+def test_scores_of_each_class():
+    samples = [sample([[0, 0, 1]], [[0, 1, 1]])]
+    metric = make_metric(3, unseen=[1], per_class=True)
+    found = evaluate(metric, samples)
+    assert found['IoU.c0'] == found['IoU.c1'] == 50.0
+    assert found['Acc.c0'] == 100.0 and found['Acc.c1'] == 50.0
+    assert math.isnan(found['IoU.c2'])
+    assert metric.figures == list(found)
+    assert make_metric(3).figures == [
+        'mIoU',
+        'mIoU_union',
+        'aAcc',
+        'mAcc',
+        'fwIoU',
+    ]

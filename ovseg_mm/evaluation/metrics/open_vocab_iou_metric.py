@@ -12,13 +12,16 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 from ovseg_mm.datasets.transforms.loading import check_label_values
+from ovseg_mm.errors import InputError
 from ovseg_mm.paths import path_inside
 from ovseg_mm.utils.image_files import sample_name, write_label_map
 
 from ..scores import (
+    IOU_METRICS,
     averages,
     class_scores,
     load_relations,
+    overlap_scores,
     zero_shot_averages,
 )
 
@@ -50,6 +53,15 @@ class OpenVocabIoUMetric(BaseMetric):
             and ``seen`` is the rest.
         relations: JSON file that says which classes are kinds of which
             others, see :func:`ovseg_mm.evaluation.scores.load_relations`.
+        iou_metrics: What is given besides, as MMSegmentation's
+            ``IoUMetric`` computes it: ``'mDice'``; ``'mFscore'`` with
+            ``mPrecision`` and ``mRecall``. ``'mIoU'`` is always given.
+        nan_to_num: Replaces scores of classes that are not defined, in the
+            table and in the averages of ``iou_metrics``. None: they are left
+            out.
+        beta: Weight of the recall in ``mFscore``.
+        per_class: Whether the scores of each class are given too, as
+            ``IoU.NAME`` and ``Acc.NAME``, for logs and ``save_best``.
         output_dir: Folder into which label maps are written as PNGs named
             after the images: 8 bits, or 16 if the labels need it; in the
             numbering of the data set's own files, that is one higher if it
@@ -71,6 +83,10 @@ class OpenVocabIoUMetric(BaseMetric):
         ignore_index: int | None = None,
         subsets: Mapping[str, Sequence[int]] | None = None,
         relations: str | PathLike | None = None,
+        iou_metrics: str | Sequence[str] = 'mIoU',
+        nan_to_num: float | None = None,
+        beta: float = 1,
+        per_class: bool = False,
         output_dir: str | PathLike | None = None,
         format_only: bool = False,
         keep_results: bool = True,
@@ -88,6 +104,14 @@ class OpenVocabIoUMetric(BaseMetric):
                 'OpenVocabIoUMetric with format_only=True needs an '
                 'output_dir to write to.'
             )
+        if isinstance(iou_metrics, str):
+            iou_metrics = [iou_metrics]
+        unknown = sorted(set(iou_metrics) - set(IOU_METRICS))
+        if unknown:
+            raise InputError(
+                f'iou_metrics of OpenVocabIoUMetric has {unknown}; known are '
+                f'{", ".join(IOU_METRICS)}.'
+            )
         if subsets is not None and set(subsets) != {'seen', 'unseen'}:
             raise ValueError(
                 'subsets of OpenVocabIoUMetric is dict(seen=[...], '
@@ -96,6 +120,10 @@ class OpenVocabIoUMetric(BaseMetric):
         self.ignore_index = ignore_index
         self.subsets = subsets
         self.relations = relations
+        self.iou_metrics = tuple(iou_metrics)
+        self.nan_to_num = nan_to_num
+        self.beta = beta
+        self.per_class = per_class
         self._parents: dict[int, list[int]] | None = None
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.format_only = format_only
@@ -155,6 +183,21 @@ class OpenVocabIoUMetric(BaseMetric):
             print_log(f'Label maps are in {self.output_dir}', logger)
             return {}
         confusion = self._add_up(results)
+        metrics, scores = self._figures(confusion)
+        self._log_table(confusion, scores, self._subset('unseen'), logger)
+        return metrics
+
+    @property
+    def figures(self) -> list[str]:
+        """Keys that :meth:`compute_metrics` gives for this data set."""
+        if self.format_only:
+            return []
+        return list(self._figures(self._add_up([]))[0])
+
+    def _figures(
+        self, confusion: np.ndarray
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Figures in percent, and the scores of each class, in [0, 1]."""
         scores = class_scores(confusion)
         unseen = self._subset('unseen')
         metrics = averages(confusion, scores)
@@ -167,8 +210,24 @@ class OpenVocabIoUMetric(BaseMetric):
             scores.update(SG_IoU=guided['IoU'], SG_Acc=guided['Acc'])
             for key, value in averages(confusion, guided).items():
                 metrics[f'SG_{key}'] = value
-        self._log_table(confusion, scores, unseen, logger)
-        return metrics
+        others = overlap_scores(confusion, self.iou_metrics, self.beta)
+        scores.update(others)
+        if self.nan_to_num is not None:
+            scores = {
+                key: np.nan_to_num(values, nan=self.nan_to_num)
+                for key, values in scores.items()
+            }
+        for key in others:
+            defined = scores[key][~np.isnan(scores[key])]
+            mean = defined.mean() if len(defined) else np.nan
+            metrics[f'm{key}'] = 100 * float(mean)
+        if self.per_class:
+            for key in ('IoU', 'Acc'):
+                for name, value in zip(
+                    self.dataset_meta['classes'], scores[key]
+                ):
+                    metrics[f'{key}.{name}'] = 100 * float(value)
+        return metrics, scores
 
     def _add_up(self, results: list) -> np.ndarray:
         """Confusion matrix (L, L + 1) int64 of all images."""

@@ -5,6 +5,8 @@ Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
 """
 
+import warnings
+
 import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
@@ -14,6 +16,7 @@ from mmseg.utils import add_prefix
 from torch import Tensor
 
 from ovseg_mm.checkpoints import check_fit
+from ovseg_mm.errors import InputError
 from ovseg_mm.inference import (
     HALF,
     ViewLayout,
@@ -38,6 +41,8 @@ from .training_labels import (
 )
 
 FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
+# Bytes of scores above which users of mmseg.apis get none unasked.
+MOST_SCORES = 1 << 32
 
 
 class BaseOpenVocabSegmentor(EncoderDecoder):
@@ -77,10 +82,15 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             the scores of seen classes are lowered by, see
             :func:`penalise_seen`), ``threshold`` (pixels whose best score is
             not above it stay unlabelled; default None, for a vocabulary of
-            one text the head's), ``keep_scores`` (give ``seg_logits`` as
-            well).
+            one text the head's), ``keep_scores`` (whether samples
+            have ``seg_logits``, L * H * W * 4 bytes; default None: only for
+            those who read them, which are TTA models and users of
+            ``mmseg.apis``).
         init_cfg (dict, optional): MMEngine's initialisation.
     """
+
+    # The kind of TTA model that holds this one, if any.
+    tta_model: type | None = None
 
     def __init__(
         self,
@@ -303,7 +313,8 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             list[SegDataSample]: The samples with ``pred_sem_seg`` (1, H0,
             W0) int64 in [0, L) at the original size, ``ori_shape`` (that of
             the input if it is not known), and with ``seg_logits`` (L, H0,
-            W0), the fused scores, if ``test_cfg.keep_scores``.
+            W0), the fused scores, float32, see
+            ``test_cfg.keep_scores``.
         """
         if data_samples is None:
             data_samples = [SegDataSample() for _ in inputs]
@@ -420,7 +431,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         def scores_of(classes: slice) -> Tensor:
             return self._fused_scores(logits, layout, classes, size, flip)
 
-        if self.test_cfg.get('keep_scores', False):
+        if self._keeps_scores(size):
             scores = scores_of(slice(0, vocabulary.num_texts))
             sample.seg_logits = PixelData(data=self._to_labels(scores))
 
@@ -434,6 +445,34 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             vocabulary.ignore_label,
         )
         sample.pred_sem_seg = PixelData(data=labels[None])
+
+    def _keeps_scores(self, size: tuple[int, int]) -> bool:
+        """Whether the scores of an image of some size stay in its sample."""
+        wanted = self.test_cfg.get('keep_scores')
+        if self.tta_model is not None:
+            if self.score_threshold is not None and not getattr(
+                self.tta_model, 'has_threshold', False
+            ):
+                raise InputError(
+                    f'{self.tta_model.__name__} labels every pixel, but the '
+                    'model labels those above a threshold (test_cfg.threshold,'
+                    ' or a vocabulary of one text); set '
+                    "tta_model=dict(type='OpenVocabTTAModel')"
+                )
+            return True
+        # mmseg.apis set ``cfg``, runners, which only count labels, do not.
+        if wanted is not None or not hasattr(self, 'cfg'):
+            return bool(wanted)
+        memory = 4 * self.num_classes * size[0] * size[1]
+        if memory > MOST_SCORES:
+            warnings.warn(
+                f'the scores of {self.num_classes} classes at {size[0]} x '
+                f'{size[1]} pixels take {memory / 2**30:.0f} GiB, so the '
+                'result has no seg_logits; set test_cfg.keep_scores=True to '
+                'have them, or False to have none',
+                stacklevel=2,
+            )
+        return memory <= MOST_SCORES
 
     def _fused_scores(
         self,

@@ -4,17 +4,22 @@ from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+)
 
 from ovseg_mm.inference import argmax_labels
+
+from .base import BaseOpenVocabSegmentor
 
 
 @MODELS.register_module()
 class OpenVocabTTAModel(BaseTTAModel):
     """Test-time augmentation: the mean of the scores of all variants."""
 
-    def __init__(self, module: dict, **kwargs) -> None:
-        super().__init__(module, **kwargs)
-        self.module.test_cfg['keep_scores'] = True
+    # Others label every pixel; the segmentor refuses them where it must.
+    has_threshold = True
 
     def merge_preds(
         self, data_samples_list: list[list[SegDataSample]]
@@ -45,3 +50,18 @@ class OpenVocabTTAModel(BaseTTAModel):
             result.seg_logits = PixelData(data=scores)
             merged.append(result)
         return merged
+
+
+def _announce(owner: nn.Module, name: str, module: nn.Module | None) -> None:
+    """Tell a segmentor of the TTA model that has just taken it in.
+
+    MMSegmentation's TTA model needs the scores of each variant, which are
+    not kept otherwise.
+    """
+    if not isinstance(module, BaseOpenVocabSegmentor):
+        return
+    if isinstance(owner, BaseTTAModel):
+        module.tta_model = type(owner)
+
+
+register_module_module_registration_hook(_announce)

@@ -9,13 +9,18 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
+from mmengine.structures import PixelData
 from mmseg.apis import (
     MMSegInferencer,
     inference_model,
     init_model,
     show_result_pyplot,
 )
+from mmseg.registry import METRICS
+from mmseg.structures import SegDataSample
 from PIL import Image
+
+from ovseg_mm.models.segmentors import base
 
 
 @pytest.fixture
@@ -154,7 +159,51 @@ def test_a_checked_model_can_be_copied_and_pickled(build):
     model = build()
     for twin in (deepcopy(model), pickle.loads(pickle.dumps(model))):
         twin.load_state_dict(model.state_dict())
-        with pytest.raises(ValueError, match='no layout that is known'):
+        with pytest.raises(ValueError, match='does not fit the model'):
             twin.load_state_dict(
                 {'decode_head.head.bias': torch.ones(1)}, strict=False
             )
+
+
+def test_scores_for_those_who_read_them(cfg, checkpoint, picture, monkeypatch):
+    model = init_model(cfg, checkpoint, device='cpu')
+    result = inference_model(model, picture)
+    scores = result.seg_logits.data
+    assert scores.shape == (5, 50, 70) and scores.dtype == torch.float32
+    assert torch.equal(scores.argmax(0), result.pred_sem_seg.data[0])
+    monkeypatch.setattr(base, 'MOST_SCORES', scores.numel() * 4 - 1)
+    with pytest.warns(UserWarning, match='keep_scores=True'):
+        result = inference_model(model, picture)
+    assert 'seg_logits' not in result
+    model.test_cfg['keep_scores'] = True
+    assert 'seg_logits' in inference_model(model, picture)
+    model.test_cfg['keep_scores'] = False
+    assert 'seg_logits' not in inference_model(model, picture)
+
+
+def test_no_scores_in_the_runs_of_a_runner(build, picture):
+    img = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+    batch = dict(inputs=[img], data_samples=[SegDataSample()])
+    (result,) = build().test_step(batch)
+    assert 'seg_logits' not in result and 'pred_sem_seg' in result
+
+
+def test_stock_metric_counts_our_predictions(build, picture):
+    model = build()
+    img = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+    truth = torch.arange(70).expand(1, 50, 70) // 14
+    sample = SegDataSample(metainfo=dict(img_path='a.png'))
+    sample.gt_sem_seg = PixelData(data=truth.clone())
+    (result,) = model.test_step(dict(inputs=[img], data_samples=[sample]))
+    found = {}
+    for kind in ('IoUMetric', 'OpenVocabIoUMetric'):
+        metric = METRICS.build(dict(type=kind))
+        metric.dataset_meta = model.vocabulary.metainfo
+        metric.process({}, [result.to_dict()])
+        found[kind] = metric.evaluate(1)
+    hits = (result.pred_sem_seg.data == truth).double().mean()
+    for figures in found.values():
+        assert figures['aAcc'] == pytest.approx(100 * float(hits), abs=0.006)
+    assert found['IoUMetric']['mIoU'] == pytest.approx(
+        found['OpenVocabIoUMetric']['mIoU'], abs=0.006
+    )

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+from copy import deepcopy
+
+import pytest
 import torch
 from mmseg.registry import MODELS
+
+from ovseg_mm.errors import InputError
 
 
 def variants_of(img, sample_of):
@@ -65,3 +70,42 @@ def test_one_word_has_its_threshold(config, sample_of):
         (result,) = tta.test_step(data)
     expected = torch.where(scores > scores.median(), 0, 255)
     assert torch.equal(result.pred_sem_seg.data[0], expected)
+
+
+def variants(sample_of):
+    inputs, samples = variants_of(
+        torch.randint(0, 255, (3, 40, 48)), sample_of
+    )
+    for sample in samples:
+        sample.set_metainfo(dict(img_path='a.png'))
+    return dict(
+        inputs=[[img] for img in inputs],
+        data_samples=[[sample] for sample in samples],
+    )
+
+
+def test_stock_tta_model_has_the_scores(build, config, sample_of):
+    """As a config on MMSegmentation's default_runtime has it with --tta."""
+    data = variants(sample_of)
+    model = build()
+    # Built by the TTA model, or before it.
+    for module in (config(), model):
+        tta = MODELS.build(dict(type='SegTTAModel', module=module)).eval()
+        tta.module.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            (result,) = tta.test_step(deepcopy(data))
+            scores = 0
+            for img, sample in zip(data['inputs'], data['data_samples']):
+                batch = dict(inputs=img, data_samples=sample)
+                (alone,) = tta.module.test_step(deepcopy(batch))
+                scores = scores + alone.seg_logits.data.softmax(dim=0)
+        labels = result.pred_sem_seg.data
+        assert torch.equal(labels.squeeze(0), scores.argmax(0))
+        assert len(labels.unique()) > 1
+
+
+def test_stock_tta_model_without_threshold_is_refused(config, sample_of):
+    cfg = dict(type='SegTTAModel', module=config(vocabulary=['cat']))
+    tta = MODELS.build(cfg).eval()
+    with pytest.raises(InputError, match='OpenVocabTTAModel'):
+        tta.test_step(variants(sample_of))
