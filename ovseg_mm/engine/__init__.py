@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from . import checkpoint_loader  # noqa: F401 - registers itself
 from .atomic_backend import AtomicBackend
 from .distributed import setup_cpu_processes
 from .hooks import CheckpointGuardHook, VocabularyHook

@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run that is to be resumed begins with."""
+"""The start of a run that is to be resumed, and the note that names it."""
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
-from mmengine.runner import find_latest_checkpoint
+from mmengine.hooks import checkpoint_hook
+from mmengine.logging import print_log
 
 from ovseg_mm.checkpoints import check_whole
 from ovseg_mm.errors import InputError
+from ovseg_mm.paths import to_disk, written_whole
+
+NOTE = 'last_checkpoint'
 
 
 def find_start(
@@ -19,6 +27,10 @@ def find_start(
     names the weights of its first one there: it would go on at the first
     stage's last iteration, which is the end of its own schedule.
 
+    The checkpoint that the work folder's ``last_checkpoint`` names is
+    resumed. If that file is empty or damaged, or the checkpoint is damaged or
+    gone, the newest whole checkpoint of the folder is, with a warning.
+
     Args:
         work_dir (str): Work folder.
         load_from (str, optional): Weights that a new run begins with.
@@ -28,32 +40,43 @@ def find_start(
         resumed; otherwise only its weights are loaded.
 
     Raises:
-        ValueError: If the last checkpoint is damaged or gone.
+        ValueError: If ``last_checkpoint`` exists, but no checkpoint is whole.
     """
-    latest = find_latest_checkpoint(work_dir)
-    if latest is None:
+    note = Path(work_dir, NOTE)
+    if not note.exists():
         return load_from, False
-    # Sharded runs may save folders.
-    if not latest or not Path(latest).is_dir():
-        note = Path(work_dir, 'last_checkpoint')
-        _check_last(Path(latest) if latest else note, note)
-    return latest, True
-
-
-def _check_last(latest: Path, note: Path) -> None:
     try:
-        check_whole(latest)
-    except (ValueError, FileNotFoundError) as error:
+        latest = _named_in(note)
+        # Sharded runs may save folders.
+        if not latest.is_dir():
+            check_whole(latest)
+        return str(latest), True
+    except (ValueError, OSError) as error:
         whole = _newest_whole(note.parent)
-        remedy = (
-            f'remove {note} to begin anew'
-            if whole is None
-            else f'the newest whole one is {whole}; to continue from it, '
-            f'write its path into {note}'
+        if whole is None:
+            raise InputError(
+                f'the last checkpoint cannot be resumed: {error}; there is '
+                f'no whole checkpoint in {work_dir}: remove {note} to start '
+                'from the beginning'
+            ) from error
+        print_log(
+            f'the last checkpoint cannot be resumed: {error}; resuming from '
+            f'{whole}, the newest whole one',
+            'current',
+            logging.WARNING,
         )
-        raise InputError(
-            f'the last checkpoint cannot be resumed: {error}; {remedy}'
-        ) from error
+        return str(whole), True
+
+
+def _named_in(note: Path) -> Path:
+    """Path that ``last_checkpoint`` holds."""
+    try:
+        text = note.read_text(encoding='utf-8').strip()
+    except UnicodeDecodeError:
+        text = ''
+    if not text or '\0' in text or '\n' in text:
+        raise InputError(f'{note} does not hold the path of a checkpoint')
+    return Path(text)
 
 
 def _newest_whole(folder: Path) -> Path | None:
@@ -66,7 +89,25 @@ def _newest_whole(folder: Path) -> Path | None:
     for number in sorted(found, reverse=True):
         try:
             check_whole(found[number])
-        except ValueError:
+        except (ValueError, OSError):
             continue
         return found[number]
     return None
+
+
+@contextmanager
+def _open_whole(path: str, mode: str = 'r') -> Iterator[TextIO]:
+    """``open`` whose text files are whole or not there when written."""
+    if mode != 'w':
+        with open(path, mode) as file:
+            yield file
+        return
+    with written_whole(path) as binary:
+        with open(binary.fileno(), mode, closefd=False) as file:
+            yield file
+        to_disk(binary)
+
+
+# MMEngine's hook opens last_checkpoint, the only file that it opens, in the
+# middle of a long method; a kill in between would leave an empty one.
+checkpoint_hook.open = _open_whole

@@ -1,4 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import logging
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -17,46 +23,109 @@ def work_dir(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def warnings(monkeypatch):
+    """Warnings of MMEngine's log."""
+    from ovseg_mm.engine import resume
+
+    texts = []
+
+    def print_log(text, logger, level):
+        assert level == logging.WARNING
+        texts.append(text)
+
+    monkeypatch.setattr(resume, 'print_log', print_log)
+    return texts
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:4000])
 
 
-def test_a_whole_checkpoint_is_resumed(work_dir):
+def test_a_whole_checkpoint_is_resumed(work_dir, warnings):
     last = str(work_dir / 'iter_10.pth')
     assert find_start(str(work_dir), 'first_stage.pth') == (last, True)
+    (work_dir / 'last_checkpoint').write_text(f'{work_dir / "iter_8.pth"}\n')
+    last = str(work_dir / 'iter_8.pth')
+    assert find_start(str(work_dir), None) == (last, True)
+    assert not warnings
 
 
-def test_of_damaged_ones_the_newest_whole_is_named(work_dir):
+def test_a_new_folder_starts_with_load_from(tmp_path):
+    found = find_start(str(tmp_path), 'first_stage.pth')
+    assert found == ('first_stage.pth', False)
+
+
+def test_of_damaged_ones_the_newest_whole_is_resumed(work_dir, warnings):
     cut(work_dir / 'iter_10.pth')
-    with pytest.raises(InputError) as error:
-        find_start(str(work_dir), None)
-    message = str(error.value)
-    assert f'{work_dir / "iter_10.pth"} is cut short' in message
-    assert f'whole one is {work_dir / "iter_9.pth"}; to continue' in message
-    assert f'write its path into {work_dir / "last_checkpoint"}' in message
-    # What the message says works.
     whole = str(work_dir / 'iter_9.pth')
-    (work_dir / 'last_checkpoint').write_text(whole)
     assert find_start(str(work_dir), None) == (whole, True)
+    (warning,) = warnings
+    assert f'{work_dir / "iter_10.pth"} is cut short' in warning
+    assert f'resuming from {whole}, the newest whole one' in warning
 
 
-@pytest.mark.parametrize('content', ['gone.pth', ''])
-def test_a_checkpoint_that_is_not_there(work_dir, content):
-    (work_dir / 'last_checkpoint').write_text(content)
-    with pytest.raises(InputError, match='iter_10.pth; to continue'):
-        find_start(str(work_dir), None)
+@pytest.mark.parametrize(
+    'content',
+    [
+        *(b'', b' \n', b'gone.pth', b'\xff\xfe\x00', b'a\x00b', b'a\nb'),
+        b'/proc/self/mem/x',
+    ],
+)
+def test_a_note_that_names_no_checkpoint(work_dir, content, warnings):
+    (work_dir / 'last_checkpoint').write_bytes(content)
+    found = find_start(str(work_dir), None)
+    assert found == (str(work_dir / 'iter_10.pth'), True)
+    assert len(warnings) == 1
+
+
+def test_a_note_that_is_a_folder(work_dir, warnings):
+    (work_dir / 'last_checkpoint').unlink()
+    (work_dir / 'last_checkpoint').mkdir()
+    found = find_start(str(work_dir), None)
+    assert found == (str(work_dir / 'iter_10.pth'), True)
 
 
 def test_none_is_whole(work_dir):
     for number in (8, 9, 10):
         cut(work_dir / f'iter_{number}.pth')
-    with pytest.raises(InputError, match='last_checkpoint to begin anew'):
+    with pytest.raises(InputError, match='last_checkpoint to start from the'):
         find_start(str(work_dir), None)
 
 
-def test_scripts_of_mmsegmentation_refuse_it_too(trained, tiny_cfg):
-    cut(trained)
+def test_scripts_of_mmsegmentation_pass_it_over_too(trained, tiny_cfg):
+    damaged = trained.with_name('iter_3.pth')
+    damaged.write_bytes(trained.read_bytes()[:4000])
+    trained.with_name('last_checkpoint').write_text(str(damaged))
     tiny_cfg.resume = True
-    tiny_cfg.train_cfg.max_iters = 4
-    with pytest.raises(InputError, match=f'{trained} is cut short'):
-        Runner.from_cfg(tiny_cfg).train()
+    runner = Runner.from_cfg(tiny_cfg)
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    assert runner.iter == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('spoil', [b'', b'old.pth'])
+def test_a_kill_leaves_the_note_whole(tmp_path, spoil):
+    """A process that dies while it writes the note of its checkpoint."""
+    note = tmp_path / 'last_checkpoint'
+    if spoil:
+        note.write_bytes(spoil)
+    script = (
+        'import os, signal\n'
+        'from mmengine.hooks import checkpoint_hook\n'
+        'import ovseg_mm\n'
+        f'with checkpoint_hook.open({str(note)!r}, "w") as file:\n'
+        '    file.write("new.pth")\n'
+        '    file.flush()\n'
+        '    os.kill(os.getpid(), signal.SIGKILL)\n'
+    )
+    result = subprocess.run([sys.executable, '-c', script])
+    assert result.returncode == -signal.SIGKILL
+    assert (note.read_bytes() if note.exists() else b'') == spoil
+
+
+def test_training_writes_the_note(trained_file):
+    folder = trained_file.parent
+    assert (folder / 'last_checkpoint').read_text() == str(trained_file)
+    assert not [name for name in os.listdir(folder) if name.endswith('.tmp')]
