@@ -19,6 +19,7 @@ randomness = dict(seed=0)
 tta_model = dict(type='OpenVocabTTAModel')
 custom_hooks = [
     dict(type='CheckpointGuardHook'),
+    dict(type='FiniteLossHook'),
     dict(type='VocabularyHook'),
 ]
 default_hooks = dict(

@@ -13,6 +13,7 @@ from .convert import (
 )
 from .files import (
     WeightFile,
+    check_finite,
     check_whole,
     file_sha256,
     read_content,
@@ -30,6 +31,7 @@ __all__ = [
     'Layout',
     'Renamed',
     'WeightFile',
+    'check_finite',
     'check_fit',
     'check_whole',
     'clip_arch',

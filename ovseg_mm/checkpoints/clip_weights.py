@@ -11,7 +11,7 @@ from ovseg_mm.paths import find_weights
 
 from .clip_arch import clip_arch, clip_shapes, plain_vit_names
 from .clip_hub import fetch_clip_weights
-from .files import WeightFile, read_weights
+from .files import WeightFile, check_finite, read_weights
 from .layouts import recognise
 
 
@@ -54,7 +54,9 @@ def load_clip_weights(
         custom_clip_weights = fetch_clip_weights(arch, pretrained)
     file = read_weights(find_weights(custom_clip_weights))
     _check_activation(file, config)
-    return _clip_state_dict(file, config, arch)
+    state_dict = _clip_state_dict(file, config, arch)
+    check_finite(state_dict, str(file.path))
+    return state_dict
 
 
 def _clip_state_dict(

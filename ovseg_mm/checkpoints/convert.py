@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from ovseg_mm.errors import InputError
 from ovseg_mm.paths import check_destination, expanded, find_config
 
-from .files import WeightFile, file_sha256, read_weights, save_atomically
+from .files import (
+    WeightFile,
+    check_finite,
+    file_sha256,
+    read_weights,
+    save_atomically,
+)
 from .fuse import shifted_clip_towers
 from .layouts import Layout, method_of, recognise
 from .rename import SHARDED, Renamed, plain_name
@@ -75,9 +81,10 @@ def convert(
     Raises:
         FileNotFoundError: If the source, the config or the folder of the
             destination does not exist.
-        ValueError: If the source is not of a known layout or does not fit
-            the config, or the destination is the source, or ``fuse_clip``
-            does not fit the source.
+        ValueError: If the source is not of a known layout, is not finite or
+            does not fit the config, or the destination is the source or in
+            its folder, or ``fuse_clip`` does not fit the source.
+        OSError: If the destination cannot be written.
     """
     src, dst = expanded(src), expanded(dst)
     named = [src, fuse_clip, None if isinstance(config, Config) else config]
@@ -87,9 +94,11 @@ def convert(
     model = None if cfg is None else _build(cfg)
     layout = _layout_for(model, file.tensors, str(src))
     renamed = layout.convert(file.tensors)
+    _check_used(file.tensors, renamed, str(src))
     towers = {}
     if fuse_clip is not None:
         towers = shifted_clip_towers(fuse_clip, renamed.state_dict, str(src))
+        check_finite(towers, str(fuse_clip))
         renamed.state_dict.update(towers)
     if model is not None:
         renamed = _without_text_tower(renamed, model)
@@ -120,7 +129,8 @@ def load_checkpoint_into(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is a checkpoint of another method, or a learned
-            tensor is missing, misshapen or has no place in the model.
+            tensor is missing, misshapen, not finite or has no place in the
+            model.
     """
     file = read_weights(path)
     layout, renamed = fit_to_model(model, file.tensors, str(file.path))
@@ -151,6 +161,7 @@ def fit_to_model(
     layout = _layout_for(model, tensors, where)
     renamed = _without_text_tower(layout.convert(tensors), model)
     _check_against(model, layout, renamed, where)
+    _check_used(tensors, renamed, where)
     return layout, renamed
 
 
@@ -192,6 +203,14 @@ def _layout_for(
     if method_of(tensors) is None and expected.keys() & tensors.keys():
         raise _misfit_error(where, misfits)
     return recognise(tensors, where)
+
+
+def _check_used(
+    tensors: Mapping[str, Tensor], renamed: Renamed, where: str
+) -> None:
+    """Refuse NaN and infinity in the tensors of a file that are used."""
+    used = {name: tensors[name] for name in renamed.used if name in tensors}
+    check_finite(used, where)
 
 
 def _check_destination(dst: Path, *inputs: Path) -> None:

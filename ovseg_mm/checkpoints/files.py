@@ -170,6 +170,31 @@ def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
     return tensors
 
 
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse numbers that are not finite, in a pass over the tensors.
+
+    Args:
+        tensors (Mapping[str, Tensor]): By name; integers may be among them.
+        where (str): What to call them in the message.
+
+    Raises:
+        ValueError: If a tensor holds NaN or infinity; names the first one.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        if tensor.element_size() == 1:  # which have no minimum
+            tensor = tensor.float()
+        # A tenth of the time of isfinite(), which makes copies.
+        if not torch.stack(torch.aminmax(tensor.detach())).isfinite().all():
+            count = int((~tensor.isfinite()).sum())
+            raise InputError(
+                f'{where} has {count} numbers that are not finite (NaN or '
+                f'infinity) among the {tensor.numel()} of {name}; take a '
+                'checkpoint from before they appeared'
+            )
+
+
 def file_sha256(path: str | Path) -> str:
     """Hash a file.
 

@@ -2,7 +2,7 @@
 from . import checkpoint_loader  # noqa: F401 - registers itself
 from .atomic_backend import AtomicBackend
 from .distributed import setup_cpu_processes
-from .hooks import CheckpointGuardHook, VocabularyHook
+from .hooks import CheckpointGuardHook, FiniteLossHook, VocabularyHook
 from .optim_constructor import OpenVocabOptimWrapperConstructor
 from .optim_wrapper import AutocastOptimWrapper
 from .sharding import ResumableFSDPStrategy, is_clip_block
@@ -11,6 +11,7 @@ __all__ = [
     'AtomicBackend',
     'AutocastOptimWrapper',
     'CheckpointGuardHook',
+    'FiniteLossHook',
     'OpenVocabOptimWrapperConstructor',
     'ResumableFSDPStrategy',
     'VocabularyHook',

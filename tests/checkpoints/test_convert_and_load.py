@@ -305,6 +305,16 @@ def test_clip_archive(tmp_path, openai_archive, our_weights):
     assert 'text_encoder.token_embedding.weight' in weights
 
 
+def test_numbers_that_are_not_finite_are_not_converted(tmp_path, source):
+    weights = dict(read_weights(source).tensors)
+    name = next(n for n in weights if n.endswith('conv1.weight'))
+    weights[name] = torch.full_like(weights[name], float('nan'))
+    torch.save({'model': weights}, source)
+    with pytest.raises(ValueError, match=f'not finite .* of {name}'):
+        convert(source, tmp_path / 'x.pth')
+    assert not (tmp_path / 'x.pth').exists()
+
+
 def test_what_is_read_is_not_overwritten(tmp_path, config, source):
     folder = tmp_path / 'clip'
     folder.mkdir()

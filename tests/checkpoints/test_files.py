@@ -10,7 +10,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
-from ovseg_mm.checkpoints import file_sha256, read_weights, save_atomically
+from ovseg_mm.checkpoints import (
+    check_finite,
+    file_sha256,
+    read_weights,
+    save_atomically,
+)
 from ovseg_mm.checkpoints.safe_load import safe_torch_load
 
 WEIGHTS = {'a.weight': torch.arange(6.0).view(2, 3), 'a.bias': torch.ones(2)}
@@ -179,3 +184,20 @@ def test_failed_save_keeps_the_old_file(tmp_path):
         save_atomically(dict(x=lambda: None), path)
     assert [file.name for file in tmp_path.iterdir()] == ['x.pth']
     assert_read(path)
+
+
+def test_numbers_that_are_not_finite():
+    nan, inf = float('nan'), float('inf')
+    types = torch.float16, torch.bfloat16, torch.float32, torch.float64
+    for dtype in (*types, torch.float8_e4m3fn):
+        check_finite({'x': torch.ones(3).to(dtype)}, 'a.pth')
+        # The small type knows no infinity.
+        values = (nan, inf, -inf) if dtype in types else (nan,)
+        for value in values:
+            bad = torch.tensor([1.0, value, value]).to(dtype)
+            with pytest.raises(
+                ValueError, match=r'a\.pth has 2 numbers .* 3 of x'
+            ):
+                check_finite({'y': torch.ones(2), 'x': bad}, 'a.pth')
+    check_finite({'i': torch.ones(2).int(), 'e': torch.ones(0)}, 'a.pth')
+    check_finite({'big': torch.full((9,), 3e38)}, 'a.pth')

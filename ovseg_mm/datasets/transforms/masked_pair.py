@@ -45,7 +45,7 @@ class PackMaskedPair(BaseTransform):
 
     Required keys: ``crop``, ``image``, ``caption``. The result has ``crops``
     and ``images``, (3, S, S) uint8; ``masks``, (S, S) bool, where the crop
-    has not the colour of its filling; ``captions``.
+    has not the colour of its filling; ``captions``; ``crop_paths``.
 
     Args:
         size: Side S in pixels.
@@ -86,6 +86,7 @@ class PackMaskedPair(BaseTransform):
             masks=torch.from_numpy((crop != self.fill).any(axis=2)),
             images=_channels_first(np.asarray(image)),
             captions=results['caption'],
+            crop_paths=str(results.get('crop_path', '')),
         )
 
     def __repr__(self) -> str:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .checkpoint_guard_hook import CheckpointGuardHook
+from .finite_loss_hook import FiniteLossHook
 from .vocabulary_hook import VocabularyHook
 
-__all__ = ['CheckpointGuardHook', 'VocabularyHook']
+__all__ = ['CheckpointGuardHook', 'FiniteLossHook', 'VocabularyHook']

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -6,8 +7,9 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+from torch import Tensor
 
-from ovseg_mm.checkpoints import fit_to_model, state_dict_of
+from ovseg_mm.checkpoints import check_finite, fit_to_model, state_dict_of
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 
 from ..distributed import unwrap
@@ -57,7 +59,8 @@ class CheckpointGuardHook(Hook):
 
         Raises:
             ValueError: If it is a checkpoint of another method, or a learned
-                tensor is missing, misshapen or has no place in the model.
+                tensor is missing, misshapen, not finite or has no place in
+                the model, or a state of a resumed optimizer is not finite.
         """
         segmentor = unwrap(runner.model)
         if not isinstance(segmentor, BaseOpenVocabSegmentor):
@@ -66,15 +69,42 @@ class CheckpointGuardHook(Hook):
         tensors = state_dict_of(checkpoint, where)
         _, renamed = fit_to_model(segmentor, tensors, where)
         checkpoint['state_dict'] = renamed.state_dict
+        if runner._resume:
+            states = _tensors_in(checkpoint.get('optimizer'), 'optimizer')
+            check_finite(dict(states), where)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Leave out or convert what is neither tensor nor plain value."""
+        """Leave out or convert what is neither tensor nor plain value.
+
+        Args:
+            runner (Runner): Knows the iteration.
+            checkpoint (dict): Changed in place.
+
+        Raises:
+            ValueError: If weights are not finite; nothing is saved then.
+        """
+        weights = checkpoint.get('state_dict')
+        if weights:
+            where = f'the model after iteration {runner.iter + 1}'
+            check_finite(weights, where)
         hub = checkpoint.get('message_hub')
         if hub is None:
             return
         for key in hub.pop('log_scalars', {}):
             hub['resumed_keys'].pop(key, None)
         checkpoint['message_hub'] = {'log_scalars': {}, **_plain(hub)}
+
+
+def _tensors_in(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in nested dicts and lists, with names that say where."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _tensors_in(item, f'{name}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _tensors_in(item, f'{name}.{index}')
 
 
 def _plain(value: Any) -> Any:

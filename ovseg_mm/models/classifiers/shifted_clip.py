@@ -103,6 +103,7 @@ class ShiftedCLIP(BaseModel):
         images: Tensor,
         captions: Sequence[str],
         mode: str = 'tensor',
+        crop_paths: Sequence[str] = (),
     ) -> Tensor | dict[str, Tensor] | list[dict]:
         """Compare crops with texts.
 
@@ -115,6 +116,7 @@ class ShiftedCLIP(BaseModel):
             captions (Sequence[str]): What crops show; in tests names of the
                 vocabulary.
             mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
+            crop_paths (Sequence[str]): Files of the crops, for messages.
 
         Returns:
             Embeddings of the crops, (B, C), normalised, for ``'tensor'``;

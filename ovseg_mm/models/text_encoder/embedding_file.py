@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovseg_mm.checkpoints import check_finite
 from ovseg_mm.errors import InputError
 from ovseg_mm.paths import expanded
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
@@ -87,4 +88,6 @@ def _read(path: Path) -> Tensor:
         raise InputError(
             f'{path} holds {found}, expected a table of floats, a row a class'
         )
-    return torch.from_numpy(rows.astype(np.float32))
+    table = torch.from_numpy(rows.astype(np.float32))
+    check_finite({'its table': table}, str(path))
+    return table

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from .points import Draw, sample_points
 
+# Below every finite cost of a query.
+_CHEAPEST = -1e6
+
 
 class MaskTargets(NamedTuple):
     """What the proposals of one image should be.
@@ -119,18 +122,11 @@ class HungarianMatcher:
 
         Returns:
             tuple[Tensor, Tensor]: min(Q, n) query indices, ascending, and
-            the indices of their targets, both int64.
-
-        Raises:
-            ValueError: If the predictions are not finite.
+            the indices of their targets, both int64. Queries whose cost is
+            not finite come first, so that the loss shows it.
         """
         cost = self.costs(class_logits, mask_logits, targets, draw)
-        if not cost.isfinite().all():
-            raise ValueError(
-                'the cost of matching proposals to masks is not finite: '
-                'training has diverged; lower the learning rate or train '
-                'without mixed precision'
-            )
+        cost = torch.where(cost.isfinite(), cost, _CHEAPEST)
         device = cost.device
         return tuple(
             torch.as_tensor(index, dtype=torch.long, device=device)

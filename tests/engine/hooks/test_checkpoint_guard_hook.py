@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
+from mmseg.apis import init_model
 
+from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.datasets import OpenVocabDataset
+from ovseg_mm.errors import InputError
 
 
 def load(path: Path) -> dict:
@@ -99,6 +102,49 @@ def test_weights_that_do_not_fill_the_model(trained, tiny_cfg, spoil):
     tiny_cfg.load_from = str(trained)
     with pytest.raises(ValueError, match=f'does not fit the model: {name}'):
         Runner.from_cfg(tiny_cfg).test()
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_refused(trained, tiny_cfg, value):
+    content = load(trained)
+    name = 'decode_head.head.weight'
+    content['state_dict'][name].view(-1)[0] = value
+    torch.save(content, trained)
+    message = rf'iter_2\.pth has 1 numbers that are not finite .* of {name}'
+    tiny_cfg.load_from = str(trained)
+    with pytest.raises(InputError, match=message):
+        Runner.from_cfg(tiny_cfg).test()
+    tiny_cfg.update(resume=True, load_from=None)
+    with pytest.raises(InputError, match=message):
+        Runner.from_cfg(tiny_cfg).train()
+    with pytest.raises(InputError, match=f'not finite .* of {name}'):
+        init_model(tiny_cfg, str(trained), device='cpu')
+    with pytest.raises(InputError, match=message):
+        load_checkpoint_into(init_model(tiny_cfg, device='cpu'), trained)
+
+
+def test_optimizers_that_are_not_finite_are_not_resumed(trained, tiny_cfg):
+    content = load(trained)
+    state = content['optimizer']['state'][0]
+    state['exp_avg'].view(-1)[0] = float('nan')
+    torch.save(content, trained)
+    tiny_cfg.load_from = str(trained)
+    runner = Runner.from_cfg(tiny_cfg)
+    runner.load_or_resume()  # weights alone
+    tiny_cfg.update(resume=True, load_from=None)
+    with pytest.raises(InputError, match='of optimizer.state.0.exp_avg'):
+        Runner.from_cfg(tiny_cfg).train()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny_cfg, tmp_path):
+    runner = Runner.from_cfg(tiny_cfg)
+    runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    name, weight = next(iter(runner.model.named_parameters()))
+    weight.data.view(-1)[0] = float('nan')
+    with pytest.raises(InputError, match=f'model after iteration 1.* {name}'):
+        runner.save_checkpoint(str(tmp_path), 'x.pth', by_epoch=False)
+    assert not (tmp_path / 'x.pth').exists()
 
 
 def test_fitting_weights_are_loaded_with_wrappers_too(trained, tiny_cfg):

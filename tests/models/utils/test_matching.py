@@ -120,8 +120,15 @@ def test_more_targets_than_queries_and_none(problem):
     assert len(queries) == len(found) == 0
 
 
-def test_divergence_is_reported(problem):
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf])
+def test_queries_that_are_not_finite_are_matched_first(problem, value):
+    """So that the loss is not finite either, and the run ends by it."""
     class_logits, mask_logits, targets = problem
     matcher = HungarianMatcher(1.0, 20.0, 1.0, 'focal')
-    with pytest.raises(ValueError, match='training has diverged'):
-        matcher(class_logits * torch.nan, mask_logits, targets, torch.rand)
+    mask_logits[5, 2, 3] = value
+    queries, found = matcher(class_logits, mask_logits, targets, torch.rand)
+    assert 5 in queries and len(queries) == len(targets.labels)
+    queries, _ = matcher(
+        class_logits * value, mask_logits, targets, torch.rand
+    )
+    assert len(queries) == len(targets.labels)

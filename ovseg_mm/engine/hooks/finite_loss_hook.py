@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from ovseg_mm.errors import InputError
+
+_SHOWN = 8
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Ends a training whose loss is not a finite number.
+
+    The loss is that of the model, before mixed precision scales it: gradients
+    that overflow now and then are left to the loss scaling.
+
+    The hook reads the loss where MMEngine's log reads it, after each
+    iteration, so it adds no wait for the GPU. With several processes they
+    exchange one number an iteration, and all of them end.
+    """
+
+    # Before the checkpoint of the iteration is saved.
+    priority = 'VERY_HIGH'
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Look at the losses of an iteration.
+
+        Args:
+            runner (Runner): Knows the iteration.
+            batch_idx (int): Index of the batch.
+            data_batch (Any): The batch, whose files are named.
+            outputs (Mapping[str, Any], optional): Losses by name.
+
+        Raises:
+            ValueError: If one of them is not finite, in any process.
+        """
+        losses = {
+            name: float(value)
+            for name, value in (outputs or {}).items()
+            if 'loss' in name
+        }
+        wrong = {k: v for k, v in losses.items() if not math.isfinite(v)}
+        found = len(wrong)
+        if get_world_size() > 1:
+            count = torch.tensor(found)
+            all_reduce(count)
+            found = int(count)
+        if not found:
+            return
+        files = all_gather_object(_files_of(data_batch) if wrong else [])
+        names = all_gather_object(list(wrong.items()))
+        raise InputError(
+            _sentence(runner.iter + 1, sum(names, []), sum(files, []))
+        )
+
+
+def _sentence(
+    iteration: int, losses: list[tuple[str, float]], files: list[str]
+) -> str:
+    shown = ', '.join(files[:_SHOWN]) or 'unknown'
+    more = f' and {len(files) - _SHOWN} more' if len(files) > _SHOWN else ''
+    listed = ', '.join(
+        f'{name} is {value}' for name, value in dict(losses).items()
+    )
+    return (
+        f'the loss of iteration {iteration} is not a finite number '
+        f'({listed}); the files of its batch: {shown}{more}; look at these, '
+        'lower the learning rate, or continue from an earlier checkpoint'
+    )
+
+
+def _files_of(batch: Any) -> list[str]:
+    """Image files of a batch, as data loaders lay it out."""
+    if not isinstance(batch, Mapping):
+        return []
+    paths = list(batch.get('crop_paths', ()))
+    for sample in batch.get('data_samples', ()):
+        paths.append(getattr(sample, 'metainfo', {}).get('img_path'))
+    return [str(path) for path in paths if path]
