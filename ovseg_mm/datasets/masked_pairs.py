@@ -65,7 +65,7 @@ class MaskedPairDataset(Dataset):
                 f'The table of masked crops {path} does not exist; make it '
                 'with tools/dataset_converters/masked_crops.py.'
             )
-        with open(path, newline='', encoding='utf-8') as file:
+        with open(path, newline='', encoding='utf-8-sig') as file:
             rows = list(csv.DictReader(file, delimiter='\t'))
         columns = rows[0].keys() if rows else ()
         needed = COLUMNS if self.image_folder else (*COLUMNS, 'image')

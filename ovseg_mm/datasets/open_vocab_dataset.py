@@ -1,6 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import os.path as osp
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +13,8 @@ from ovseg_mm.errors import InputError
 from ovseg_mm.utils.image_files import read_image, reason_of
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
+from .file_index import read_names
+from .sample_files import SampleFinder
 from .transforms.images import share_image_rule
 from .transforms.loading import LoadOpenVocabAnnotations
 
@@ -23,8 +23,8 @@ from .transforms.loading import LoadOpenVocabAnnotations
 class OpenVocabDataset(BaseSegDataset):
     """Images, label files, and a vocabulary that says what labels mean.
 
-    Layout and suffixes are those of :class:`mmseg.datasets.BaseSegDataset`,
-    whose arguments all work; label files may be left out.
+    The layout is that of :class:`mmseg.datasets.BaseSegDataset`, whose
+    arguments all work; label files may be left out.
 
     Args:
         vocabulary: See :func:`ovseg_mm.vocabulary.load_vocabulary`. Its
@@ -50,13 +50,18 @@ class OpenVocabDataset(BaseSegDataset):
             labels that were drawn on the stored pixels; None, as
             ``color_type`` of ``LoadImageFromFile`` says (by default turned),
             with a warning if the size of the labels fits either way.
-        **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
+        img_suffix: What image files end in, one suffix or several, in any
+            case. None: any suffix of
+            :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
+        **kwargs: See :class:`mmseg.datasets.BaseSegDataset`. Names in
+            ``ann_file`` may have the suffix of the image.
 
     Raises:
         FileNotFoundError: If a folder or list is missing, or holds nothing
-            that fits; the message says what was looked for.
-        ValueError: If ``unseen_labels`` is none of the above, or nothing is
-            unseen.
+            that fits, or a file has no partner or is a link that leads
+            nowhere; the message says what was looked for.
+        InputError: If two images are meant by one label file; if
+            ``unseen_labels`` is none of the above, or nothing is unseen.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class OpenVocabDataset(BaseSegDataset):
         label_map: Mapping[int, int] | None = None,
         unseen_labels: str = 'keep',
         exif_orientation: str | None = None,
+        img_suffix: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocabulary = load_vocabulary(vocabulary)
@@ -92,6 +98,7 @@ class OpenVocabDataset(BaseSegDataset):
                 if folder is not None
             },
             ignore_index=ignore_index,
+            img_suffix=img_suffix,
             **kwargs,
         )
         self.adapt(self.pipeline.transforms)
@@ -117,28 +124,48 @@ class OpenVocabDataset(BaseSegDataset):
             labels), ``sample_name`` and what
             :class:`~ovseg_mm.datasets.LoadOpenVocabAnnotations` needs.
         """
-        image_folder = self.data_prefix['img_path']
+        image_folder = self.data_prefix.get('img_path')
+        if not image_folder:
+            raise InputError(
+                'data_prefix names no folder of images; set '
+                'data_prefix=dict(img_path=...).'
+            )
+        label_folder = self.data_prefix.get('seg_map_path')
         self._check_folder(image_folder, 'images')
-        if 'seg_map_path' in self.data_prefix:
-            self._check_folder(self.data_prefix['seg_map_path'], 'labels')
-        if self.ann_file and not osp.exists(self.ann_file):
-            raise FileNotFoundError(
-                f'The list of samples {self.ann_file} does not exist; '
-                'check data_root and ann_file.'
-            )
-        samples = super().load_data_list()
-        if not samples:
-            raise FileNotFoundError(self._why_empty(image_folder))
-        self._check_files(samples)
-        for sample in samples:
-            sample['sample_name'] = _flat_name(
-                sample['img_path'], image_folder, self.img_suffix
-            )
-            sample['ignore_index'] = self.ignore_index
-            sample['num_labels'] = self.vocabulary.num_labels
-            sample['label_map'] = self.value_map
-            sample['exif_chosen'] = self.exif_orientation is not None
-        return samples
+        if label_folder is not None:
+            self._check_folder(label_folder, 'labels')
+        finder = SampleFinder(
+            image_folder,
+            label_folder,
+            self.img_suffix,
+            self.seg_map_suffix,
+            self.backend_args,
+        )
+        if self.ann_file:
+            names = read_names(self.ann_file, self.backend_args)
+            if not names:
+                raise FileNotFoundError(
+                    f'The list of samples {self.ann_file} is empty.'
+                )
+            found = finder.listed(names)
+        else:
+            found = finder.all()
+        return [self._sample(*files) for files in found]
+
+    def _sample(self, image: str, labels: str | None, name: str) -> dict:
+        sample = dict(
+            img_path=image,
+            label_map=self.value_map,
+            reduce_zero_label=self.reduce_zero_label,
+            seg_fields=[],
+            sample_name=name,
+            ignore_index=self.ignore_index,
+            num_labels=self.vocabulary.num_labels,
+            exif_chosen=self.exif_orientation is not None,
+        )
+        if labels is not None:
+            sample['seg_map_path'] = labels
+        return sample
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on a sample and name the sample after it.
@@ -270,84 +297,6 @@ class OpenVocabDataset(BaseSegDataset):
                 '(data/README.md shows the layout).'
             )
 
-    def _check_files(self, samples: list[dict]) -> None:
-        """Look for all files before the first hour of a training is spent.
-
-        Raises:
-            FileNotFoundError: If some are missing. Without a list the images
-                that are there are the samples; labels of others would then
-                silently not count.
-        """
-        # Each folder is listed once, which is cheaper than a look at each
-        # file; those of images that were listed already, not again.
-        images = ['img_path'] if self.ann_file else []
-        keys = [*images, 'seg_map_path']
-        paths = [s[key] for s in samples for key in keys if s.get(key)]
-        if self.ann_file:
-            found = self._files_beside(paths)
-        else:
-            found = self._label_files()
-            self._check_complete(found.difference(paths))
-        missing = [path for path in paths if path not in found]
-        if missing:
-            others = len(missing) - 1
-            raise FileNotFoundError(
-                f'The data set expects the file {missing[0]}'
-                + (f' (and {others} others)' if others else '')
-                + ', which does not exist; complete the data set, or check '
-                'data_prefix, img_suffix and seg_map_suffix, or leave '
-                'seg_map_path out if there are no labels.'
-            )
-
-    def _check_complete(self, alone: set[str]) -> None:
-        if alone:
-            raise FileNotFoundError(
-                f'{len(alone)} label files have no image in '
-                f'{self.data_prefix["img_path"]}, the first is {min(alone)}; '
-                'complete the images, or name the samples in a list '
-                '(ann_file).'
-            )
-
-    def _files_beside(self, paths: list[str]) -> set[str]:
-        """All files in the folders of some."""
-        return {
-            osp.join(folder, file)
-            for folder in {osp.dirname(path) for path in paths}
-            if fileio.isdir(folder, backend_args=self.backend_args)
-            for file in fileio.list_dir_or_file(
-                folder, list_dir=False, backend_args=self.backend_args
-            )
-        }
-
-    def _label_files(self) -> set[str]:
-        folder = self.data_prefix.get('seg_map_path')
-        if folder is None:
-            return set()
-        files = fileio.list_dir_or_file(
-            folder,
-            list_dir=False,
-            suffix=self.seg_map_suffix,
-            recursive=True,
-            backend_args=self.backend_args,
-        )
-        return {osp.join(folder, file) for file in files}
-
-    def _why_empty(self, folder: str) -> str:
-        if self.ann_file:
-            return f'The list of samples {self.ann_file} is empty.'
-        files = fileio.list_dir_or_file(
-            folder,
-            list_dir=False,
-            recursive=True,
-            backend_args=self.backend_args,
-        )
-        found = Counter(osp.splitext(file)[1] for file in files)
-        kinds = ', '.join(f'{n} {kind}' for kind, n in found.most_common(3))
-        return (
-            f'No file in {folder} ends in {self.img_suffix!r} (found: '
-            f'{kinds or "nothing"}); set img_suffix.'
-        )
-
 
 def _pad_labels_with(value: int, transforms: Sequence) -> None:
     """Have transforms fill label maps with a value instead of 255.
@@ -365,8 +314,3 @@ def _pad_labels_with(value: int, transforms: Sequence) -> None:
         inner = getattr(transform, 'transforms', [])
         # A list, or a chain that holds one.
         _pad_labels_with(value, getattr(inner, 'transforms', inner))
-
-
-def _flat_name(path: str, folder: str, suffix: str) -> str:
-    relative = osp.relpath(path, folder) if folder else path
-    return relative[: -len(suffix)].replace(osp.sep, '__').replace('/', '__')

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import os.path as osp
+
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -139,7 +141,8 @@ def test_what_is_missing_is_named(root):
     (root / 'val.txt').write_text('')
     fails('list of samples .*val.txt is empty', ann_file='val.txt')
     (root / 'val.txt').write_text('nobody\n')
-    fails('expects the file .*nobody.jpg', ann_file='val.txt')
+    fails(r'expects the file .*nobody \(.bmp, .jpeg', ann_file='val.txt')
+    fails('file .*nobody.jpg,', ann_file='val.txt', img_suffix='.jpg')
     # Any file may be the one that is missing.
     last = sorted((root / 'labels').rglob('*.png'))[-1]
     last.unlink()
@@ -401,3 +404,165 @@ def test_an_error_of_the_pipeline_is_no_bad_input(root, monkeypatch):
     (root / 'images' / 'a.jpg').write_bytes(b'none')
     with pytest.raises(InputError, match='a.jpg cannot be read as an image'):
         dataset[0]
+
+
+def mixed(root, *names):
+    """Images and their labels, each label its number."""
+    for index, name in enumerate(names):
+        save(root / 'images' / name, picture(seed=index))
+        labels = np.full((8, 10), index % 3, np.uint8)
+        save((root / 'labels' / name).with_suffix('.png'), labels)
+    return root
+
+
+@pytest.mark.parametrize('labelled', [True, False])
+def test_images_of_all_suffixes_and_cases_are_found(tmp_path, labelled):
+    names = ['a.jpg', 'b.JPG', 'c.jpeg', 'd.png', 'e.TIFF', 'f.bmp', 'g.WebP']
+    mixed(tmp_path, *names)
+    (tmp_path / 'images' / 'notes.txt').write_text('x')
+    (tmp_path / 'images' / '.hidden.jpg').write_text('x')
+    prefix = dict(img_path='images')
+    if labelled:
+        prefix['seg_map_path'] = 'labels'
+    dataset = make(tmp_path, data_prefix=prefix)
+    found = [dataset.get_data_info(i) for i in range(len(dataset))]
+    assert [osp.basename(info['img_path']) for info in found] == names
+    assert [info['sample_name'] for info in found] == list('abcdefg')
+    if labelled:
+        values = [dataset[i]['data_samples'].gt_sem_seg.data for i in range(3)]
+        assert [int(value.unique()) for value in values] == [0, 1, 2]
+
+
+def test_a_suffix_that_is_set_leaves_others_out_and_says_so(
+    tmp_path, monkeypatch
+):
+    mixed(tmp_path, 'a.png', 'b.PNG', 'c.jpg')
+    (tmp_path / 'labels' / 'c.png').unlink()
+    texts = []
+    monkeypatch.setattr(
+        'ovseg_mm.datasets.sample_files.print_log',
+        lambda text, *args: texts.append(text),
+    )
+    assert len(make(tmp_path, img_suffix='.png')) == 2
+    (text,) = texts
+    assert '1 images' in text and 'images/c.jpg' in text
+    prefix = dict(img_path='images')
+    both = make(tmp_path, img_suffix=['.png', '.jpg'], data_prefix=prefix)
+    assert len(both) == 3
+
+
+def test_two_images_for_one_label_are_refused(tmp_path):
+    mixed(tmp_path, 'a.jpg', 'a.png', 'b.jpg')
+    with pytest.raises(InputError, match=r'a\.jpg and .*a\.png are both'):
+        make(tmp_path)
+    assert len(make(tmp_path, img_suffix='.jpg')) == 2
+    # A list decides as well.
+    (tmp_path / 'list.txt').write_text('b\na\n')
+    with pytest.raises(InputError, match="both meant by 'a'"):
+        make(tmp_path, ann_file='list.txt')
+    (tmp_path / 'list.txt').write_text('b\na.png\n')
+    dataset = make(tmp_path, ann_file='list.txt')
+    assert dataset.get_data_info(1)['img_path'].endswith('a.png')
+    # Without labels both are samples, whose outputs differ.
+    dataset = make(tmp_path, data_prefix=dict(img_path='images'))
+    names = [data['data_samples'].sample_name for data in dataset]
+    assert names == ['a', 'a-2', 'b']
+
+
+def test_two_labels_for_one_image_are_refused(tmp_path):
+    mixed(tmp_path, 'a.jpg')
+    save(tmp_path / 'labels' / 'a.PNG', np.zeros((8, 10), np.uint8))
+    with pytest.raises(InputError, match=r'a\.PNG and .*a\.png are both'):
+        make(tmp_path)
+    (tmp_path / 'labels' / 'a.png').unlink()
+    assert len(make(tmp_path)) == 1
+
+
+def test_output_names_differ(tmp_path):
+    mixed(tmp_path, 'sub/a.jpg', 'sub__a.jpg')
+    dataset = make(tmp_path)
+    names = {data['data_samples'].sample_name for data in dataset}
+    assert names == {'sub__a', 'sub__a-2'}
+
+
+@pytest.mark.parametrize('folder', ['images', 'labels'])
+def test_links_that_lead_nowhere_are_named(root, folder):
+    path = sorted((root / folder).glob('a.*'))[0]
+    path.unlink()
+    path.symlink_to('gone')
+    with pytest.raises(FileNotFoundError, match='lead nowhere') as error:
+        make(root)
+    assert f'{path} (to gone)' in str(error.value)
+    (root / 'list.txt').write_text('b\na\n')
+    with pytest.raises(FileNotFoundError, match='lead nowhere'):
+        make(root, ann_file='list.txt')
+    (root / 'list.txt').write_text('b\n')
+    assert len(make(root, ann_file='list.txt')) == 1
+
+
+def test_links_are_followed(tmp_path):
+    mixed(tmp_path / 'store', 'x/a.jpg', 'b.jpg')
+    for name in ('images', 'labels'):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / 'x').symlink_to(tmp_path / 'store' / name / 'x')
+        (folder / 'up').symlink_to(folder)  # has no end
+        suffix = '.jpg' if name == 'images' else '.png'
+        (folder / f'c{suffix}').symlink_to(
+            tmp_path / 'store' / name / f'b{suffix}'
+        )
+    names = [data['data_samples'].sample_name for data in make(tmp_path)]
+    assert names == ['c', 'x__a']
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'\xef\xbb\xbfb\nsub/a\n',
+        b'b\r\nsub/a\r\n',
+        b'\n\nb  \n\n\tsub/a \n\n \n',
+        b'b.jpg\nsub/a.JPG',
+        b'b.png\nsub/a.png\n',
+        b'./b\nsub\\a\n',
+        'b\nsub/a\n'.encode('utf-16'),
+        b'\xef\xbb\xbfb.jpg\r\n\r\nsub/a.jpg \r\n',
+    ],
+)
+def test_lists_as_people_write_them(root, content):
+    (root / 'list.txt').write_bytes(content)
+    dataset = make(root, ann_file='list.txt')
+    names = [data['data_samples'].sample_name for data in dataset]
+    assert names == ['b', 'sub__a']
+
+
+def test_lists_that_cannot_be_read(root):
+    (root / 'list.txt').write_bytes(b'caf\xe9\n')
+    with pytest.raises(InputError, match=r'list.txt is not a text file'):
+        make(root, ann_file='list.txt')
+    (root / 'list.txt').write_text('\n \n')
+    with pytest.raises(FileNotFoundError, match='list.txt is empty'):
+        make(root, ann_file='list.txt')
+    with pytest.raises(InputError, match='images is a folder'):
+        make(root, ann_file='images')
+
+
+def test_labels_may_lie_beside_the_images(tmp_path):
+    for name in ('a', 'b'):
+        save(tmp_path / f'{name}.jpg', picture())
+        save(tmp_path / f'{name}.png', np.zeros((8, 10), np.uint8))
+    prefix = dict(img_path='.', seg_map_path='.')
+    assert len(make(tmp_path, data_prefix=prefix)) == 2
+
+
+def test_labels_may_lie_below_the_images(tmp_path):
+    for name in ('a', 'b'):
+        save(tmp_path / f'{name}.jpg', picture())
+        save(tmp_path / 'below' / f'{name}.png', np.zeros((8, 10), np.uint8))
+        save(tmp_path / 'below' / f'{name}_colours.jpg', picture())
+    prefix = dict(img_path='.', seg_map_path='below')
+    assert len(make(tmp_path, data_prefix=prefix)) == 2
+
+
+def test_no_folder_of_images(tmp_path):
+    with pytest.raises(InputError, match='names no folder of images'):
+        make(tmp_path, data_prefix=dict(seg_map_path='labels'))

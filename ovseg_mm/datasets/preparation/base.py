@@ -16,6 +16,8 @@ from ovseg_mm.paths import expanded, path_inside, resource, write_text
 from ovseg_mm.utils.image_files import read_label_map
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
+from ..file_index import read_names
+
 
 @dataclass(frozen=True)
 class Task:
@@ -162,7 +164,7 @@ def read_list(path: Path) -> list[str]:
         ValueError: If a name leads out of the folders of the data set, where
             files would be written.
     """
-    names = [line.strip() for line in path.read_text().split('\n') if line]
+    names = read_names(str(path))
     for name in names:
         try:
             path_inside(path.parent, name)

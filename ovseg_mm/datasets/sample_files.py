@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files of a folder are the images and labels of a data set."""
+
+import logging
+import os
+import os.path as osp
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mmengine.logging import print_log
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.utils.image_files import IMAGE_SUFFIXES
+
+from .file_index import FileIndex
+
+
+class SampleFiles(NamedTuple):
+    """The files of one sample.
+
+    Attributes:
+        image: Path of the image.
+        labels: Path of the label file; None if there are no labels.
+        name: For files that are written for the sample, see
+            :func:`unique_names`.
+    """
+
+    image: str
+    labels: str | None
+    name: str
+
+
+class SampleFinder:
+    """Finds the images of a data set and the label file of each.
+
+    Args:
+        image_folder: Folder of the images.
+        label_folder: Folder of the label files; None if there are none.
+        img_suffix: What image files end in. None: any suffix of
+            :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
+        seg_map_suffix: What label files end in.
+        backend_args: Options of MMEngine's file backend.
+    """
+
+    def __init__(
+        self,
+        image_folder: str,
+        label_folder: str | None,
+        img_suffix: str | Sequence[str] | None,
+        seg_map_suffix: str,
+        backend_args: dict | None = None,
+    ) -> None:
+        self.image_folder, self.label_folder = image_folder, label_folder
+        if isinstance(img_suffix, str):
+            img_suffix = (img_suffix,)
+        self.any_image = img_suffix is None
+        self.img_suffixes = tuple(img_suffix or IMAGE_SUFFIXES)
+        self.seg_map_suffix = seg_map_suffix
+        self.backend_args = backend_args
+
+    def all(self) -> list[SampleFiles]:
+        """Samples of all images in the folder and below, sorted by path.
+
+        Raises:
+            FileNotFoundError: If there is no image, or an image or label file
+                has no partner, or is a link that leads nowhere.
+            InputError: If several files are meant by one stem.
+        """
+        labels, leave_out = self._index_labels(None), ()
+        if labels is not None:
+            # Label files may lie beside the images, or in a folder below.
+            leave_out = labels.paths()
+            if osp.normpath(self.label_folder) != osp.normpath(
+                self.image_folder
+            ):
+                leave_out = [*leave_out, self.label_folder]
+        images = FileIndex(
+            self.image_folder,
+            self.img_suffixes,
+            self.backend_args,
+            leave_out=leave_out,
+        )
+        if not images.files:
+            raise FileNotFoundError(self._why_empty(images))
+        self._mention_others(images)
+        if labels is None:
+            paths = images.paths()
+            stems = [
+                images.stem_of(osp.relpath(path, self.image_folder))
+                for path in paths
+            ]
+            return self._samples(images, None, paths, stems)
+        stems = sorted(images.files, key=lambda stem: images.files[stem][0])
+        paths = [self._only(images.files[stem], stem) for stem in stems]
+        alone = [
+            path
+            for stem, found in labels.files.items()
+            if stem not in images.files
+            for path in found
+        ]
+        samples = self._samples(images, labels, paths, stems)
+        if alone:
+            raise FileNotFoundError(
+                f'{len(alone)} label files have no image in '
+                f'{self.image_folder}, the first is {min(alone)}; complete '
+                'the images, or name the samples in a list (ann_file).'
+            )
+        return samples
+
+    def listed(self, names: Sequence[str]) -> list[SampleFiles]:
+        """Samples that a list names, in its order.
+
+        Args:
+            names: Paths below the folders, without suffix or with it.
+
+        Raises:
+            FileNotFoundError: If a file is missing or is a link that leads
+                nowhere.
+            InputError: If several files are meant by one name.
+        """
+        names = [name.replace('\\', '/') for name in names]
+        images = FileIndex(
+            self.image_folder, self.img_suffixes, self.backend_args, names
+        )
+        labels = self._index_labels(names)
+        paths, stems, missing = [], [], []
+        for name in names:
+            found = images.find(name)
+            if not found and labels is not None:
+                # Some lists name the label files.
+                found = images.find(labels.stem_of(name) or name)
+            if found:
+                path = self._only(found, name)
+                relative = osp.relpath(path, self.image_folder)
+                paths.append(path)
+                stems.append(images.stem_of(relative))
+            else:
+                missing.append(osp.join(self.image_folder, name))
+        if missing:
+            raise self._missing(missing, self._suffix_text())
+        return self._samples(images, labels, paths, stems)
+
+    def _index_labels(self, stems: Sequence[str] | None) -> FileIndex | None:
+        if self.label_folder is None:
+            return None
+        suffixes = (self.seg_map_suffix,)
+        return FileIndex(self.label_folder, suffixes, self.backend_args, stems)
+
+    def _samples(
+        self,
+        images: FileIndex,
+        labels: FileIndex | None,
+        paths: list[str],
+        stems: list[str],
+    ) -> list[SampleFiles]:
+        """Give each image its label file."""
+        label_files: list[str | None] = [None] * len(paths)
+        if labels is not None:
+            missing = [
+                osp.join(self.label_folder, stem + self.seg_map_suffix)
+                for stem in stems
+                if stem not in labels.files
+            ]
+            if missing:
+                raise self._missing(missing)
+            label_files = [
+                self._only(labels.files[stem], stem) for stem in stems
+            ]
+        _refuse_broken(images.broken, paths)
+        if labels is not None:
+            _refuse_broken(labels.broken, label_files)
+        names = unique_names(paths, stems)
+        return [
+            SampleFiles(*parts)
+            for parts in zip(paths, label_files, names, strict=True)
+        ]
+
+    def _only(self, found: list[str], name: str) -> str:
+        if len(found) > 1:
+            raise InputError(
+                f'{found[0]} and {found[1]} are both meant by {name!r}; '
+                'remove one of them, set img_suffix, or name the files with '
+                'their suffixes in a list (ann_file).'
+            )
+        return found[0]
+
+    def _missing(
+        self, paths: list[str], suffix_text: str = ''
+    ) -> FileNotFoundError:
+        others = len(paths) - 1
+        return FileNotFoundError(
+            f'The data set expects the file {paths[0]}{suffix_text}'
+            + (f' (and {others} others)' if others else '')
+            + ', which does not exist; complete the data set, or check '
+            'data_prefix, img_suffix and seg_map_suffix, or leave '
+            'seg_map_path out if there are no labels.'
+        )
+
+    def _suffix_text(self) -> str:
+        if len(self.img_suffixes) == 1:
+            return self.img_suffixes[0]
+        return f' ({", ".join(self.img_suffixes)})'
+
+    def _why_empty(self, images: FileIndex) -> str:
+        kinds = Counter(osp.splitext(path)[1] for path in images.others)
+        found = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common(3))
+        wanted = ', '.join(map(repr, self.img_suffixes))
+        return (
+            f'No file in {self.image_folder} ends in {wanted} (found: '
+            f'{found or "nothing"}); set img_suffix.'
+        )
+
+    def _mention_others(self, images: FileIndex) -> None:
+        """Say which images a suffix that was set leaves out."""
+        left_out = [
+            path
+            for path in images.others
+            if path.lower().endswith(IMAGE_SUFFIXES)
+        ]
+        if left_out and not self.any_image:
+            print_log(
+                f'{len(left_out)} images in {self.image_folder} do not end '
+                f'in {", ".join(self.img_suffixes)} and are left out, the '
+                f'first is {left_out[0]}; img_suffix=None takes all.',
+                'current',
+                logging.WARNING,
+            )
+
+
+def unique_names(paths: Sequence[str], stems: Sequence[str]) -> list[str]:
+    """Names for the files that are written for samples.
+
+    Args:
+        paths: Image of each sample.
+        stems: Its stem.
+
+    Returns:
+        Stems with ``'__'`` for ``'/'``; if that is the same for two images
+        the later one gets ``'-2'``, and so on.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for path, stem in zip(paths, stems):
+        if path in names:
+            continue
+        plain = name = stem.replace('/', '__')
+        number = 2
+        while name in taken:
+            name, number = f'{plain}-{number}', number + 1
+        taken.add(name)
+        names[path] = name
+    return [names[path] for path in paths]
+
+
+def _refuse_broken(broken: set[str], paths: Iterable[str]) -> None:
+    wrong = sorted(broken.intersection(paths))
+    if wrong:
+        raise FileNotFoundError(
+            f'{len(wrong)} files of the data set are links that lead '
+            f'nowhere, the first is {wrong[0]} (to {os.readlink(wrong[0])}); '
+            'mend or remove them.'
+        )
