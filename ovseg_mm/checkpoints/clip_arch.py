@@ -10,6 +10,8 @@ from copy import deepcopy
 
 from ovseg_mm.errors import InputError
 
+from .clip_sources import SIGLIP, is_source, source_arch
+
 _TOP_KEYS = {'embed_dim', 'vision_cfg', 'text_cfg', 'quick_gelu'}
 _VISION_KEYS = {
     'image_size',
@@ -39,8 +41,10 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
     """Give the complete description of a CLIP.
 
     Args:
-        arch (str | dict): Name of an open_clip model config (``'ViT-B-16'``)
-            or such a config: ``embed_dim``, ``vision_cfg`` (``image_size,
+        arch (str | dict): Name of an open_clip model config (``'ViT-B-16'``);
+            a hub repository, ``'hf-hub:ORG/NAME'``, or a folder,
+            ``'local-dir:PATH'``, that has the config; or such a config:
+            ``embed_dim``, ``vision_cfg`` (``image_size,
             layers, width, patch_size`` and optionally ``head_width,
             mlp_ratio``), ``text_cfg`` (``width, layers`` and optionally
             ``heads, mlp_ratio, context_length, vocab_size``) and optionally
@@ -57,7 +61,15 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
         ValueError: If the name or the tag is unknown, or the architecture
             is not a plain vision transformer.
     """
-    if isinstance(arch, str):
+    if is_source(arch):
+        if pretrained is not None:
+            raise InputError(
+                f'{arch} has weights of its own; leave pretrained='
+                f'{pretrained!r} out (--cfg-options model.clip.pretrained='
+                'None)'
+            )
+        name, config, quick_gelu = arch, source_arch(arch), False
+    elif isinstance(arch, str):
         name, config = arch, _named_config(arch)
         quick_gelu = _tag_has_quick_gelu(arch, pretrained)
     elif isinstance(arch, dict):
@@ -147,6 +159,11 @@ def _named_config(name: str) -> dict:
         near = difflib.get_close_matches(name, names, n=4, cutoff=0.4)
         raise InputError(
             f'{name!r} is no open_clip model; '
+            + (
+                f"a repository of the hub is written 'hf-hub:{name}'; "
+                if '/' in name
+                else ''
+            )
             + (f'did you mean {" or ".join(near)}? ' if near else '')
             + _SUPPORTED
         )
@@ -158,6 +175,11 @@ def _tag_has_quick_gelu(name: str, tag: str | None) -> bool:
         return False
     import open_clip
 
+    if is_source(tag):
+        raise InputError(
+            f'pretrained={tag!r} is not a tag of open_clip; give it as '
+            'custom_clip_weights, or as arch, and leave pretrained out'
+        )
     if not open_clip.is_pretrained_cfg(name, tag):
         tags = open_clip.list_pretrained_tags_by_model(name)
         raise InputError(
@@ -170,15 +192,19 @@ def _tag_has_quick_gelu(name: str, tag: str | None) -> bool:
 
 def _refuse_other_kinds(name: str, config: dict) -> None:
     """Raise unless ``config`` says nothing that the towers do not have."""
+    if 'siglip' in name.lower() or 'init_logit_bias' in config:
+        raise InputError(f'{name} {SIGLIP}; {_SUPPORTED}')
     missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(config)
     if missing:
         raise InputError(f'{name} lacks {", ".join(sorted(missing))}')
-    vision, text = config['vision_cfg'], config['text_cfg']
-    foreign = [
-        *sorted(set(config) - _TOP_KEYS),
-        *(f'vision_cfg.{key}' for key in sorted(set(vision) - _VISION_KEYS)),
-        *(f'text_cfg.{key}' for key in sorted(set(text) - _TEXT_KEYS)),
-    ]
+    foreign = sorted(set(config) - _TOP_KEYS)
+    for part, known in (
+        ('vision_cfg', _VISION_KEYS),
+        ('text_cfg', _TEXT_KEYS),
+    ):
+        config[part], others = _without_defaults(config[part], part, known)
+        foreign += [f'{part}.{key}' for key in others]
+    vision = config['vision_cfg']
     if isinstance(vision.get('layers'), (list, tuple)):
         foreign.append('vision_cfg.layers as a list (a ResNet)')
     if foreign:
@@ -186,6 +212,32 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
             f'{name} has {", ".join(foreign)}, which the CLIP towers here do '
             f'not know: {_SUPPORTED}'
         )
+
+
+def _without_defaults(
+    sizes: dict, part: str, known: set[str]
+) -> tuple[dict, list[str]]:
+    """Sizes without options that open_clip has, at their defaults.
+
+    Returns:
+        tuple[dict, list[str]]: The sizes, and the other options.
+    """
+    others = sorted(set(sizes) - known)
+    if not others:
+        return dict(sizes), []
+    import open_clip
+
+    kinds = dict(
+        vision_cfg=open_clip.CLIPVisionCfg, text_cfg=open_clip.CLIPTextCfg
+    )
+    defaults = vars(kinds[part]())
+    others = [
+        key
+        for key in others
+        if key not in defaults or sizes[key] != defaults[key]
+    ]
+    kept = {key: value for key, value in sizes.items() if key in known}
+    return kept, others
 
 
 def _check_sizes(name: str, config: dict) -> None:

@@ -2,6 +2,7 @@
 """Fetching of CLIP weights from the hub by open_clip's names."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ovseg_mm.paths import cache_folder
@@ -31,8 +32,6 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
             says what to put where.
     """
     import open_clip
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.utils import EntryNotFoundError
 
     config = open_clip.get_pretrained_cfg(arch, pretrained)
     repo, filename = os.path.split(config.get('hf_hub', ''))
@@ -45,6 +44,26 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
     filename = filename or 'open_clip_pytorch_model.bin'
     names = [_SAFE_NAMES[filename]] if filename in _SAFE_NAMES else []
     names.append(filename)
+    return fetch_hub_file(repo, names, f'the weights of {arch} {pretrained!r}')
+
+
+def fetch_hub_file(repo: str, names: Sequence[str], what: str) -> Path:
+    """Fetch the first of some files that a hub repository has.
+
+    Args:
+        repo (str): ``ORG/NAME``.
+        names (Sequence[str]): Names of files, the best one first.
+        what (str): What they are, for the message.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        FileNotFoundError: If none is in a cache or can be fetched.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.utils import EntryNotFoundError
+
     folder = cache_folder() / 'clip' / repo.replace('/', '--')
     for name in names:
         cached = try_to_load_from_cache(repo, name)
@@ -59,7 +78,7 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
             absent = isinstance(error, EntryNotFoundError)
             if absent and name != names[-1]:
                 continue
-            raise _missing_file(arch, pretrained, repo, name, error) from error
+            raise _missing_file(what, repo, name, error) from error
 
 
 def _download(repo: str, name: str, folder: Path) -> Path:
@@ -97,13 +116,17 @@ def _download(repo: str, name: str, folder: Path) -> Path:
 
 
 def _missing_file(
-    arch: str, pretrained: str, repo: str, name: str, error: Exception
+    what: str, repo: str, file: str, error: Exception
 ) -> FileNotFoundError:
     endpoint = os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
     reason = ' '.join(str(error).split())[:200]
+    remedy = f"custom_clip_weights='/path/to/{file}'"
+    if what.startswith('hf-hub:'):
+        file = 'config and weights'
+        remedy = "'local-dir:/path/to/the/folder' in its place"
     return FileNotFoundError(
-        f'the weights of {arch} {pretrained!r} are in no cache and could not '
-        f'be fetched ({type(error).__name__}: {reason}): download {name} from '
+        f'{what} is in no cache and could not be fetched '
+        f'({type(error).__name__}: {reason}): download {file} from '
         f'{endpoint.rstrip("/")}/{repo}/tree/main on a machine that can, copy '
-        f"it here and set custom_clip_weights='/path/to/{name}'"
+        f'it here and set {remedy}'
     )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of a whole CLIP, from a file or from the hub."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from ovseg_mm.paths import find_weights
 
 from .clip_arch import clip_arch, clip_shapes, plain_vit_names
 from .clip_hub import fetch_clip_weights
+from .clip_sources import (
+    activation_of,
+    is_source,
+    read_source,
+    refuse_other_weights,
+)
 from .files import WeightFile, check_finite, read_weights
 from .layouts import recognise
 
@@ -23,13 +30,16 @@ def load_clip_weights(
     """Load both towers of a CLIP.
 
     Args:
-        arch (str | dict): See :func:`clip_arch`.
+        arch (str | dict): See :func:`clip_arch`. A hub repository or a
+            folder brings its weights along.
         pretrained (str, optional): open_clip's tag; the weights come from
             the hub (or its cache) unless ``custom_clip_weights`` is given.
         custom_clip_weights (str | Path, optional): File or folder: OpenAI's
             TorchScript archives, open_clip's ``.bin``, ``.pt`` and
-            ``.safetensors``, Hugging Face's CLIP folders, our own. A relative
-            path may lead to a file that comes with the package.
+            ``.safetensors``, folders of open_clip and of transformers'
+            ``CLIPModel.save_pretrained``, our own. A relative path may lead
+            to a file that comes with the package. Or a hub repository,
+            ``'hf-hub:ORG/NAME'``, or ``'local-dir:PATH'``.
 
     Returns:
         dict[str, Tensor] | None: float32 tensors under CLIP's own names with
@@ -41,6 +51,8 @@ def load_clip_weights(
         FileNotFoundError: If the file does not exist or cannot be fetched.
         ValueError: If it holds anything but this CLIP.
     """
+    if custom_clip_weights is None and is_source(arch):
+        custom_clip_weights = arch
     if custom_clip_weights is None and pretrained is None:
         return None
     config = clip_arch(arch, pretrained)
@@ -51,12 +63,28 @@ def load_clip_weights(
                 'needs arch as a name of open_clip; give custom_clip_weights '
                 'for a CLIP described by a dict'
             )
-        custom_clip_weights = fetch_clip_weights(arch, pretrained)
-    file = read_weights(find_weights(custom_clip_weights))
+        # The tag decides the activation, whatever a file beside it says.
+        file = read_weights(fetch_clip_weights(arch, pretrained))
+        file = file._replace(config={})
+    else:
+        file = _read_custom(custom_clip_weights)
+    refuse_other_weights(file.tensors, str(file.path))
     _check_activation(file, config)
     state_dict = _clip_state_dict(file, config, arch)
     check_finite(state_dict, str(file.path))
     return state_dict
+
+
+def _read_custom(name: str | Path) -> WeightFile:
+    if is_source(name):
+        return read_source(name)
+    path = find_weights(name)
+    if not path.exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(name)):
+        raise FileNotFoundError(
+            f'{name} does not exist; give the path of a weight file or, for '
+            f"a repository of the hub, 'hf-hub:{name}'"
+        )
+    return read_weights(path)
 
 
 def _clip_state_dict(
@@ -103,10 +131,12 @@ def _check_activation(file: WeightFile, config: dict) -> None:
     if file.kind == 'torchscript' and 'input_resolution' in file.tensors:
         wants = True
         reason = "it is OpenAI's archive, trained with QuickGELU"
-    elif 'hidden_act' in file.config.get('vision_config', {}):
-        activation = file.config['vision_config']['hidden_act']
+    elif activation := activation_of(file.config):
         wants = activation == 'quick_gelu'
-        reason = f'its config.json says hidden_act={activation!r}'
+        if 'vision_config' in file.config:
+            reason = f'its config.json says hidden_act={activation!r}'
+        else:
+            reason = f'its open_clip_config.json says quick_gelu={wants}'
     else:
         return
     if wants != config['quick_gelu']:

@@ -20,7 +20,9 @@ from .torchscript import read_torchscript
 
 _FOLDER_FILES = (
     'open_clip_model.safetensors',
+    'open_clip_pytorch_model.safetensors',
     'open_clip_pytorch_model.bin',
+    'open_clip_pytorch_model.pth',
     'model.safetensors',
     'model.safetensors.index.json',
     'pytorch_model.bin',
@@ -40,7 +42,8 @@ class WeightFile(NamedTuple):
         path (Path): The file that was read (in a folder: the chosen one).
         kind (str): ``'torch'``, ``'torchscript'`` or ``'safetensors'``.
         meta (dict): The ``meta`` of an MMEngine checkpoint, else empty.
-        config (dict): ``config.json`` of a folder, else empty.
+        config (dict): See :func:`config_of_folder`; empty for a file that
+            has not one of the names that model hubs give.
     """
 
     tensors: dict[str, Tensor]
@@ -75,8 +78,9 @@ def read_weights(path: str | Path) -> WeightFile:
         )
     config = {}
     if path.is_dir():
-        config = _read_json(path / 'config.json')
         path = _file_of_folder(path)
+    if path.name in _FOLDER_FILES:
+        config = _config_beside(path)
     if path.name.endswith('.index.json'):
         return _read_shards(path, config)
     kind, content = read_content(path)
@@ -116,6 +120,22 @@ def read_content(
             'other things than weights: fetch it again or save its tensors '
             'alone'
         ) from error
+
+
+def config_of_folder(folder: Path) -> dict:
+    """Config of the weights in a model folder.
+
+    Args:
+        folder (Path): As model hubs lay it out.
+
+    Returns:
+        dict: Content of ``open_clip_config.json`` or ``config.json``,
+        whichever fits the weights; empty if there is none.
+
+    Raises:
+        ValueError: If there are no weights, or the config is not JSON.
+    """
+    return _config_beside(_file_of_folder(folder))
 
 
 def check_whole(path: str | Path) -> None:
@@ -310,6 +330,15 @@ def _file_of_folder(folder: Path) -> Path:
         f'the folder {folder} holds none of {", ".join(_FOLDER_FILES)}; give '
         'the path of the weight file itself'
     )
+
+
+def _config_beside(file: Path) -> dict:
+    """Config of a weight file; both libraries may have left theirs."""
+    names = ['open_clip_config.json', 'config.json']
+    if not file.name.startswith('open_clip'):
+        names.reverse()
+    configs = (_read_json(file.parent / name) for name in names)
+    return next(filter(None, configs), {})
 
 
 def _read_shards(index: Path, config: dict) -> WeightFile:

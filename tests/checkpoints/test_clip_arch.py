@@ -97,7 +97,7 @@ def test_unknown_names():
     [
         ('RN50', 'a ResNet'),
         ('coca_ViT-B-32', 'multimodal_cfg'),
-        ('ViT-B-16-SigLIP', 'timm_model_name'),
+        ('ViT-B-16-SigLIP', 'no class token'),
         ('ViT-H-14-CLIPA', 'no_causal_mask'),
         ('roberta-ViT-B-32', 'hf_model_name'),
     ],

@@ -14,8 +14,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from .conftest import ARCH
+from .test_clip_sources import TRANSFORMERS
+
 BIN = 'open_clip_pytorch_model.bin'
 SAFE = 'open_clip_model.safetensors'
+CONFIG = 'open_clip_config.json'
 COMMIT = '0123456789' * 4
 # Names tiny CLIPs to open_clip, then fetches them by these names.
 SCRIPT = """
@@ -35,7 +39,8 @@ from ovseg_mm.checkpoints import load_clip_weights
 results = {}
 for tag in sys.argv[2:]:
     try:
-        weights = load_clip_weights('tiny', tag)
+        named = tag.startswith('hf-hub:')
+        weights = load_clip_weights(*([tag] if named else ['tiny', tag]))
         results[tag] = {k: v.double().sum().item() for k, v in weights.items()}
     except FileNotFoundError as error:
         results[tag] = str(error)
@@ -112,17 +117,27 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope='module')
-def hub(tmp_path_factory, open_clip_weights):
+def hub(tmp_path_factory, open_clip_weights, huggingface_weights):
     folder = tmp_path_factory.mktemp('weights')
     torch.save(open_clip_weights, folder / BIN)
     save_file(open_clip_weights, folder / SAFE)
     good = (folder / SAFE).read_bytes()
+    hugging = folder / 'pytorch_model.bin'
+    torch.save(huggingface_weights, hugging)
+    described = json.dumps(dict(model_cfg=ARCH))
     server = Hub(
         {
             ('org/bin', BIN): (folder / BIN).read_bytes(),
             ('org/safe', SAFE): good,
             ('org/safe', BIN): b'',
             ('org/damaged', SAFE): good[:-4] + b'1234',
+            ('org/described', CONFIG): described.encode(),
+            ('org/described', SAFE): good,
+            ('org/transformers', 'config.json'): json.dumps(
+                TRANSFORMERS
+            ).encode(),
+            ('org/transformers', 'pytorch_model.bin'): hugging.read_bytes(),
+            ('org/no-weights', CONFIG): described.encode(),
         }
     )
     server.etags['org/damaged'] = hashlib.sha256(good).hexdigest()
@@ -165,7 +180,7 @@ def results_of(process):
 
 
 def assert_says_what_to_put_where(message, hub, tag, repo, name):
-    assert f"weights of tiny '{tag}' are in no cache" in message
+    assert f"weights of tiny '{tag}' is in no cache" in message
     assert f'download {name} from {hub.url}/org/{repo}/tree/main' in message
     assert f"custom_clip_weights='/path/to/{name}'" in message
     assert '\n' not in message
@@ -214,3 +229,31 @@ def test_what_the_hub_has_and_has_not(hub, start, our_weights, tmp_path):
     cache = tmp_path / 'cache'
     left = {p.name for p in cache.rglob('*') if p.is_file()}
     assert left == {SAFE, f'{SAFE}.lock'}
+
+
+def test_repositories_that_describe_themselves(
+    hub, start, our_weights, tmp_path
+):
+    sums = {name: v.double().sum().item() for name, v in our_weights.items()}
+    names = ('described', 'transformers', 'no-weights', 'gone')
+    tags = [f'hf-hub:org/{name}' for name in names]
+    results, _ = results_of(start(*tags))
+    for tag in tags[:2]:
+        assert results[tag] == pytest.approx(sums), tag
+    for tag in tags[2:]:
+        assert f'{tag} is in no cache and could not be fetched' in results[tag]
+        assert (
+            f'{hub.url}/{tag.removeprefix("hf-hub:")}/tree/main'
+            in (results[tag])
+        )
+        assert (
+            "set 'local-dir:/path/to/the/folder' in its place"
+            in (results[tag])
+        )
+    asked = {name for _, repo, name, _ in hub.requests if 'described' in repo}
+    assert asked == {CONFIG, SAFE}
+
+    results, _ = results_of(start(*tags[:2], HF_HUB_OFFLINE='1'))
+    for tag in tags[:2]:
+        assert results[tag] == pytest.approx(sums), tag
+    assert not hub.requests
