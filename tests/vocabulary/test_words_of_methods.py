@@ -169,3 +169,28 @@ def test_texts_that_a_config_encodes(path):
 
 def test_how_many_words_differ():
     assert (len(DETECTRON2_ADE150[1]), len(SPACED_PC459[1])) == (51, 94)
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        pytest.param(path, id=path.stem)
+        for folder in ('cat_seg', 'cat_seg_v1', 'scan', 'toy', 'zsseg')
+        for path in sorted(resource('configs', folder).glob('*.py'))[:2]
+    ],
+)
+def test_synonyms_that_a_user_writes_count_in_every_method(path):
+    model = Config.fromfile(path).model
+    bank = TextBank(**model.get('prompts', {}))
+    prompts = bank.prompts_of(load_vocabulary(['sofa|couch', 'sky']))
+    assert any('sofa' in prompt for prompt in prompts)
+    assert any('couch' in prompt for prompt in prompts)
+
+
+@pytest.mark.filterwarnings('ignore:.*entries with the same name')
+def test_cat_seg_takes_the_first_text_of_the_benchmarks():
+    name = 'catseg_clip-vit-b16_4xb1-80k_ade20k-847-640x640.py'
+    model = Config.fromfile(resource('configs', 'cat_seg', name)).model
+    prompts = TextBank(**model.prompts).prompts_of(load_vocabulary('ade847'))
+    names = load_vocabulary('ade847').names
+    assert prompts == [f'A photo of a {name} in the scene' for name in names]

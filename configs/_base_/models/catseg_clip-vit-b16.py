@@ -21,7 +21,7 @@ model = dict(
         finetune='attention',
     ),
     # Synonyms after the first are not used; neither did the authors.
-    prompts=dict(templates='single', synonyms='first'),
+    prompts=dict(templates='single', synonyms='published'),
     train_vocabulary='coco',
     vocabulary='coco',
     backbone=dict(

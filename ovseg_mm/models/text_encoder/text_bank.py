@@ -8,24 +8,22 @@ import hashlib
 import json
 import warnings
 import weakref
+from collections.abc import Collection
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from mmengine.dist import broadcast, get_dist_info
 from mmengine.utils import track_iter_progress
 from mmseg.utils.tokenizer import tokenize
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ovseg_mm.paths import cache_folder, written_whole
 from ovseg_mm.vocabulary import Vocabulary, get_templates
 
 from .embedding_file import EmbeddingFile
+from .text_cache import read_cache, write_cache
 
-SYNONYMS = ('first', 'mean', 'whole')
+SYNONYMS = ('published', 'first', 'mean', 'whole')
 # Prompts encoded at a time; bounds memory, has no influence on the result.
 ENCODE_BATCH = 256
 # Vocabularies whose embeddings are held in memory.
@@ -38,7 +36,7 @@ class TextBank:
     While the tower is trained every call encodes with gradients. Otherwise
     the embeddings are computed once per vocabulary and weights and kept, in
     memory and on disk (safetensors files under the user's cache folder,
-    ``$OVSEG_CACHE``).
+    ``$OVSEG_CACHE``, of ``$OVSEG_CACHE_SIZE`` megabytes at most).
 
     Args:
         templates (str | list[str]): See
@@ -46,7 +44,9 @@ class TextBank:
         synonyms (str): What a class with several texts is encoded as:
             ``'first'`` the first one alone; ``'mean'`` the normalised mean
             of all, within each template; ``'whole'`` the texts joined by
-            ``', '`` in one prompt.
+            ``', '`` in one prompt; ``'published'`` the first one alone of
+            entries of a benchmark's list (``vocabulary.published``), as
+            CAT-Seg was evaluated, and the mean of what a user writes.
         average_templates (bool): Whether the templates of a class are
             averaged and normalised again, so that P is 1.
         embeddings (dict, optional): Arguments of :class:`EmbeddingFile`,
@@ -56,7 +56,7 @@ class TextBank:
     def __init__(
         self,
         templates: str | list[str] = 'single',
-        synonyms: str = 'first',
+        synonyms: str = 'published',
         average_templates: bool = False,
         embeddings: dict | None = None,
     ) -> None:
@@ -70,6 +70,7 @@ class TextBank:
         self.embeddings = EmbeddingFile(**embeddings) if embeddings else None
         self._revision: _Revision | None = None
         self._memory: dict[tuple, Tensor] = {}
+        self._told: set[str] = set()
 
     @property
     def prompts_per_class(self) -> int:
@@ -91,13 +92,20 @@ class TextBank:
         Returns:
             Tensor: (T, P, C), normalised, on the tower's device; those of
             ``embeddings`` as they are, on the CPU.
+
+        Warns:
+            UserWarning: Once a vocabulary, wherever its embeddings come
+                from, if prompts are cut or synonyms do not count.
         """
         if self.embeddings:
             return self.embeddings(vocabulary)
+        self._tell(self._dropped(vocabulary))
         if encoder.training and encoder.trainable and torch.is_grad_enabled():
-            return self._encode(encoder, vocabulary)
+            text, message = self._encode(encoder, vocabulary)
+            self._tell(message)
+            return text
         self._forget_other_weights(encoder)
-        text = self._memory.get(vocabulary.class_texts)
+        text = self._memory.get(self._class_texts(vocabulary))
         if text is None:
             text = self._load_or_encode(encoder, vocabulary)
             self._remember(vocabulary, text)
@@ -148,7 +156,8 @@ class TextBank:
 
     def __getstate__(self) -> dict:
         """State of a copy, whose tower is another one: nothing in memory."""
-        return {**self.__dict__, '_memory': {}, '_revision': None}
+        kept = dict(_memory={}, _told=set(), _revision=None)
+        return {**self.__dict__, **kept}
 
     def _forget_other_weights(self, encoder: nn.Module) -> None:
         if self._revision is None or not self._revision.is_of(encoder):
@@ -156,22 +165,68 @@ class TextBank:
             self._revision = _Revision(encoder)
 
     def _remember(self, vocabulary: Vocabulary, text: Tensor) -> None:
-        self._memory[vocabulary.class_texts] = text
+        self._memory[self._class_texts(vocabulary)] = text
         while len(self._memory) > KEPT_VOCABULARIES:
             del self._memory[next(iter(self._memory))]
 
-    def _class_texts(self, vocabulary: Vocabulary) -> list[tuple[str, ...]]:
-        """Texts of each class that get a prompt of their own."""
-        if self.synonyms == 'first':
-            return [texts[:1] for texts in vocabulary.class_texts]
-        if self.synonyms == 'whole':
-            return [(', '.join(texts),) for texts in vocabulary.class_texts]
-        return list(vocabulary.class_texts)
+    def _tell(self, message: str) -> None:
+        """Warn of something once, in one process."""
+        if message and message not in self._told:
+            self._told.add(message)
+            if get_dist_info()[0] > 0:
+                return
+            warnings.warn(message, UserWarning, stacklevel=3)
 
-    def _encode(self, encoder: nn.Module, vocabulary: Vocabulary) -> Tensor:
+    def _first_alone(self, vocabulary: Vocabulary) -> Collection[int]:
+        """Entries of which the first text alone counts."""
+        if self.synonyms == 'first':
+            return range(vocabulary.num_texts)
+        return vocabulary.published if self.synonyms == 'published' else ()
+
+    def _dropped(self, vocabulary: Vocabulary) -> str:
+        """Which synonyms do not count, for a message."""
+        entries = vocabulary.class_texts
+        dropped = [
+            entries[index]
+            for index in self._first_alone(vocabulary)
+            if len(entries[index]) > 1
+        ]
+        if not dropped:
+            return ''
+        return (
+            f'{vocabulary.source}: the first text alone counts of '
+            f'{len(dropped)} classes with synonyms '
+            f'({dropped[0][0]!r} of {", ".join(dropped[0])!r}), as '
+            f'prompts.synonyms={self.synonyms!r} says'
+            + (
+                ' of lists that methods were evaluated with'
+                if self.synonyms == 'published'
+                else ''
+            )
+            + "; 'mean' has all count"
+        )
+
+    def _class_texts(
+        self, vocabulary: Vocabulary
+    ) -> tuple[tuple[str, ...], ...]:
+        """Texts of each class that get a prompt of their own."""
+        entries = vocabulary.class_texts
+        if self.synonyms == 'whole':
+            return tuple((', '.join(texts),) for texts in entries)
+        first = frozenset(self._first_alone(vocabulary))
+        return tuple(
+            texts[:1] if index in first else texts
+            for index, texts in enumerate(entries)
+        )
+
+    def _encode(
+        self, encoder: nn.Module, vocabulary: Vocabulary
+    ) -> tuple[Tensor, str]:
+        """Embeddings (T, P, C), and what is to be told of the prompts."""
         class_texts = self._class_texts(vocabulary)
         prompts = self.prompts_of(vocabulary)
-        rows = F.normalize(_encode_prompts(encoder, prompts), dim=-1)
+        rows, message = _encode_prompts(encoder, prompts)
+        rows = F.normalize(rows, dim=-1)
         rows = rows.unflatten(0, (-1, len(self.templates)))  # (texts, P, C)
         counts = [len(texts) for texts in class_texts]
         if max(counts) > 1:
@@ -185,33 +240,40 @@ class TextBank:
             )
         if self.average_templates and len(self.templates) > 1:
             rows = F.normalize(rows.mean(dim=1, keepdim=True), dim=-1)
-        return rows
+        return rows, message
 
     @torch.no_grad()
     def _load_or_encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> Tensor:
         device = next(encoder.parameters()).device
-        path = self._cache_path(vocabulary)
-        text = _read_cache(path)
-        if text is not None:
+        digest = self._digest(vocabulary)
+        kept = read_cache(digest)
+        if kept is not None:
+            text, message = kept
+            self._tell(message)
             return text.to(device)
         # What is kept serves runs of any precision: it has the weights' own.
         with torch.autocast(device.type, enabled=False):
-            text = self._encode(encoder, vocabulary)
-        _write_cache(text, path)
+            text, message = self._encode(encoder, vocabulary)
+        self._tell(message)
+        write_cache(digest, text, message)
         return text
 
-    def _cache_path(self, vocabulary: Vocabulary) -> Path:
+    def _digest(self, vocabulary: Vocabulary) -> str:
+        """SHA-256 (hexadecimal) of weights, prompts and what is made of them.
+
+        The last entry changes with the content of the cache's files.
+        """
         digest = hashlib.sha256(self._revision.digest)
         recipe = [
             self._class_texts(vocabulary),
             self.templates,
             self.average_templates,
-            'clip-bpe-49408',
+            'clip-bpe-49408, 2',
         ]
         digest.update(json.dumps(recipe).encode())
-        return cache_folder() / 'text' / f'{digest.hexdigest()}.safetensors'
+        return digest.hexdigest()
 
 
 class _Revision:
@@ -263,31 +325,40 @@ def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
         Tensor: (n, N) int64 with N at most ``context_length``. A prompt that
         does not fit is cut with a warning; it keeps its end token.
     """
-    return _tokenize(tuple(prompts), context_length)
+    tokens, message = _tokenize(tuple(prompts), context_length)
+    if message:
+        warnings.warn(message, UserWarning, stacklevel=2)
+    return tokens
 
 
 # Training asks for the same prompts in each iteration.
 @lru_cache(maxsize=4)
-def _tokenize(prompts: tuple[str, ...], context_length: int) -> Tensor:
+def _tokenize(
+    prompts: tuple[str, ...], context_length: int
+) -> tuple[Tensor, str]:
+    """Token ids, and which prompts are cut, for a message."""
     # One position more than the tower has shows which prompts do not fit.
     tokens = tokenize(list(prompts), context_length + 1).long()
     too_long = tokens[:, -1] != 0
+    message = ''
     if too_long.any():
         named = [p for p, cut in zip(prompts, too_long.tolist()) if cut]
-        warnings.warn(
+        message = (
             f'{len(named)} prompts are longer than the {context_length} '
             f'tokens that the text encoder takes and are cut: {named[0]!r}'
-            + (', ...' if len(named) > 1 else ''),
-            stacklevel=3,
+            + (', ...' if len(named) > 1 else '')
         )
         tokens = tokenize(list(prompts), context_length).long()
-    return tokens[:, : int(tokens.argmax(dim=1).max()) + 1].clone()
+    longest = int(tokens.argmax(dim=1).max()) + 1
+    return tokens[:, :longest].clone(), message
 
 
-def _encode_prompts(encoder: nn.Module, prompts: list[str]) -> Tensor:
-    """Embeddings (n, C) of prompts; equal prompts are encoded once."""
+def _encode_prompts(
+    encoder: nn.Module, prompts: list[str]
+) -> tuple[Tensor, str]:
+    """Embeddings (n, C) of prompts, equal ones encoded once; a message."""
     unique = list(dict.fromkeys(prompts))
-    tokens = tokenize_prompts(unique, encoder.context_length)
+    tokens, message = _tokenize(tuple(unique), encoder.context_length)
     lengths = tokens.argmax(dim=1) + 1
     device = next(encoder.parameters()).device
     if torch.is_grad_enabled():
@@ -304,33 +375,6 @@ def _encode_prompts(encoder: nn.Module, prompts: list[str]) -> Tensor:
             ids = tokens[batch, : int(lengths[batch].max())]
             encoded[batch.to(device)] = encoder(ids.to(device)).float()
     index = {prompt: row for row, prompt in enumerate(unique)}
-    if len(unique) == len(prompts):
-        return encoded
-    return encoded[[index[prompt] for prompt in prompts]]
-
-
-def _read_cache(path: Path) -> Tensor | None:
-    """Embeddings in a cache file; None if there are none to be had."""
-    try:
-        if path.is_file():
-            return load_file(path)['text']
-    except (SafetensorError, KeyError, OSError) as error:
-        warnings.warn(
-            f'{path} is not a readable cache of text embeddings ({error}); '
-            'it is made again',
-            stacklevel=2,
-        )
-    return None
-
-
-def _write_cache(text: Tensor, path: Path) -> None:
-    """Write a cache file whole or not at all; a cache is never needed."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as file:
-            file.write(save({'text': text.cpu().contiguous()}))
-    except (SafetensorError, OSError) as error:
-        warnings.warn(
-            f'text embeddings are not kept in {path.parent}: {error}',
-            stacklevel=2,
-        )
+    if len(unique) < len(prompts):
+        encoded = encoded[[index[prompt] for prompt in prompts]]
+    return encoded, message

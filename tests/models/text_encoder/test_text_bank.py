@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
+import dataclasses
 import pickle
+import shutil
+import warnings
 
 import open_clip
 import pytest
@@ -9,10 +12,16 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from ovseg_mm.models import CLIPTextTransformer, TextBank
-from ovseg_mm.models.text_encoder import text_bank, tokenize_prompts
+from ovseg_mm.models.text_encoder import (
+    text_bank,
+    text_cache,
+    tokenize_prompts,
+)
+from ovseg_mm.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
 WORDS = load_vocabulary(['cat', 'sofa, couch, settee', 'traffic light'])
+PUBLISHED = dataclasses.replace(WORDS, published=(0, 1, 2))
 TEMPLATES = ['a photo of a {}.', 'a very small {} in a big scene', '{}']
 
 
@@ -62,7 +71,8 @@ def naive(tower, text, template):
 
 def test_templates_and_first_synonym(tower):
     bank = TextBank(TEMPLATES)
-    text = bank(tower, WORDS)
+    with pytest.warns(UserWarning, match='of 1 classes .*settee'):
+        text = bank(tower, PUBLISHED)
     assert text.shape == (3, 3, 12) and bank.prompts_per_class == 3
     for row, name in zip(text, ('cat', 'sofa', 'traffic light')):
         for embedding, template in zip(row, TEMPLATES):
@@ -78,6 +88,59 @@ def test_mean_of_synonyms_within_each_template(tower):
     torch.testing.assert_close(text[0, 2], naive(tower, 'cat', '{}'))
 
 
+def test_synonyms_that_a_user_writes_count(tower):
+    bank = TextBank(TEMPLATES)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        text = bank(tower, WORDS)
+    mean = TextBank(TEMPLATES, synonyms='mean')(tower, WORDS)
+    assert text.shape == (3, 3, 12) and torch.equal(text, mean)
+    assert 'a photo of a couch.' in bank.prompts_of(WORDS)
+    first = bank(tower, load_vocabulary(['cat', 'sofa', 'traffic light']))
+    assert not torch.allclose(text[1], first[1], atol=1e-3)
+    # The same texts, of a list that a method was evaluated with.
+    with pytest.warns(UserWarning, match="'sofa' of 'sofa, couch, settee'"):
+        torch.testing.assert_close(bank(tower, PUBLISHED), first)
+
+
+@pytest.mark.filterwarnings('ignore:.*the same name')
+def test_synonyms_of_shipped_lists_and_of_what_is_written_over_them(tmp_path):
+    bank = TextBank('single')
+    prompts = bank.prompts_of(load_vocabulary('ade847'))
+    assert len(prompts) == 847
+    assert prompts[1] == 'A photo of a building in the scene'
+    copy = shutil.copy(resource('data', 'ade847.json'), tmp_path / 'own.json')
+    assert bank.prompts_of(load_vocabulary(copy)) == prompts
+    seen = dict(class_texts='ade847', unseen=[0], subset='seen')
+    assert bank.prompts_of(load_vocabulary(seen)) == prompts[1:]
+    # What is written in place of an entry counts, and its synonyms too.
+    renamed = dict(class_texts='ade847', renamed={'building': 'house|shed'})
+    changed = bank.prompts_of(load_vocabulary(renamed))
+    assert changed[1:3] == [
+        'A photo of a house in the scene',
+        'A photo of a shed in the scene',
+    ]
+    assert changed[3:] == prompts[2:]
+
+
+def test_dropped_synonyms_are_told_once(tower):
+    bank = TextBank()
+    with pytest.warns(
+        UserWarning, match='the first text alone counts'
+    ) as found:
+        for _ in range(3):
+            bank(tower, PUBLISHED)
+    assert len(found) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for rule in ('mean', 'whole'):
+            TextBank(synonyms=rule)(tower, PUBLISHED)
+    first = TextBank(TEMPLATES, synonyms='first')
+    with pytest.warns(UserWarning, match="synonyms='first' says; 'mean'"):
+        text = first(tower, WORDS)
+    assert len(first.prompts_of(WORDS)) == 9 and text.shape == (3, 3, 12)
+
+
 def test_synonyms_in_one_prompt(tower):
     text = TextBank(TEMPLATES, synonyms='whole')(tower, WORDS)
     torch.testing.assert_close(
@@ -87,7 +150,7 @@ def test_synonyms_in_one_prompt(tower):
 
 def test_average_of_templates(tower):
     bank = TextBank(TEMPLATES, average_templates=True)
-    text = bank(tower, WORDS)
+    text = bank(tower, load_vocabulary(['cat', 'sofa', 'traffic light']))
     assert text.shape == (3, 1, 12) and bank.prompts_per_class == 1
     for row, name in zip(text, ('cat', 'sofa', 'traffic light')):
         mean = sum(naive(tower, name, template) for template in TEMPLATES)
@@ -95,7 +158,7 @@ def test_average_of_templates(tower):
 
 
 def test_unknown_synonym_rule():
-    with pytest.raises(ValueError, match="synonyms='all' is not one of first"):
+    with pytest.raises(ValueError, match="synonyms='all' is not one of pub"):
         TextBank(synonyms='all')
 
 
@@ -150,13 +213,13 @@ def test_second_call_computes_nothing(tower, cache):
     other = load_vocabulary(['dog'])
     first = bank(tower, WORDS)
     bank(tower, other)
-    assert tower.texts == 12
+    assert tower.texts == 18
     for file in cache.iterdir():
         file.unlink()
     assert bank(tower, WORDS) is first
     assert bank(tower, load_vocabulary(WORDS)) is first
     bank(tower, other)
-    assert tower.texts == 12
+    assert tower.texts == 18
 
 
 def test_memory_does_not_grow_for_ever(tower):
@@ -221,7 +284,7 @@ def test_trained_tower_encodes_with_gradients_every_time(cache):
     for _ in range(2):
         text = bank(tower, WORDS)
         assert text.requires_grad
-    assert tower.texts == 6 and not cache.exists()
+    assert tower.texts == 10 and not cache.exists()
     (text * torch.randn(3, 1, 12)).sum().backward()
     assert tower.transformer.resblocks[0].attn.q_proj_weight.grad.any()
     tower.eval()
@@ -248,7 +311,7 @@ def test_frozen_tower_is_encoded_once_in_training(tower):
     bank = TextBank()
     assert not bank(tower, WORDS).requires_grad
     bank(tower, WORDS)
-    assert tower.texts == 3
+    assert tower.texts == 5
 
 
 @pytest.mark.filterwarnings('error')
@@ -262,6 +325,7 @@ def test_disk_spares_the_encoding(cache):
     assert torch.equal(again, first)
 
 
+@pytest.mark.filterwarnings('ignore:.*the first text alone')
 def test_disk_tells_weights_templates_and_texts_apart(cache):
     TextBank(TEMPLATES)(build_tower(), WORDS)
     other = build_tower()
@@ -269,7 +333,7 @@ def test_disk_tells_weights_templates_and_texts_apart(cache):
     others = [
         (TextBank(TEMPLATES), other, WORDS),
         (TextBank(TEMPLATES[::-1]), build_tower(), WORDS),
-        (TextBank(TEMPLATES, synonyms='mean'), build_tower(), WORDS),
+        (TextBank(TEMPLATES), build_tower(), PUBLISHED),
         (TextBank(TEMPLATES, synonyms='whole'), build_tower(), WORDS),
         (TextBank(TEMPLATES, average_templates=True), build_tower(), WORDS),
         (
@@ -318,10 +382,10 @@ def test_unusable_cache_folder_is_no_failure(
 
 
 def test_full_disk_leaves_nothing_half_written(tower, cache, monkeypatch):
-    def fail(tensors):
-        raise text_bank.SafetensorError('No space left on device')
+    def fail(*_):
+        raise text_cache.SafetensorError('No space left on device')
 
-    monkeypatch.setattr(text_bank, 'save', fail)
+    monkeypatch.setattr(text_cache, 'save', fail)
     with pytest.warns(UserWarning, match='No space left on device'):
         assert TextBank()(tower, WORDS).shape == (3, 1, 12)
     assert list(cache.iterdir()) == []
@@ -354,7 +418,7 @@ def test_rank_0_encodes_for_all(tower, monkeypatch):
     monkeypatch.setattr(text_bank, 'get_dist_info', lambda: (0, 2))
     bank = TextBank(TEMPLATES)
     bank.prepare(tower, WORDS)
-    assert tower.texts == 9
+    assert tower.texts == 15
     assert torch.equal(sent[0], bank(tower, WORDS))
 
     other_rank = build_tower()
@@ -364,3 +428,18 @@ def test_rank_0_encodes_for_all(tower, monkeypatch):
     bank.prepare(other_rank, WORDS)
     assert torch.equal(bank(other_rank, WORDS), sent[0])
     assert other_rank.texts == 0
+
+
+LONG = load_vocabulary(['cat', ' '.join(f'word{i}' for i in range(60))])
+
+
+@pytest.mark.parametrize('trained', [False, True])
+def test_cut_prompts_are_told_in_each_run(trained, cache):
+    for _ in range(2):  # encodes, then reads what was kept
+        tower = build_tower('attention').train(trained)
+        bank = TextBank()
+        with pytest.warns(UserWarning, match='1 prompts .*word0') as found:
+            for _ in range(3):
+                bank(tower, LONG)
+        assert len(found) == 1
+    assert tower.texts == (6 if trained else 0)

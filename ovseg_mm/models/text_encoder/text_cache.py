@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text embeddings on disk, a file a vocabulary, as many as fit."""
+
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_ISREG
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.paths import cache_folder, written_whole
+
+# Megabytes that the files may take if OVSEG_CACHE_SIZE does not say.
+DEFAULT_SIZE = 1024
+# Files that may be there, however small.
+MAX_FILES = 4096
+# Names that no other program gives its files: a SHA-256, whole or while it
+# is written.
+_OWN = re.compile(r'[0-9a-f]{64}\.safetensors')
+_UNFINISHED = re.compile(r'\.[0-9a-f]{20}.*\.tmp')
+_DAY = 24 * 60 * 60
+
+
+def cache_size() -> int:
+    """Bytes that the files may take: ``$OVSEG_CACHE_SIZE`` megabytes.
+
+    Raises:
+        InputError: If that is not a number, or below 0.
+    """
+    size = os.environ.get('OVSEG_CACHE_SIZE', '').strip() or DEFAULT_SIZE
+    try:
+        megabytes = float(size)
+        if not 0 <= megabytes < float('inf'):
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f'OVSEG_CACHE_SIZE={size!r} is not a number of megabytes; give '
+            'one, or 0 to keep no text embeddings on disk'
+        ) from None
+    return int(megabytes * 1e6)
+
+
+def read_cache(digest: str) -> tuple[Tensor, str] | None:
+    """Embeddings that were kept, and what is to be told of their prompts.
+
+    Args:
+        digest: SHA-256 of what they were made of.
+
+    Returns:
+        The tensor and a message, perhaps empty; None if there are none.
+
+    Raises:
+        InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
+    """
+    if not cache_size():
+        return None
+    path = _path(digest)
+    try:
+        with safe_open(path, 'pt') as file:
+            text = file.get_tensor('text')
+            message = (file.metadata() or {}).get('message', '')
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (SafetensorError, OSError) as error:
+        warnings.warn(
+            f'{path} is not a readable cache of text embeddings ({error}); '
+            'it is made again',
+            stacklevel=2,
+        )
+        return None
+    try:
+        os.utime(path)  # the last use decides what goes first
+    except OSError:
+        pass
+    return text, message
+
+
+def write_cache(digest: str, text: Tensor, message: str) -> None:
+    """Keep embeddings, whole or not at all; a cache is never needed.
+
+    Files that were not used for longest make room. Only files of this cache
+    are removed, and other processes may do the same at the same time.
+
+    Args:
+        digest: SHA-256 of what they were made of.
+        text: The embeddings.
+        message: What is to be told of their prompts with every use.
+
+    Raises:
+        InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
+    """
+    limit = cache_size()
+    if text.nbytes > limit:
+        return
+    path = _path(digest)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {'text': text.cpu().contiguous()}
+        with written_whole(path) as file:
+            file.write(save(tensors, {'message': message}))
+        _make_room(path.parent, limit)
+    except (SafetensorError, OSError) as error:
+        warnings.warn(
+            f'text embeddings are not kept in {path.parent}: {error}',
+            stacklevel=2,
+        )
+
+
+def _path(digest: str) -> Path:
+    return cache_folder() / 'text' / f'{digest}.safetensors'
+
+
+def _make_room(folder: Path, limit: int) -> None:
+    """Remove the files that are beyond the limits, the oldest first."""
+    kept = total = 0
+    for _, size, path in sorted(_own_files(folder), reverse=True):
+        kept, total = kept + 1, total + size
+        if kept > MAX_FILES or total > limit:
+            _remove(path)
+
+
+def _own_files(folder: Path) -> Iterator[tuple[float, int, str]]:
+    """Time of the last use, size and path of the files of this cache."""
+    now = time.time()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # another process was faster
+                continue
+            if not S_ISREG(status.st_mode):
+                continue
+            if _OWN.fullmatch(entry.name):
+                yield status.st_mtime, status.st_size, entry.path
+            elif (
+                _UNFINISHED.fullmatch(entry.name)
+                and now - status.st_mtime > _DAY
+            ):
+                _remove(entry.path)  # a killed process has left it
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        # Gone already, or open elsewhere on a system that keeps such files.
+        pass
