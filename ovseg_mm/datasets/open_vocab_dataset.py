@@ -11,7 +11,11 @@ from torch import Tensor
 
 from ovseg_mm.errors import InputError
 from ovseg_mm.utils.image_files import read_image, reason_of
-from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+from ovseg_mm.vocabulary import (
+    Vocabulary,
+    check_same_classes,
+    load_vocabulary,
+)
 
 from .file_index import read_names
 from .sample_files import SampleFinder
@@ -53,6 +57,9 @@ class OpenVocabDataset(BaseSegDataset):
         img_suffix: What image files end in, one suffix or several, in any
             case. None: any suffix of
             :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
+        metainfo: ``palette``, the colours of the labels, or that of the
+            class attribute ``METAINFO``, if the vocabulary has none of its
+            own; ``classes``, which must be those of the vocabulary.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`. Names in
             ``ann_file`` may have the suffix of the image.
 
@@ -73,9 +80,11 @@ class OpenVocabDataset(BaseSegDataset):
         unseen_labels: str = 'keep',
         exif_orientation: str | None = None,
         img_suffix: str | Sequence[str] | None = None,
+        metainfo: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.vocabulary = load_vocabulary(vocabulary)
+        metainfo = dict(metainfo or {})
+        self.vocabulary = self._coloured(load_vocabulary(vocabulary), metainfo)
         self._check_unseen(unseen_labels)
         if exif_orientation not in (None, 'apply', 'ignore'):
             raise InputError(
@@ -91,7 +100,7 @@ class OpenVocabDataset(BaseSegDataset):
         if unseen_labels == 'ignore':
             named = named.only('seen')
         super().__init__(
-            metainfo=named.metainfo,
+            metainfo={**metainfo, **named.metainfo},
             data_prefix={
                 key: folder
                 for key, folder in data_prefix.items()
@@ -102,6 +111,17 @@ class OpenVocabDataset(BaseSegDataset):
             **kwargs,
         )
         self.adapt(self.pipeline.transforms)
+
+    def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:
+        """Give words without colours those of the data set."""
+        if metainfo.get('classes') is not None:
+            check_same_classes(vocabulary, metainfo['classes'], 'metainfo')
+        palette = metainfo.get('palette')
+        if palette is None:
+            palette = self.METAINFO.get('palette') or ()
+            if len(palette) != vocabulary.num_labels:
+                return vocabulary
+        return vocabulary.coloured(palette)
 
     def adapt(self, transforms: list) -> None:
         """Adapt transforms to this data set, in place.

@@ -5,7 +5,7 @@ import difflib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -28,7 +28,7 @@ from .entries import (
     split_synonyms,
 )
 from .palette import distinct_palette
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, as_colour
 from .word_files import read_word_file
 
 _SPEC_KEYS = (
@@ -205,16 +205,11 @@ def _relabel(
         class_texts=base.class_texts,
         label_names=names,
         prompt_to_label=tuple(label_map),
-        palette=tuple(map(_colour, palette)),
+        palette=tuple(map(as_colour, palette)),
         unseen=tuple(sorted(_label_index(x, names, base) for x in indices)),
         source=base.source,
         published=base.published,
     )
-
-
-def _colour(colour: Sequence[int]) -> tuple[int, ...]:
-    """A colour as a tuple; whether it is one, the vocabulary checks."""
-    return tuple(colour) if isinstance(colour, Iterable) else (colour,)
 
 
 def _label_index(

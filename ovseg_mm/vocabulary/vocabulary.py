@@ -3,10 +3,13 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 
 from ovseg_mm.errors import InputError
+
+from .palette import distinct_palette
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,24 @@ class Vocabulary:
         content = json.dumps([self.class_texts, self.prompt_to_label])
         return hashlib.sha256(content.encode()).hexdigest()
 
+    @property
+    def has_own_palette(self) -> bool:
+        """Whether somebody chose the colours, not :func:`distinct_palette`."""
+        return self.palette != distinct_palette(self.num_labels)
+
+    def coloured(self, palette: Sequence[Sequence[int]]) -> 'Vocabulary':
+        """The vocabulary in other colours, unless it has its own.
+
+        Args:
+            palette: L colours (red, green, blue) in [0, 255].
+
+        Raises:
+            InputError: If these are not L colours.
+        """
+        if self.has_own_palette:
+            return self
+        return replace(self, palette=tuple(map(as_colour, palette)))
+
     def only(self, subset: str) -> 'Vocabulary':
         """Keep the seen or the unseen labels, numbered anew in their order.
 
@@ -187,6 +208,11 @@ class Vocabulary:
         for index, key in enumerate(keys):
             groups.setdefault(key, []).append(index)
         return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def as_colour(colour: object) -> tuple:
+    """A colour as a tuple; whether it is one, the vocabulary checks."""
+    return tuple(colour) if isinstance(colour, Iterable) else (colour,)
 
 
 def _is_shade(value: object) -> bool:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
@@ -62,12 +63,30 @@ class VocabularyHook(Hook):
         vocabulary = unwrap(runner.model).vocabulary
         dataset = loop.dataloader.dataset
         _check(dataset, vocabulary)
-        meta = {**dataset.metainfo, **vocabulary.metainfo}
+        meta = {
+            **dataset.metainfo,
+            **vocabulary.metainfo,
+            'palette': _palette(dataset.metainfo, vocabulary),
+        }
         # A data set knows what its training labels left out as well.
         if not vocabulary.unseen:
             meta['unseen'] = dataset.metainfo.get('unseen', [])
         loop.evaluator.dataset_meta = meta
         runner.visualizer.dataset_meta = meta
+
+
+def _palette(meta: dict, vocabulary: Vocabulary) -> list[list[int]]:
+    """Colours of the vocabulary, or the data set's if it has none."""
+    chosen = [list(colour) for colour in meta.get('palette') or ()]
+    if len(chosen) == vocabulary.num_labels and not _is_random(chosen):
+        vocabulary = vocabulary.coloured(chosen)
+    return vocabulary.metainfo['palette']
+
+
+def _is_random(palette: list[list[int]]) -> bool:
+    """Whether MMSegmentation drew these colours for want of any."""
+    random = np.random.RandomState(42)
+    return palette == random.randint(0, 255, (len(palette), 3)).tolist()
 
 
 def _check(dataset, vocabulary: Vocabulary) -> None:

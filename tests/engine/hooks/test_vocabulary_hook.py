@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+from types import SimpleNamespace
+
 import pytest
 from mmengine.runner import Runner
+from mmseg.datasets import ADE20KDataset, BaseSegDataset
 
 from ovseg_mm.datasets import OpenVocabDataset
+from ovseg_mm.engine.hooks import VocabularyHook
 from ovseg_mm.errors import InputError
+from ovseg_mm.vocabulary import distinct_palette, load_vocabulary
 
 WORDS = ['ruby', 'emerald|jade', 'sapphire', 'topaz']
 
@@ -107,6 +112,41 @@ def test_words_of_the_model_reach_metric_and_visualiser(tiny_cfg):
         assert meta['palette'][2] == [2, 2, 2]
         assert meta['unseen'] == [1]
     assert {'mIoU_seen', 'mIoU_unseen', 'hIoU'} <= set(metrics)
+
+
+@pytest.mark.parametrize('own', [False, True])
+def test_colours_of_the_data_set_for_a_list_of_words(own):
+    names = ADE20KDataset.METAINFO['classes']
+    words = [name.upper() for name in names]
+    palette = [[i, 0, i] for i in range(150)]
+    spec = dict(class_texts=words, palette=palette) if own else words
+    found = _meta_of(ADE20KDataset(lazy_init=True), spec)
+    expected = palette if own else ADE20KDataset.METAINFO['palette']
+    assert found['palette'] == expected
+    assert found['classes'] == words
+
+
+def test_colours_that_mmseg_draws_at_random_are_left():
+    class NoColours(BaseSegDataset):
+        METAINFO = dict(classes=('cat', 'dog'))
+
+    found = _meta_of(NoColours(lazy_init=True), ['cat', 'dog'])
+    assert found['palette'] == [list(c) for c in distinct_palette(2)]
+
+
+def _meta_of(dataset, words):
+    """What the hook hands over for a data set and words of the model."""
+    model = SimpleNamespace(vocabulary=load_vocabulary(words))
+    loop = SimpleNamespace(
+        dataloader=SimpleNamespace(dataset=dataset),
+        evaluator=SimpleNamespace(),
+    )
+    runner = SimpleNamespace(
+        model=model, test_loop=loop, visualizer=SimpleNamespace()
+    )
+    VocabularyHook().before_test(runner)
+    assert runner.visualizer.dataset_meta == loop.evaluator.dataset_meta
+    return loop.evaluator.dataset_meta
 
 
 def test_unseen_labels_of_the_data_set(tiny_cfg):
