@@ -9,6 +9,7 @@ editable install is served from the checkout.
 """
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ except ImportError:  # setuptools before 70.1
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'ovseg_mm'
+HOME = 'https://github.com/ovseg-mm/ovseg_mm'
 FOLDERS = ('configs', 'tools')
 INDEX = ('model-index.yml',)
 # Users link their data sets into data/: only files directly in it are ours.
@@ -82,6 +84,23 @@ def read_version() -> str:
     return namespace['__version__']
 
 
+def read_readme() -> str:
+    """README whose links and pictures work on PyPI, too."""
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    raw = HOME.replace('//github.com', '//raw.githubusercontent.com')
+
+    def absolute(link: re.Match) -> str:
+        picture, text, target = link.groups()
+        if target.startswith('#'):
+            target = f'{HOME}{target}'
+        elif not re.match('[a-z]+:', target):
+            folder = f'{raw}/main' if picture else f'{HOME}/blob/main'
+            target = f'{folder}/{target}'
+        return f'{picture}[{text}]({target})'
+
+    return re.sub(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)', absolute, text)
+
+
 def read_requirements(name: str) -> list[str]:
     """Lines of a requirements file."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
@@ -95,9 +114,34 @@ setup(
     name=PACKAGE,
     version=read_version(),
     description='Open-vocabulary semantic segmentation for MMSegmentation',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description=read_readme(),
     long_description_content_type='text/markdown',
+    author='The ovseg_mm authors',
+    url=HOME,
+    project_urls={
+        'Source': HOME,
+        'Issues': f'{HOME}/issues',
+        'Changelog': f'{HOME}/blob/main/CHANGELOG.md',
+    },
     license='Apache-2.0',
+    keywords=[
+        'open-vocabulary',
+        'semantic segmentation',
+        'zero-shot',
+        'CLIP',
+        'MMSegmentation',
+        'OpenMMLab',
+    ],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        *(f'Programming Language :: Python :: 3.{n}' for n in range(10, 14)),
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),

@@ -5,7 +5,9 @@
 classic packages; without it only this environment's stack is tried.
 """
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ovseg_mm.version import __version__
 
@@ -57,11 +60,13 @@ def run(*command, cwd: Path, path: Path | None = None, status: int = 0) -> str:
 def checkout(tmp_path_factory) -> Path:
     """A copy of the files that git tracks or would track."""
     target = tmp_path_factory.mktemp('checkout') / 'ovseg_mm'
-    for folder in ('ovseg_mm', 'configs', 'tools', 'requirements'):
+    for folder in (
+        *('ovseg_mm', 'configs', 'tools', 'requirements', 'tests', 'docs'),
+    ):
         shutil.copytree(
             ROOT / folder,
             target / folder,
-            ignore=shutil.ignore_patterns('__pycache__', '.mim'),
+            ignore=shutil.ignore_patterns('__pycache__', '.mim', '*.pyc'),
         )
     (target / 'data').mkdir()
     for file in [
@@ -200,6 +205,58 @@ def test_contents_of_the_wheel(wheel):
         assert f'Provides-Extra: {extra}\n' in metadata
 
 
+def test_metadata_for_pypi(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read(f'{DIST_INFO}/METADATA').decode()
+    message = email.message_from_string(text)
+    assert message['Author'] == 'The ovseg_mm authors'
+    links = dict(x.split(', ') for x in message.get_all('Project-URL'))
+    assert {'Source', 'Issues', 'Changelog'} <= set(links)
+    assert all(link.startswith('https://') for link in links.values())
+    classifiers = message.get_all('Classifier')
+    for words in ('Python :: 3.10', 'Python :: 3.13', 'POSIX :: Linux'):
+        assert any(line.endswith(words) for line in classifiers)
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    links = re.findall(r'(!?)\[[^\]]*\]\(([^)]+)\)', message.get_payload())
+    assert len(links) == len(re.findall(r'\]\(', readme)) > 10
+    home = 'https://github.com/ovseg-mm/ovseg_mm/blob/main/'
+    raw = 'https://raw.githubusercontent.com/ovseg-mm/ovseg_mm/main/'
+    pages = []
+    for picture, target in links:
+        assert target.startswith('https://'), target
+        prefix = raw if picture else home
+        if target.startswith(prefix):
+            pages.append(target.removeprefix(prefix).partition('#')[0])
+            assert (ROOT / pages[-1]).exists(), target
+    assert 'docs/demo_overlay.png' in pages and 'data/README.md' in pages
+    assert '](docs/demo_overlay.png)' in readme, 'as GitHub shows it'
+
+
+def test_models_are_listed_before_the_stack_is_installed(
+    stack, wheel, tmp_path
+):
+    env = tmp_path / 'env'
+    run(stack, '-m', 'venv', '--without-pip', env, cwd=tmp_path)
+    python = env / 'bin' / 'python'
+    run(
+        *(stack, '-m', 'pip', '--python', python, 'install', '--no-index'),
+        *('--no-deps', wheel),
+        cwd=tmp_path,
+    )
+    (site,) = env.glob('lib/*/site-packages')
+    (site / 'yaml').symlink_to(Path(yaml.__file__).parent)
+    output = run(python, '-m', 'ovseg_mm', 'models', cwd=tmp_path)
+    assert CONFIG.removesuffix('.py') in output.splitlines()
+    arguments = ('predict', 'a.jpg', '--config', 'x', '--checkpoint', 'y')
+    output = run(
+        *(python, '-m', 'ovseg_mm', *arguments, '--classes', 'a'),
+        cwd=tmp_path,
+        status=2,
+    )
+    (line,) = output.splitlines()
+    assert line.startswith('error: ovseg_mm needs MMSegmentation 1.x, which')
+
+
 def test_wheel_of_the_source_archive(stack, wheel, checkout, tmp_path):
     run(
         *(stack, '-c'),
@@ -211,7 +268,18 @@ def test_wheel_of_the_source_archive(stack, wheel, checkout, tmp_path):
     with tarfile.open(archive) as content:
         names = [name.partition('/')[2] for name in content.getnames()]
         content.extractall(tmp_path, filter='data')
-    assert {'LICENSE', 'README.md', 'requirements/runtime.txt'} <= set(names)
+    # All that git tracks but its own files: `make test` works from it.
+    expected = {
+        str(path.relative_to(checkout))
+        for folder in ('ovseg_mm', 'configs', 'tools', 'tests', 'docs')
+        for path in (checkout / folder).rglob('*')
+        if path.is_file() and '.mim' not in path.parts
+    }
+    expected |= {'LICENSE', 'README.md', 'Makefile', 'pyproject.toml'}
+    expected |= {f'requirements/{n}.txt' for n in ('runtime', 'tests')}
+    assert 'tests/conftest.py' in expected
+    assert any(name.endswith('.npz') for name in expected)
+    assert expected <= set(names)
     assert not [n for n in names if n.startswith(('data/ade/', 'work_dirs'))]
     again = build(
         stack,
