@@ -203,7 +203,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.numel():
             continue
-        if tensor.element_size() == 1:  # which have no minimum
+        if tensor.element_size() < 4:  # which have no minimum everywhere
             tensor = tensor.float()
         # A tenth of the time of isfinite(), which makes copies.
         if not torch.stack(torch.aminmax(tensor.detach())).isfinite().all():

@@ -188,3 +188,48 @@ def test_missing_config(tool, tmp_path):
     assert status == 2
     assert 'nothing.py' in output.splitlines()[-1]
     assert not os.listdir(tmp_path), 'nothing is left behind'
+
+
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ('touch "$OVSEG_TEST_MARK"',)
+
+
+@pytest.mark.parametrize('way', ['--resume', 'last_checkpoint', '--load-from'])
+def test_checkpoints_that_hold_code(
+    way, tool, trained, tiny_data, tmp_path, monkeypatch
+):
+    mark = tmp_path / 'mark'
+    monkeypatch.setenv('OVSEG_TEST_MARK', str(mark))
+    work = tmp_path / 'work'
+    work.mkdir()
+    place = work if way == '--resume' else tmp_path
+    content = torch.load(trained / 'iter_8.pth', weights_only=True)
+    torch.save({**content, 'x': Evil()}, place / 'iter_8.pth')
+    (work / 'last_checkpoint').write_text(str(place / 'iter_8.pth'))
+    options = [way, place / 'iter_8.pth']
+    if way != '--load-from':
+        options = ['--resume']
+    status, output = tool(
+        *('train', *options, *train_options(tiny_data, tmp_path))
+    )
+    assert status == 2 and not mark.exists()
+    error = output.strip().splitlines()[-1]
+    assert error.startswith(f'error: {place / "iter_8.pth"} cannot be read')
+    assert 'posix.system, which is not among the types' in error
+
+
+def test_a_loss_that_is_not_a_number(train, monkeypatch):
+    loss = BaseOpenVocabSegmentor.loss
+
+    def spoilt(self, *args):
+        losses = loss(self, *args)
+        return {name: value * torch.nan for name, value in losses.items()}
+
+    monkeypatch.setattr(BaseOpenVocabSegmentor, 'loss', spoilt)
+    status, error = train()
+    assert status == 2
+    assert error.startswith('error: the loss of iteration 1 is not a finite')
+    assert 'images/train/' in error
