@@ -2,8 +2,10 @@
 """What is told in one sentence, and what is a bug."""
 
 import argparse
+import difflib
 import os
 import re
+from collections.abc import Iterable
 
 # Longest quote, word and message, in characters; longer ones are cut.
 LONGEST_WORD = 300
@@ -69,6 +71,24 @@ def sentence_of(error: Exception) -> str:
     if text.startswith(_HANDED_ON):
         text = text.rpartition(f'{type(error).__name__}: ')[2]
     return shortened(text.strip())
+
+
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """Question for a misspelt name, to be added to a message.
+
+    Args:
+        name (str): What was found.
+        names (Iterable[str]): What is known.
+        cutoff (float): How like it a name must be, in [0, 1].
+
+    Returns:
+        str: Such as ``"; did you mean 'img_suffix'?"``; empty if no name is
+        near.
+    """
+    by_small = {known.lower(): known for known in sorted(names)}
+    near = difflib.get_close_matches(name.lower(), by_small, 2, cutoff)
+    found = ' or '.join(repr(by_small[small]) for small in near)
+    return f'; did you mean {found}?' if found else ''
 
 
 def debugging() -> bool:

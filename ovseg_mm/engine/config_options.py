@@ -6,7 +6,9 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.errors import InputError, nearest
+
+from .config_check import RUN_KEYS
 
 _DELETE = '_delete_'
 
@@ -23,11 +25,17 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             integer is the index of a list.
 
     Raises:
-        InputError: If a key leads through what is not a dict or list, or an
-            index is too high.
+        InputError: If nothing reads a key, or a key leads through what is
+            not a dict or list, or an index is too high.
     """
     for key, value in options.items():
         first, *path = key.split('.')
+        if first not in cfg and first not in RUN_KEYS:
+            near = nearest(first, {*cfg, *RUN_KEYS})
+            raise InputError(
+                f'{key} cannot be set: the config has no {first!r}, and '
+                f'nothing reads it{near}'
+            )
         cfg[first] = _merged(cfg.get(first), path, value, key)
 
 

@@ -25,6 +25,7 @@ from ovseg_mm.errors import USER_ERRORS, debugging, sentence_of
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.paths import find_config
 
+from .config_check import check_config
 from .config_options import merge_options
 from .distributed import setup_cpu_processes, unwrap
 
@@ -50,10 +51,12 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such config.
+        InputError: If the config names what there is not.
         OSError: If the work folder cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
+    check_config(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

@@ -26,7 +26,7 @@ def make_config() -> Config:
     [
         {'model.test_cfg.mode': 'whole', 'model.new.deep': (1, 2)},
         {'pipeline.1.size': 3, 'val.dataset.data_root': '/my pets'},
-        {'pipeline': [], 'other': 'x', 'model.test_cfg.stride': (3, 4)},
+        {'pipeline': [], 'load_from': 'x', 'model.test_cfg.stride': (3, 4)},
         {'model.test_cfg': {'mode': 'whole', 'crop': {'a': 1}}},
         {'model.test_cfg': {'_delete_': True, 'mode': 'whole'}},
         {'model': 'x'},
@@ -66,3 +66,19 @@ def test_keys_that_lead_nowhere(key):
     cfg = make_config()
     with pytest.raises(InputError, match=f'{key} cannot be set'):
         merge_options(cfg, {key: 1})
+
+
+@pytest.mark.parametrize(
+    ('key', 'near'),
+    [
+        ('trian_cfg.max_iters', 'train_cfg'),
+        ('modle.test_cfg.mode', 'model'),
+        ('load_form', 'load_from'),
+        ('zzz', None),
+    ],
+)
+def test_keys_that_nothing_reads(key, near):
+    with pytest.raises(InputError, match=key) as error:
+        merge_options(make_config(), {key: 1})
+    assert ('did you mean' in str(error.value)) == (near is not None)
+    assert near is None or repr(near) in str(error.value)

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of the options of segmentors."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral, Real
+
+from mmengine.config import ConfigDict
+
+from ovseg_mm.errors import InputError, nearest
 
 CLIP_OPTIONS = ('arch', 'pretrained', 'custom_clip_weights', 'finetune')
 TEST_OPTIONS = (
@@ -23,52 +28,101 @@ def checked_clip(clip: Mapping | None) -> dict:
     """``clip`` of a segmentor.
 
     Raises:
-        ValueError: If there is an unknown option.
+        InputError: If there is an unknown option.
     """
     clip = dict(clip or {})
     _check_names(clip, CLIP_OPTIONS, 'clip')
     return clip
 
 
-def checked_test_cfg(cfg: dict | None) -> dict:
+def checked_test_cfg(cfg: Mapping | None) -> ConfigDict:
     """``test_cfg`` of a segmentor with its mode, after a look at the rest.
 
+    Args:
+        cfg (Mapping, optional): See :class:`BaseOpenVocabSegmentor`.
+
+    Returns:
+        ConfigDict: Settings that are read as items and as attributes.
+
     Raises:
-        ValueError: If there is an unknown option, windows that leave pixels
-            out, or a size that is none.
+        InputError: If there is an unknown option, windows that leave pixels
+            out, or a size that is not one.
     """
-    cfg = dict(cfg or {})
+    cfg = ConfigDict(cfg or {})
     _check_names(cfg, TEST_OPTIONS, 'test_cfg')
     mode = cfg.setdefault('mode', 'whole')
     if mode not in ('whole', 'slide'):
-        raise ValueError(f"test_cfg.mode={mode!r} is not 'whole' or 'slide'")
+        raise InputError(f"test_cfg.mode={mode!r} is not 'whole' or 'slide'")
     if mode == 'slide':
         for key in ('crop_size', 'stride'):
-            value = cfg.get(key)
-            if not value or len(value) != 2 or min(value) < 1:
-                raise ValueError(
-                    f"test_cfg.mode='slide' needs test_cfg.{key}=(height, "
-                    f'width) in pixels, found {value!r}'
-                )
+            _check_size(cfg.get(key), key, "test_cfg.mode='slide' needs ")
         if any(s > c for s, c in zip(cfg['stride'], cfg['crop_size'])):
-            raise ValueError(
+            raise InputError(
                 f'test_cfg.stride={cfg["stride"]} is larger than '
                 f'test_cfg.crop_size={cfg["crop_size"]}: pixels between the '
                 'windows would get no score; make it smaller'
             )
-    size = cfg.get('score_size')
-    if isinstance(size, str) and size != 'input':
-        raise ValueError(
+    if cfg.get('canvas') is not None:
+        _check_size(cfg['canvas'], 'canvas', 'write ')
+    _check_score_size(cfg.get('score_size'))
+    batch = cfg.get('window_batch', 1)
+    if not _is_pixels(batch):
+        raise InputError(
+            f'test_cfg.window_batch={batch!r} is not an integer above 0'
+        )
+    for key in ('threshold', 'seen_penalty'):
+        value = cfg.get(key, 0)
+        if value is None and key == 'threshold':
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise InputError(f'test_cfg.{key}={value!r} is not a number')
+    return cfg
+
+
+def _check_score_size(size: object) -> None:
+    if size is None or size == 'input':
+        return
+    if not _is_size(size):
+        raise InputError(
             f"test_cfg.score_size={size!r} is not (height, width), 'input' "
             'or None'
         )
-    return cfg
+
+
+def _check_size(size: object, key: str, reason: str = '') -> None:
+    if _is_size(size):
+        return
+    hint = ''
+    if _is_pixels(size):
+        hint = f'; write ({size}, {size})'
+    elif isinstance(size, Sequence) and any(
+        isinstance(n, float) for n in size
+    ):
+        hint = '; pixels are whole numbers'
+    raise InputError(
+        f'{reason}test_cfg.{key}=(height, width) in pixels, found '
+        f'{size!r}{hint}'
+    )
+
+
+def _is_size(size: object) -> bool:
+    return (
+        isinstance(size, Sequence)
+        and not isinstance(size, str)
+        and len(size) == 2
+        and all(map(_is_pixels, size))
+    )
+
+
+def _is_pixels(value: object) -> bool:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and value > 0
 
 
 def _check_names(options: Mapping, known: Collection[str], where: str) -> None:
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(
-            f'{where} has the unknown options {unknown}; known are '
-            f'{", ".join(known)}'
+        raise InputError(
+            f'{where} has the unknown options {unknown}'
+            f'{nearest(unknown[0], known)} (known are {", ".join(known)})'
         )

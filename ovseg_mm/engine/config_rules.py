@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a config that have right names but do not fit each other."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from ovseg_mm.errors import InputError, nearest
+from ovseg_mm.vocabulary import load_vocabulary
+
+_RESIZES = (
+    *('Resize', 'RandomResize', 'RandomChoiceResize', 'ResizeToMultiple'),
+    *('ResizeShortestEdge', 'RandomCrop', 'RandomRotate', 'RandomCutOut'),
+)
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# Figures of MMSegmentation's IoUMetric by the names in iou_metrics.
+_IOU_FIGURES = dict(
+    mIoU=('mIoU', 'mAcc'),
+    mDice=('mDice', 'mAcc'),
+    mFscore=('mFscore', 'mPrecision', 'mRecall'),
+)
+_OWN_FIGURES = ('mIoU', 'mIoU_union', 'aAcc', 'mAcc', 'fwIoU')
+_ZERO_SHOT_FIGURES = ('mIoU_seen', 'mIoU_unseen', 'hIoU')
+_CROP_FIGURES = ('accuracy', 'class_accuracy')
+
+
+def check_data(cfg: Config, keys: Collection[str] | None = None) -> None:
+    """Refuse pipelines and data sets that can only fail at work.
+
+    Args:
+        cfg (Config): Whose types and arguments exist.
+        keys (Collection[str], optional): What to look at. None: all of it.
+
+    Raises:
+        InputError: If labels are loaded on the wrong side of a resize, or
+            data sets that are joined have different class texts.
+    """
+    for loader in _LOADERS:
+        if keys is not None and loader not in keys:
+            continue
+        whole = cfg.get(loader)
+        if not isinstance(whole, Mapping):
+            continue
+        for path, dataset in _datasets(whole.get('dataset'), loader):
+            _check_order(dataset.get('pipeline') or [], path, loader)
+            _check_joined(dataset, path)
+
+
+def check_metric_names(cfg: Config) -> None:
+    """Refuse figures that no metric of the validation gives.
+
+    Raises:
+        InputError: If ``iou_metrics`` or ``save_best`` name another one.
+    """
+    for key in ('val_evaluator', 'test_evaluator'):
+        for metric in _metrics(cfg.get(key)):
+            _check_iou_metrics(metric, key)
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    best = hook.get('save_best')
+    figures = _figures(cfg)
+    if best is None or figures is None:
+        return
+    for name in [best] if isinstance(best, str) else best:
+        # Figures of single classes have a dot in their name.
+        if name != 'auto' and name not in figures and '.' not in name:
+            raise InputError(
+                f'default_hooks.checkpoint.save_best={name!r}: the '
+                f'validation has no such figure{nearest(name, figures)} (it '
+                f'has {", ".join(sorted(figures))})'
+            )
+
+
+def _datasets(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
+    """Data sets of a loader, and those that they are made of."""
+    if isinstance(node, (list, tuple)):
+        for index, item in enumerate(node):
+            yield from _datasets(item, f'{path}.{index}')
+    elif isinstance(node, Mapping):
+        path = f'{path}.dataset' if '.' not in path else path
+        yield path, node
+        for key in ('dataset', 'datasets'):
+            yield from _datasets(node.get(key), f'{path}.{key}')
+
+
+def _check_order(pipeline: Any, path: str, loader: str) -> None:
+    if not isinstance(pipeline, (list, tuple)):
+        return
+    names = [_name(step) for step in pipeline if isinstance(step, Mapping)]
+    loads = [i for i, name in enumerate(names) if 'Annotations' in name]
+    resizes = [i for i, name in enumerate(names) if name in _RESIZES]
+    if not loads or not resizes:
+        return
+    load, resize = names[loads[0]], names[resizes[0]]
+    if loader == 'train_dataloader' and min(resizes) < min(loads):
+        raise InputError(
+            f'{path}.pipeline has {resize} before {load}: the labels would '
+            'keep the size of the file; load them first'
+        )
+    if loader != 'train_dataloader' and min(loads) < max(resizes):
+        raise InputError(
+            f'{path}.pipeline has {load} before {names[max(resizes)]}: '
+            'predictions have the size of the image file, and so must the '
+            f'labels; put {load} behind it'
+        )
+
+
+def _check_joined(dataset: Mapping, path: str) -> None:
+    """Data sets that are joined must have the same class texts."""
+    parts = dataset.get('datasets') or []
+    words = [
+        (index, load_vocabulary(part['vocabulary']))
+        for index, part in enumerate(parts)
+        if isinstance(part, Mapping) and 'vocabulary' in part
+    ]
+    for index, other in words[1:]:
+        first = words[0][1]
+        for one, two in zip(first.label_names, other.label_names):
+            if one != two:
+                raise InputError(
+                    f'{path}.datasets.{index} has the class {two!r} where '
+                    f'{path}.datasets.{words[0][0]} has {one!r}; data sets '
+                    'that are joined need one vocabulary in one order'
+                )
+        if first.num_labels != other.num_labels:
+            raise InputError(
+                f'{path}.datasets.{index} has {other.num_labels} classes, '
+                f'but {path}.datasets.{words[0][0]} has {first.num_labels}; '
+                'data sets that are joined need one vocabulary'
+            )
+
+
+def _metrics(evaluator: Any) -> list[Mapping]:
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        evaluator = evaluator['metrics']
+    if isinstance(evaluator, Mapping):
+        evaluator = [evaluator]
+    return [m for m in evaluator or [] if isinstance(m, Mapping)]
+
+
+def _check_iou_metrics(metric: Mapping, path: str) -> None:
+    named = metric.get('iou_metrics', [])
+    for name in [named] if isinstance(named, str) else named:
+        if name not in _IOU_FIGURES:
+            raise InputError(
+                f'{path}.iou_metrics: there is no metric {name!r}'
+                f'{nearest(name, _IOU_FIGURES)} (there are '
+                f'{", ".join(_IOU_FIGURES)})'
+            )
+
+
+def _figures(cfg: Config) -> set[str] | None:
+    """Names of what a validation gives; None if they cannot be told."""
+    figures: set[str] = set()
+    for metric in _metrics(cfg.get('val_evaluator')):
+        names = _figures_of(metric)
+        if names is None:
+            return None
+        prefix = metric.get('prefix')
+        figures |= {f'{prefix}/{n}' for n in names} if prefix else names
+    return figures or None
+
+
+def _figures_of(metric: Mapping) -> set[str] | None:
+    name = _name(metric)
+    if name == 'IoUMetric':
+        named = metric.get('iou_metrics', ['mIoU'])
+        named = [named] if isinstance(named, str) else named
+        return {'aAcc', *(f for n in named for f in _IOU_FIGURES[n])}
+    if name == 'CropAccuracyMetric':
+        return set(_CROP_FIGURES)
+    if name != 'OpenVocabIoUMetric':
+        return None
+    figures = {*_OWN_FIGURES, *_ZERO_SHOT_FIGURES}
+    if metric.get('relations') is not None:
+        figures |= {f'SG_{figure}' for figure in _OWN_FIGURES}
+    return figures
+
+
+def _name(part: Mapping) -> str:
+    """Name of the class of a part, without its scope."""
+    kind = part.get('type', '')
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return name.rpartition('.')[2]
