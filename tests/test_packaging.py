@@ -317,7 +317,7 @@ def test_mim_finds_a_config_by_its_bare_name(installed, tmp_path):
         status=1,
     )
     # The script read the config and came as far as the model.
-    assert 'error: the config does not work: Nothing is not in' in output
+    assert "error: model.type: there is no model 'Nothing'" in output
 
 
 def test_mim_lists_the_models(installed, tmp_path):

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.checkpoints.files import file_sha256
+from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.engine.launch import read_config
@@ -118,6 +119,9 @@ def evaluate(
     cfg = read_config(config, cfg_options)
     cfg.launcher = launcher
     benchmarks = {key: _benchmark(key, cfg, cfg_options) for key in datasets}
+    for benchmark in benchmarks.values():
+        keys = ('model', 'test_dataloader', 'test_evaluator')
+        check_config(benchmark, keys, 'mmseg')
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     _init_processes(cfg)

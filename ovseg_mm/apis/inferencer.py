@@ -17,6 +17,8 @@ from mmseg.structures import SegDataSample
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.devices import usable_device
+from ovseg_mm.engine.config_check import check_config
+from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.errors import InputError
 from ovseg_mm.paths import find_config
 from ovseg_mm.visualization import draw_overlay
@@ -97,7 +99,11 @@ class OpenVocabInferencer:
         device = usable_device(device)
         if not isinstance(config, Config):
             config = Config.fromfile(find_config(config))
-        self.model = init_model(config, None, device, cfg_options)
+        if cfg_options is not None:
+            config = copy.deepcopy(config)
+            merge_options(config, cfg_options)
+        check_config(config, ('model', 'test_pipeline'), 'mmseg')
+        self.model = init_model(config, None, device)
         load_checkpoint_into(self.model, checkpoint)
         self._pipeline = _array_pipeline(self.model.cfg.test_pipeline)
         self._lock = threading.RLock()

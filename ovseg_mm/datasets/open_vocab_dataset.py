@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,7 +94,7 @@ class OpenVocabDataset(BaseSegDataset):
             )
         self.exif_orientation = exif_orientation
         self.unseen_labels = unseen_labels
-        self.value_map = dict(label_map or {})
+        self.value_map = _checked_label_map(label_map or {})
         if ignore_index is None:
             ignore_index = self.vocabulary.ignore_label
         named = self.vocabulary
@@ -334,3 +335,20 @@ def _pad_labels_with(value: int, transforms: Sequence) -> None:
         inner = getattr(transform, 'transforms', [])
         # A list, or a chain that holds one.
         _pad_labels_with(value, getattr(inner, 'transforms', inner))
+
+
+def _checked_label_map(label_map: Mapping) -> dict[int, int]:
+    """A label map of integers; the command line gives its keys as texts."""
+    try:
+        return {_integer(key): _integer(v) for key, v in label_map.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f'label_map={label_map!r} is not a dict such as {{7: 0, 8: 1}}, '
+            'the label of each value in the files'
+        ) from error
+
+
+def _integer(value: int | str) -> int:
+    if isinstance(value, str):
+        return int(value)
+    return operator.index(value)

@@ -104,6 +104,7 @@ def build_model(
     """
     device = usable_device(device)
     cfg = read_config(args.config, args.cfg_options)
+    check_config(cfg, ('model',), 'mmseg')
     model = init_model(cfg, device='cpu')
     # Nobody reads the scores here.
     model.test_cfg.setdefault('keep_scores', False)

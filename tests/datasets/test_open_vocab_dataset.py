@@ -566,3 +566,18 @@ def test_labels_may_lie_below_the_images(tmp_path):
 def test_no_folder_of_images(tmp_path):
     with pytest.raises(InputError, match='names no folder of images'):
         make(tmp_path, data_prefix=dict(seg_map_path='labels'))
+
+
+def test_label_map_of_the_command_line():
+    def value_map(label_map):
+        return OpenVocabDataset(
+            vocabulary=['a', 'b'],
+            data_prefix=dict(img_path='x'),
+            label_map=label_map,
+            lazy_init=True,
+        ).value_map
+
+    assert value_map({'7': '0', 8: 1}) == {7: 0, 8: 1}
+    for wrong in ({'sky': 0}, {1: 'sky'}, {1: 2.5}, {1: None}, [1, 2], 'x'):
+        with pytest.raises(InputError, match='label_map=.*is not a dict'):
+            value_map(wrong)

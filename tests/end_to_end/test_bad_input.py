@@ -158,6 +158,14 @@ def test_unreachable_hub_names_the_file_to_get(train):
     assert 'custom_clip_weights' in error
 
 
+def test_training_images_smaller_than_a_patch(train):
+    status, error = train(
+        'train_dataloader.dataset.pipeline.2.crop_size=(4, 4)'
+    )
+    assert status == 2
+    assert 'image of 4x4 pixels is smaller than one patch' in error
+
+
 def test_unwritable_work_dir(train, tmp_path):
     (tmp_path / 'work').write_text('a file, not a folder')
     status, error = train()

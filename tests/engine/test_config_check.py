@@ -11,6 +11,7 @@ from mmseg.models import EncoderDecoder
 from mmseg.models.decode_heads import DepthwiseSeparableASPPHead
 from torch.optim import AdamW
 
+from ovseg_mm.apis import OpenVocabInferencer, evaluate
 from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
@@ -244,3 +245,15 @@ def test_accepted_arguments():
             self.rest = dict(**kwargs)
 
     assert accepted_arguments(Takes) is None
+
+
+def test_apis_check_before_they_work(tmp_path):
+    with pytest.raises(InputError, match='CLIPViT'):
+        OpenVocabInferencer(
+            TINY, 'none.pth', 'cpu', {'model.backbone.type': 'CLIPVit2'}
+        )
+    work = tmp_path / 'work'
+    options = {'test_evaluator.type': 'OpenVocabIoUMetrc'}
+    with pytest.raises(InputError, match='OpenVocabIoUMetric'):
+        evaluate(TINY, 'none.pth', [TINY], work, cfg_options=options)
+    assert not work.exists()

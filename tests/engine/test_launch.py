@@ -196,7 +196,41 @@ def test_resume_without_a_checkpoint_begins_anew(tool, tiny_data, tmp_path):
         (
             'train',
             [TINY, '--cfg-options', 'model.type=Nothing'],
-            'Nothing is not in the mmseg::model registry',
+            "model.type: there is no model 'Nothing'",
+        ),
+        (
+            'train',
+            [
+                *(TINY, '--work-dir', 'work', '--cfg-options'),
+                'test_dataloader.dataset.type=OpenVocabDatset',
+            ],
+            "test_dataloader.*did you mean 'OpenVocabDataset'",
+        ),
+        (
+            'train',
+            [
+                *(TINY, '--cfg-options'),
+                'train_dataloader.dataset.label_map={0:sky}',
+            ],
+            r"label_map=\{0: 'sky'\} is not a dict such as",
+        ),
+        (
+            'train',
+            [TINY, '--cfg-options', 'model.test_cfg.crop_size=64'],
+            r'found 64; write \(64, 64\)',
+        ),
+        (
+            'test',
+            [
+                *(TINY, 'gone.pth', '--cfg-options'),
+                'model.test_cfg.stride=(42.67, 42.67)',
+            ],
+            r'found \(42.67, 42.67\); pixels are whole numbers',
+        ),
+        (
+            'test',
+            [TINY, 'gone.pth', '--cfg-options', 'modle.test_cfg.mode=whole'],
+            "did you mean 'model'",
         ),
         ('test', [TINY, 'gone.pth'], 'error: gone.pth does not exist'),
         ('test', [TINY], 'required: checkpoint'),
@@ -207,4 +241,5 @@ def test_bad_options(tool, tiny_data, name, options, words):
         options = [*options, '--cfg-options', *data_options(tiny_data)]
     status, output = tool(name, *options)
     assert status == 2
+    assert not Path('work').exists()
     assert re.search(words, output.splitlines()[-1])

@@ -15,6 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import clip_arch
+from ovseg_mm.errors import InputError
 
 from ..layers import CLIPTransformer, Replacements
 from ..utils import freeze_except
@@ -223,7 +224,7 @@ class CLIPViT(BaseModule):
     def _embed(self, img: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + N, D) that enter the first block, and the grid."""
         if min(img.shape[2:]) < self.patch_size:
-            raise ValueError(
+            raise InputError(
                 f'an image of {img.shape[2]}x{img.shape[3]} pixels is '
                 f'smaller than one patch of {self.patch_size} pixels; resize '
                 'or pad it'
