@@ -144,6 +144,7 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     changes = {
         key: spec[key] for key in _SPEC_KEYS[1:] if spec.get(key) is not None
     }
+    _check_kinds(changes)
     subset = changes.pop('subset', None)
     if subset not in (None, 'seen', 'unseen'):
         raise InputError(
@@ -156,6 +157,25 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     if changes:
         vocabulary = _relabel(vocabulary, **changes)
     return vocabulary.only(subset) if subset else vocabulary
+
+
+def _check_kinds(changes: Mapping[str, Any]) -> None:
+    """Raise if a value of a vocabulary mapping is of another kind."""
+    for key, value in changes.items():
+        items, kind = value, 'a list'
+        fits = isinstance(value, (list, tuple)) or key == 'subset'
+        if key == 'renamed':
+            kind, fits = 'an object, name: text', isinstance(value, Mapping)
+            items = value.values() if fits else ()
+        elif key == 'label_names':
+            kind = 'a list of strings'
+        if fits and key in ('renamed', 'label_names'):
+            fits = all(isinstance(item, str) for item in items)
+        if not fits:
+            raise InputError(
+                f'{key} of a vocabulary mapping is {kind}; found '
+                f'{shortened(str(value))}.'
+            )
 
 
 def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:

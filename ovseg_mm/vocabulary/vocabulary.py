@@ -198,14 +198,17 @@ class Vocabulary:
         """Groups of entries that share a name, so that scores tie.
 
         Names are compared as a CLIP tokenizer reads them: case and
-        repeated, leading or trailing blanks do not matter.
+        repeated, leading or trailing blanks do not matter. Synonyms that a
+        user writes tell entries of one name apart.
 
         Returns:
             Index groups of two or more, ordered by their first index.
         """
-        keys = [' '.join(name.lower().split()) for name in self.names]
-        groups: dict[str, list[int]] = {}
-        for index, key in enumerate(keys):
+        published = set(self.published)
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for index, texts in enumerate(self.class_texts):
+            counted = texts[:1] if index in published else texts
+            key = tuple(' '.join(text.lower().split()) for text in counted)
             groups.setdefault(key, []).append(index)
         return [tuple(group) for group in groups.values() if len(group) > 1]
 

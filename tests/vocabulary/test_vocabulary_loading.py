@@ -291,6 +291,15 @@ def test_unknown_names_show_what_there_is(tmp_path):
         (dict(class_texts=['a'], unseen=['b']), "unseen names 'b'"),
         (dict(class_texts=['a'], unseen=[1]), r'unseen holds \[1\]'),
         (dict(class_texts=['a', 'b'], label_names=['c']), 'give prompt_to_'),
+        (
+            dict(class_texts=['a'], label_names=5),
+            "a list of strings; found '5",
+        ),
+        (dict(class_texts=['a'], label_names=[5]), 'is a list of strings'),
+        (dict(class_texts=['a'], palette=3), "palette .* a list; found '3'"),
+        (dict(class_texts=['a'], unseen='a'), "unseen .* a list; found 'a'"),
+        (dict(class_texts=['a'], renamed={'a': 3}), 'is an object, name: te'),
+        (dict(class_texts=['a'], renamed=['a']), 'is an object, name: text'),
         (dict(class_texts=['a'], palette=[]), 'palette has 0 colours for 1'),
         (dict(class_texts=['a'], palette=[[0, 0, 256]]), 'from 0 to 255'),
         (dict(class_texts=['a'], palette=[[0, 0, 'x']]), 'from 0 to 255'),
@@ -318,6 +327,13 @@ def test_duplicates_of_a_user_are_named_once():
         )
     assert len(found) == 1
     assert vocabulary.num_labels == 3
+
+
+@pytest.mark.filterwarnings('error')
+def test_synonyms_tell_entries_of_one_name_apart():
+    vocabulary = load_vocabulary(['bat|animal', 'bat|club', 'sky'])
+    assert vocabulary.label_names == ('bat, animal', 'bat, club', 'sky')
+    assert vocabulary.duplicates() == []
 
 
 @pytest.mark.parametrize('suffix', ['json', 'txt', 'tsv'])
