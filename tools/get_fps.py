@@ -3,8 +3,12 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from common_options import add_model_arguments
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,10 +23,21 @@ def parse_args() -> argparse.Namespace:
         '--batch-size', type=int, default=1, help='images a batch'
     )
     parser.add_argument(
-        '--batches', type=int, default=100, help='batches that are timed'
+        '--batches',
+        type=int,
+        help='batches that are timed (default: 100; 900 of test images)',
     )
     parser.add_argument(
-        '--warm-up', type=int, default=10, help='batches before'
+        '--warm-up',
+        type=int,
+        help='batches before (default: 10; 100 of test images)',
+    )
+    parser.add_argument(
+        '--test-images',
+        action='store_true',
+        help="images of the config's test set instead of random ones, in "
+        'their order; if there are fewer than wanted, both numbers of '
+        'batches are reduced',
     )
     parser.add_argument(
         '--amp',
@@ -40,23 +55,20 @@ def main() -> int:
     args = parse_args()
     import torch
 
-    from ovseg_mm.engine.flops import window_size
     from ovseg_mm.engine.launch import build_model, report_bad_input
     from ovseg_mm.engine.speed import amp_dtype, measure_speed
 
     with report_bad_input():
-        if min(args.batch_size, args.batches) < 1 or args.warm_up < 0:
-            raise ValueError(
-                '--batch-size and --batches are at least 1, --warm-up is at '
-                'least 0'
-            )
+        warm_up, batches = counts(args)
+        images = test_images(args, warm_up, batches)
+        if images is not None:
+            warm_up, batches, loader, note = images
         model = build_model(args, args.checkpoint, args.device)
-        size = tuple(args.shape or window_size(model))
-    if args.compile:
-        model.backbone.forward = torch.compile(model.backbone.forward)
-    speed = measure_speed(
-        model, size, args.batch_size, args.batches, args.warm_up, args.amp
-    )
+        if images is None:
+            loader, note = random_images(args, model, warm_up + batches)
+        if args.compile:
+            model.backbone.forward = torch.compile(model.backbone.forward)
+        speed = measure_speed(model, loader, warm_up, args.amp)
     device = next(model.parameters()).device.type
     name = (
         torch.cuda.get_device_name()
@@ -67,14 +79,15 @@ def main() -> int:
     vocabulary = model.vocabulary
     print(
         f'{args.batch_size / speed.median:.2f} images/s: median '
-        f'{1e3 * speed.median:.1f} ms a batch, 10 % to 90 %: '
-        f'{1e3 * speed.quantile(0.1):.1f} to '
-        f'{1e3 * speed.quantile(0.9):.1f} ms, {args.batches} batches of '
-        f'{args.batch_size} after {args.warm_up} to warm up'
+        f'{1e3 * speed.median:.1f} ms a batch, mean {1e3 * speed.mean:.1f} '
+        f'ms, 10 % to 90 %: {1e3 * speed.quantile(0.1):.1f} to '
+        f'{1e3 * speed.quantile(0.9):.1f} ms, {batches} batches of '
+        f'{args.batch_size} after {warm_up} to warm up'
     )
     print(
         f'device: {name}; torch {torch.__version__}; '
-        f'precision: {str(precision).removeprefix("torch.")}; '
+        f'precision: {str(precision).removeprefix("torch.")} (products of '
+        f'float32: {torch.get_float32_matmul_precision()}); '
         f'compiled: {"backbone" if args.compile else "nothing"}'
     )
     print(
@@ -82,11 +95,83 @@ def main() -> int:
         f'{"tensors" if device == "cuda" else "the process"}'
     )
     print(
-        f'image: {size[0]}x{size[1]} pixels; vocabulary: '
-        f'{vocabulary.num_texts} texts ({vocabulary.source}); weights: '
-        f'{args.checkpoint or "random"}'
+        f'{note}; vocabulary: {vocabulary.num_texts} texts '
+        f'({vocabulary.source}); weights: {args.checkpoint or "random"}'
     )
     return 0
+
+
+def counts(args: argparse.Namespace) -> tuple[int, int]:
+    """Batches to warm up and to time.
+
+    Raises:
+        ValueError: If an option is too small, or two exclude each other.
+    """
+    warm_up, batches = args.warm_up, args.batches
+    if warm_up is None:
+        warm_up = 100 if args.test_images else 10
+    if batches is None:
+        batches = 900 if args.test_images else 100
+    if min(args.batch_size, batches) < 1 or warm_up < 0:
+        raise ValueError(
+            '--batch-size and --batches are at least 1, --warm-up is at '
+            'least 0'
+        )
+    if args.test_images and args.shape:
+        raise ValueError(
+            '--shape is the size of random images; leave it out with '
+            '--test-images, which have the sizes of the test pipeline'
+        )
+    return warm_up, batches
+
+
+def test_images(
+    args: argparse.Namespace, warm_up: int, batches: int
+) -> tuple | None:
+    """Numbers and loader of test images, and a note on them, if wanted."""
+    if not args.test_images:
+        return None
+    from ovseg_mm.engine.launch import read_config
+    from ovseg_mm.engine.speed import (
+        build_test_set,
+        fit_counts,
+        image_batches,
+    )
+
+    cfg = read_config(args.config, args.cfg_options)
+    dataset = build_test_set(cfg)
+    available = len(dataset) // args.batch_size
+    if not available:
+        raise ValueError(
+            f'the test set has {len(dataset)} images, fewer than one batch of '
+            f'{args.batch_size}; reduce --batch-size'
+        )
+    found = fit_counts(warm_up, batches, available)
+    loader = image_batches(
+        dataset,
+        args.batch_size,
+        sum(found),
+        cfg.test_dataloader.get('num_workers', 0),
+    )
+    used = args.batch_size * sum(found)
+    note = f'images: {used} of {len(dataset)} test images of the config'
+    if found != (warm_up, batches):
+        note += (
+            f', too few for {warm_up} batches to warm up and {batches} timed'
+        )
+    return *found, loader, note
+
+
+def random_images(
+    args: argparse.Namespace, model: 'nn.Module', count: int
+) -> tuple:
+    """Batches of random images, and a note on their size."""
+    from ovseg_mm.engine.flops import window_size
+    from ovseg_mm.engine.speed import random_batches
+
+    size = tuple(args.shape or window_size(model))
+    note = f'image: {size[0]}x{size[1]} pixels, random'
+    return random_batches(size, args.batch_size, count), note
 
 
 if __name__ == '__main__':

@@ -9,9 +9,3 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[2].crop_size = crop_size
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 default_hooks = dict(checkpoint=dict(interval=250), logger=dict(interval=50))
-# At the full rate semantic integration disturbs the learning of masks.
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={'decode_head.integration': dict(lr_mult=0.1)}
-    )
-)

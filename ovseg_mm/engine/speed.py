@@ -3,11 +3,17 @@
 
 import resource
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,11 @@ class Speed:
         """Median of the seconds a batch takes."""
         return self.quantile(0.5)
 
+    @property
+    def mean(self) -> float:
+        """Mean of the seconds a batch takes."""
+        return sum(self.seconds) / len(self.seconds)
+
     def quantile(self, share: float) -> float:
         """Seconds that this share of the batches does not exceed."""
         seconds = torch.tensor(self.seconds, dtype=torch.float64)
@@ -38,13 +49,11 @@ class Speed:
 
 def measure_speed(
     model: nn.Module,
-    size: tuple[int, int],
-    batch_size: int = 1,
-    batches: int = 100,
+    batches: Iterable[dict],
     warm_up: int = 10,
     amp: bool = False,
 ) -> Speed:
-    """Time predictions of random images, from pixels to label maps.
+    """Time predictions, from pixels to label maps.
 
     Normalisation, windows, fusion and the copy of the label maps to the CPU
     are included, reading of files is not. Text embeddings are computed
@@ -52,11 +61,10 @@ def measure_speed(
 
     Args:
         model (nn.Module): A segmentor of this package.
-        size (tuple[int, int]): Height and width of the images as they leave
-            the pipeline; label maps have the same.
-        batch_size (int): Images a batch.
-        batches (int): Batches that are timed.
-        warm_up (int): Batches before, which are not.
+        batches (Iterable[dict]): Batches of one size as the data loader of a
+            test gives them, see :func:`random_batches` and
+            :func:`image_batches`.
+        warm_up (int): The first batches, which are not timed.
         amp (bool): Whether in mixed precision, see :func:`amp_dtype`.
     """
     device = next(model.parameters()).device
@@ -64,10 +72,10 @@ def measure_speed(
     with torch.no_grad():
         model.prepare_text()
         seconds = []
-        for index in range(warm_up + batches):
+        for index, batch in enumerate(batches):
             if index == warm_up and device.type == 'cuda':
                 torch.cuda.reset_peak_memory_stats(device)
-            batch = _random_batch(size, batch_size)
+            size = len(batch['inputs'])
             start = _now(device)
             with torch.autocast(
                 device.type, amp_dtype(device.type), enabled=amp
@@ -76,7 +84,70 @@ def measure_speed(
                     sample.pred_sem_seg.data.cpu()
             if index >= warm_up:
                 seconds.append(_now(device) - start)
-    return Speed(sorted(seconds), batch_size, _peak_memory(device))
+    return Speed(sorted(seconds), size, _peak_memory(device))
+
+
+def random_batches(
+    size: tuple[int, int], batch_size: int, count: int
+) -> Iterator[dict]:
+    """Batches of random images.
+
+    Args:
+        size (tuple[int, int]): Height and width of the images as they leave
+            the pipeline; label maps have the same.
+        batch_size (int): Images a batch.
+        count (int): Batches.
+    """
+    return (_random_batch(size, batch_size) for _ in range(count))
+
+
+def build_test_set(cfg: Config) -> Dataset:
+    """Test set of a config.
+
+    Raises:
+        FileNotFoundError: If its files are missing.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    return DATASETS.build(cfg.test_dataloader.dataset)
+
+
+def image_batches(
+    dataset: Dataset, batch_size: int, count: int, workers: int = 0
+) -> DataLoader:
+    """Batches of the first images of a test set.
+
+    Args:
+        dataset (Dataset): See :func:`build_test_set`.
+        batch_size (int): Images a batch.
+        count (int): Batches; at most what the set has.
+        workers (int): Processes that read images.
+    """
+    return DataLoader(
+        Subset(dataset, range(batch_size * count)),
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=pseudo_collate,
+    )
+
+
+def fit_counts(warm_up: int, batches: int, available: int) -> tuple[int, int]:
+    """Numbers of batches to warm up and to time that a test set has.
+
+    Args:
+        warm_up (int): Wanted batches before.
+        batches (int): Wanted batches that are timed.
+        available (int): Whole batches of the set.
+
+    Returns:
+        tuple[int, int]: The wanted ones, or all batches in the same
+        proportion, of which at least one is timed.
+    """
+    if warm_up + batches <= available:
+        return warm_up, batches
+    share = warm_up * available // (warm_up + batches)
+    # The first batch of all takes longer.
+    warm_up = min(max(share, min(warm_up, 1)), available - 1)
+    return warm_up, available - warm_up
 
 
 def amp_dtype(device_type: str) -> torch.dtype:

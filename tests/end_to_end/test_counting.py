@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from .conftest import ROOT, TINY
+from .conftest import ROOT, TINY, data_options
 
 CONFIGS = sorted((ROOT / 'configs' / 'toy').glob('*.py'))
 
@@ -34,6 +34,35 @@ def test_images_a_second(tool):
     assert status == 0, output
     assert re.search(r'[\d.]+ images/s', output)
     assert '64x80 pixels' in output
+
+
+def test_images_a_second_of_the_test_set(tool, tiny_data):
+    options = ('--cfg-options', *data_options(tiny_data))
+    status, output = tool('get_fps', TINY, '--test-images', *options)
+    assert status == 0, output
+    assert '4 batches of 1 after 1 to warm up' in output
+    assert 'images: 5 of 5 test images of the config, too few for 100' in (
+        output
+    )
+    wanted = ('--warm-up', 1, '--batches', 1, '--batch-size', 2)
+    status, output = tool('get_fps', TINY, '--test-images', *wanted, *options)
+    assert status == 0, output
+    assert '1 batches of 2 after 1 to warm up' in output
+    assert 'images: 4 of 5 test images of the config;' in output
+
+
+def test_test_images_that_are_not_there(tool, tiny_data):
+    for arguments, message in (
+        ((), 'does not exist'),
+        (('--shape', 64, 64), '--shape is the size of random images'),
+        (
+            ('--batch-size', 6, '--cfg-options', *data_options(tiny_data)),
+            'has 5 images, fewer than one batch of 6',
+        ),
+    ):
+        status, output = tool('get_fps', TINY, '--test-images', *arguments)
+        assert status == 2, output
+        assert message in output.splitlines()[-1]
 
 
 @pytest.mark.parametrize('script', ['get_flops', 'get_fps'])

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every config of the toy world trains and tests at its true size."""
+"""Every config of the toy world works at its true size.
+
+It trains, its checkpoint is resumed and reloaded, and it tests.
+"""
 
 from pathlib import Path
 
@@ -8,7 +11,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ovseg_mm.datasets.toy_world import write_toy_world
+from ovseg_mm.engine.launch import load_weights
 
+from ..conftest import forget_runs
 from .conftest import ROOT
 
 CONFIGS = sorted((ROOT / 'configs' / 'toy').glob('*.py'))
@@ -31,6 +36,13 @@ def test_toy_config_trains_and_tests(path, home, monkeypatch):
     cfg.work_dir = f'work_dirs/{path.stem}'
     runner = Runner.from_cfg(cfg)
     runner.train()
-    assert (Path(cfg.work_dir) / 'iter_2.pth').is_file()
+    checkpoint = Path(cfg.work_dir) / 'iter_2.pth'
+    forget_runs()
+    cfg.resume = True
+    cfg.train_cfg.max_iters = 3
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 3
+    load_weights(runner, str(checkpoint))
     metrics = runner.test()
     assert {'mIoU_seen', 'mIoU_unseen', 'hIoU'} <= metrics.keys()

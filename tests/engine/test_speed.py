@@ -6,7 +6,12 @@ import torch
 from mmengine.structures import PixelData
 from torch import nn
 
-from ovseg_mm.engine.speed import Speed, measure_speed
+from ovseg_mm.engine.speed import (
+    Speed,
+    fit_counts,
+    measure_speed,
+    random_batches,
+)
 
 
 class Sleeper(nn.Module):
@@ -37,7 +42,8 @@ class Sleeper(nn.Module):
 @pytest.mark.parametrize('amp', [False, True])
 def test_warm_up_does_not_count(amp):
     model = Sleeper()
-    speed = measure_speed(model, (8, 12), 3, batches=4, warm_up=2, amp=amp)
+    batches = random_batches((8, 12), 3, 6)
+    speed = measure_speed(model, batches, warm_up=2, amp=amp)
     assert model.calls == [amp] * 6 and model.prepared == 1
     assert len(speed.seconds) == 4 and speed.batch_size == 3
     assert 0.015 <= speed.median < 0.1
@@ -46,5 +52,25 @@ def test_warm_up_does_not_count(amp):
 
 def test_spread():
     speed = Speed([1.0, 2.0, 3.0, 4.0, 10.0], 1, 0)
-    assert speed.median == 3
+    assert speed.median == 3 and speed.mean == 4
     assert speed.quantile(0) == 1 and speed.quantile(1) == 10
+
+
+@pytest.mark.parametrize(
+    ('available', 'expected'),
+    [
+        (5000, (100, 900)),
+        (1000, (100, 900)),
+        (999, (99, 900)),
+        (500, (50, 450)),
+        (5, (1, 4)),
+        (1, (0, 1)),
+    ],
+)
+def test_numbers_of_a_small_test_set(available, expected):
+    assert fit_counts(100, 900, available) == expected
+
+
+def test_something_is_always_timed():
+    assert fit_counts(900, 1, 20) == (19, 1)
+    assert fit_counts(0, 100, 20) == (0, 20)
