@@ -2,9 +2,12 @@
 """Where models compute."""
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 
 from ovseg_mm.errors import InputError
+
+MATMUL_PRECISIONS = ('highest', 'high', 'medium')
 
 
 def usable_device(name: str | None) -> str:
@@ -30,3 +33,29 @@ def usable_device(name: str | None) -> str:
             f'here is {best!r}'
         ) from error
     return name
+
+
+def set_matmul_precision(cfg: Config, device: str | None = None) -> None:
+    """Set the precision of float32 products on GPUs.
+
+    It is ``env_cfg.float32_matmul_precision`` of a config, see
+    :func:`torch.set_float32_matmul_precision`. Without that setting, and on
+    CPUs, PyTorch's own stays.
+
+    Args:
+        cfg (Config): Config of a run or model.
+        device (str, optional): Device that is computed on. None: the best.
+
+    Raises:
+        ValueError: If PyTorch has no such precision.
+    """
+    precision = (cfg.get('env_cfg') or {}).get('float32_matmul_precision')
+    if precision is None:
+        return
+    if precision not in MATMUL_PRECISIONS:
+        raise InputError(
+            f'env_cfg.float32_matmul_precision={precision!r} is not one of '
+            f'{", ".join(MATMUL_PRECISIONS)}'
+        )
+    if (device or get_device()).startswith('cuda'):
+        torch.set_float32_matmul_precision(precision)

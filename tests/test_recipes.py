@@ -10,7 +10,7 @@ from ovseg_mm.paths import resource
 
 CONFIGS = {
     path: Config.fromfile(path)
-    for method in ('cascade_clip', 'scan', 'zsseg')
+    for method in ('cascade_clip', 'cat_seg', 'scan', 'zsseg')
     for path in sorted(Path(resource('configs', method)).glob('*.py'))
 }
 
@@ -89,3 +89,9 @@ def test_fine_tuned_clip_is_validated_with_synonyms():
         assert cfg.model.vocabulary == 'ade150-synonyms'
         assert cfg.model.prompts.templates == 'imagenet'
         assert cfg.model.prompts.synonyms == 'whole'
+
+
+def test_cat_seg_computes_in_tf32_on_gpus():
+    for cfg in named('catseg_clip'):
+        assert cfg.env_cfg.float32_matmul_precision == 'high'
+        assert cfg.env_cfg.cudnn_benchmark

@@ -6,3 +6,4 @@ _base_ = [
     '../_base_/schedules/adamw-2e-4_cosine-80k.py',
 ]
 model = dict(vocabulary='pc459')
+env_cfg = dict(float32_matmul_precision='high')

@@ -4,3 +4,4 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/schedules/adamw-2e-4_cosine-80k.py',
 ]
+env_cfg = dict(float32_matmul_precision='high')

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.checkpoints.files import file_sha256
+from ovseg_mm.devices import set_matmul_precision
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.distributed import setup_cpu_processes
@@ -125,6 +126,7 @@ def evaluate(
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     _init_processes(cfg)
+    set_matmul_precision(cfg)
     _log_to(work_dir / 'evaluate.log')
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     evaluation = Evaluation(rows=read_rows(work_dir))
@@ -316,6 +318,7 @@ def _settings(
             if key != 'window_batch'  # of no influence
         },
         precision=str(dtype).removeprefix('torch.'),
+        float32_products=torch.get_float32_matmul_precision(),
         checkpoint=checkpoint,
         recipe=hashlib.sha256(recipe.encode()).hexdigest(),
         versions={

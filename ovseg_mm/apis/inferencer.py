@@ -16,7 +16,7 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
 from ovseg_mm.checkpoints import load_checkpoint_into
-from ovseg_mm.devices import usable_device
+from ovseg_mm.devices import set_matmul_precision, usable_device
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.errors import InputError
@@ -104,6 +104,7 @@ class OpenVocabInferencer:
             merge_options(config, cfg_options)
         check_config(config, ('model', 'test_pipeline'), 'mmseg')
         self.model = init_model(config, None, device)
+        set_matmul_precision(config, device)
         load_checkpoint_into(self.model, checkpoint)
         self._pipeline = _array_pipeline(self.model.cfg.test_pipeline)
         self._lock = threading.RLock()

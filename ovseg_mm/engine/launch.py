@@ -20,7 +20,7 @@ from torch import nn
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.config_types import is_type, type_name, type_of
-from ovseg_mm.devices import usable_device
+from ovseg_mm.devices import set_matmul_precision, usable_device
 from ovseg_mm.errors import USER_ERRORS, debugging, sentence_of
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.paths import find_config
@@ -74,6 +74,7 @@ def build_runner(cfg: Config) -> Runner:
             option that a class does not have.
     """
     setup_cpu_processes(cfg)
+    set_matmul_precision(cfg)
     try:
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
@@ -105,6 +106,7 @@ def build_model(
     device = usable_device(device)
     cfg = read_config(args.config, args.cfg_options)
     check_config(cfg, ('model',), 'mmseg')
+    set_matmul_precision(cfg, device)
     model = init_model(cfg, device='cpu')
     # Nobody reads the scores here.
     model.test_cfg.setdefault('keep_scores', False)
