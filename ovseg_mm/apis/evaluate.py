@@ -315,7 +315,8 @@ def _settings(
         windows={
             key: value
             for key, value in model.test_cfg.items()
-            if key != 'window_batch'  # of no influence
+            # Those two have no influence.
+            if key not in ('window_batch', 'keep_scores')
         },
         precision=str(dtype).removeprefix('torch.'),
         float32_products=torch.get_float32_matmul_precision(),
