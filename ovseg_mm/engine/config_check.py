@@ -79,7 +79,13 @@ _LOADER_KEYS = (
     *('num_batch_per_epoch', 'disable_subprocess_warning'),
 )
 _ENV_KEYS = dict(
-    env_cfg=('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    env_cfg=(
+        'cudnn_benchmark',
+        'float32_matmul_precision',
+        'mp_cfg',
+        'dist_cfg',
+        'resource_limit',
+    ),
     mp_cfg=('mp_start_method', 'opencv_num_threads'),
     auto_scale_lr=('base_batch_size', 'enable'),
 )
