@@ -2,13 +2,14 @@
 """What was counted so far, on disk."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from ovseg_mm.paths import write_text
+from ovseg_mm.paths import check_destination, write_text
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -72,9 +73,14 @@ class EvaluationProgress:
         return done
 
     def open(self, rank: int) -> TextIO:
-        """Open the file that a process appends to."""
+        """Open the file that a process appends to.
+
+        Raises:
+            OSError: If it cannot be written, or is a link.
+        """
         path = self.folder / f'images_{rank}.jsonl'
-        file = open(path, 'a', buffering=1)
+        check_destination(path)
+        file = open(path, 'a', buffering=1, opener=_without_links)
         # The line that a killed process left must not swallow the next one.
         if path.stat().st_size:
             file.write('\n')
@@ -86,3 +92,7 @@ class EvaluationProgress:
         pairs, pixels = counts
         line = [name, stamp, pairs.tolist(), pixels.tolist()]
         file.write(json.dumps(line) + '\n')
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, 'O_NOFOLLOW', 0), 0o666)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,15 @@ def test_other_settings_are_named(tmp_path):
     EvaluationProgress(tmp_path, dict(a=1, b=2))
     with pytest.raises(ValueError, match=r'evaluation \(b, c differ\)'):
         EvaluationProgress(tmp_path, dict(a=1, b=3, c=4))
+
+
+def test_links_and_pipes_are_not_written(tmp_path):
+    victim = tmp_path / 'victim'
+    victim.write_text('old')
+    progress = EvaluationProgress(tmp_path / 'a', {})
+    (tmp_path / 'a' / 'images_0.jsonl').symlink_to(victim)
+    os.mkfifo(tmp_path / 'a' / 'images_1.jsonl')
+    for rank in (0, 1):
+        with pytest.raises(OSError, match=f'images_{rank}.jsonl'):
+            progress.open(rank)
+    assert victim.read_text() == 'old'

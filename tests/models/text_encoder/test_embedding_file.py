@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import pickle
+
 import numpy as np
 import open_clip
 import pytest
@@ -83,3 +86,35 @@ def test_ours_equal_a_published_recipe(recipe, tmp_path):
     ours = bank(tower, load_vocabulary(WORDS))
     assert np.load(path).dtype == np.float16
     torch.testing.assert_close(ours, published, rtol=0, atol=1e-3)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ('touch "$OVSEG_TEST_MARK"',)
+
+
+@pytest.mark.parametrize('kind', ['npy', 'npz', 'pickle'])
+def test_code_in_a_file_is_not_run(kind, tmp_path, monkeypatch):
+    mark = tmp_path / 'mark'
+    monkeypatch.setenv('OVSEG_TEST_MARK', str(mark))
+    path = tmp_path / 'table.npy'
+    rows = np.array([Evil()] * 4, dtype=object)
+    with open(path, 'wb') as file:
+        if kind == 'npy':
+            np.save(file, rows)
+        elif kind == 'npz':
+            np.savez(file, rows)
+        else:
+            pickle.dump(rows, file)
+    with pytest.raises(ValueError, match=f'{path} '):
+        EmbeddingFile(path, WORDS)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_numbers_that_are_not_finite(table, value):
+    rows = np.load(table)
+    rows[2, 3] = value
+    np.save(table, rows)
+    with pytest.raises(ValueError, match='not finite .* 24 of its table'):
+        EmbeddingFile(table, WORDS)
