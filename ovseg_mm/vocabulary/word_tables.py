@@ -168,13 +168,8 @@ def _without_heading(
         raise InputError(
             f'{path} has rows such as {rows[0]!r}, and nothing tells which '
             "column has the class texts. Write a heading with 'name' (and "
-            "'id', 'synonyms', 'color') above them; "
-            + (
-                'put a text with a comma in double quotes, and '
-                if comma
-                else ''
-            )
-            + "write '|' between synonyms."
+            "'id', 'synonyms', 'color') above them; put a text with a comma "
+            "in double quotes, and write '|' between synonyms."
         )
     named = named if len(texts) == len(named) else ('name',)
     heads = (*named, *keys[len(numbers)], 'color')
