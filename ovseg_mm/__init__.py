@@ -24,7 +24,9 @@ def register() -> None:
     import_stack()
     for name in ('datasets', 'engine', 'evaluation', 'models'):
         importlib.import_module(f'{__name__}.{name}')
-    importlib.import_module(f'{__name__}.visualization')
+    for name in ('visualization', 'registry'):
+        importlib.import_module(f'{__name__}.{name}')
+    importlib.import_module(f'{__name__}.compat.hub').register_names()
 
 
 # `python -m ovseg_mm` comes by here before its command is known. `doctor`

@@ -375,4 +375,6 @@ def _scoped(key: str) -> Registry:
         import_module(f'{scope.scope_name}.registry')
     except ImportError:
         return root
-    return root._search_child(scope.scope_name) or root
+    found = root._search_child(scope.scope_name)
+    # An empty registry is false.
+    return root if found is None else found
