@@ -111,6 +111,8 @@ class OpenVocabDataset(BaseSegDataset):
             img_suffix=img_suffix,
             **kwargs,
         )
+        # MMSegmentation's scripts read the names of the classes here.
+        self.METAINFO = {**type(self).METAINFO, **self.metainfo}
         self.adapt(self.pipeline.transforms)
 
     def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:

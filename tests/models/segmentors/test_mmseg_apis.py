@@ -207,3 +207,15 @@ def test_stock_metric_counts_our_predictions(build, picture):
     assert found['IoUMetric']['mIoU'] == pytest.approx(
         found['OpenVocabIoUMetric']['mIoU'], abs=0.006
     )
+
+
+def test_settings_of_the_test_are_attributes(build):
+    for model in (build(), deepcopy(build())):
+        assert model.test_cfg.mode == model.test_cfg['mode']
+        assert model.test_cfg.mode in ('whole', 'slide')
+    slide = dict(mode='slide', crop_size=(16, 16), stride=(8, 8))
+    model = build(test_cfg=slide)
+    assert model.test_cfg.mode == 'slide'
+    assert model.test_cfg.crop_size == (16, 16)
+    model.test_cfg.mode = 'whole'
+    assert model.test_cfg['mode'] == 'whole'
