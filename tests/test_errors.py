@@ -13,6 +13,7 @@ from ovseg_mm.cli import COMMANDS, main
 from ovseg_mm.datasets.preparation import PascalVOC
 from ovseg_mm.datasets.preparation import main as prepare
 from ovseg_mm.errors import InputError, sentence_of, shortened
+from ovseg_mm.models.text_encoder.text_bank import tokenize_prompts
 
 TOOLS = Path(__file__).parents[1] / 'tools'
 
@@ -45,6 +46,12 @@ def test_long_lists_are_cut_in_the_middle():
     assert len(text) < errors.LONGEST_MESSAGE
     assert text.startswith('x.json has name 0, name 1')
     assert text.endswith('name 999; expected one class')
+
+
+def test_warning_of_a_long_prompt_is_short():
+    with pytest.warns(UserWarning, match='are cut') as caught:
+        tokenize_prompts(['word ' * 1000], 9)
+    assert len(str(caught[0].message)) < 300
 
 
 def test_errors_of_other_processes_keep_their_traceback():

@@ -6,9 +6,12 @@ folder; both hold weights and a config, open_clip's or transformers'.
 """
 
 import json
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ovseg_mm.errors import InputError
 from ovseg_mm.paths import expanded
@@ -39,6 +42,11 @@ _TOWERS = (
         'token_embedding.weight',
         ('', 'text.', 'text_model.embeddings.', 'embeddings.'),
     ),
+)
+# Of CLIP's images, in [0, 1].
+_NORMALISATION = dict(
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
 )
 # Our name of a size: transformers' name and default of it.
 _VISION_SIZES = {
@@ -173,6 +181,31 @@ def activation_of(config: Mapping[str, Any]) -> str | None:
         model = config.get('model_cfg', config)
         return 'quick_gelu' if model.get('quick_gelu') else 'gelu'
     return None
+
+
+def warn_of_normalisation(config: Mapping[str, Any], where: str) -> None:
+    """Warn of weights that were trained on other normalised images.
+
+    Args:
+        config (Mapping): See :func:`arch_of_config`.
+        where (str): What to call it in the message.
+
+    Warns:
+        UserWarning: If open_clip's ``preprocess_cfg`` does not normalise as
+            the configs here do.
+    """
+    images = config.get('preprocess_cfg') or {}
+    for key, usual in _NORMALISATION.items():
+        found = images.get(key, usual)
+        if not np.allclose(found, usual, atol=1e-3):
+            pixels = [round(255 * value, 3) for value in found]
+            warnings.warn(
+                f'{where} was trained on images normalised with {key} '
+                f'{pixels}, the configs here use '
+                f'{[round(255 * value, 3) for value in usual]}; set it in '
+                'model.data_preprocessor (CAT-Seg v1: model.backbone)',
+                stacklevel=4,
+            )
 
 
 def refuse_other_weights(names: Collection[str], where: str) -> None:

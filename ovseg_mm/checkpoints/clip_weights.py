@@ -17,6 +17,7 @@ from .clip_sources import (
     is_source,
     read_source,
     refuse_other_weights,
+    warn_of_normalisation,
 )
 from .files import WeightFile, check_finite, read_weights
 from .layouts import recognise
@@ -69,6 +70,7 @@ def load_clip_weights(
     else:
         file = _read_custom(custom_clip_weights)
     refuse_other_weights(file.tensors, str(file.path))
+    warn_of_normalisation(file.config, str(file.path))
     _check_activation(file, config)
     state_dict = _clip_state_dict(file, config, arch)
     check_finite(state_dict, str(file.path))

@@ -62,7 +62,10 @@ def open_clip_folder(tmp_path, tiny_arch, open_clip_weights):
     """As open_clip's ``save_for_hf`` writes it."""
     config = dict(
         model_cfg={**tiny_arch, 'custom_text': False},
-        preprocess_cfg=dict(mean=[0.5] * 3, std=[0.5] * 3),
+        preprocess_cfg=dict(
+            mean=[0.48145466, 0.4578275, 0.40821073],
+            std=[0.26862954, 0.26130258, 0.27577711],
+        ),
     )
     folder = write(tmp_path / 'open_clip', open_clip_weights, config)
     torch.save(open_clip_weights, folder / 'open_clip_pytorch_model.bin')
@@ -125,6 +128,22 @@ def test_activation_of_an_open_clip_folder_is_read(
             ValueError, match=f'open_clip_config.json says quick_gelu={quick}'
         ):
             load_clip_weights(tiny_arch, None, path)
+
+
+def test_other_normalisation_is_warned_of(
+    open_clip_folder, tiny_arch, recwarn
+):
+    load_clip_weights(tiny_arch, None, open_clip_folder)
+    assert not [w for w in recwarn if 'normalised' in str(w.message)]
+    path = open_clip_folder / 'open_clip_config.json'
+    config = json.loads(path.read_text())
+    config['preprocess_cfg']['mean'] = [0.5, 0.5, 0.5]
+    path.write_text(json.dumps(config))
+    with pytest.warns(
+        UserWarning, match=r'with mean \[127\.5, 127\.5, 127'
+    ) as w:
+        load_clip_weights(tiny_arch, None, open_clip_folder)
+    assert len(w) == 1
 
 
 def test_defaults_of_transformers():

@@ -18,6 +18,7 @@ from mmengine.utils import track_iter_progress
 from mmseg.utils.tokenizer import tokenize
 from torch import Tensor, nn
 
+from ovseg_mm.errors import shortened
 from ovseg_mm.vocabulary import Vocabulary, get_templates
 
 from .embedding_file import EmbeddingFile
@@ -343,7 +344,7 @@ def _tokenize(
     message = ''
     if too_long.any():
         named = [p for p, cut in zip(prompts, too_long.tolist()) if cut]
-        message = (
+        message = shortened(
             f'{len(named)} prompts are longer than the {context_length} '
             f'tokens that the text encoder takes and are cut: {named[0]!r}'
             + (', ...' if len(named) > 1 else '')
