@@ -19,8 +19,9 @@ from ovseg_mm.vocabulary import (
 )
 
 from .file_index import read_names
+from .label_samples import LabelSample, spread
 from .sample_files import SampleFinder
-from .transforms.images import share_image_rule
+from .transforms.images import inner_transforms, share_image_rule
 from .transforms.loading import LoadOpenVocabAnnotations
 
 
@@ -95,6 +96,7 @@ class OpenVocabDataset(BaseSegDataset):
         self.exif_orientation = exif_orientation
         self.unseen_labels = unseen_labels
         self.value_map = _checked_label_map(label_map or {})
+        self._given_ignore_index = ignore_index is not None
         if ignore_index is None:
             ignore_index = self.vocabulary.ignore_label
         named = self.vocabulary
@@ -113,7 +115,6 @@ class OpenVocabDataset(BaseSegDataset):
         )
         # MMSegmentation's scripts read the names of the classes here.
         self.METAINFO = {**type(self).METAINFO, **self.metainfo}
-        self.adapt(self.pipeline.transforms)
 
     def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:
         """Give words without colours those of the data set."""
@@ -138,6 +139,27 @@ class OpenVocabDataset(BaseSegDataset):
         """
         self.exif_applied = share_image_rule(transforms, self.exif_orientation)
         _pad_labels_with(self.ignore_index, transforms)
+
+    def full_init(self) -> None:
+        """List the samples, adapt the pipeline, look at some label files.
+
+        Raises:
+            InputError: If these label files cannot be what is meant, see
+                :class:`~ovseg_mm.datasets.label_samples.LabelSample`.
+        """
+        if self._fully_initialized:
+            return
+        transforms = self.pipeline.transforms
+        self.adapt(transforms)
+        super().full_init()
+        # Other transforms may read label files of another kind.
+        if _has_step(transforms, LoadOpenVocabAnnotations):
+            LabelSample(
+                [self.get_data_info(i) for i in spread(len(self))],
+                self.exif_applied,
+                self._given_ignore_index,
+                self.backend_args,
+            ).check()
 
     def load_data_list(self) -> list[dict]:
         """List the samples, sorted by path.
@@ -239,7 +261,7 @@ class OpenVocabDataset(BaseSegDataset):
                 dict(
                     sample_name=name,
                     label_map=self.value_map,
-                    exif_applied=self.exif_applied,
+                    exif_applied=self.exif_applied is not False,
                     num_labels=len(self.metainfo['classes']),
                 )
             )
@@ -321,6 +343,13 @@ class OpenVocabDataset(BaseSegDataset):
             )
 
 
+def _has_step(transforms: Sequence, kind: type) -> bool:
+    return any(
+        isinstance(step, kind) or _has_step(inner_transforms(step), kind)
+        for step in transforms
+    )
+
+
 def _pad_labels_with(value: int, transforms: Sequence) -> None:
     """Have transforms fill label maps with a value instead of 255.
 
@@ -334,9 +363,7 @@ def _pad_labels_with(value: int, transforms: Sequence) -> None:
         if isinstance(getattr(transform, 'pad_val', None), dict):
             if transform.pad_val.get('seg', 255) == 255:
                 transform.pad_val['seg'] = value
-        inner = getattr(transform, 'transforms', [])
-        # A list, or a chain that holds one.
-        _pad_labels_with(value, getattr(inner, 'transforms', inner))
+        _pad_labels_with(value, inner_transforms(transform))
 
 
 def _checked_label_map(label_map: Mapping) -> dict[int, int]:

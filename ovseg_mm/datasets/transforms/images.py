@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,8 @@ class LoadOpenVocabImage(LoadImageFromFile):
 
 
 def share_image_rule(
-    transforms: Sequence, exif_orientation: str | None
-) -> bool:
+    transforms: list, exif_orientation: str | None
+) -> bool | None:
     """Have the images of a pipeline read by the shared rule, in place.
 
     Args:
@@ -95,9 +95,10 @@ def share_image_rule(
             ``color_type`` says.
 
     Returns:
-        Whether the images are turned by their EXIF orientation.
+        Whether the images are turned by their EXIF orientation; None if no
+        transform reads an image in the shared way.
     """
-    turned = True
+    turned = None
     for steps, index in _loaders(transforms):
         step = steps[index]
         color_type = {
@@ -116,12 +117,18 @@ def share_image_rule(
     return turned
 
 
-def _loaders(transforms: Any) -> Iterator[tuple[list, int]]:
-    """Lists of transforms, and where in them an image is read."""
+def inner_transforms(transform: Any) -> list:
+    """Transforms inside of a transform or a chain; empty if there are none."""
+    # TestTimeAug calls its chains subroutines.
+    inner = getattr(transform, 'subroutines', [])
+    inner = getattr(transform, 'transforms', inner)
     # A list, or a chain that holds one.
-    transforms = getattr(transforms, 'transforms', transforms)
-    if not isinstance(transforms, list):
-        return
+    inner = getattr(inner, 'transforms', inner)
+    return inner if isinstance(inner, list) else []
+
+
+def _loaders(transforms: list) -> Iterator[tuple[list, int]]:
+    """Lists of transforms, and where in them an image is read."""
     for index, step in enumerate(transforms):
         if (
             type(step) in (LoadImageFromFile, LoadOpenVocabImage)
@@ -131,6 +138,4 @@ def _loaders(transforms: Any) -> Iterator[tuple[list, int]]:
         ):
             yield transforms, index
         else:
-            # TestTimeAug calls its chains subroutines.
-            inner = getattr(step, 'subroutines', None)
-            yield from _loaders(getattr(step, 'transforms', inner))
+            yield from _loaders(inner_transforms(step))

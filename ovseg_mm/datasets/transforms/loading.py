@@ -124,11 +124,26 @@ def check_label_values(
         return
     found = np.unique(labels[wrong]).tolist()
     listed = ', '.join(map(str, found[:8])) + (', ...' * (len(found) > 8))
+    advice = (
+        'check vocabulary, reduce_zero_label and ignore_index of the data set'
+    )
+    if found == [num_labels]:
+        advice = 'if they are numbered from 1, set reduce_zero_label=True'
+    elif found == [255] and num_labels <= 2:
+        advice = (
+            'if they are masks whose foreground is 255, set label_map={255: '
+            f'{num_labels - 1}}}'
+        )
+    elif len(found) > 8:
+        advice = (
+            'so many wrong values come from another vocabulary, or from label '
+            'files that were resized smoothly, compressed with loss or saved '
+            'as pictures'
+        )
     raise InputError(
         f'{where} holds the label values {listed}, but there are '
         f'{num_labels} labels (0 to {num_labels - 1}) and {ignore_index} is '
-        'ignored; check vocabulary, reduce_zero_label and ignore_index of '
-        'the data set.'
+        f'ignored; {advice}.'
     )
 
 

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at some label files before a run starts."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from mmengine.logging import print_log
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.utils.image_files import (
+    image_size,
+    read_label_map,
+    swaps_sides,
+)
+
+from .transforms.loading import (
+    check_label_values,
+    compare_sizes,
+    map_label_values,
+)
+
+# Label files that are always read, and that are read in a case of doubt.
+_FEW = 16
+_MANY = 200
+_MASKS = (
+    'If they are masks whose foreground is 255, name both classes, such as '
+    "['background', 'crack'], and set label_map={255: 1} and "
+    'reduce_zero_label=False of the data set. '
+)
+
+
+class LabelSample:
+    """Values of some label files of a data set, spread over all of it.
+
+    Args:
+        samples: Some samples of a data set, with ``img_path``,
+            ``seg_map_path`` and what :class:`LoadOpenVocabAnnotations` reads;
+            a few of them are read, and in a case of doubt all.
+        exif_applied: Whether images are turned by their EXIF orientation;
+            None: nobody knows, images are not compared.
+        given_ignore_index: Whether the user has named ``ignore_index``.
+        backend_args: Options of MMEngine's file backend.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[dict],
+        exif_applied: bool | None,
+        given_ignore_index: bool,
+        backend_args: dict | None = None,
+    ) -> None:
+        self.samples = [s for s in samples if s.get('seg_map_path')]
+        self.exif_applied = exif_applied
+        self.given_ignore_index = given_ignore_index
+        self.backend_args = backend_args
+        self.values: set[int] = set()
+        self.labels: set[int] = set()
+        self.read: set[str] = set()
+        self.deep = False
+
+    def check(self) -> None:
+        """Read the files, and say what is wrong with them as a set.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            InputError: If a file is not a label map, does not fit its image
+                or holds values that are not labels; if all pixels of the
+                files are ignored; if they are masks of 0 and 255 for two
+                classes.
+        """
+        if not self.samples:
+            return
+        for index in spread(len(self.samples), _FEW):
+            self._read(self.samples[index], with_image=True)
+        if not self._doubts():
+            return
+        # Some of the labels may be rare: look at more files.
+        for sample in self.samples:
+            if sample['seg_map_path'] not in self.read:
+                self._read(sample, with_image=False)
+                if not self._doubts():
+                    return
+        text, fatal = self._doubts()[0]
+        if fatal:
+            raise InputError(text)
+        print_log(text, 'current', logging.WARNING)
+
+    def _read(self, sample: dict, with_image: bool) -> None:
+        path, ignored = sample['seg_map_path'], sample['ignore_index']
+        values = read_label_map(path, self.backend_args)
+        if with_image and self.exif_applied is not None:
+            self._compare(sample, values.shape)
+        found = np.unique(values)
+        labels = map_label_values(
+            found,
+            ignored,
+            sample['reduce_zero_label'],
+            sample['label_map'],
+        )
+        check_label_values(labels, sample['num_labels'], ignored, path)
+        self.values.update(found.tolist())
+        self.labels.update(labels.tolist())
+        self.read.add(path)
+        self.deep |= values.dtype != np.uint8
+
+    def _compare(self, sample: dict, shape: tuple[int, int]) -> None:
+        image = sample['img_path']
+        try:
+            size, orientation = image_size(image, self.backend_args)
+        except Exception:  # Pillow raises a dozen kinds of them
+            return  # The pipeline says what is wrong with it.
+        if self.exif_applied and swaps_sides(orientation):
+            size = size[::-1]
+        compare_sizes(
+            image,
+            sample['seg_map_path'],
+            size,
+            shape,
+            orientation,
+            self.exif_applied,
+        )
+
+    def _doubts(self) -> list[tuple[str, bool]]:
+        """What the values leave in doubt, and whether a run makes no sense."""
+        sample = self.samples[0]
+        size, ignored = sample['num_labels'], sample['ignore_index']
+        reduced = sample['reduce_zero_label']
+        where = f'{len(self.read)} label files read'
+        where += f' (the first is {sample["seg_map_path"]})'
+        masks = self.values == {0, 255} and ignored == 255
+        advice = _MASKS if masks else ''
+        if self.labels == {ignored}:
+            listed = ', '.join(map(str, sorted(self.values)[:8]))
+            text = (
+                f'All pixels of the {where} are ignored: the files hold the '
+                f'values {listed}, ignore_index is {ignored} and '
+                f'reduce_zero_label is {reduced}. {advice}To predict without '
+                'labels leave seg_map_path out.'
+            )
+            return [(text, True)]
+        if masks and self.labels == {0, 255} and not self.given_ignore_index:
+            text = (
+                f'The {where} hold the values 0 and 255 alone, and 255 is '
+                f'ignored: only label 0 of {size} counts. {advice}If 255 does '
+                'mean ignored pixels, set ignore_index=255 of the data set.'
+            )
+            return [(text, size == 2)]
+        if reduced and self.values - {ignored} == set(range(size)):
+            text = (
+                f'The {where} hold the values 0 to {size - 1} and never '
+                f'{size}, but reduce_zero_label=True takes 0 for ignored and '
+                f'1 to {size} for the {size} labels; if 0 is the first label, '
+                'set reduce_zero_label=False.'
+            )
+            return [(text, False)]
+        if ignored > 255 and 255 in self.labels and not self.deep:
+            text = (
+                f'The {where} have 8 bits and hold the value 255, which is '
+                f'label 255 of {size}; {ignored} is ignored. If 255 means '
+                'ignored pixels, set label_map={255: '
+                f'{ignored}}} of the data set.'
+            )
+            return [(text, False)]
+        return []
+
+
+def spread(total: int, count: int = _MANY) -> Iterator[int]:
+    """At most ``count`` indices below ``total``, evenly spread."""
+    if total <= count:
+        yield from range(total)
+    else:
+        yield from np.linspace(0, total - 1, count).astype(int).tolist()
