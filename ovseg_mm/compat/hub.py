@@ -109,6 +109,4 @@ def _entries_beside(theirs: Callable, folder: str) -> Iterator[dict]:
         yield from theirs(folder)
         if 'mmseg' not in Path(folder).parts[-2:]:
             return
-    for entry in _entries():
-        # MMEngine reads the weights of the model that it finds.
-        yield {'Weights': None, **entry}
+    yield from _entries()

@@ -10,10 +10,12 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config, get_model
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import save_checkpoint
 from mmseg.apis import MMSegInferencer
 
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.models.segmentors import OpenVocabSegmentor
+from ovseg_mm.models_index import list_models
 from ovseg_mm.paths import resource
 from ovseg_mm.stack import installed_packages
 
@@ -65,9 +67,23 @@ def test_packages_of_mmsegmentation(tmp_path):
     assert Config.fromfile(path).model.type == 'EncoderDecoder'
 
 
+def test_every_model_says_where_its_weights_are():
+    for entry in list_models():
+        # mim, MMEngine and MMSegInferencer cut addresses at commas.
+        assert entry.weights and ',' not in entry.weights
+        if entry.weights.startswith('https://'):
+            assert entry.weights.endswith('.pth')
+        else:
+            assert entry.weights.startswith('no ')
+
+
 @pytest.mark.parametrize('scope', ['mmseg', 'ovseg_mm'])
-def test_inferencer_by_name(scope):
-    inferencer = MMSegInferencer(NAME, device='cpu', scope=scope)
+def test_inferencer_by_name(scope, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no released weights; train'):
+        MMSegInferencer(NAME, device='cpu', scope=scope)
+    weights = str(tmp_path / 'weights.pth')
+    save_checkpoint(dict(state_dict=get_model(HUB).state_dict()), weights)
+    inferencer = MMSegInferencer(NAME, weights, device='cpu', scope=scope)
     assert isinstance(inferencer.model, OpenVocabSegmentor)
     result = inferencer(np.zeros((64, 80, 3), np.uint8))
     assert result['predictions'].shape == (64, 80)
