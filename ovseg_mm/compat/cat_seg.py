@@ -11,7 +11,7 @@ learning-rate factors may be given by those names.
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmseg.models import EncoderDecoder
@@ -343,22 +343,10 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
         score='logits',
         # The project's is a probability.
         threshold=math.log(threshold / (1 - threshold)),
-        loss_decode=_only_loss(head['loss_decode']),
+        loss_decode=head['loss_decode'],
         with_accuracy=True,
         init_cfg=_own_init_cfg(head['init_cfg']),
     )
-
-
-def _only_loss(loss: Mapping | Sequence) -> Mapping:
-    """The loss, which MMSegmentation also takes as a list."""
-    if isinstance(loss, Mapping):
-        return loss
-    if len(loss) != 1:
-        raise ValueError(
-            f'decode_head.loss_decode lists {len(loss)} losses, but the head '
-            'has one here; give a single one'
-        )
-    return loss[0]
 
 
 def _own_init_cfg(init_cfg: dict | None) -> dict | None:

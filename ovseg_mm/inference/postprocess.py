@@ -4,7 +4,7 @@
 Letters: T class texts, L labels, H, W pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -52,15 +52,15 @@ def argmax_labels(
 
 
 def label_scores(
-    scores: Tensor, prompt_to_label: Tensor, num_labels: int
+    scores: Tensor, prompt_to_label: Sequence[int], num_labels: int
 ) -> Tensor:
     """Scores of labels, the highest of their classes, (T, ...) to (L, ...).
 
     A label without a class has the score -inf.
     """
-    identity = torch.arange(num_labels, device=prompt_to_label.device)
-    if torch.equal(prompt_to_label, identity):
+    if list(prompt_to_label) == list(range(num_labels)):
         return scores
+    index = torch.tensor(prompt_to_label, device=scores.device)
     out = scores.new_full((num_labels, *scores.shape[1:]), -torch.inf)
-    index = prompt_to_label.view(-1, *[1] * (scores.ndim - 1))
+    index = index.view(-1, *[1] * (scores.ndim - 1))
     return out.scatter_reduce(0, index.expand_as(scores), scores, 'amax')

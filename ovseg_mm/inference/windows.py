@@ -143,9 +143,12 @@ def _activated(
     score_size: tuple[int, int] | None,
 ) -> Tensor:
     """Logits (T, h, w) to scores (T, *size)."""
-    resized = resize(view[None], score_size or size)[0]
-    if resized.data_ptr() == view.data_ptr():
-        resized = resized.clone()
+    wanted = tuple(score_size or size)
+    # What is resized is new already, and may be overwritten.
+    if tuple(view.shape[1:]) == wanted:
+        resized = view.clone()
+    else:
+        resized = resize(view[None], wanted)[0]
     return resize(activate(resized)[None], size)[0]
 
 

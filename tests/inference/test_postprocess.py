@@ -44,7 +44,7 @@ def test_labels_of_prompts_and_threshold(monkeypatch):
 def test_scores_of_labels_are_the_highest_of_their_texts():
     scores = torch.randn(5, 3, 4)
     table = torch.tensor([2, 0, 2, 1, 0])
-    merged = label_scores(scores, table, 3)
+    merged = label_scores(scores, table.tolist(), 3)
     expected = torch.stack(
         [
             torch.maximum(scores[1], scores[4]),
@@ -59,11 +59,11 @@ def test_scores_of_labels_are_the_highest_of_their_texts():
 
 def test_scores_without_a_mapping_are_not_copied():
     scores = torch.randn(3, 4, 5)
-    assert label_scores(scores, torch.arange(3), 3) is scores
-    reordered = label_scores(scores, torch.tensor([1, 0, 2]), 3)
+    assert label_scores(scores, [0, 1, 2], 3) is scores
+    reordered = label_scores(scores, [1, 0, 2], 3)
     assert torch.equal(reordered, scores[[1, 0, 2]])
 
 
 def test_label_without_a_text_never_wins():
-    merged = label_scores(torch.randn(2, 3), torch.tensor([0, 2]), 3)
+    merged = label_scores(torch.randn(2, 3), [0, 2], 3)
     assert (merged[1] == -torch.inf).all()

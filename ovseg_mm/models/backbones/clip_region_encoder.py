@@ -14,11 +14,14 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ovseg_mm.errors import InputError
 from ovseg_mm.inference import in_float32
 
 from ..layers import ContextShift
 from ..utils import (
     expand_boxes,
+    is_exporting,
+    is_in_onnx_export,
     mask_boxes,
     patches_with_mask,
     region_crops,
@@ -181,7 +184,18 @@ class CLIPRegionEncoder(BaseModule):
         Returns:
             tuple[Tensor, Tensor, Tensor]: Normalised crops (n, 3, S, S),
             which proposals they are of, (Q,) bool, and their boxes, (n, 4).
+
+        Raises:
+            InputError: If the model is being exported.
         """
+        if is_exporting() or is_in_onnx_export():
+            raise InputError(
+                'regions are cut out where the masks of an image are, which '
+                'an exported model cannot do: it would cut every image as '
+                'the one that it was exported with; set '
+                'decode_head.ensemble_weight=None, with which proposals '
+                'alone decide, or export backbone, neck and decode_head'
+            )
         binary = masks > self.mask_threshold
         valid = binary.flatten(1).any(dim=1)
         binary = binary[valid]

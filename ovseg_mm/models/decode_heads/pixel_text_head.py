@@ -5,6 +5,8 @@ Letters: B images, T class texts, C embedding width, h, w positions at stride
 4, H, W pixels.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32, resize
 
+from ..losses import build_losses, dense_losses
 from ..necks import PixelFeatures
 
 
@@ -24,7 +27,8 @@ class PixelTextHead(BaseModule):
     and one linear layer in the place of queries.
 
     Args:
-        loss_decode (dict): Config of a loss of logits and labels.
+        loss_decode (dict | Sequence[dict]): Config of a loss of logits and
+            labels, or of several.
         in_channels (int): Channels of the pixel decoder's mask features.
         text_channels (int): C.
         temperature (float): Factor of cosine similarities in training.
@@ -35,7 +39,7 @@ class PixelTextHead(BaseModule):
 
     def __init__(
         self,
-        loss_decode: dict,
+        loss_decode: dict | Sequence[dict],
         in_channels: int = 256,
         text_channels: int = 512,
         temperature: float = 100.0,
@@ -43,7 +47,7 @@ class PixelTextHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.loss_decode = MODELS.build(loss_decode)
+        self.loss_decode = build_losses(loss_decode)
         self.projection = nn.Conv2d(in_channels, text_channels, 1)
         self.temperature = temperature
         self.threshold = threshold
@@ -86,8 +90,7 @@ class PixelTextHead(BaseModule):
         features = F.normalize(pixels.float(), dim=1)
         logits = _products(features, text)
         logits = resize(self.temperature * logits, labels.shape[1:])
-        loss = self.loss_decode(logits, labels, ignore_index=ignore_index)
-        return {self.loss_decode.loss_name: loss}
+        return dense_losses(self.loss_decode, logits, labels, ignore_index)
 
     def activate(self, scores: Tensor, classes: slice) -> Tensor:
         """Scores need no activation before windows are averaged."""

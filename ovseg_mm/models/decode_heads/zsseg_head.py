@@ -11,11 +11,15 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
+from mmengine.utils import is_list_of
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ovseg_mm.config_types import is_type
+from ovseg_mm.errors import InputError
 from ovseg_mm.inference import geometric_ensemble, region_weights
 
+from ..losses import MaskSetLoss
 from ..necks import PixelFeatures
 from ..utils import cosine_logits, mask_targets
 from .mask_proposal_head import MaskProposals
@@ -77,6 +81,14 @@ class ZSSegHead(BaseModule):
             raise ValueError(
                 f'ensemble_weight={ensemble_weight} must be at most 1, or '
                 'None to do without regions'
+            )
+        if is_list_of(loss_decode, dict) or not is_type(
+            loss_decode, MaskSetLoss, MODELS
+        ):
+            raise InputError(
+                f'loss_decode of a {type(self).__name__} is one '
+                "dict(type='MaskSetLoss', ...), which holds the losses of "
+                'classes and masks; set its weights instead of other losses'
             )
         self.proposals = MODELS.build(proposals)
         self.loss_decode = MODELS.build(loss_decode)

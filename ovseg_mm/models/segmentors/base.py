@@ -31,6 +31,10 @@ from ovseg_mm.inference import (
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import init_clip_towers, with_tower_options
+from ..decode_heads.mmseg_options import (
+    check_mmseg_options,
+    split_mmseg_options,
+)
 from ..text_encoder import TextBank
 from .options import checked_clip, checked_test_cfg
 from .training_labels import (
@@ -72,6 +76,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         prompts (dict): Arguments of :class:`TextBank`.
         neck (dict, optional): Config of the neck.
         data_preprocessor (dict, optional): Config of the preprocessor.
+        auxiliary_head (None): Always None; heads have their losses alone.
         pretrained (None): Always None; MMSegmentation's APIs pass it.
         train_cfg (dict, optional): Unused; MMSegmentation passes it.
         test_cfg (dict): ``mode`` (``'whole'`` or ``'slide'``); in slide mode
@@ -103,6 +108,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         prompts: dict | None = None,
         neck: dict | None = None,
         data_preprocessor: dict | None = None,
+        auxiliary_head: None = None,
         pretrained: None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -114,6 +120,13 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
                 'segmentor; name CLIP weights as clip.pretrained or '
                 'clip.custom_clip_weights'
             )
+        if auxiliary_head:
+            raise InputError(
+                'auxiliary_head is not an option of the segmentor, whose '
+                'losses are those of decode_head; leave it out, and list '
+                'further losses in decode_head.loss_decode'
+            )
+        decode_head, given = split_mmseg_options(decode_head)
         clip = checked_clip(clip)
         super().__init__(
             backbone=with_tower_options(backbone, clip),
@@ -148,6 +161,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         if train_vocabulary is not None:
             self._train_vocabulary = load_vocabulary(train_vocabulary)
             check_trainable(self._train_vocabulary)
+        check_mmseg_options(given, self._train_vocabulary)
         # Number of labels in the numbering of the training data, which
         # VocabularyHook sets; None: the first batch tells.
         self.num_train_labels: int | None = None
@@ -512,10 +526,10 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         )
 
     def _to_labels(self, scores: Tensor) -> Tensor:
-        table = torch.tensor(
-            self.vocabulary.prompt_to_label, device=scores.device
+        vocabulary = self.vocabulary
+        return label_scores(
+            scores, vocabulary.prompt_to_label, vocabulary.num_labels
         )
-        return label_scores(scores, table, self.vocabulary.num_labels)
 
 
 def _without_padding(img: Tensor, meta: dict) -> Tensor:

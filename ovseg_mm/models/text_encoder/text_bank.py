@@ -5,6 +5,7 @@ Letters: T class texts, P prompts a class (templates), C embedding width.
 """
 
 import hashlib
+import io
 import json
 import warnings
 import weakref
@@ -18,9 +19,10 @@ from mmengine.utils import track_iter_progress
 from mmseg.utils.tokenizer import tokenize
 from torch import Tensor, nn
 
-from ovseg_mm.errors import shortened
+from ovseg_mm.errors import InputError, shortened
 from ovseg_mm.vocabulary import Vocabulary, get_templates
 
+from ..utils import is_exporting
 from .embedding_file import EmbeddingFile
 from .text_cache import read_cache, write_cache
 
@@ -105,6 +107,8 @@ class TextBank:
             text, message = self._encode(encoder, vocabulary)
             self._tell(message)
             return text
+        if is_exporting():
+            return self._kept(vocabulary)
         self._forget_other_weights(encoder)
         text = self._memory.get(self._class_texts(vocabulary))
         if text is None:
@@ -164,6 +168,16 @@ class TextBank:
         if self._revision is None or not self._revision.is_of(encoder):
             self._memory.clear()
             self._revision = _Revision(encoder)
+
+    def _kept(self, vocabulary: Vocabulary) -> Tensor:
+        """Embeddings in memory, for an export, which has no weights."""
+        text = self._memory.get(self._class_texts(vocabulary))
+        if text is None:
+            raise InputError(
+                'an exported model holds the text embeddings of its words; '
+                'compute them first: model.prepare_text()'
+            )
+        return text
 
     def _remember(self, vocabulary: Vocabulary, text: Tensor) -> None:
         self._memory[self._class_texts(vocabulary)] = text
@@ -308,6 +322,11 @@ class _Revision:
         # Heads and activation change the output, not the weights.
         digest = hashlib.sha256(json.dumps(encoder.arch).encode())
         for name, tensor in encoder.state_dict().items():
+            if not isinstance(tensor, Tensor) or tensor.is_quantized:
+                content = io.BytesIO()
+                torch.save(tensor, content)
+                digest.update(name.encode() + content.getvalue())
+                continue
             tensor = tensor.detach().cpu().contiguous()
             shape = tuple(tensor.shape)
             digest.update(f'{name}{shape}{tensor.dtype}'.encode())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from .cosine import cosine_logits
 from .cost_features import CostFeatures
+from .exporting import is_exporting, is_in_onnx_export
 from .finetune import FINETUNE_MODES, freeze_except
 from .matching import (
     HungarianMatcher,
@@ -32,6 +33,8 @@ __all__ = [
     'expand_boxes',
     'fill_unknown',
     'freeze_except',
+    'is_exporting',
+    'is_in_onnx_export',
     'mask_boxes',
     'mask_targets',
     'masked_crop',

@@ -14,6 +14,7 @@ from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...losses import build_losses, dense_losses
 from ...necks import LevelFeatures
 from ...utils import fill_unknown
 from .matching import MatchingDecoder
@@ -40,9 +41,8 @@ class CascadeCLIPHead(BaseModule):
         num_layers (int): Layers of each decoder.
         num_heads (int): Heads of the attention.
         dropout (float): Share of activations that decoders zero in training.
-        loss_decode (Sequence[dict], optional): Configs of the losses, called
-            with logits (B, T, H, W), labels (B, H, W) and the ignored label.
-            None: focal and dice loss as published.
+        loss_decode (dict | Sequence[dict], optional): Config of a loss, or of
+            several. None: focal and dice loss as published.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -56,7 +56,7 @@ class CascadeCLIPHead(BaseModule):
         num_layers: int = 3,
         num_heads: int = 8,
         dropout: float = 0.1,
-        loss_decode: Sequence[dict] | None = None,
+        loss_decode: dict | Sequence[dict] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -73,15 +73,12 @@ class CascadeCLIPHead(BaseModule):
             MatchingDecoder(embed_dims, num_layers, num_heads, dropout)
             for _ in self.group_sizes
         )
-        self.losses = nn.ModuleList(
-            map(
-                MODELS.build,
-                loss_decode
-                or [
-                    dict(type='DenseFocalLoss', loss_weight=100.0),
-                    dict(type='DenseDiceLoss'),
-                ],
-            )
+        self.loss_decode = build_losses(
+            loss_decode
+            or [
+                dict(type='DenseFocalLoss', loss_weight=100.0),
+                dict(type='DenseDiceLoss'),
+            ]
         )
 
     def forward(self, feats: LevelFeatures, text: Tensor) -> Tensor:
@@ -102,7 +99,7 @@ class CascadeCLIPHead(BaseModule):
             )
         text = text[:, 0].to(feats.cls.dtype)
         # Features are in float32, the weights perhaps not.
-        dtype = self.query_projections[0].weight.dtype
+        dtype = self.decoders[0].dtype
         descriptor = relationship_descriptor(feats.cls, text).to(dtype)
         logits = sum(
             decoder(
@@ -146,10 +143,7 @@ class CascadeCLIPHead(BaseModule):
             align_corners=False,
         )
         labels = fill_unknown(labels, logits, unseen)
-        losses = {
-            loss.loss_name: loss(logits, labels, ignore_index)
-            for loss in self.losses
-        }
+        losses = dense_losses(self.loss_decode, logits, labels, ignore_index)
         losses['acc_seg'] = accuracy(logits, labels, ignore_index=ignore_index)
         return losses
 

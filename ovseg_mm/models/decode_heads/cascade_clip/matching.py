@@ -6,6 +6,7 @@ Letters: B images, T classes, N patches, E width.
 
 from copy import deepcopy
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,6 +42,11 @@ class MatchingDecoder(nn.Module):
             deepcopy(first) for _ in range(num_layers - 1)
         )
         self.similarity = deepcopy(first.similarity)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights; quantised ones take float32."""
+        return next(self.parameters(), torch.empty(0)).dtype
 
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
         """Logits of every class at every patch.

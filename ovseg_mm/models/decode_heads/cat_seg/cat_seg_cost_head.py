@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
 
+from ...losses import build_losses, dense_losses
 from ...utils import CostFeatures
 from .chunks import over_classes
 from .classwise import ClasswiseAggregation
@@ -80,7 +81,8 @@ class CATSegCostHead(BaseModule):
             the ``'logits'`` themselves.
         threshold (float, optional): Score above which a vocabulary of one
             text labels a pixel. None: where the sigmoid is a half.
-        loss_decode (dict): Config of the loss.
+        loss_decode (dict | Sequence[dict]): Config of the loss, or of
+            several.
         with_accuracy (bool): Whether the pixel accuracy in percent is logged
             beside the loss, as ``acc_seg``.
         init_bias (float): Initial bias of the last convolution. CAT-Seg has
@@ -114,7 +116,7 @@ class CATSegCostHead(BaseModule):
         dropout_ratio: float = 0.0,
         score: str = 'sigmoid',
         threshold: float | None = None,
-        loss_decode: dict | None = None,
+        loss_decode: dict | Sequence[dict] | None = None,
         with_accuracy: bool = False,
         init_bias: float | None = None,
         init_cfg: dict | None = None,
@@ -184,7 +186,7 @@ class CATSegCostHead(BaseModule):
             nn.Dropout2d(dropout_ratio) if dropout_ratio else nn.Identity()
         )
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
-        self.loss_decode = MODELS.build(
+        self.loss_decode = build_losses(
             loss_decode or dict(type='DenseBCELoss')
         )
 
@@ -240,12 +242,11 @@ class CATSegCostHead(BaseModule):
             ignore_index (int): Label of pixels without a class.
 
         Returns:
-            dict[str, Tensor]: Loss by name, perhaps ``acc_seg``.
+            dict[str, Tensor]: Losses by name, perhaps ``acc_seg``.
         """
         logits = self(feats, text)
         logits = F.interpolate(logits, labels.shape[1:], mode='bilinear')
-        loss = self.loss_decode(logits, labels, ignore_index=ignore_index)
-        losses = {self.loss_decode.loss_name: loss}
+        losses = dense_losses(self.loss_decode, logits, labels, ignore_index)
         if self.with_accuracy:
             losses['acc_seg'] = accuracy(
                 logits.detach(), labels, ignore_index=ignore_index

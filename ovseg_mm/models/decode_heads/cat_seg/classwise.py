@@ -130,7 +130,7 @@ class ClasswiseAggregation(nn.Module):
         out = self.attend(q, k, v, *self._padding(x.shape[1]))
         out = out.permute(0, 3, 1, 2, 4).flatten(3)
         # The attention is in float32, the weights perhaps not.
-        x = x + out.to(self.v.weight.dtype)
+        x = x + out.to(self.norm2.weight.dtype)
         z = self.norm2(x)
         x = x + self.mlp(z)
         return x + z if self.ffn_identity else x

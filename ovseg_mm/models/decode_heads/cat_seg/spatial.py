@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...utils import is_exporting
 from .chunks import over_classes
 
 
@@ -109,7 +110,10 @@ class WindowBlock(nn.Module):
             size, shift = (self.window_size,) * 2, self.shift
         windows = _to_windows(self.norm1(x), size, shift)
         guide = _to_windows(guidance[:, None], size, shift)
-        mask = _attention_mask((h, w), size, shift, self.mask_padding)
+        attention_mask = _attention_mask
+        if is_exporting():  # the cache would keep what tensors stand for
+            attention_mask = _attention_mask.__wrapped__
+        mask = attention_mask((h, w), size, shift, self.mask_padding)
         windows = self.attn(windows, guide, mask)
         x = x + _from_windows(windows, (h, w), size, shift)
         return x + self.mlp(self.norm2(x))
@@ -173,6 +177,9 @@ def guided_linear(layer: nn.Linear, x: Tensor, guidance: Tensor) -> Tensor:
         x (Tensor): (..., E).
         guidance (Tensor): (..., G), of size 1 where it is the same.
     """
+    if not isinstance(layer.weight, Tensor):  # of a quantised layer
+        shape = (*x.shape[:-1], guidance.shape[-1])
+        return layer(torch.cat([x, guidance.expand(shape)], dim=-1))
     weight, guidance_weight = layer.weight.split(
         [x.shape[-1], guidance.shape[-1]], dim=1
     )

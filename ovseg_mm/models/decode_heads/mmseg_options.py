@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that MMSegmentation's decode heads have and ours do not."""
+
+from collections.abc import Mapping
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.vocabulary import Vocabulary
+
+# Options whose value is fixed here, and what to do for another one.
+_FIXED = dict(
+    sampler=(
+        None,
+        'pixels are not sampled here; for hard pixels take the loss '
+        "loss_decode=dict(type='OhemCrossEntropy')",
+    ),
+    align_corners=(False, 'scores are always resized without it'),
+    out_channels=(None, 'there is a channel for each class text'),
+)
+_NAMES = (*_FIXED, 'ignore_index', 'num_classes')
+
+
+def split_mmseg_options(cfg: Mapping) -> tuple[dict, dict]:
+    """Config of a head without such options, and these options.
+
+    A class that has the option itself is to be built with the whole config.
+    """
+    given = {key: cfg[key] for key in _NAMES if key in cfg}
+    return {k: v for k, v in cfg.items() if k not in given}, given
+
+
+def check_mmseg_options(given: Mapping, vocabulary: Vocabulary) -> None:
+    """Let only values pass that ask for what is done anyway.
+
+    Args:
+        given (Mapping): From :func:`split_mmseg_options`.
+        vocabulary (Vocabulary): The training vocabulary.
+
+    Raises:
+        InputError: If another value is given.
+    """
+    whole = vocabulary.whole or vocabulary
+    fixed = dict(
+        _FIXED,
+        ignore_index=(
+            whole.ignore_label,
+            'the ignored label follows from the number of labels (255, or '
+            '65535 for more than 255); map the labels of the data set to it',
+        ),
+        num_classes=(
+            vocabulary.num_labels,
+            f'the classes are those of {vocabulary.source}; change '
+            'train_vocabulary and vocabulary of the model',
+        ),
+    )
+    for key, value in given.items():
+        wanted, advice = fixed[key]
+        if value != wanted:
+            raise InputError(
+                f'decode_head.{key}={value!r} has no effect here: {advice}, '
+                f'and leave {key} out'
+            )

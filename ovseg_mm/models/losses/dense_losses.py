@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One or several losses of logits and labels, as dense heads have them.
+
+Letters: B images, T class texts, H, W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+
+def build_losses(cfg: Mapping | Sequence[Mapping]) -> nn.Module:
+    """Build ``loss_decode`` of a head.
+
+    Args:
+        cfg (Mapping | Sequence[Mapping]): Config of a loss, or a list.
+
+    Returns:
+        nn.Module: The loss, or a ``ModuleList`` for a list.
+    """
+    if isinstance(cfg, Mapping):
+        return MODELS.build(cfg)
+    return nn.ModuleList(map(MODELS.build, cfg))
+
+
+def dense_losses(
+    loss_decode: nn.Module, logits: Tensor, labels: Tensor, ignore_index: int
+) -> dict[str, Tensor]:
+    """Compute the losses of a head, ours or MMSegmentation's.
+
+    Args:
+        loss_decode (nn.Module): From :func:`build_losses`.
+        logits (Tensor): (B, T, H, W).
+        labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+        ignore_index (int): Label of pixels without a class.
+
+    Returns:
+        dict[str, Tensor]: Losses by name; those of one name are added.
+    """
+    several = isinstance(loss_decode, nn.ModuleList)
+    found: dict[str, Tensor] = {}
+    for loss in loss_decode if several else [loss_decode]:
+        # Some losses have the ignored label as an attribute.
+        for name in ('ignore_index', 'ignore_label'):
+            if hasattr(loss, name):
+                setattr(loss, name, ignore_index)
+        options = {}
+        if any(
+            name == 'ignore_index' or parameter.kind is parameter.VAR_KEYWORD
+            for name, parameter in signature(loss.forward).parameters.items()
+        ):
+            options['ignore_index'] = ignore_index
+        value = loss(logits, labels, **options)
+        found[loss.loss_name] = found.get(loss.loss_name, 0) + value
+    return found
