@@ -28,6 +28,7 @@ from ovseg_mm.paths import find_config
 from .config_check import check_config
 from .config_options import merge_options
 from .distributed import setup_cpu_processes, unwrap
+from .hooks import ActivationCheckpointingHook
 
 # What the registry and Python say of names that do not exist.
 _CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
@@ -78,7 +79,12 @@ def build_runner(cfg: Config) -> Runner:
     try:
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
-        return Runner.from_cfg(cfg)
+        # MMEngine's own way loses gradients, see the hook.
+        modules = cfg.pop('activation_checkpointing', None)
+        runner = Runner.from_cfg(cfg)
+        if modules:
+            runner.register_hook(ActivationCheckpointingHook(modules))
+        return runner
     except (KeyError, TypeError) as error:
         reason = str(error.args[0]) if error.args else ''
         if not any(words in reason for words in _CONFIG_ERRORS):

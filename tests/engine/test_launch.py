@@ -243,3 +243,13 @@ def test_bad_options(tool, tiny_data, name, options, words):
     assert status == 2
     assert not Path('work').exists()
     assert re.search(words, output.splitlines()[-1])
+
+
+def test_activation_checkpointing_keeps_all_gradients(tiny_cfg):
+    tiny_cfg.activation_checkpointing = ['backbone', 'neck']
+    runner = launch.build_runner(tiny_cfg)
+    attention = runner.model.backbone.transformer.resblocks[0].attn
+    before = attention.q_proj_weight.detach().clone()
+    runner.train()
+    assert runner.model.backbone.forward.__wrapped__ is not None
+    assert not torch.equal(attention.q_proj_weight, before)

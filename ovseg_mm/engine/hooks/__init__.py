@@ -1,6 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+from .activation_hook import (
+    ActivationCheckpointingHook,
+    recompute_activations,
+)
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .finite_loss_hook import FiniteLossHook
 from .vocabulary_hook import VocabularyHook
 
-__all__ = ['CheckpointGuardHook', 'FiniteLossHook', 'VocabularyHook']
+__all__ = [
+    'ActivationCheckpointingHook',
+    'CheckpointGuardHook',
+    'FiniteLossHook',
+    'VocabularyHook',
+    'recompute_activations',
+]

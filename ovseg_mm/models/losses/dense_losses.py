@@ -7,8 +7,11 @@ Letters: B images, T class texts, H, W pixels.
 from collections.abc import Mapping, Sequence
 from inspect import signature
 
+from mmseg.models.losses import FocalLoss
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+
+from ovseg_mm.errors import InputError
 
 
 def build_losses(cfg: Mapping | Sequence[Mapping]) -> nn.Module:
@@ -38,10 +41,19 @@ def dense_losses(
 
     Returns:
         dict[str, Tensor]: Losses by name; those of one name are added.
+
+    Raises:
+        InputError: For MMSegmentation's ``FocalLoss`` without a GPU.
     """
     several = isinstance(loss_decode, nn.ModuleList)
     found: dict[str, Tensor] = {}
     for loss in loss_decode if several else [loss_decode]:
+        if isinstance(loss, FocalLoss) and not logits.is_cuda:
+            # There it takes the wrong slice of the one-hot labels.
+            raise InputError(
+                "MMSegmentation's FocalLoss works on GPUs alone; take "
+                "loss_decode=dict(type='DenseFocalLoss')"
+            )
         # Some losses have the ignored label as an attribute.
         for name in ('ignore_index', 'ignore_label'):
             if hasattr(loss, name):

@@ -141,8 +141,8 @@ class ClasswiseAggregation(nn.Module):
         """Number of padding tokens, their key and value (heads, 1, d)."""
         if self.pad_len is None or num_classes >= self.pad_len:
             return 0, None, None
-        z = self.norm1(self.padding_token)
-        k = guided_linear(self.k, z, self.padding_guidance)
+        z = self.norm1(self.padding_token[None])
+        k = guided_linear(self.k, z, self.padding_guidance[None])
         k, v = (token.view(self.num_heads, 1, -1) for token in (k, self.v(z)))
         return self.pad_len - num_classes, k, v
 
