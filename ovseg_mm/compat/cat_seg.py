@@ -318,6 +318,8 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
             f'decode_head.threshold={threshold!r} must lie between 0 and 1, '
             'as the probability of the one class of a class list'
         )
+    losses = head['loss_decode']
+    losses = [losses] if isinstance(losses, Mapping) else losses
     return dict(
         type='CATSegCostHead',
         text_channels=neck['text_guidance_dim'],
@@ -343,7 +345,7 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
         score='logits',
         # The project's is a probability.
         threshold=math.log(threshold / (1 - threshold)),
-        loss_decode=head['loss_decode'],
+        loss_decode=losses[0] if len(losses) == 1 else losses,
         with_accuracy=True,
         init_cfg=_own_init_cfg(head['init_cfg']),
     )

@@ -393,11 +393,6 @@ def test_custom_weights_that_exist(model, tmp_path):
             'out_channels=1 must be 2: there is a channel for each class',
         ),
         ('decode_head', dict(threshold=30), 'threshold=30 must lie between'),
-        (
-            'decode_head',
-            dict(loss_decode=[dict(type='CrossEntropyLoss')] * 2),
-            'loss_decode lists 2 losses, but the head has one here',
-        ),
         ('backbone', dict(prompt_ensemble_type='all'), "template set 'all'"),
     ],
 )

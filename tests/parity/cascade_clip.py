@@ -264,7 +264,7 @@ def _train(case: Mapping, model: torch.nn.Module, kind: str) -> dict:
             for sample in samples
         ]
     taps = {}
-    model.decode_head.losses[0].register_forward_hook(
+    model.decode_head.loss_decode[0].register_forward_hook(
         lambda _module, inputs, _output: taps.update(
             logits=inputs[0], labels=inputs[1]
         )

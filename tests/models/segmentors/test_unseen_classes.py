@@ -146,11 +146,11 @@ def test_inductive_training_reads_no_unseen_text(write, labels, monkeypatch):
         '_load_or_encode',
         lambda encoder, vocabulary: (
             read.extend(vocabulary.names),
-            encode(encoder, vocabulary),
+            encode(encoder, vocabulary)[0],
         )[1],
     )
     logits = []
-    model.decode_head.losses[0].register_forward_hook(
+    model.decode_head.loss_decode[0].register_forward_hook(
         lambda _module, inputs, _output: logits.append(inputs[0])
     )
     step(model, write(labels, 'ignore'))
