@@ -154,6 +154,8 @@ setup(
             'mmpretrain>=1.2',
             'openmim',
         ],
+        # labels of COCO-Object from COCO's polygons
+        'coco': ['pycocotools'],
         'tests': read_requirements('tests'),
         'dev': [*read_requirements('tests'), 'pre-commit'],
     },

@@ -17,6 +17,7 @@ from scipy.io import savemat
 
 from ovseg_mm.datasets.preparation import (
     ADE20K847,
+    COCOObject,
     COCOStuff164k,
     MaskedCrops,
     PascalContext59,
@@ -49,6 +50,7 @@ def prepare_everything(root: Path) -> None:
     """Run the converters on what lies in ``root / 'data'``."""
     for preparation in (
         COCOStuff164k(),
+        COCOObject(),
         ADE20K847(),
         PascalContext59(),
         PascalContext459(),

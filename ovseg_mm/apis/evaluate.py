@@ -57,6 +57,10 @@ BENCHMARKS = {
     'voc20': 'pascal_voc20',
     'voc20b': 'pascal_voc20b',
     'coco': 'coco-stuff164k',
+    'stuff': 'coco-stuff164k',
+    'voc21': 'pascal_voc21',
+    'pc60': 'pascal_context_60',
+    'object': 'coco-object',
     'cityscapes': 'cityscapes',
 }
 
@@ -185,14 +189,21 @@ def _benchmark(key: str, cfg: Config, cfg_options: dict | None) -> Config:
     leaf = _config_beside(Path(cfg.filename), BENCHMARKS[key])
     if leaf is not None:
         return read_config(leaf, cfg_options)
-    base = Config.fromfile(
-        resource('configs', '_base_', 'datasets', f'{BENCHMARKS[key]}.py')
-    )
+    base = Config.fromfile(_base_of(BENCHMARKS[key]))
     base.test_dataloader.dataset.pipeline = cfg.test_pipeline
     base.model = copy.deepcopy(cfg.model)
     base.model.pop('vocabulary', None)
     merge_options(base, cfg_options or {})
     return base
+
+
+def _base_of(name: str) -> Path:
+    """Config base of a test set, with a training set if it has one."""
+    paths = [
+        resource('configs', '_base_', folder, f'{name}.py')
+        for folder in ('datasets', 'test_sets')
+    ]
+    return next(path for path in paths if path.is_file())
 
 
 def _origin(key: str, benchmark: Config, cfg: Config) -> tuple[str, str]:

@@ -21,6 +21,7 @@ _VISION_KEYS = {
     'patch_size',
     'mlp_ratio',
     'heads',
+    'norm_kwargs',
 }
 _TEXT_KEYS = {
     'context_length',
@@ -46,9 +47,9 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
             ``'local-dir:PATH'``, that has the config; or such a config:
             ``embed_dim``, ``vision_cfg`` (``image_size,
             layers, width, patch_size`` and optionally ``head_width,
-            mlp_ratio``), ``text_cfg`` (``width, layers`` and optionally
-            ``heads, mlp_ratio, context_length, vocab_size``) and optionally
-            ``quick_gelu``.
+            mlp_ratio, norm_kwargs=dict(eps=...)``), ``text_cfg`` (``width,
+            layers`` and optionally ``heads, mlp_ratio, context_length,
+            vocab_size``) and optionally ``quick_gelu``.
         pretrained (str, optional): open_clip's tag of the weights. It
             decides the activation, which is no matter of shapes:
             ``'openai'`` means QuickGELU.
@@ -87,6 +88,7 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
     config['quick_gelu'] = bool(config.get('quick_gelu', False)) or quick_gelu
     vision.setdefault('head_width', 64)
     vision.setdefault('mlp_ratio', 4.0)
+    vision['norm_kwargs'] = {'eps': 1e-5, **vision.get('norm_kwargs', {})}
     text.setdefault('context_length', 77)
     text.setdefault('vocab_size', 49408)
     text.setdefault('mlp_ratio', 4.0)
@@ -205,6 +207,10 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
         config[part], others = _without_defaults(config[part], part, known)
         foreign += [f'{part}.{key}' for key in others]
     vision = config['vision_cfg']
+    foreign += [
+        f'vision_cfg.norm_kwargs.{key}'
+        for key in sorted(set(vision.get('norm_kwargs') or {}) - {'eps'})
+    ]
     if isinstance(vision.get('layers'), (list, tuple)):
         foreign.append('vision_cfg.layers as a list (a ResNet)')
     if foreign:

@@ -10,12 +10,15 @@ from ovseg_mm.utils.image_files import (
 
 from .benchmarks import (
     ADE20K847Dataset,
+    COCOObjectDataset,
     COCOStuffZeroShotDataset,
     PascalContext59ZeroShotDataset,
+    PascalContext60Dataset,
     PascalContext459Dataset,
     PascalVOC20bDataset,
     PascalVOC20Dataset,
     PascalVOC20ZeroShotDataset,
+    PascalVOC21Dataset,
 )
 from .masked_crops import MaskedCropDataset
 from .masked_pairs import MaskedPairDataset
@@ -31,6 +34,7 @@ from .transforms import (
 
 __all__ = [
     'ADE20K847Dataset',
+    'COCOObjectDataset',
     'COCOStuffZeroShotDataset',
     'CropMaskedClass',
     'LoadMaskedPair',
@@ -44,7 +48,9 @@ __all__ = [
     'PascalContext59ZeroShotDataset',
     'PascalVOC20Dataset',
     'PascalVOC20ZeroShotDataset',
+    'PascalContext60Dataset',
     'PascalVOC20bDataset',
+    'PascalVOC21Dataset',
     'SkipUnseenImages',
     'read_image',
     'read_label_map',

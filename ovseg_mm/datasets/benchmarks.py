@@ -46,6 +46,32 @@ class PascalVOC20Dataset(BenchmarkDataset):
 
 
 @DATASETS.register_module()
+class PascalVOC21Dataset(BenchmarkDataset):
+    """The 20 objects of PASCAL VOC and background, which has words.
+
+    Label files are those of the challenge (0 background, 1 to 20, 255).
+    """
+
+    DEFAULTS = dict(vocabulary='voc21')
+
+
+@DATASETS.register_module()
+class PascalContext60Dataset(BenchmarkDataset):
+    """PASCAL-Context 59 and background (0 in the label files)."""
+
+    DEFAULTS = dict(vocabulary='pc60')
+
+
+@DATASETS.register_module()
+class COCOObjectDataset(BenchmarkDataset):
+    """The 80 objects of COCO and background; no pixel is ignored."""
+
+    DEFAULTS = dict(
+        vocabulary='coco_object', seg_map_suffix='_instanceTrainIds.png'
+    )
+
+
+@DATASETS.register_module()
 class PascalVOC20bDataset(BenchmarkDataset):
     """The 20 objects of PASCAL VOC and background, found with 59 texts.
 

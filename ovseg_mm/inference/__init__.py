@@ -6,8 +6,10 @@ from .calibration import (
     region_weights,
     with_no_object,
 )
+from .labelling import Labelling
 from .postprocess import argmax_labels, label_scores
 from .precision import HALF, in_float32
+from .refinement import PixelRefiner
 from .windows import (
     ViewLayout,
     fuse_views,
@@ -19,6 +21,8 @@ from .windows import (
 
 __all__ = [
     'HALF',
+    'Labelling',
+    'PixelRefiner',
     'ViewLayout',
     'argmax_labels',
     'fuse_views',

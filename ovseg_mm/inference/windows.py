@@ -22,12 +22,15 @@ class ViewLayout:
             is one view, the image as it is.
         corners (tuple[tuple[int, int], ...]): Top and left of each window.
         global_view (bool): Whether the last view is the whole image.
+        padding (tuple[int, int, int, int]): Rows and columns of a view beyond
+            its window: left, right, top, bottom.
     """
 
     size: tuple[int, int]
     window: tuple[int, int] | None = None
     corners: tuple[tuple[int, int], ...] = ((0, 0),)
     global_view: bool = False
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 def window_starts(size: int, window: int, stride: int) -> list[int]:
@@ -50,6 +53,8 @@ def sliding_views(
     stride: tuple[int, int],
     canvas: tuple[int, int] | None = None,
     global_view: bool = False,
+    fit: bool = False,
+    divisor: int = 1,
 ) -> tuple[Tensor, ViewLayout]:
     """Cut an image into overlapping windows.
 
@@ -62,6 +67,11 @@ def sliding_views(
             first, whatever its aspect ratio. None: its own.
         global_view (bool): Whether the whole image, resized to a window, is
             one more view.
+        fit (bool): Whether windows of a smaller image are as small as it, as
+            MMSegmentation's are, so that nothing is padded.
+        divisor (int): Views are padded with zeros, half of them on each side,
+            so that their sides are multiples of it; fusion cuts the scores
+            of the padding away.
 
     Returns:
         tuple[Tensor, ViewLayout]: Views (V, 3, h, w), row by row and the
@@ -70,6 +80,8 @@ def sliding_views(
     whole = img[None]
     img = whole if canvas is None else resize(whole, canvas)
     size = tuple(img.shape[2:])
+    if fit:
+        window = tuple(min(w, s) for w, s in zip(window, size))
     bottom, right = (max(w - s, 0) for w, s in zip(window, size))
     if bottom or right:
         img = F.pad(img, (0, right, 0, bottom))
@@ -83,7 +95,16 @@ def sliding_views(
         view.copy_(img[0, :, top : top + window[0], left : left + window[1]])
     if global_view:
         views[-1] = resize(whole, window)[0]
-    return views, ViewLayout(size, tuple(window), corners, global_view)
+    padding = tuple(
+        pad
+        for side in reversed(window)
+        for pad in ((-side % divisor) // 2, -(-(-side % divisor) // 2))
+    )
+    if any(padding):
+        views = F.pad(views, padding)
+    return views, ViewLayout(
+        size, tuple(window), corners, global_view, padding
+    )
 
 
 def fuse_views(
@@ -123,6 +144,8 @@ def fuse_views(
     scores = logits.new_zeros(logits.shape[1], *padded)
     counts = logits.new_zeros(padded)
     for view, (top, left) in zip(logits, layout.corners):
+        if any(layout.padding):
+            view = _unpadded(view, layout)
         rows, cols = slice(top, top + height), slice(left, left + width)
         scores[:, rows, cols] += _activated(
             view, layout.window, activate, score_size
@@ -131,7 +154,10 @@ def fuse_views(
     scores /= counts
     scores = scores[:, : layout.size[0], : layout.size[1]]
     if layout.global_view:
-        whole = _activated(logits[-1], layout.window, activate, score_size)
+        whole = logits[-1]
+        if any(layout.padding):
+            whole = _unpadded(whole, layout)
+        whole = _activated(whole, layout.window, activate, score_size)
         scores = (scores + resize(whole[None], layout.size)[0]).div_(2)
     return scores
 
@@ -150,6 +176,14 @@ def _activated(
     else:
         resized = resize(view[None], wanted)[0]
     return resize(activate(resized)[None], size)[0]
+
+
+def _unpadded(view: Tensor, layout: ViewLayout) -> Tensor:
+    """Logits (T, h, w) of a padded view at the size of its window."""
+    height, width = layout.window
+    left, right, top, bottom = layout.padding
+    view = resize(view[None], (height + top + bottom, width + left + right))
+    return view[0, :, top : top + height, left : left + width]
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

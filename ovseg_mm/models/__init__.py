@@ -9,6 +9,8 @@ from .classifiers import MaskedCropClassifier, ShiftedCLIP
 from .decode_heads import (
     CascadeCLIPHead,
     CATSegCostHead,
+    CosineHead,
+    MaskCLIPHead,
     MaskProposalHead,
     PixelTextHead,
     SCANHead,
@@ -43,6 +45,8 @@ __all__ = [
     'CLIPTokenPyramid',
     'CLIPViT',
     'CascadeCLIPHead',
+    'CosineHead',
+    'MaskCLIPHead',
     'DeformPixelDecoder',
     'DenseBCELoss',
     'DenseDiceLoss',

@@ -47,7 +47,14 @@ _MMSEG_PALETTES = {
     'cityscapes': 'cityscapes',
     'coco': 'cocostuff',
     'pc59': 'pcontext',
+    **{f'ade150-{use}': 'ade' for use in ('sclip',)},
+    **{f'coco-{use}': 'cocostuff' for use in ('sclip', 'maskclip')},
+    **{f'cityscapes-{use}': 'cityscapes' for use in ('sclip', 'sfp')},
+    **{f'voc21{use}': 'voc' for use in ('', '-sclip', '-clearclip', '-sfp')},
+    'pc59-maskclip': 'pcontext',
 }
+# Other words for the 20 objects of PASCAL VOC, in the same order.
+_VOC20_USES = ('sclip', 'clearclip', 'sfp', 'maskclip')
 
 
 def load_vocabulary(
@@ -257,7 +264,7 @@ def _from_name(name: str) -> Vocabulary:
     if not looks_like_file(name):
         raise FileNotFoundError(
             f'{shortened(name)} is neither a file nor a shipped vocabulary '
-            f'({", ".join(keys)}){_near(name.lower(), keys)}. Words typed in '
+            f'({_listed(keys)}){_near(name.lower(), keys)}. Words typed in '
             "place are given as a list: ['cat', 'dog'], or in one string: "
             "'cat; dog'."
         )
@@ -272,7 +279,16 @@ def _from_name(name: str) -> Vocabulary:
     ]
     raise FileNotFoundError(
         f'{name}: there is no such vocabulary file{_near(path.name, near)}'
-        f' (without a suffix, {", ".join(keys)} are shipped).'
+        f' (without a suffix, {_listed(keys)} are shipped).'
+    )
+
+
+def _listed(keys: Sequence[str]) -> str:
+    """Keys for a message: base lists, and how many forms of them."""
+    bases = [key for key in keys if '-' not in key]
+    return (
+        f'{", ".join(bases)} and {len(keys) - len(bases)} forms of these such '
+        'as voc20-sclip'
     )
 
 
@@ -286,7 +302,7 @@ def _shipped(key: str) -> Vocabulary:
     if key in _MMSEG_PALETTES:
         return _relabel(base, palette=get_palette(_MMSEG_PALETTES[key]))
     background, *voc_colours = get_palette('voc')
-    if key == 'voc20':
+    if key in ('voc20', *(f'voc20-{use}' for use in _VOC20_USES)):
         return _relabel(base, palette=voc_colours)
     if key == 'voc20b':
         # The benchmark's rule: whatever is no VOC object is background.

@@ -37,6 +37,14 @@ _OWN_SETS = {
         'This is one {} in the scene.',
     ],
 }
+# What MaskCLIP's repository has beside the 80 of ImageNet.
+_MASKCLIP = [
+    'there is a {} in the scene.',
+    'there is the {} in the scene.',
+    'this is a {} in the scene.',
+    'this is the {} in the scene.',
+    'this is one {} in the scene.',
+]
 _MMSEG_SETS = ('imagenet', 'vild')
 
 
@@ -45,8 +53,8 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
 
     Args:
         spec: ``'single'`` (1), ``'imagenet'`` (80), ``'imagenet_select'``
-            (8), ``'vild'`` (14), ``'cascade_clip'`` (15), or the templates
-            themselves.
+            (8), ``'vild'`` (14), ``'cascade_clip'`` (15), ``'maskclip'``
+            (85), or the templates themselves.
 
     Returns:
         Templates, each holding exactly one ``{}`` for the class text.
@@ -60,7 +68,9 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
             return list(_OWN_SETS[spec])
         if spec in _MMSEG_SETS:
             return list(get_predefined_templates(spec))
-        known = ', '.join(sorted([*_OWN_SETS, *_MMSEG_SETS]))
+        if spec == 'maskclip':
+            return [*get_predefined_templates('imagenet'), *_MASKCLIP]
+        known = ', '.join(sorted([*_OWN_SETS, *_MMSEG_SETS, 'maskclip']))
         raise InputError(
             f'There is no template set {spec!r}; choose one of {known}, or '
             'give a list of templates.'

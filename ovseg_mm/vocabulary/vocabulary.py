@@ -194,6 +194,62 @@ class Vocabulary:
             kept=kept,
         )
 
+    def label_named(self, name: str) -> int | None:
+        """Return the label of a name; None if no label has it."""
+        if name not in self.label_names:
+            return None
+        return self.label_names.index(name)
+
+    def each_text(self) -> 'Vocabulary':
+        """Make every synonym a text of its own, with the label of its class.
+
+        Returns:
+            A vocabulary of the same labels whose entries hold one text each.
+        """
+        entries = [
+            entry
+            for entry, texts in enumerate(self.class_texts)
+            for _ in texts
+        ]
+        return replace(
+            self,
+            class_texts=tuple(
+                (text,) for texts in self.class_texts for text in texts
+            ),
+            prompt_to_label=tuple(self.prompt_to_label[i] for i in entries),
+            published=tuple(
+                number
+                for number, entry in enumerate(entries)
+                if entry in self.published
+            ),
+        )
+
+    def with_others(self, texts: Iterable[str], name: str) -> 'Vocabulary':
+        """Add one label for things that nobody asks for.
+
+        Args:
+            texts: Its texts, an entry each; those that an entry has already
+                are left out (compared as in :meth:`duplicates`).
+            name: Name of the label, which is the last one.
+
+        Returns:
+            The longer vocabulary, or this one if no text is left.
+        """
+        known = {_key(text) for texts in self.class_texts for text in texts}
+        others = [text for text in texts if _key(text) not in known]
+        if not others:
+            return self
+        return replace(
+            self,
+            class_texts=(*self.class_texts, *((text,) for text in others)),
+            label_names=(*self.label_names, name),
+            prompt_to_label=(
+                *self.prompt_to_label,
+                *[self.num_labels] * len(others),
+            ),
+            palette=(*self.palette, (0, 0, 0)),
+        )
+
     def duplicates(self) -> list[tuple[int, ...]]:
         """Groups of entries that share a name, so that scores tie.
 
@@ -208,7 +264,7 @@ class Vocabulary:
         groups: dict[tuple[str, ...], list[int]] = {}
         for index, texts in enumerate(self.class_texts):
             counted = texts[:1] if index in published else texts
-            key = tuple(' '.join(text.lower().split()) for text in counted)
+            key = tuple(map(_key, counted))
             groups.setdefault(key, []).append(index)
         return [tuple(group) for group in groups.values() if len(group) > 1]
 
@@ -216,6 +272,10 @@ class Vocabulary:
 def as_colour(colour: object) -> tuple:
     """A colour as a tuple; whether it is one, the vocabulary checks."""
     return tuple(colour) if isinstance(colour, Iterable) else (colour,)
+
+
+def _key(text: str) -> str:
+    return ' '.join(text.lower().split())
 
 
 def _is_shade(value: object) -> bool:

@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ovseg_mm.apis.evaluate import BENCHMARKS, _benchmark, _origin, evaluate
+from ovseg_mm.apis.evaluate import (
+    BENCHMARKS,
+    _base_of,
+    _benchmark,
+    _origin,
+    evaluate,
+)
 from ovseg_mm.errors import InputError
 from ovseg_mm.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
@@ -22,15 +28,15 @@ def test_constants_of_a_benchmark_are_those_of_its_config(key):
     cfg = Config.fromfile(SCAN / NAME.format('ade20k'))
     found = _benchmark(key, cfg, {'model.test_cfg.keep_scores': True})
     dataset = BENCHMARKS[key].replace('_', '-')
-    if key in ('voc20b', 'cityscapes'):  # SCAN has none for them
+    if key in ('voc20b', 'cityscapes', 'voc21', 'pc60', 'object'):
+        # SCAN has none for them.
         assert _origin(key, found, cfg) == (
             Path(cfg.filename).stem,
             f'of {Path(cfg.filename).stem}, since there is no config for '
             f'{key} beside it',
         )
-        base = Config.fromfile(
-            resource('configs', '_base_', 'datasets', f'{BENCHMARKS[key]}.py')
-        ).test_dataloader.dataset
+        base = Config.fromfile(_base_of(BENCHMARKS[key]))
+        base = base.test_dataloader.dataset
         for name in ('type', 'data_root', 'data_prefix'):
             assert found.test_dataloader.dataset[name] == base[name]
         assert found.model.decode_head == cfg.model.decode_head

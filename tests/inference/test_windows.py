@@ -174,3 +174,51 @@ def test_resize_is_the_tensor_itself_if_it_fits():
     assert resize(x, (5, 6)) is x
     assert resize(x, [5, 6]) is x
     torch.testing.assert_close(resize(x, (7, 9)), bilinear(x, (7, 9)))
+
+
+def test_windows_of_a_smaller_image_fit_as_mmsegs(network):
+    img = torch.randn(1, 3, 40, 100)
+    crop, stride = (64, 64), (32, 32)
+
+    def encode_decode(window, metas):
+        assert window.shape[2:] == (40, 64)
+        return bilinear(network(window), window.shape[2:])
+
+    stock = SimpleNamespace(
+        test_cfg=SimpleNamespace(crop_size=crop, stride=stride),
+        out_channels=5,
+        encode_decode=encode_decode,
+    )
+    expected = EncoderDecoder.slide_inference(stock, img, [dict()])[0]
+    views, layout = sliding_views(img[0], crop, stride, fit=True)
+    scores = fuse_views(network(views), layout, lambda logits: logits)
+    torch.testing.assert_close(scores, expected)
+    padded, layout = sliding_views(img[0], crop, stride)
+    assert padded.shape[2:] == layout.window == (64, 64)
+
+
+def test_padding_to_a_divisor_is_half_on_each_side_and_cut_away(network):
+    img = torch.randn(3, 45, 51)
+    views, layout = sliding_views(
+        img, (64, 64), (32, 32), fit=True, divisor=16
+    )
+    assert layout.window == (45, 51)
+    # 3 rows and 13 columns are missing.
+    assert layout.padding == (6, 7, 1, 2)
+    assert torch.equal(views[0], F.pad(img, (6, 7, 1, 2)))
+    logits = network(views)
+    scores = fuse_views(logits, layout, lambda part: part)
+    whole = bilinear(logits, (48, 64))[0]
+    torch.testing.assert_close(scores, whole[:, 1:46, 6:57])
+
+
+def test_padded_windows_are_averaged_where_they_overlap(network):
+    img = torch.randn(3, 20, 50)
+    views, layout = sliding_views(img, (20, 30), (20, 20), divisor=8)
+    assert views.shape[2:] == (24, 32) and layout.corners[1] == (0, 20)
+    logits = network(views)
+    left, right = bilinear(logits, (24, 32))[:, :, 2:22, 1:31]
+    scores = fuse_views(logits, layout, lambda part: part)
+    torch.testing.assert_close(
+        scores[:, :, 20:30], (left[..., 20:] + right[..., :10]) / 2
+    )

@@ -2,6 +2,7 @@
 """From the files of a download to those that the data sets read."""
 
 from .ade20k_847 import ADE20K847
+from .coco_object import COCOObject
 from .coco_stuff164k import COCOStuff164k
 from .command import main
 from .masked_crops import MaskedCrops
@@ -13,6 +14,7 @@ from .zero_shot import ZeroShot
 __all__ = [
     'ADE20K150',
     'ADE20K847',
+    'COCOObject',
     'COCOStuff164k',
     'MaskedCrops',
     'PascalContext459',

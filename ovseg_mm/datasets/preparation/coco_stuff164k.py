@@ -41,11 +41,7 @@ class COCOStuff164k(Preparation):
         tasks = []
         for split in options.splits:
             folder = root / 'annotations' / split
-            raw = sorted(
-                path
-                for path in folder.glob('*.png')
-                if not path.name.endswith(SUFFIX)
-            )
+            raw = raw_maps(folder)
             if not raw:
                 raise self.missing(
                     folder, 'the folder of raw stuff-thing maps (*.png)'
@@ -71,6 +67,15 @@ class COCOStuff164k(Preparation):
             )
             for split in options.splits
         ]
+
+
+def raw_maps(folder: Path) -> list[Path]:
+    """Raw maps of a folder, which may hold labels made of them as well."""
+    return sorted(
+        path
+        for path in folder.glob('*.png')
+        if not path.name.endswith('TrainIds.png')
+    )
 
 
 def renumber(raw: Path, output: Path) -> None:

@@ -5,7 +5,7 @@ Letters: B images, H, W pixels, h, w patches, N = h * w, D width of the
 transformer, C embedding width shared with the text tower.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from ovseg_mm.errors import InputError
 
 from ..layers import CLIPTransformer, Replacements
 from ..utils import freeze_except
+from .last_blocks import LastBlock
 
 
 class CLIPFeatures(NamedTuple):
@@ -26,15 +27,22 @@ class CLIPFeatures(NamedTuple):
 
     Attributes:
         dense (Tensor): Patch embeddings, (B, C, h, w), not normalised.
-        cls (Tensor): Class embedding, (B, C), not normalised.
+        cls (Tensor): Class embedding, (B, C), not normalised; CLIP's own only
+            with ``last_block='attention'``.
         layers (tuple[Tensor]): Residual streams after the blocks
             ``out_indices``, (B, 1 + N, D) each, class token first; behind
             the norm of ``prompt_norm``, if there is one.
+        keys (Tensor, optional): Keys of the last block, (B, D, h, w), if
+            ``last_block`` gives them.
     """
 
     dense: Tensor
     cls: Tensor
     layers: tuple[Tensor, ...]
+    keys: Tensor | None = None
+
+
+_LAST_BLOCKS = ('attention', 'value', 'value_cls')
 
 
 @MODELS.register_module()
@@ -53,10 +61,12 @@ class CLIPViT(BaseModule):
         pretrained (str, optional): open_clip's tag of the weights that will
             be loaded; decides the activation (``'openai'`` has QuickGELU).
             Nothing is loaded here.
-        last_block (str): ``'attention'`` for CLIP as it is; ``'value'``
+        last_block (str | dict): ``'attention'`` for CLIP as it is; ``'value'``
             takes the value path of the last block for dense tokens, each
             with its own residual; ``'value_cls'`` the same with the class
-            token's residual for all (CAT-Seg, CVPR 2024).
+            token's residual for all (CAT-Seg, CVPR 2024). A dict is the
+            config of a :class:`LastBlock`, such as
+            ``dict(type='SCLIPBlock')``, which takes the last block's place.
         out_indices (Sequence[int]): Blocks (0-based) whose output tokens are
             returned.
         input_size (tuple[int, int], optional): (H, W) that images are
@@ -64,7 +74,12 @@ class CLIPViT(BaseModule):
         pos_image_size (int, optional): Side in pixels of the images that the
             position embedding is made for; that of CLIP's weights is resized
             once, when they are loaded. None: CLIP's own.
-        pos_interpolation (str): Mode of the position embedding's resize.
+        pos_interpolation (str): Mode of the position embedding's resize;
+            ``'dino'`` is bicubic by the factors (h + 0.1) / side of DINO's
+            code, which methods without training took over.
+        pad_patches (bool): Whether images whose sides are not multiples of
+            the patch are padded with zeros on the right and at the bottom;
+            otherwise the rest is cut away.
         double_class_embedding (bool): Whether the class embedding is added
             to the class token twice (ZegCLIP, Cascade-CLIP).
         prompt_depth (int): Blocks that get learned prompt tokens, counted
@@ -91,11 +106,12 @@ class CLIPViT(BaseModule):
         self,
         arch: str | dict = 'ViT-B-16',
         pretrained: str | None = None,
-        last_block: str = 'attention',
+        last_block: str | dict = 'attention',
         out_indices: Sequence[int] = (),
         input_size: tuple[int, int] | None = None,
         pos_image_size: int | None = None,
         pos_interpolation: str = 'bicubic',
+        pad_patches: bool = False,
         double_class_embedding: bool = False,
         prompt_depth: int = 0,
         prompt_length: int = 0,
@@ -108,10 +124,16 @@ class CLIPViT(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if last_block not in ('attention', 'value', 'value_cls'):
+        replaced = isinstance(last_block, Mapping)
+        if not replaced and last_block not in _LAST_BLOCKS:
             raise ValueError(
-                f"last_block={last_block!r} is not 'attention', 'value' or "
-                "'value_cls'"
+                f'last_block={last_block!r} is not '
+                f'{", ".join(map(repr, _LAST_BLOCKS))} or the config of one'
+            )
+        if replaced and prompt_depth:
+            raise ValueError(
+                f'prompt_depth={prompt_depth} does not go with '
+                f'last_block={last_block}, which knows no prompts'
             )
         if prompt_init not in ('patches', 'xavier'):
             raise ValueError(
@@ -146,9 +168,14 @@ class CLIPViT(BaseModule):
         self.patch_size = patch
         self.embed_dims = arch['embed_dim']
         self.last_block = last_block
+        self.replacement: LastBlock | None = None
+        if replaced:
+            self.replacement = MODELS.build(last_block)
+            self.replacement.taps(num_layers)  # so that errors come early
         self.out_indices = tuple(out_indices)
         self.input_size = tuple(input_size) if input_size else None
         self.pos_interpolation = pos_interpolation
+        self.pad_patches = pad_patches
         self.double_class_embedding = double_class_embedding
         self.prompt_depth = prompt_depth
         self.prompts_stay = prompts_stay
@@ -170,6 +197,9 @@ class CLIPViT(BaseModule):
         )
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(scale * torch.randn(width, self.embed_dims))
+        for norm in self.modules():
+            if isinstance(norm, nn.LayerNorm):
+                norm.eps = vision['norm_kwargs']['eps']
         self.prompt_proj = self.prompt_dropout = self.prompt_norm = None
         if prompt_depth:
             self.prompt_tokens = nn.Parameter(
@@ -206,12 +236,20 @@ class CLIPViT(BaseModule):
         if self.input_size and img.shape[2:] != self.input_size:
             img = F.interpolate(img, self.input_size, mode='bilinear')
         x, grid = self._embed(img)
-        x, layers = self._encode(x, replacements or {})
+        x, tokens = self._encode(x, replacements or {})
+        layers = [tokens[index] for index in self.out_indices]
+        keys = None
+        if self.replacement is not None:
+            blocks = self.transformer.resblocks
+            x = self.replacement(blocks, tokens, grid)
+            keys = self.replacement.keys(blocks, tokens)
         if self.prompt_norm is not None:
             x, *layers = map(self.prompt_norm, (x, *layers))
         x = self.ln_post(x) @ self.proj
-        dense = x[:, 1:].transpose(1, 2).unflatten(2, grid)
-        return CLIPFeatures(dense, x[:, 0], tuple(layers))
+        dense = _to_maps(x[:, 1:], grid)
+        if keys is not None:
+            keys = _to_maps(keys, grid)
+        return CLIPFeatures(dense, x[:, 0], tuple(layers), keys)
 
     def fit_position(self, position: Tensor) -> Tensor:
         """Position embedding of any CLIP, (1 + n, D), resized to this one's.
@@ -229,6 +267,9 @@ class CLIPViT(BaseModule):
                 f'smaller than one patch of {self.patch_size} pixels; resize '
                 'or pad it'
             )
+        if self.pad_patches:
+            bottom, right = (-side % self.patch_size for side in img.shape[2:])
+            img = F.pad(img, (0, right, 0, bottom))
         # Weights of half precision take images as they come.
         x = self.conv1(img.to(self.conv1.weight.dtype))
         grid = tuple(x.shape[2:])
@@ -253,13 +294,24 @@ class CLIPViT(BaseModule):
 
     def _encode(
         self, x: Tensor, replacements: Replacements
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run the blocks; each prompted one gets its own prompt tokens."""
-        outputs = {}
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Run the blocks; each prompted one gets its own prompt tokens.
+
+        Returns:
+            tuple[Tensor, dict[int, Tensor]]: Output of the last block, or of
+            the one before if something takes its place, and the outputs that
+            somebody needs, -1 being the input; all without prompts.
+        """
+        blocks = self.transformer.resblocks
+        last = len(blocks) - 1
+        wanted = set(self.out_indices)
+        if self.replacement is not None:
+            wanted.update(self.replacement.taps(len(blocks)))
+            blocks = blocks if last in self.out_indices else blocks[:-1]
+        outputs = {-1: x}
         prompts = self._prompts(len(x)) if self.prompt_depth else ()
         length = 0  # prompt tokens behind the class token
-        last = len(self.transformer.resblocks) - 1
-        for index, block in enumerate(self.transformer.resblocks):
+        for index, block in enumerate(blocks):
             if index < self.prompt_depth:
                 x = torch.cat(
                     [x[:, :1], prompts[index], x[:, 1 + length :]], dim=1
@@ -267,17 +319,21 @@ class CLIPViT(BaseModule):
                 length = prompts[index].shape[1]
             elif not self.prompts_stay:
                 x, length = _without_prompts(x, length), 0
-            if index < last or self.last_block == 'attention':
+            if index < last or self.last_block not in ('value', 'value_cls'):
                 x = block(x)
             else:
                 own = self.last_block == 'value'
                 x = block(x, value_residual=x if own else x[:, :1])
             if index in replacements:
                 x = _replace(x, *replacements[index])
-            if index in self.out_indices:
+            if index in wanted:
                 outputs[index] = _without_prompts(x, length)
-        layers = tuple(outputs[index] for index in self.out_indices)
-        return _without_prompts(x, length), layers
+        return _without_prompts(x, length), outputs
+
+
+def _to_maps(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Patches (B, h * w, C) to maps (B, C, h, w)."""
+    return x.transpose(1, 2).unflatten(2, grid)
 
 
 def _replace(x: Tensor, where: Tensor, token: Tensor) -> Tensor:
@@ -302,6 +358,11 @@ def _resize_position(
     if grid == (side, side):
         return position
     patches = position[1:].unflatten(0, (side, side)).permute(2, 0, 1)
-    patches = F.interpolate(patches[None].float(), grid, mode=mode)
+    patches = patches[None].float()
+    if mode == 'dino':
+        factors = tuple((n + 0.1) / side for n in grid)
+        patches = F.interpolate(patches, scale_factor=factors, mode='bicubic')
+    else:
+        patches = F.interpolate(patches, grid, mode=mode)
     patches = patches[0].flatten(1).t().to(position.dtype)
     return torch.cat([position[:1], patches])

@@ -4,11 +4,14 @@ from .cat_seg import CATSegCostHead
 from .mask_proposal_head import MaskProposalHead, MaskProposals
 from .pixel_text_head import PixelTextHead
 from .scan import SCANHead, SemanticIntegration
+from .training_free import CosineHead, MaskCLIPHead
 from .zsseg_head import MaskPredictions, ZSSegHead
 
 __all__ = [
     'CATSegCostHead',
     'CascadeCLIPHead',
+    'CosineHead',
+    'MaskCLIPHead',
     'MaskPredictions',
     'MaskProposalHead',
     'MaskProposals',

@@ -46,18 +46,31 @@ class CLIPAttention(nn.Module):
 
     def forward(self, x: Tensor, is_causal: bool = False) -> Tensor:
         """(B, N, W) to (B, N, W)."""
-        q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
-        q, k, v = (
-            F.linear(x, weight, bias)
+        q, k, v = self.heads(x)
+        return self.merge(
+            F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+        )
+
+    def heads(self, x: Tensor, names: str = 'qkv') -> tuple[Tensor, ...]:
+        """Queries, keys, values of all heads.
+
+        Args:
+            x (Tensor): (B, N, W), normalised.
+            names (str): Which of them, in this order.
+
+        Returns:
+            tuple[Tensor, ...]: (B, heads, N, W / heads) each.
+        """
+        biases = dict(zip('qkv', self.in_proj_bias.chunk(3)))
+        return tuple(
+            F.linear(x, getattr(self, f'{name}_proj_weight'), biases[name])
             .unflatten(-1, (self.num_heads, -1))
             .transpose(1, 2)
-            for weight, bias in (
-                (self.q_proj_weight, q_bias),
-                (self.k_proj_weight, k_bias),
-                (self.v_proj_weight, v_bias),
-            )
+            for name in names
         )
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Output projection of heads (B, heads, N, W / heads): (B, N, W)."""
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
     def value(self, x: Tensor) -> Tensor:

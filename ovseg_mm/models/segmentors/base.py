@@ -19,10 +19,10 @@ from ovseg_mm.checkpoints import check_fit
 from ovseg_mm.errors import InputError
 from ovseg_mm.inference import (
     HALF,
+    Labelling,
+    PixelRefiner,
     ViewLayout,
-    argmax_labels,
     fuse_views,
-    label_scores,
     penalise_seen,
     resize,
     sliding_views,
@@ -80,8 +80,10 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         pretrained (None): Always None; MMSegmentation's APIs pass it.
         train_cfg (dict, optional): Unused; MMSegmentation passes it.
         test_cfg (dict): ``mode`` (``'whole'`` or ``'slide'``); in slide mode
-            ``crop_size``, ``stride``, and optionally ``canvas`` and
-            ``global_view`` of :func:`sliding_views`; optionally
+            ``crop_size``, ``stride``, and optionally ``canvas``,
+            ``global_view``, ``fit_windows`` and ``window_divisor`` (``fit``
+            and ``divisor``, which may be ``'patch'``, the side of CLIP's
+            patches) of :func:`sliding_views`; optionally
             ``window_batch`` (views that are encoded at a time, default 8),
             ``score_size`` (see :func:`fuse_views`), ``seen_penalty`` (what
             the scores of seen classes are lowered by, see
@@ -90,7 +92,15 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             one text the head's), ``keep_scores`` (whether samples
             have ``seg_logits``, L * H * W * 4 bytes; default None: only for
             those who read them, which are TTA models and users of
-            ``mmseg.apis``).
+            ``mmseg.apis``); ``refine`` (``steps`` and ``dilations`` of
+            :class:`PixelRefiner`); ``logit_scale``, ``prob_thd`` and
+            ``area_thd`` (``scale``, ``least_prob`` and ``least_area`` of
+            :class:`Labelling`); ``background`` (name of the background label,
+            if the vocabulary has it; default ``'background'``);
+            ``others`` (texts of things that are not asked for, as a list or
+            a vocabulary: they take part in the softmax, and pixels that they
+            win stay unlabelled. Default: with ``logit_scale`` and one label
+            the shipped ``background_words``, otherwise none, as ``[]``).
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -170,6 +180,9 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             whole = self._train_vocabulary.whole or self._train_vocabulary
             ignored = whole.ignore_label
             self.data_preprocessor.seg_pad_val = ignored
+        # Nobody initialises a model that is neither trained nor loaded.
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            init_clip_towers(self, clip)
 
     @property
     def train_vocabulary(self) -> Vocabulary:
@@ -186,14 +199,53 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
     def score_threshold(self) -> float | None:
         """Score that a pixel must exceed to be labelled.
 
-        A vocabulary of one text needs one: its argmax labels every pixel.
+        A vocabulary of one label needs one: its argmax labels every pixel.
+        None with ``logit_scale``, which has texts of other things beside.
         """
+        if self.test_cfg.get('logit_scale') is not None:
+            return None
         threshold = self.test_cfg.get('threshold')
-        if threshold is None and self.vocabulary.num_texts == 1:
+        if threshold is None and self.vocabulary.num_labels == 1:
             threshold = self.decode_head.threshold
             if not self.vocabulary.unseen:
                 threshold -= self.test_cfg.get('seen_penalty', 0.0)
         return threshold
+
+    @property
+    def scored_vocabulary(self) -> Vocabulary:
+        """The vocabulary and the texts of ``test_cfg.others`` behind it."""
+        others = self.test_cfg.get('others')
+        if others is None:
+            if (
+                self.test_cfg.get('logit_scale') is None
+                or self.vocabulary.num_labels > 1
+            ):
+                return self.vocabulary
+            # The softmax over one label is 1 everywhere.
+            others = 'background_words'
+        if not others:
+            return self.vocabulary
+        texts = load_vocabulary(others).each_text().names
+        return self.vocabulary.with_others(texts, 'other things')
+
+    @property
+    def labelling(self) -> Labelling:
+        """How fused scores become labels."""
+        cfg, vocabulary = self.test_cfg, self.vocabulary
+        others = self.scored_vocabulary.num_texts - vocabulary.num_texts
+        return Labelling(
+            (
+                *vocabulary.prompt_to_label,
+                *[vocabulary.ignore_label] * others,
+            ),
+            vocabulary.num_labels,
+            vocabulary.ignore_label,
+            self.score_threshold,
+            cfg.get('logit_scale'),
+            cfg.get('prob_thd', 0.0),
+            cfg.get('area_thd'),
+            vocabulary.label_named(cfg.get('background', 'background')),
+        )
 
     @property
     def dataset_meta(self) -> dict:
@@ -227,8 +279,11 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         Args:
             vocabulary: See :func:`ovseg_mm.vocabulary.load_vocabulary`.
         """
-        self.vocabulary = load_vocabulary(vocabulary)
-        self.decode_head.num_classes = self.vocabulary.num_labels
+        vocabulary = load_vocabulary(vocabulary)
+        if self.text_bank.synonyms == 'each':
+            vocabulary = vocabulary.each_text()
+        self.vocabulary = vocabulary
+        self.decode_head.num_classes = vocabulary.num_labels
 
     def init_weights(self) -> None:
         """Initialise; CLIP towers get the weights that ``clip`` names."""
@@ -244,11 +299,14 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
     def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
         """Text embeddings of a vocabulary, (T, P, C)."""
         text = self.text_bank(self._text_tower(), vocabulary)
-        return text.to(next(self.decode_head.parameters()).device)
+        parameter = next(self.decode_head.parameters(), None)
+        if parameter is None:
+            return text.to(self.data_preprocessor.device)
+        return text.to(parameter.device)
 
     def prepare_text(self) -> None:
         """Compute the text embeddings of the vocabulary, on all ranks."""
-        self.text_bank.prepare(self._text_tower(), self.vocabulary)
+        self.text_bank.prepare(self._text_tower(), self.scored_vocabulary)
 
     def extract_feat(self, inputs: Tensor) -> tuple:
         """Features of images (B, 3, H, W), in the precision of the weights.
@@ -340,7 +398,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         logits = self._encode_views(list(views))
         for img, sample, *fused in zip(images, data_samples, logits, layouts):
             size = sample.metainfo.get('ori_shape', img.shape[1:])
-            self._postprocess(sample, *fused, tuple(size[:2]))
+            self._postprocess(sample, *fused, tuple(size[:2]), img)
         return list(data_samples)
 
     def inference(
@@ -348,13 +406,13 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
     ) -> Tensor:
         """Fused scores at the size of the input, (B, L, H, W)."""
         views, layouts = zip(*map(self._cut_views, inputs))
-        scores = []
-        classes = slice(0, self.vocabulary.num_texts)
-        for logits, layout in zip(self._encode_views(list(views)), layouts):
-            fused = self._fused_scores(
-                logits, layout, classes, inputs.shape[2:]
-            )
-            scores.append(self._to_labels(fused))
+        scores, labelling = [], self.labelling
+        classes, size = slice(0, None), inputs.shape[2:]
+        logits = self._encode_views(list(views))
+        for img, *fused in zip(inputs, logits, layouts):
+            refine = self._refiner(img, size)
+            fused = refine(self._fused_scores(*fused, classes, size))
+            scores.append(labelling.probabilities(fused))
         return torch.stack(scores)
 
     def _forward(
@@ -411,12 +469,17 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         cfg = self.test_cfg
         if cfg['mode'] == 'whole':
             return whole_view(img)
+        divisor = cfg.get('window_divisor', 1)
+        if divisor == 'patch':
+            divisor = self.backbone.patch_size
         return sliding_views(
             img,
             tuple(cfg['crop_size']),
             tuple(cfg['stride']),
             cfg.get('canvas'),
             cfg.get('global_view', False),
+            cfg.get('fit_windows', False),
+            divisor,
         )
 
     def _encode_views(self, views: list[Tensor]) -> list[Tensor]:
@@ -436,28 +499,26 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         logits: Tensor,
         layout: ViewLayout,
         size: tuple[int, int],
+        img: Tensor,
     ) -> None:
         """Write label map (and scores) of one image into its sample."""
         meta = sample.metainfo
         flip = meta.get('flip_direction') if meta.get('flip') else None
-        vocabulary = self.vocabulary
+        refine, labelling = self._refiner(img, size, flip), self.labelling
 
         def scores_of(classes: slice) -> Tensor:
-            return self._fused_scores(logits, layout, classes, size, flip)
+            return refine(
+                self._fused_scores(logits, layout, classes, size, flip)
+            )
 
         if self._keeps_scores(size):
-            scores = scores_of(slice(0, vocabulary.num_texts))
-            sample.seg_logits = PixelData(data=self._to_labels(scores))
+            scores = scores_of(slice(0, None))
+            sample.seg_logits = PixelData(data=labelling.probabilities(scores))
 
             def scores_of(classes: slice) -> Tensor:
                 return scores[classes]
 
-        labels = argmax_labels(
-            scores_of,
-            torch.tensor(vocabulary.prompt_to_label),
-            self.score_threshold,
-            vocabulary.ignore_label,
-        )
+        labels = labelling.labels(scores_of)
         sample.pred_sem_seg = PixelData(data=labels[None])
 
     def _keeps_scores(self, size: tuple[int, int]) -> bool:
@@ -487,6 +548,15 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
                 stacklevel=2,
             )
         return memory <= MOST_SCORES
+
+    def _refiner(
+        self, img: Tensor, size: tuple[int, int], flip: str | None = None
+    ) -> PixelRefiner:
+        """Refinement of the scores (t, *size) of an image (3, H, W)."""
+        options = self.test_cfg.get('refine') or dict(steps=0)
+        if flip:
+            img = img.flip(FLIPPED_AXES[flip])
+        return PixelRefiner(resize(img[None].float(), size)[0], **options)
 
     def _fused_scores(
         self,
@@ -520,15 +590,9 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         return torch.tensor(
             [
                 label not in vocabulary.unseen
-                for label in vocabulary.prompt_to_label
+                for label in self.scored_vocabulary.prompt_to_label
             ],
             device=device,
-        )
-
-    def _to_labels(self, scores: Tensor) -> Tensor:
-        vocabulary = self.vocabulary
-        return label_scores(
-            scores, vocabulary.prompt_to_label, vocabulary.num_labels
         )
 
 

@@ -82,6 +82,11 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if self.test_cfg.get('logit_scale') or self.test_cfg.get('others'):
+            raise ValueError(
+                'test_cfg.logit_scale and test_cfg.others are for dense '
+                'heads; scores of mask heads are made of probabilities'
+            )
         if size_divisor < 1:
             raise ValueError(
                 f'size_divisor={size_divisor} must be at least 1, which does '
@@ -214,8 +219,9 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         encoded: MaskVotes,
         layout: ViewLayout,
         size: tuple[int, int],
+        img: Tensor,
     ) -> None:
-        super()._postprocess(sample, encoded, layout, size)
+        super()._postprocess(sample, encoded, layout, size, img)
         count = self.test_cfg.get('keep_proposals', 0)
         if count and layout.window is None:
             flip = sample.get('flip_direction') if sample.get('flip') else None

@@ -17,5 +17,5 @@ class OpenVocabSegmentor(BaseOpenVocabSegmentor):
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
         """Logits of views, (B, 3, H, W) to (B, T, h, w)."""
-        text = self.text_embeddings(self.vocabulary)
+        text = self.text_embeddings(self.scored_vocabulary)
         return self.decode_head(self.extract_feat(inputs), text)

@@ -21,7 +21,16 @@ TEST_OPTIONS = (
     'threshold',
     'keep_scores',
     'keep_proposals',
+    'fit_windows',
+    'window_divisor',
+    'refine',
+    'logit_scale',
+    'prob_thd',
+    'area_thd',
+    'background',
+    'others',
 )
+REFINE_OPTIONS = ('steps', 'dilations')
 
 
 def checked_clip(clip: Mapping | None) -> dict:
@@ -76,6 +85,7 @@ def checked_test_cfg(cfg: Mapping | None) -> ConfigDict:
             continue
         if isinstance(value, bool) or not isinstance(value, Real):
             raise InputError(f'test_cfg.{key}={value!r} is not a number')
+    _check_labelling(cfg)
     return cfg
 
 
@@ -117,6 +127,34 @@ def _is_size(size: object) -> bool:
 def _is_pixels(value: object) -> bool:
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     return whole and value > 0
+
+
+def _check_labelling(cfg: Mapping) -> None:
+    """Check the options of refinement and of probabilities."""
+    refine = cfg.get('refine') or {}
+    _check_names(refine, REFINE_OPTIONS, 'test_cfg.refine')
+    if refine.get('steps', 0) < 0 or min(refine.get('dilations', [1])) < 1:
+        raise InputError(
+            f'test_cfg.refine={dict(refine)} needs steps of 0 or more and '
+            'dilations of 1 or more pixels'
+        )
+    if cfg.get('logit_scale') is None:
+        for key in ('prob_thd', 'area_thd', 'others'):
+            if cfg.get(key):
+                raise InputError(
+                    f'test_cfg.{key}={cfg[key]!r} needs probabilities; set '
+                    'test_cfg.logit_scale'
+                )
+    elif cfg['logit_scale'] <= 0:
+        raise InputError(
+            f'test_cfg.logit_scale={cfg["logit_scale"]} must be above 0'
+        )
+    divisor = cfg.get('window_divisor', 1)
+    if divisor != 'patch' and (not isinstance(divisor, int) or divisor < 1):
+        raise InputError(
+            f"test_cfg.window_divisor={divisor!r} must be 'patch', or 1, "
+            'which does not pad, or more'
+        )
 
 
 def _check_names(options: Mapping, known: Collection[str], where: str) -> None:

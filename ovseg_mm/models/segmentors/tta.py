@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
@@ -8,8 +7,6 @@ from torch import nn
 from torch.nn.modules.module import (
     register_module_module_registration_hook,
 )
-
-from ovseg_mm.inference import argmax_labels
 
 from .base import BaseOpenVocabSegmentor
 
@@ -39,12 +36,7 @@ class OpenVocabTTAModel(BaseTTAModel):
             for sample in samples[1:]:
                 scores += sample.seg_logits.data
             scores /= len(samples)
-            labels = argmax_labels(
-                lambda classes, scores=scores: scores[classes],
-                torch.arange(len(scores), device=scores.device),
-                self.module.score_threshold,
-                self.module.vocabulary.ignore_label,
-            )
+            labels = self.module.labelling.labels_of(scores)
             result = samples[0]
             result.pred_sem_seg = PixelData(data=labels[None])
             result.seg_logits = PixelData(data=scores)

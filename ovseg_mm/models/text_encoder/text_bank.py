@@ -26,7 +26,7 @@ from ..utils import is_exporting
 from .embedding_file import EmbeddingFile
 from .text_cache import read_cache, write_cache
 
-SYNONYMS = ('published', 'first', 'mean', 'whole')
+SYNONYMS = ('published', 'first', 'mean', 'whole', 'each')
 # Prompts encoded at a time; bounds memory, has no influence on the result.
 ENCODE_BATCH = 256
 # Vocabularies whose embeddings are held in memory.
@@ -49,7 +49,9 @@ class TextBank:
             of all, within each template; ``'whole'`` the texts joined by
             ``', '`` in one prompt; ``'published'`` the first one alone of
             entries of a benchmark's list (``vocabulary.published``), as
-            CAT-Seg was evaluated, and the mean of what a user writes.
+            CAT-Seg was evaluated, and the mean of what a user writes;
+            ``'each'``: the segmentor makes every text a class of its own
+            (see :meth:`Vocabulary.each_text`), which competes for the label.
         average_templates (bool): Whether the templates of a class are
             averaged and normalised again, so that P is 1.
         embeddings (dict, optional): Arguments of :class:`EmbeddingFile`,

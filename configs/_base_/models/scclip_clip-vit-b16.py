@@ -1,0 +1,4 @@
+# SC-CLIP (TIP 2025).
+_base_ = './training-free_clip-vit-b16.py'
+
+model = dict(backbone=dict(last_block=dict(type='SCCLIPBlock')))

@@ -1,0 +1,20 @@
+# COCO-Stuff 164k with SCLIP's words.
+vocabulary = 'coco-sclip'
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='OpenVocabDataset',
+        vocabulary='coco',
+        data_root='data/coco_stuff164k',
+        data_prefix=dict(
+            img_path='images/val2017', seg_map_path='annotations/val2017'
+        ),
+        seg_map_suffix='_labelTrainIds.png',
+        test_mode=True,
+    ),
+)
+test_evaluator = dict(type='OpenVocabIoUMetric')
+test_cfg = dict(type='TestLoop')

@@ -1,0 +1,19 @@
+# PASCAL-Context, 59 classes and background.
+vocabulary = 'pc60'
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='PascalContext60Dataset',
+        data_root='data/VOCdevkit/VOC2010',
+        data_prefix=dict(
+            img_path='JPEGImages', seg_map_path='SegmentationClassContext'
+        ),
+        ann_file='ImageSets/SegmentationContext/val.txt',
+        test_mode=True,
+    ),
+)
+test_evaluator = dict(type='OpenVocabIoUMetric')
+test_cfg = dict(type='TestLoop')

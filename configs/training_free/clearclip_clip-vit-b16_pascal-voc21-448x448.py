@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/models/clearclip_clip-vit-b16.py',
+    '../_base_/test_sets/pascal_voc21.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(vocabulary='voc21-clearclip', test_cfg=dict(prob_thd=0.5))
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

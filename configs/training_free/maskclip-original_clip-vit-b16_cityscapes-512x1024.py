@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/maskclip-original_clip-vit-b16.py',
+    '../_base_/test_sets/cityscapes.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(vocabulary='cityscapes')
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (1024, 512)
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

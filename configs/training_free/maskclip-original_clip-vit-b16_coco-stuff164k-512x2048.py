@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/models/maskclip-original_clip-vit-b16.py',
+    '../_base_/test_sets/coco-stuff164k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(vocabulary='coco-maskclip')
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

@@ -1,0 +1,10 @@
+_base_ = [
+    '../_base_/models/naclip_clip-vit-b16.py',
+    '../_base_/test_sets/pascal_voc20.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    vocabulary=_base_.vocabulary,
+    test_cfg=dict(mode='whole', score_size='input'),
+)
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/models/scclip_clip-vit-b16.py',
+    '../_base_/test_sets/coco-stuff164k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(vocabulary=_base_.vocabulary)
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

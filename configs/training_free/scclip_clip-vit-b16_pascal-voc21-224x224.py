@@ -1,0 +1,10 @@
+_base_ = [
+    '../_base_/models/scclip_clip-vit-b16.py',
+    '../_base_/test_sets/pascal_voc21.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    vocabulary=_base_.vocabulary,
+    test_cfg=dict(logit_scale=50.0, prob_thd=0.15, area_thd=0.1),
+)
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/sclip_clip-vit-b16.py',
+    '../_base_/test_sets/coco-stuff164k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(vocabulary=_base_.vocabulary)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (2048, 448)
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/models/sfp_clip-vit-b16.py',
+    '../_base_/test_sets/pascal_voc20.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(vocabulary='voc20-sfp')
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

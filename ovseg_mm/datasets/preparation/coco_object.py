@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.utils.image_files import write_label_map
+
+from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
+from .coco_stuff164k import COUNTS, UNKNOWN, UNUSED, raw_maps
+
+SUFFIX = '_instanceTrainIds.png'
+# Values of the raw maps that are objects; category ids are one more.
+OBJECTS = tuple(value for value in range(91) if value not in UNUSED)
+SOURCES = ('maps', 'instances')
+
+
+class COCOObject(Preparation):
+    """Numbers the 80 objects 1 to 80, all else 0.
+
+    Reads the raw stuff-thing maps annotations/SPLIT/*.png, as the published
+    benchmark does, or (--source instances) annotations/instances_SPLIT.json,
+    for which pycocotools must be installed; writes
+    annotations/SPLIT/*_instanceTrainIds.png.
+    """
+
+    title = 'COCO-Object'
+    root = 'data/coco_stuff164k'
+    download = (
+        'https://github.com/nightrome/cocostuff, https://cocodataset.org'
+    )
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add ``--splits`` and ``--source``."""
+        parser.add_argument(
+            '--splits',
+            nargs='+',
+            choices=list(COUNTS),
+            default=['val2017'],
+            help='default: val2017',
+        )
+        parser.add_argument(
+            '--source',
+            choices=SOURCES,
+            default=SOURCES[0],
+            help='what labels are made of (default: %(default)s)',
+        )
+
+    def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
+        """List the label maps to make."""
+        make = _from_maps if options.source == 'maps' else _from_instances
+        return [
+            task
+            for split in options.splits
+            for task in make(self, root / 'annotations', split)
+        ]
+
+    def checks(
+        self, root: Path, options: argparse.Namespace
+    ) -> list[LabelCheck]:
+        """Expected image counts and label values."""
+        return [
+            LabelCheck(
+                folder=root / 'annotations' / split,
+                suffix=SUFFIX,
+                counts=(COUNTS[split],),
+                values=len(OBJECTS) + 1,
+                ignored=None,
+                bits=8,
+                images=root / 'images' / split,
+            )
+            for split in options.splits
+        ]
+
+
+def _from_maps(
+    preparation: Preparation, folder: Path, split: str
+) -> list[Task]:
+    raw = raw_maps(folder / split)
+    if not raw:
+        raise preparation.missing(
+            folder / split, 'the folder of raw stuff-thing maps (*.png)'
+        )
+    outputs = [path.with_name(f'{path.stem}{SUFFIX}') for path in raw]
+    return [
+        Task(keep_objects, (path, output), (output,))
+        for path, output in zip(raw, outputs)
+    ]
+
+
+def _from_instances(
+    preparation: Preparation, folder: Path, split: str
+) -> list[Task]:
+    path = folder / f'instances_{split}.json'
+    if not path.is_file():
+        raise preparation.missing(path, 'the file of instances')
+    if find_spec('pycocotools') is None:
+        raise InputError(
+            f'{path} holds polygons, which pycocotools draws; run `pip '
+            'install pycocotools`, or make the labels of the raw maps '
+            '(--source maps)'
+        )
+    try:
+        content = json.loads(path.read_text())
+        shapes = {image['id']: [] for image in content['images']}
+        for shape in content['annotations']:
+            shapes[shape['image_id']].append(shape)
+        tasks = []
+        for image in content['images']:
+            output = (
+                folder / split / f'{Path(image["file_name"]).stem}{SUFFIX}'
+            )
+            size = image['height'], image['width']
+            args = shapes[image['id']], size, output
+            tasks.append(Task(draw_objects, args, (output,)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f'{path} is not a file of COCO instances ({error!r})'
+        ) from error
+    return tasks
+
+
+def keep_objects(raw: Path, output: Path) -> None:
+    """Write the objects of a raw stuff-thing map.
+
+    Raises:
+        ValueError: If it holds a value that stands for nothing.
+    """
+    values = read_8_bit_labels(raw)
+    mapping = {value: 0 for value in (*range(182), 255)}
+    mapping.update({value: i + 1 for i, value in enumerate(OBJECTS)})
+    for value in UNUSED:
+        del mapping[value]
+    labels = label_table(mapping, UNKNOWN, np.uint8)[values]
+    if (labels == UNKNOWN).any():
+        wrong = np.unique(values[labels == UNKNOWN]).tolist()
+        raise InputError(
+            f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
+            'it is not a raw stuff-thing map.'
+        )
+    write_label_map(output, labels, 256)
+
+
+def draw_objects(
+    shapes: list[dict[str, Any]], size: tuple[int, int], output: Path
+) -> None:
+    """Write the instances of an image, larger ones below smaller ones.
+
+    Args:
+        shapes: Annotations of COCO: ``category_id`` and ``segmentation``,
+            polygons or run-length codes.
+        size: Height and width of the image.
+        output: Label file to write.
+
+    Raises:
+        ValueError: If a category is not one of the 80.
+    """
+    from pycocotools import mask as coco_mask
+
+    labels = np.zeros(size, np.uint8)
+    drawn = []
+    for shape in shapes:
+        code = shape['segmentation']
+        if isinstance(code, list):
+            code = coco_mask.merge(coco_mask.frPyObjects(code, *size))
+        elif isinstance(code['counts'], list):
+            code = coco_mask.frPyObjects(code, *size)
+        value = shape['category_id'] - 1
+        if value not in OBJECTS:
+            raise InputError(
+                f'{output}: category_id={shape["category_id"]} is not one of '
+                'the 80 of COCO (1 to 90 with gaps)'
+            )
+        drawn.append((coco_mask.decode(code) > 0, OBJECTS.index(value) + 1))
+    for mask, label in sorted(drawn, key=lambda item: -item[0].sum()):
+        labels[mask] = label
+    write_label_map(output, labels, 256)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From fused scores of class texts to labels.
+
+Letters: T class texts, L labels, H, W pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .postprocess import CLASSES_AT_A_TIME, argmax_labels, label_scores
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How scores at the size of the picture become labels.
+
+    Without ``scale`` the label of a pixel is that of the text with the best
+    score. With it, probabilities are made first: the softmax over all texts
+    of ``scale * score``; a label has the probability of the best of its
+    texts, so that probabilities of labels need not sum to 1.
+
+    Args:
+        prompt_to_label (Sequence[int]): Label of each of the T texts; others
+            than [0, L) belong to texts that take part in the softmax only: pixels
+            that they win stay unlabelled.
+        num_labels (int): L.
+        ignore_label (int): Value of unlabelled pixels.
+        threshold (float, optional): Pixels whose best score is not above it
+            stay unlabelled. Without ``scale`` only.
+        scale (float, optional): See above.
+        least_prob (float): Pixels whose best probability is below it get the
+            background, or stay unlabelled if there is none.
+        least_area (float, optional): A label other than the background that
+            has at most this share of the pixels of such labels in the
+            picture is given up there: its pixels go to the best of the
+            others.
+        background (int, optional): Label of the background.
+    """
+
+    prompt_to_label: Sequence[int]
+    num_labels: int
+    ignore_label: int = 255
+    threshold: float | None = None
+    scale: float | None = None
+    least_prob: float = 0.0
+    least_area: float | None = None
+    background: int | None = None
+
+    def labels(self, scores_of: Callable[[slice], Tensor]) -> Tensor:
+        """Labels, with only a few texts' scores in memory at a time.
+
+        Args:
+            scores_of (Callable): Scores (t, H, W) of a slice of the texts;
+                with ``least_area`` it may be asked twice for each.
+
+        Returns:
+            Tensor: (H, W) int64 in [0, L), or ``ignore_label``.
+        """
+        if self.scale is None:
+            return argmax_labels(
+                scores_of,
+                torch.tensor(self.prompt_to_label),
+                self.threshold,
+                self.ignore_label,
+            )
+        best, labels, total = self._best(scores_of)
+        small = self._small(labels)
+        if small is not None and small[labels].any():
+            best, labels, _ = self._best(scores_of, small)
+        probability = (self.scale * best - total).exp_()
+        return self._without_unsure(labels, probability)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Scores of labels.
+
+        Args:
+            scores (Tensor): Of all texts, (T, H, W).
+
+        Returns:
+            Tensor: (L, H, W). With ``scale`` probabilities, 0 for labels that
+            are given up; otherwise the best score of each label's texts.
+        """
+        if self.scale is not None:
+            scores = (self.scale * scores.float()).softmax(dim=0)
+        # Which text wins must be known before some are left out.
+        winners = self._table(scores.device)[scores.argmax(dim=0)]
+        named = [label for label in self.prompt_to_label if self._named(label)]
+        if len(named) < len(self.prompt_to_label):
+            kept = [self._named(label) for label in self.prompt_to_label]
+            scores = scores[torch.tensor(kept, device=scores.device)]
+        merged = label_scores(scores, named, self.num_labels)
+        small = self._small(winners) if self.scale is not None else None
+        if small is not None:
+            merged = merged.masked_fill(
+                small[: self.num_labels, None, None], 0
+            )
+        return merged
+
+    def labels_of(self, probabilities: Tensor) -> Tensor:
+        """Labels of the mean of several maps of :meth:`probabilities`.
+
+        Args:
+            probabilities (Tensor): (L, H, W).
+
+        Returns:
+            Tensor: (H, W) int64. If there are texts that belong to no label,
+            pixels need a probability of at least 0.5.
+        """
+        best, labels = probabilities.max(dim=0)
+        if self.scale is None:
+            if self.threshold is not None:
+                labels[best <= self.threshold] = self.ignore_label
+            return labels
+        if not all(map(self._named, self.prompt_to_label)):
+            labels[best < 0.5] = self.ignore_label
+        return self._without_unsure(labels, best)
+
+    def _named(self, label: int) -> bool:
+        return 0 <= label < self.num_labels
+
+    def _table(self, device: torch.device) -> Tensor:
+        return torch.tensor(self.prompt_to_label, device=device)
+
+    def _best(
+        self,
+        scores_of: Callable[[slice], Tensor],
+        left_out: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Best score, its label and log of the softmax's sum, (H, W) each.
+
+        Args:
+            scores_of (Callable): See :meth:`labels`.
+            left_out (Tensor, optional): By label, bool: they cannot win.
+        """
+        best = labels = total = None
+        for start in range(0, len(self.prompt_to_label), CLASSES_AT_A_TIME):
+            classes = slice(start, start + CLASSES_AT_A_TIME)
+            scores = scores_of(classes).float()
+            part = (self.scale * scores).logsumexp(dim=0)
+            total = part if total is None else torch.logaddexp(total, part)
+            table = self._table(scores.device)[classes]
+            if left_out is not None:
+                scores = scores.masked_fill(
+                    left_out[table][:, None, None], -torch.inf
+                )
+            top, index = scores.max(dim=0)
+            index = table[index]
+            if best is None:
+                best, labels = top, index
+            else:
+                higher = top > best
+                best = torch.where(higher, top, best)
+                labels = torch.where(higher, index, labels)
+        return best, labels, total
+
+    def _small(self, labels: Tensor) -> Tensor | None:
+        """Labels (by value, bool) that are given up; None if nobody asks."""
+        if self.least_area is None:
+            return None
+        counts = labels.flatten().bincount(minlength=self.ignore_label + 1)
+        foreground = torch.arange(len(counts), device=labels.device)
+        foreground = foreground < self.num_labels
+        if self.background is not None:
+            foreground[self.background] = False
+        total = counts[foreground].sum()
+        # Labels that win nowhere are among them: they inherit no pixel.
+        return foreground & (counts <= self.least_area * total.double())
+
+    def _without_unsure(self, labels: Tensor, probability: Tensor) -> Tensor:
+        """Labels of which those below ``least_prob`` are taken away."""
+        rest = self.ignore_label
+        if self.background is not None:
+            rest = self.background
+        return labels.masked_fill(probability < self.least_prob, rest)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Last blocks that make patch tokens comparable with texts, untrained.
+
+Letters: B windows, A heads, d width of a head, N patches, D = A * d width of
+the transformer.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovseg_mm.errors import InputError
+
+
+class LastBlock(ABC):
+    """Replacement of the last block of CLIP's image tower.
+
+    It has no weights: it reads those of the tower's blocks, and the tokens
+    that some of them give. Sub-classes are registered in MMSegmentation's
+    ``MODELS`` and named by ``CLIPViT(last_block=dict(type=...))``.
+    """
+
+    def taps(self, num_layers: int) -> tuple[int, ...]:
+        """Blocks (0-based) whose output tokens are read.
+
+        Args:
+            num_layers (int): Blocks of the tower.
+
+        Returns:
+            tuple[int, ...]: -1 is the input of the first block.
+
+        Raises:
+            InputError: If the tower is too shallow.
+        """
+        if num_layers < 2:
+            raise InputError(
+                f'{type(self).__name__} replaces the last block of a tower '
+                f'of two or more; this CLIP has {num_layers}'
+            )
+        return (num_layers - 2,)
+
+    @abstractmethod
+    def __call__(
+        self,
+        blocks: nn.ModuleList,
+        tokens: Mapping[int, Tensor],
+        grid: tuple[int, int],
+    ) -> Tensor:
+        """Tokens that enter the tower's last norm.
+
+        Args:
+            blocks (nn.ModuleList): All blocks of the tower.
+            tokens (Mapping[int, Tensor]): Output of the blocks that
+                :meth:`taps` names, (B, 1 + N, D) each, class token first.
+            grid (tuple[int, int]): Rows and columns of patches; N of them.
+
+        Returns:
+            Tensor: (B, 1 + N, D), class token first.
+        """
+
+    def keys(
+        self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
+    ) -> Tensor | None:
+        """Keys of the last block, (B, N, D), if the head is to have them."""
+        return None
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None):
+    """Attention, one head after the other.
+
+    So the maps of all heads and windows are never in memory together, also
+    where PyTorch has no fused kernel.
+
+    Args:
+        q (Tensor): (B, A, N, d).
+        k (Tensor): (B, A, N, d).
+        v (Tensor): (B, A, N, e).
+        bias (Tensor, optional): Added before the softmax, (N, N).
+
+    Returns:
+        Tensor: softmax(q k^T / sqrt(d) + bias) v, (B, A, N, e).
+    """
+    return torch.cat(
+        [
+            F.scaled_dot_product_attention(*heads, attn_mask=bias)
+            for heads in zip(*(x.split(1, dim=1) for x in (q, k, v)))
+        ],
+        dim=1,
+    )

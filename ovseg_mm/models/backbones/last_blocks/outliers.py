@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outlier patches: how they are found and repaired.
+
+CLIP keeps global information in a few patches, whose tokens say little of
+the place. Letters: B windows, N = h * w patches, D width of the transformer,
+A heads, d width of a head.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.inference import in_float32
+
+
+class OutlierDetector:
+    """Finds outliers in the output of the block before the last."""
+
+    def taps(self, num_layers: int) -> tuple[int, ...]:
+        """Blocks whose output is read, see :class:`LastBlock`."""
+        return (num_layers - 2,)
+
+    def __call__(
+        self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
+    ) -> Tensor:
+        """Which patches are outliers, (B, N) bool.
+
+        Args:
+            blocks (nn.ModuleList): All blocks of the tower.
+            tokens (Mapping[int, Tensor]): Output of the blocks that
+                :meth:`taps` names, (B, 1 + N, D) each, class token first.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class LocalOutliers(OutlierDetector):
+    """Local outlier factor: far from patches that are near each other.
+
+    Args:
+        neighbours (int): Nearest patches that a patch is compared with.
+        share (float): Quantile of the factor above which are outliers.
+    """
+
+    neighbours: int = 30
+    share: float = 0.95
+
+    def __call__(
+        self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
+    ) -> Tensor:
+        """See :class:`OutlierDetector`."""
+        factor = self.factor(tokens[len(blocks) - 2][:, 1:])
+        limit = factor.quantile(self.share, dim=1, keepdim=True)
+        # Comparisons with NaN (many equal patches) find no outlier.
+        return factor > limit
+
+    @in_float32
+    def factor(self, x: Tensor) -> Tensor:
+        """Mean ratio of a patch's reach to those of its neighbours.
+
+        The reach is the squared distance to the farthest of the neighbours.
+
+        Args:
+            x (Tensor): Patches, (B, N, D).
+
+        Returns:
+            Tensor: (B, N) float32.
+
+        Raises:
+            InputError: If there are too few patches.
+        """
+        if x.shape[1] <= self.neighbours:
+            raise InputError(
+                f'a window of {x.shape[1]} patches is too small for the '
+                'local outlier factor, which compares each patch with '
+                f'{self.neighbours} others; use larger windows '
+                "(test_cfg.crop_size), or outliers='norm' or 'attention' of "
+                'last_block'
+            )
+        # By differences: equal patches are at distance 0 exactly.
+        squared = torch.cdist(
+            x, x, compute_mode='donot_use_mm_for_euclid_dist'
+        ).square()
+        squared.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+        near, index = squared.sort(dim=2, stable=True)
+        reach = near[..., self.neighbours - 1]
+        index = index[..., : self.neighbours]
+        others = reach[:, None].expand_as(squared).gather(2, index)
+        return (reach[..., None] / others).mean(dim=2)
+
+
+@dataclass(frozen=True)
+class LargestNorms(OutlierDetector):
+    """The patches with the largest 2-norm.
+
+    Args:
+        count (int): How many of a window, fewer if it has fewer.
+    """
+
+    count: int = 10
+
+    def __call__(
+        self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
+    ) -> Tensor:
+        """See :class:`OutlierDetector`."""
+        return largest(self.norms(tokens[len(blocks) - 2][:, 1:]), self.count)
+
+    @in_float32
+    def norms(self, x: Tensor) -> Tensor:
+        """2-norms of patches (B, N, D), (B, N) float32."""
+        return x.norm(dim=2)
+
+
+@dataclass(frozen=True)
+class ClassAttention(OutlierDetector):
+    """The patches that the class token attends to most.
+
+    Only those that it attends to more than they to themselves, in the block
+    before the last, mean over heads.
+
+    Args:
+        count (int): How many of a window, fewer if there are fewer.
+        factor (float): Of the class token's attention in the comparison.
+    """
+
+    count: int = 10
+    factor: float = 1.5
+
+    def taps(self, num_layers: int) -> tuple[int, ...]:
+        """The input of the block before the last."""
+        return (num_layers - 3,)
+
+    def __call__(
+        self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
+    ) -> Tensor:
+        """See :class:`OutlierDetector`."""
+        by_cls, by_self = self.attention(blocks[-2], tokens[len(blocks) - 3])
+        by_cls = self.factor * by_cls
+        return largest(
+            by_cls.masked_fill(by_cls <= by_self, -torch.inf), self.count
+        )
+
+    def attention(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention of the class token and of patches to themselves.
+
+        Args:
+            block (nn.Module): The block whose attention it is.
+            x (Tensor): Its input, (B, 1 + N, D).
+
+        Returns:
+            tuple[Tensor, Tensor]: For each patch the class token's weight and
+            its own, mean over heads, (B, N) float32 each.
+        """
+        return _class_and_own(*block.attn.heads(block.ln_1(x), 'qk'))
+
+
+@in_float32
+def _class_and_own(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """See :meth:`ClassAttention.attention`; q and k are (B, A, 1 + N, d)."""
+    q = q * q.shape[-1] ** -0.5
+    by_cls = by_own = 0.0
+    for query, key in zip(q.unbind(dim=1), k.unbind(dim=1)):
+        logits = query @ key.transpose(1, 2)
+        total = logits.logsumexp(dim=2)
+        own = logits.diagonal(dim1=1, dim2=2)
+        by_own = by_own + (own - total).exp()[:, 1:]
+        by_cls = by_cls + (logits[:, 0] - total[:, :1]).exp()[:, 1:]
+    return by_cls / q.shape[1], by_own / q.shape[1]
+
+
+DETECTORS = dict(
+    lof=LocalOutliers(), norm=LargestNorms(), attention=ClassAttention()
+)
+
+
+def largest(scores: Tensor, count: int) -> Tensor:
+    """The largest scores of each row; the first ones of equal scores.
+
+    Args:
+        scores (Tensor): (B, N).
+        count (int): How many of a row; -inf is never among them.
+
+    Returns:
+        Tensor: (B, N) bool.
+    """
+    order = scores.sort(dim=1, descending=True, stable=True).indices
+    chosen = torch.zeros_like(scores, dtype=torch.bool)
+    chosen.scatter_(1, order[:, :count], True)
+    return chosen & (scores > -torch.inf)
+
+
+def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Replace outliers by the mean of their neighbours that are none.
+
+    Args:
+        x (Tensor): Patches, (B, N, D).
+        outliers (Tensor): (B, N) bool.
+        grid (tuple[int, int]): Rows and columns of patches.
+
+    Returns:
+        Tensor: (B, N, D). An outlier without such a neighbour (of up to 8)
+        stays as it is.
+    """
+    kept = (~outliers)[:, None].unflatten(2, grid).float()
+    maps = x.float().transpose(1, 2).unflatten(2, grid)
+    # Divided by 9 alike, which cancels out.
+    near = F.avg_pool2d(maps * kept, 3, stride=1, padding=1)
+    share = F.avg_pool2d(kept, 3, stride=1, padding=1)
+    mean = (near / share).flatten(2).transpose(1, 2).to(x.dtype)
+    alone = (share == 0).flatten(1)
+    return torch.where((outliers & ~alone)[..., None], mean, x)

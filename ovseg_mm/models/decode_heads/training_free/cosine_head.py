@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The head of methods that train nothing.
+
+Letters: B views, T class texts, P prompts a class, C embedding width, h, w
+patches.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.inference import in_float32
+
+from ...backbones import CLIPFeatures
+
+
+@MODELS.register_module()
+class CosineHead(BaseModule):
+    """Cosines of CLIP's patch embeddings and class texts; no parameters.
+
+    What patch embeddings are worth is decided by ``last_block`` of
+    :class:`CLIPViT`. Probabilities are made after all resizing, by
+    ``test_cfg.logit_scale`` of the segmentor.
+
+    Args:
+        threshold (float): Cosine that a pixel must exceed if the vocabulary
+            has one text only and ``test_cfg.logit_scale`` is None.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self, threshold: float = 0.0, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        self.threshold = threshold
+
+    def forward(self, feats: CLIPFeatures, text: Tensor) -> Tensor:
+        """Cosines in [-1, 1].
+
+        Args:
+            feats (CLIPFeatures): Output of the image tower.
+            text (Tensor): (T, P, C), normalised; prompts are averaged.
+
+        Returns:
+            Tensor: (B, T, h, w) float32.
+        """
+        return _cosines(feats.dense, text)
+
+    def loss(self, *args, **kwargs) -> dict[str, Tensor]:
+        """There is none.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            f'a {type(self).__name__} has nothing to train; use `mim test` or '
+            '`python -m ovseg_mm predict`'
+        )
+
+    def activate(self, scores: Tensor, classes: slice) -> Tensor:
+        """Cosines stay as they are until windows are averaged."""
+        return scores
+
+
+@in_float32
+def _cosines(patches: Tensor, text: Tensor) -> Tensor:
+    """Of (B, C, h, w) and the mean prompts of (T, P, C)."""
+    text = F.normalize(text.mean(dim=1), dim=1)
+    return torch.einsum('bchw,tc->bthw', F.normalize(patches, dim=1), text)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MaskCLIP's two corrections, as in its own repository.
+
+Letters: B views, T class texts, C embedding width, D width of the image
+tower, h, w patches, N = h * w.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ovseg_mm.errors import InputError
+from ovseg_mm.inference import in_float32
+
+from ...backbones import CLIPFeatures
+from .cosine_head import CosineHead
+
+SCALE = 100.0
+ABSENT = -100.0
+
+
+@MODELS.register_module()
+class MaskCLIPHead(CosineHead):
+    """Cosines with prompt denoising and key smoothing.
+
+    `Extract Free Dense Labels from CLIP <https://arxiv.org/abs/2112.01071>`_.
+    p is the softmax over texts of 100 x score, at each patch of a view.
+
+    Args:
+        denoise_below (float, optional): Prompt denoising: texts whose largest
+            p in a view is below it get the score -100. MaskCLIP's
+            ``pd_thresh``, 0.5.
+        smooth_below (float, optional): Key smoothing: where the largest p is
+            below it, p becomes a sum over all patches, weighted by the
+            products of their keys; scores are then p everywhere. MaskCLIP's
+            ``ks_thresh``, 1.0. Needs ``last_block=dict(type='MaskCLIPBlock',
+            give_keys=True)``.
+        **kwargs: See :class:`CosineHead`.
+    """
+
+    def __init__(
+        self,
+        denoise_below: float | None = None,
+        smooth_below: float | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.denoise_below = denoise_below
+        self.smooth_below = smooth_below
+
+    def forward(self, feats: CLIPFeatures, text: Tensor) -> Tensor:
+        """See :class:`CosineHead`; after both corrections."""
+        scores = super().forward(feats, text)
+        if self.denoise_below is not None:
+            probs = (SCALE * scores).softmax(dim=1)
+            absent = probs.amax(dim=(2, 3)) < self.denoise_below
+            scores = scores.masked_fill(absent[..., None, None], ABSENT)
+        if self.smooth_below is not None:
+            scores = self._smooth(scores, feats.keys)
+        return scores
+
+    @in_float32
+    def _smooth(self, scores: Tensor, keys: Tensor | None) -> Tensor:
+        if keys is None:
+            raise InputError(
+                'smooth_below of MaskCLIPHead needs the keys of the last '
+                "block; set last_block=dict(type='MaskCLIPBlock', "
+                'give_keys=True) of the backbone'
+            )
+        probs = (SCALE * scores).softmax(dim=1)
+        # Each channel, not each patch, is divided by its norm: so it was
+        # published.
+        keys = F.normalize(keys.flatten(2), dim=2)  # (B, D, N)
+        spread = (probs.flatten(2) @ keys.transpose(1, 2)) @ keys
+        unsure = probs.amax(dim=1, keepdim=True) < self.smooth_below
+        return torch.where(unsure, spread.view_as(probs), probs)
