@@ -140,7 +140,7 @@ def test_background_is_a_name(scene):
 
 def test_refinement_follows_the_picture(scene):
     truth = torch.from_numpy(scene.labels)
-    plain, _ = predict(build(), scene)
+    plain, _ = predict(build(refine=None), scene)
     refined, _ = predict(build(refine=dict(steps=10, dilations=(2, 4))), scene)
     assert (refined == truth).sum() > (plain == truth).sum()
 
