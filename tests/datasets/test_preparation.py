@@ -21,6 +21,7 @@ from scipy.io import savemat
 from ovseg_mm.datasets.preparation import (
     ADE20K150,
     ADE20K847,
+    COCOObject,
     COCOStuff164k,
     PascalContext59,
     PascalContext459,
@@ -412,3 +413,114 @@ def test_lists_do_not_lead_out_of_the_data_set(name, tmp_path):
     path.write_text(f'2007_000032\n{name}\n')
     with pytest.raises(ValueError, match=f'{path}: the name {name!r} leads'):
         base.read_list(path)
+
+
+def test_coco_object(tmp_path, capsys):
+    expected = write_coco_stuff(tmp_path)
+    # Labels made before are not taken for raw maps, nor the other way.
+    assert prepare(COCOObject, tmp_path) == 0
+    assert '2 made, 0 were there already' in capsys.readouterr().out
+    assert prepare(COCOStuff164k, tmp_path) == 0
+    assert '5 made, 0 were there already' in capsys.readouterr().out
+    assert prepare(COCOObject, tmp_path) == 0
+    assert '0 made, 2 were there already' in capsys.readouterr().out
+    for index in range(2):
+        name = f'val2017/{index:012d}'
+        path = tmp_path / 'annotations' / f'{name}_instanceTrainIds.png'
+        labels = expected[name]
+        # The first 80 of COCO-Stuff are the objects; all else is 0.
+        things = np.where(labels < 80, labels + 1, 0)
+        np.testing.assert_array_equal(read(path), things)
+        assert (labels == 255).any()
+    small = with_facts(COCOObject, counts=(2,))
+    assert prepare(small, tmp_path, '--verify') == 0
+
+
+def test_values_of_coco_objects():
+    from ovseg_mm.datasets.preparation.coco_object import OBJECTS
+
+    known = [*range(11), *range(12, 25), 26, 27, *range(30, 44)]
+    known += [*range(45, 65), 66, 69, *range(71, 82), *range(83, 90)]
+    assert list(OBJECTS) == known and len(known) == 80
+
+
+def test_coco_object_with_wrong_files(tmp_path, capsys):
+    write_coco_stuff(tmp_path)
+    folder = tmp_path / 'annotations' / 'val2017'
+    Image.fromarray(np.full((4, 4), 11, np.uint8)).save(folder / 'gap.png')
+    assert prepare(COCOObject, tmp_path) == 1
+    assert 'gap.png holds the values [11]' in capsys.readouterr().err
+    shutil.rmtree(folder)
+    assert prepare(COCOObject, tmp_path) == 2
+    assert f'{folder} is missing; get it from' in capsys.readouterr().err
+
+
+def instances(root, annotations):
+    """A file of COCO instances with one image of 20x30 pixels."""
+    (root / 'annotations').mkdir(parents=True, exist_ok=True)
+    path = root / 'annotations' / 'instances_val2017.json'
+    image = dict(id=7, file_name='000000000007.jpg', height=20, width=30)
+    for annotation in annotations:
+        annotation['image_id'] = 7
+    content = dict(images=[image], annotations=annotations)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def square(top, left, bottom, right):
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def test_coco_object_of_instances(tmp_path):
+    pytest.importorskip('pycocotools')
+    crowd = np.zeros((20, 30), bool)
+    crowd[16:, :4] = True
+    flat = np.concatenate([[False], crowd.T.ravel(), [True]])
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    runs = np.diff(np.concatenate([[0], ends, [600]])).tolist()
+    instances(
+        tmp_path,
+        [
+            # The smaller one is on top, whatever the order.
+            dict(category_id=18, segmentation=square(4, 4, 8, 8)),
+            dict(category_id=90, segmentation=square(2, 2, 14, 20)),
+            dict(
+                category_id=1,
+                segmentation=dict(size=[20, 30], counts=runs),
+                iscrowd=1,
+            ),
+            dict(category_id=44, segmentation=encode_mask(crowd[:, ::-1])),
+        ],
+    )
+    assert prepare(COCOObject, tmp_path, '--source', 'instances') == 0
+    path = tmp_path / 'annotations/val2017/000000000007_instanceTrainIds.png'
+    labels = read(path)
+    assert labels[5, 5] == 17 and labels[10, 10] == 80
+    assert labels[18, 1] == 1 and labels[0, 0] == 0
+    # Category 44 is the 40th of the 80.
+    assert labels[18, 28] == 40
+    assert np.unique(labels).tolist() == [0, 1, 17, 40, 80]
+
+
+def test_coco_object_of_wrong_instances(tmp_path, capsys, monkeypatch):
+    from ovseg_mm.datasets.preparation import coco_object
+
+    options = '--source', 'instances'
+    assert prepare(COCOObject, tmp_path, *options) == 2
+    assert 'the file of instances' in capsys.readouterr().err
+    path = instances(tmp_path, [])
+    monkeypatch.setattr(coco_object, 'find_spec', lambda name: None)
+    assert prepare(COCOObject, tmp_path, *options) == 2
+    assert 'pip install pycocotools' in capsys.readouterr().err
+    monkeypatch.setattr(coco_object, 'find_spec', lambda name: True)
+    path.write_text('{"images": [{}]}')
+    assert prepare(COCOObject, tmp_path, *options) == 2
+    assert f'{path} is not a file of COCO inst' in capsys.readouterr().err
+
+
+def test_unknown_categories_of_instances(tmp_path, capsys):
+    pytest.importorskip('pycocotools')
+    shape = dict(category_id=12, segmentation=square(1, 1, 5, 5))
+    instances(tmp_path, [shape])
+    assert prepare(COCOObject, tmp_path, '--source', 'instances') == 1
+    assert 'category_id=12 is not one of the 80' in capsys.readouterr().err
