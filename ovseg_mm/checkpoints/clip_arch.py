@@ -88,7 +88,6 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
     config['quick_gelu'] = bool(config.get('quick_gelu', False)) or quick_gelu
     vision.setdefault('head_width', 64)
     vision.setdefault('mlp_ratio', 4.0)
-    vision['norm_kwargs'] = {'eps': 1e-5, **vision.get('norm_kwargs', {})}
     text.setdefault('context_length', 77)
     text.setdefault('vocab_size', 49408)
     text.setdefault('mlp_ratio', 4.0)

@@ -199,7 +199,7 @@ class CLIPViT(BaseModule):
         self.proj = nn.Parameter(scale * torch.randn(width, self.embed_dims))
         for norm in self.modules():
             if isinstance(norm, nn.LayerNorm):
-                norm.eps = vision['norm_kwargs']['eps']
+                norm.eps = (vision.get('norm_kwargs') or {}).get('eps', 1e-5)
         self.prompt_proj = self.prompt_dropout = self.prompt_norm = None
         if prompt_depth:
             self.prompt_tokens = nn.Parameter(
