@@ -19,12 +19,14 @@ def test_flops(tool, config):
     if config.stem.startswith(('scan', 'zsseg')):
         parts.add('region_encoder')
     assert parts <= flops.keys()
-    assert all(float(flops[part]) > 0 for part in parts)
+    # Heads without parameters have less than is printed.
+    small = set() if '_1xb' in config.stem else {'decode_head'}
+    assert all(float(flops[part]) > 0 for part in parts - small)
     # Three templates for each of 40 classes.
     assert '120 prompts of 10 tokens' in output
     parameters = re.search(r'^parameters: ([\d.]+) M', output, re.M)
     assert 3.5 < float(parameters.group(1)) < 6
-    assert 'operators that are not counted: add ' in output
+    assert re.search(r'operators that are not counted: .*\badd \d', output)
 
 
 def test_images_a_second(tool):

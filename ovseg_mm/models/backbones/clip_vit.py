@@ -360,7 +360,7 @@ def _resize_position(
     patches = position[1:].unflatten(0, (side, side)).permute(2, 0, 1)
     patches = patches[None].float()
     if mode == 'dino':
-        factors = tuple((n + 0.1) / side for n in grid)
+        factors = tuple((int(n) + 0.1) / side for n in grid)
         patches = F.interpolate(patches, scale_factor=factors, mode='bicubic')
     else:
         patches = F.interpolate(patches, grid, mode=mode)

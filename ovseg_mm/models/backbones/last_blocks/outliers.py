@@ -188,9 +188,8 @@ def largest(scores: Tensor, count: int) -> Tensor:
         Tensor: (B, N) bool.
     """
     order = scores.sort(dim=1, descending=True, stable=True).indices
-    chosen = torch.zeros_like(scores, dtype=torch.bool)
-    chosen.scatter_(1, order[:, :count], True)
-    return chosen & (scores > -torch.inf)
+    places = order.argsort(dim=1)
+    return (places < count) & (scores > -torch.inf)
 
 
 def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
