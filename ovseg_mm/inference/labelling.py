@@ -24,8 +24,8 @@ class Labelling:
 
     Args:
         prompt_to_label (Sequence[int]): Label of each of the T texts; others
-            than [0, L) belong to texts that take part in the softmax only: pixels
-            that they win stay unlabelled.
+            than [0, L) belong to texts that take part in the softmax only:
+            pixels that they win stay unlabelled.
         num_labels (int): L.
         ignore_label (int): Value of unlabelled pixels.
         threshold (float, optional): Pixels whose best score is not above it

@@ -220,3 +220,83 @@ def test_templates_and_replaced_layers_of_scan(stored):
     assert not np.allclose(
         outputs['text_features'], golden['text_features'], atol=1e-2
     )
+
+
+def training_free(stored, name, **settings):
+    """The first run of a case with other settings, and its outputs."""
+    case = stored(f'training_free/{name}')
+    case['runs'] = case['runs'][:1]
+    case['runs'][0]['name'] = ''
+    case['runs'][0]['settings'].update(settings)
+    prefixes = {name.rpartition('.')[2] for name in case['outputs']}
+    case['outputs'] = {name: dict(tolerance=1.0) for name in prefixes}
+    return case, runner.load_method(case).run(case, None)
+
+
+@pytest.mark.parametrize(
+    'name', ['tiny_sclip', 'tiny_clearclip', 'tiny_scclip', 'tiny_sfp']
+)
+def test_whole_pictures(stored, name):
+    case, outputs = training_free(stored, name, crop=0)
+    # Those that NACLIP refines, the others do not.
+    _, refined = training_free(stored, name, crop=0, pamr_steps=2)
+    np.testing.assert_array_equal(outputs['scores'], refined['scores'])
+    patch = case['config']['clip']['vision_patch_size']
+    _, height, width = outputs['input'].shape
+    assert outputs['window_similarity'].shape[2:] == (
+        height // patch,
+        width // patch,
+    )
+    assert len(outputs['window_similarity']) == 1
+    assert np.isfinite(outputs['scores']).all()
+
+
+def test_one_class_has_all_probability(stored):
+    case = stored('training_free/tiny_sclip')
+    case['class_texts'] = case['class_texts'][1:2]
+    outputs = runner.load_method(case).run(case, None)
+    assert outputs['probabilities'].shape[0] == 1
+    assert (outputs['probabilities'] == 1).all()
+    assert (outputs['labels'] == 0).all()
+
+
+def test_windows_larger_than_the_picture(stored):
+    for name in ('tiny_scclip', 'tiny_clearclip'):
+        case, outputs = training_free(stored, name, crop=320, stride=160)
+        assert len(outputs['tokens']) == 1
+        assert outputs['scores'].shape[1:] == (
+            case['inputs'][0]['out_height'],
+            case['inputs'][0]['out_width'],
+        )
+        # ClearCLIP pads, the others drop what is no whole patch.
+        patches = [n / 16 for n in outputs['input'].shape[1:]]
+        round_ = np.ceil if name == 'tiny_clearclip' else np.floor
+        grid = outputs['window_similarity'].shape[2:]
+        assert list(grid) == list(map(round_, patches))
+
+
+def test_layers_and_detectors_of_a_case(stored):
+    _, plain = training_free(stored, 'tiny_scclip')
+    _, named = training_free(
+        stored,
+        'tiny_scclip',
+        mid_layer=8,
+        early_layer=3,
+        sum_layers=[3, 10],
+        cls_weight=0.3,
+    )
+    np.testing.assert_array_equal(plain['scores'], named['scores'])
+    for change in (
+        dict(mid_layer=7),
+        dict(early_layer=2),
+        dict(sum_layers=[3, 11]),
+        dict(cls_weight=0.1),
+        dict(outliers='norm'),
+    ):
+        _, other = training_free(stored, 'tiny_scclip', **change)
+        assert not np.allclose(plain['scores'], other['scores'], atol=1e-5)
+
+
+def test_unknown_settings_are_not_skipped(stored):
+    with pytest.raises(AssertionError, match='magic'):
+        training_free(stored, 'tiny_sclip', magic=1)
