@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 
 from ovseg_mm.datasets.toy_scenes import CLASSES, make_scene
 from ovseg_mm.errors import InputError
+from ovseg_mm.inference import PixelRefiner
 from ovseg_mm.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
@@ -214,3 +215,56 @@ def test_divisor_of_patches():
     img = torch.zeros(3, 45, 51)
     views, layout = model._cut_views(img)
     assert views.shape[2:] == (48, 56) and layout.window == (45, 51)
+
+
+def test_mask_heads_are_refined_too(scene):
+    torch.manual_seed(0)
+    cfg = Config.fromfile(
+        resource('configs', '_base_', 'models', 'zsseg_clip-toy.py')
+    )
+    cfg.model.vocabulary = ['grass', 'sand', 'striped red']
+    cfg.model.test_cfg = dict(mode='whole', keep_scores=True)
+    model = MODELS.build(cfg.model).eval()
+    _, plain = predict(model, scene)
+    model.test_cfg['refine'] = dict(steps=2, dilations=(1, 2))
+    labels, refined = predict(model, scene)
+    img = torch.from_numpy(scene.image[..., ::-1].copy()).permute(2, 0, 1)
+    img = model.data_preprocessor(dict(inputs=[img]))['inputs'][0]
+    expected = PixelRefiner(img, 2, (1, 2))(plain)
+    torch.testing.assert_close(refined, expected)
+    assert (labels == expected.argmax(dim=0)).all()
+
+
+def test_augmented_tests_average_probabilities(scene):
+    model = build(prob_thd=0.99)
+    img = torch.from_numpy(scene.image[..., ::-1].copy()).permute(2, 0, 1)
+    size = dict(ori_shape=(96, 96))
+    flip = dict(flip=True, flip_direction='horizontal', **size)
+    variants = [
+        (img, SegDataSample(metainfo=size)),
+        (img.flip(2), SegDataSample(metainfo=flip)),
+    ]
+    alone = torch.stack(
+        [
+            model.test_step(dict(inputs=[view], data_samples=[sample]))[
+                0
+            ].seg_logits.data
+            for view, sample in variants
+        ]
+    )
+    tta = MODELS.build(
+        dict(type='OpenVocabTTAModel', module=model.cfg.model)
+    ).eval()
+    inputs, samples = zip(*variants)
+    (result,) = tta.test_step(
+        dict(
+            inputs=[[view] for view in inputs],
+            data_samples=[[sample.clone()] for sample in samples],
+        )
+    )
+    mean = alone.mean(dim=0)
+    torch.testing.assert_close(result.seg_logits.data, mean)
+    labels = result.pred_sem_seg.data[0]
+    best, winner = mean.max(dim=0)
+    assert (labels == winner.where(best >= 0.99, 255)).all()
+    assert (labels == 255).any() and (labels != 255).any()
