@@ -7,7 +7,7 @@ Importing the package registers everything with MMSegmentation.
 import importlib
 import sys
 
-from .stack import check_stack, import_stack
+from .utils.stack import check_stack, import_stack
 from .version import __version__
 
 __all__ = ['__version__', 'register']

@@ -19,14 +19,14 @@ from ovseg_mm.datasets.preparation import (
     ADE20K847,
     COCOObject,
     COCOStuff164k,
-    MaskedCrops,
+    CropCaptions,
     PascalContext59,
     PascalContext459,
     main,
 )
 from ovseg_mm.datasets.preparation.base import raw_values
-from ovseg_mm.datasets.preparation.masked_crops import SOURCES
-from ovseg_mm.paths import resource
+from ovseg_mm.datasets.preparation.crop_captions import SOURCES
+from ovseg_mm.utils.paths import resource
 
 Labels = dict[str, np.ndarray]
 COCO_UNUSED = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}
@@ -61,7 +61,7 @@ def prepare_everything(root: Path) -> None:
         # Classes are small here.
         options = ['--workers', '1', '--source', source, '--min-pixels', '40']
         folder = str(root / place.root)
-        assert main(MaskedCrops(), [folder, *options]) == 0
+        assert main(CropCaptions(), [folder, *options]) == 0
 
 
 def scene(

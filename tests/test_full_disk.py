@@ -11,7 +11,7 @@ import torch
 from ovseg_mm.checkpoints import save_atomically
 from ovseg_mm.datasets import write_image
 from ovseg_mm.engine import AtomicBackend
-from ovseg_mm.paths import write_text
+from ovseg_mm.utils.paths import write_text
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 CONFIGS = {
     path: Config.fromfile(path)
@@ -79,7 +79,7 @@ def test_prompts_are_validated_on_all_pairs_at_the_centre():
     for cfg in named('zsseg-prompts'):
         crops = cfg.val_dataloader.dataset
         assert crops.get('samples_per_class') is None
-        (crop,) = (s for s in crops.pipeline if s.type == 'CropMaskedClass')
+        (crop,) = (s for s in crops.pipeline if s.type == 'CropClass')
         assert tuple(crop['size']) == (224, 224)
         assert crop.get('scale') is None
 

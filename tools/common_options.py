@@ -56,7 +56,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--debug``, as ``ovseg_mm.errors.add_debug_option`` does."""
+    """Add ``--debug``, as ``ovseg_mm.utils.errors.add_debug_option`` does."""
     parser.add_argument(
         '--debug',
         nargs=0,
@@ -72,10 +72,10 @@ class _Debug(argparse.Action):
 
 
 class _KeyValues(argparse.Action):
-    """``ovseg_mm.options.KeyValues``, imported when there are values."""
+    """``ovseg_mm.utils.options.KeyValues``, imported when there are values."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        from ovseg_mm.options import KeyValues
+        from ovseg_mm.utils.options import KeyValues
 
         action = KeyValues(self.option_strings, self.dest)
         action(parser, namespace, values, option_string)

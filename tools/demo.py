@@ -66,7 +66,7 @@ class Demo:
     """
 
     def __init__(self, out: Path, iters: int, num_val: int, seed: int) -> None:
-        from ovseg_mm.paths import find_config, resource
+        from ovseg_mm.utils.paths import find_config, resource
 
         self.out = out
         self.iters = iters
@@ -153,8 +153,8 @@ class Demo:
         import numpy as np
 
         from ovseg_mm.datasets import write_image
-        from ovseg_mm.datasets.toy_captions import GROUND_SYNONYMS
-        from ovseg_mm.datasets.toy_scenes import UNSEEN, make_scene
+        from ovseg_mm.toy.captions import GROUND_SYNONYMS
+        from ovseg_mm.toy.scenes import UNSEEN, make_scene
 
         picture = self.out / 'picture.png'
         overlay = self.out / 'predict' / 'picture_overlay.png'

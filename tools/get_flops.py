@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Print the counts; 2 for bad input."""
     args = parse_args()
-    from ovseg_mm.engine.flops import (
+    from ovseg_mm.analysis.flops import (
         count_image,
         count_parameters,
         count_text,

@@ -55,8 +55,8 @@ def main() -> int:
     args = parse_args()
     import torch
 
+    from ovseg_mm.analysis.speed import amp_dtype, measure_speed
     from ovseg_mm.engine.launch import build_model, report_bad_input
-    from ovseg_mm.engine.speed import amp_dtype, measure_speed
 
     with report_bad_input():
         warm_up, batches = counts(args)
@@ -131,12 +131,12 @@ def test_images(
     """Numbers and loader of test images, and a note on them, if wanted."""
     if not args.test_images:
         return None
-    from ovseg_mm.engine.launch import read_config
-    from ovseg_mm.engine.speed import (
+    from ovseg_mm.analysis.speed import (
         build_test_set,
         fit_counts,
         image_batches,
     )
+    from ovseg_mm.engine.launch import read_config
 
     cfg = read_config(args.config, args.cfg_options)
     dataset = build_test_set(cfg)
@@ -166,8 +166,8 @@ def random_images(
     args: argparse.Namespace, model: 'nn.Module', count: int
 ) -> tuple:
     """Batches of random images, and a note on their size."""
-    from ovseg_mm.engine.flops import window_size
-    from ovseg_mm.engine.speed import random_batches
+    from ovseg_mm.analysis.flops import window_size
+    from ovseg_mm.analysis.speed import random_batches
 
     size = tuple(args.shape or window_size(model))
     note = f'image: {size[0]}x{size[1]} pixels, random'

@@ -34,7 +34,7 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).parents[1] / 'tests' / 'parity'))
     from runner import find_cases
 
-    from ovseg_mm.errors import debugging
+    from ovseg_mm.utils.errors import debugging
 
     try:
         cases = [

@@ -53,7 +53,7 @@ def main() -> int:
         report_bad_input,
         set_output_dir,
     )
-    from ovseg_mm.errors import RUN_ERRORS
+    from ovseg_mm.utils.errors import RUN_ERRORS
 
     with report_bad_input():
         if args.show_proposals and not (args.show or args.show_dir):

@@ -35,7 +35,7 @@ def main() -> int:
         report_bad_input,
     )
     from ovseg_mm.engine.resume import find_start
-    from ovseg_mm.errors import RUN_ERRORS
+    from ovseg_mm.utils.errors import RUN_ERRORS
 
     with report_bad_input():
         cfg = load_config(args)

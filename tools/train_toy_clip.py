@@ -42,8 +42,8 @@ def main() -> int:
 
     from ovseg_mm.engine import AtomicBackend
     from ovseg_mm.engine.launch import check_writable, report_bad_input
-    from ovseg_mm.engine.toy_clip import train_toy_clip, zero_shot_metrics
-    from ovseg_mm.paths import resource
+    from ovseg_mm.toy.clip_training import train_toy_clip, zero_shot_metrics
+    from ovseg_mm.utils.paths import resource
 
     base = resource('configs', '_base_', 'models', 'catseg_clip-toy.py')
     arch = Config.fromfile(base).model.clip.arch

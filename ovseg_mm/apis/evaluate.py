@@ -26,26 +26,27 @@ from mmseg.registry import DATASETS, METRICS
 from rich.progress import track
 from torch.utils.data import DataLoader, Subset
 
+from ovseg_mm.analysis.speed import amp_dtype
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.checkpoints.files import file_sha256
-from ovseg_mm.devices import set_matmul_precision
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.engine.launch import read_config
-from ovseg_mm.engine.speed import amp_dtype
 from ovseg_mm.evaluation import OpenVocabIoUMetric
-from ovseg_mm.evaluation.progress import EvaluationProgress
-from ovseg_mm.evaluation.report import Row, read_rows, write_reports
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
-from ovseg_mm.paths import resource
-from ovseg_mm.stack import installed_packages
+from ovseg_mm.utils.devices import set_matmul_precision
+from ovseg_mm.utils.paths import resource
+from ovseg_mm.utils.stack import installed_packages
 from ovseg_mm.version import __version__
 from ovseg_mm.vocabulary import (
     Vocabulary,
     check_same_classes,
     load_vocabulary,
 )
+
+from .progress import EvaluationProgress
+from .report import Row, read_rows, write_reports
 
 # Name of each benchmark, and the config base that describes it; configs of
 # models on it have that name in theirs, with hyphens.

@@ -16,11 +16,11 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
 from ovseg_mm.checkpoints import load_checkpoint_into
-from ovseg_mm.devices import set_matmul_precision, usable_device
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import find_config
+from ovseg_mm.utils.devices import set_matmul_precision, usable_device
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import find_config
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 

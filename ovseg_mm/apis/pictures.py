@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import decode_image, image_pixels, read_image
 
 Picture: TypeAlias = (

@@ -8,7 +8,7 @@ architecture given as a dict needs none of it.
 import difflib
 from copy import deepcopy
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from .clip_sources import SIGLIP, is_source, source_arch
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovseg_mm.paths import cache_folder
+from ovseg_mm.utils.paths import cache_folder
 
 from .files import file_sha256
 

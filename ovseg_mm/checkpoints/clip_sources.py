@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import expanded
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import expanded
 
 from .clip_hub import fetch_hub_file
 from .files import WeightFile, config_of_folder, read_weights

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import find_weights
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import find_weights
 
 from .clip_arch import clip_arch, clip_shapes, plain_vit_names
 from .clip_hub import fetch_clip_weights

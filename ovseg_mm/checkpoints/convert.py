@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import check_destination, expanded, find_config
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import check_destination, expanded, find_config
 
 from .files import (
     WeightFile,

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import expanded, to_disk, written_whole
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import expanded, to_disk, written_whole
 
 from .safe_load import MapLocation, moved, safe_torch_load
 from .torchscript import read_torchscript

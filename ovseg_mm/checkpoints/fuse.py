@@ -4,8 +4,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import expanded
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import expanded
 
 from .files import read_weights
 from .layouts import recognise

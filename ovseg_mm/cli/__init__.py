@@ -6,7 +6,7 @@ import importlib
 import sys
 from typing import NoReturn
 
-from ovseg_mm.errors import (
+from ovseg_mm.utils.errors import (
     USER_ERRORS,
     add_debug_option,
     debugging,

@@ -62,7 +62,7 @@ def _python(problems: list[str]) -> list[tuple[str, str]]:
 
 
 def _stack(problems: list[str]) -> list[tuple[str, str]]:
-    from ovseg_mm.stack import check_stack, installed_packages
+    from ovseg_mm.utils.stack import check_stack, installed_packages
 
     rows = []
     for module, packages in installed_packages().items():
@@ -111,7 +111,7 @@ def _devices(problems: list[str]) -> list[tuple[str, str]]:
 
 
 def _folders(problems: list[str]) -> list[tuple[str, str]]:
-    from ovseg_mm.paths import cache_folder, expanded, resource
+    from ovseg_mm.utils.paths import cache_folder, expanded, resource
 
     rows = []
     for name in ('configs', 'tools', 'data'):

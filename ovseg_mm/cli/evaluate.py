@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from ovseg_mm.options import add_cfg_options
+from ovseg_mm.utils.options import add_cfg_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from mmengine.dist import get_dist_info
 
     from ovseg_mm.apis import evaluate
-    from ovseg_mm.evaluation.report import result_table
+    from ovseg_mm.apis.report import result_table
 
     name = Path(args.config).stem
     work_dir = args.work_dir or Path('work_dirs', name, 'evaluate')

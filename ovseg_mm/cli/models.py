@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a block of lines for each config."""
-    from ovseg_mm.models_index import list_models
+    from ovseg_mm.utils.model_index import list_models
 
     for entry in list_models():
         miou = ', '.join(f'{key} {value}' for key, value in entry.miou.items())

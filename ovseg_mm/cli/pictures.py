@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import expanded
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import IMAGE_SUFFIXES
+from ovseg_mm.utils.paths import expanded
 
 _ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+:/', re.IGNORECASE)
 _SHOWN = 3

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovseg_mm.errors import InputError, debugging, sentence_of
-from ovseg_mm.paths import expanded, find_config
+from ovseg_mm.utils.errors import InputError, debugging, sentence_of
+from ovseg_mm.utils.paths import expanded, find_config
 
 if TYPE_CHECKING:
     from ovseg_mm.apis import Segmentation
@@ -83,12 +83,12 @@ def run(args: argparse.Namespace) -> int:
 
     from ovseg_mm.apis import OpenVocabInferencer
     from ovseg_mm.engine.launch import check_writable
-    from ovseg_mm.paths import write_text
     from ovseg_mm.utils.image_files import (
         read_image,
         write_image,
         write_label_map,
     )
+    from ovseg_mm.utils.paths import write_text
 
     check_writable(out, '--out')
     inferencer = OpenVocabInferencer(config, checkpoint, args.device)

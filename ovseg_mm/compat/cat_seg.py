@@ -20,9 +20,9 @@ from mmseg.registry import MODELS
 import ovseg_mm
 from ovseg_mm.checkpoints import fit_to_model
 from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
-from ovseg_mm.config_types import type_name
 from ovseg_mm.models import OpenVocabSegmentor
-from ovseg_mm.paths import expanded
+from ovseg_mm.utils.config_types import type_name
+from ovseg_mm.utils.paths import expanded
 from ovseg_mm.vocabulary import get_templates, shipped_vocabularies
 
 from .cat_seg_optim import ProjectOptimWrapperConstructor

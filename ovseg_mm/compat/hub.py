@@ -17,9 +17,9 @@ from mmengine.config import utils
 from mmengine.hub import hub
 from mmengine.infer import BaseInferencer
 
-from ovseg_mm.errors import nearest
-from ovseg_mm.paths import resource
-from ovseg_mm.stack import installed_packages
+from ovseg_mm.utils.errors import nearest
+from ovseg_mm.utils.paths import resource
+from ovseg_mm.utils.stack import installed_packages
 
 PACKAGE = 'ovseg_mm'
 _DETECTION = ('mmdet', 'onedl-mmdetection')

@@ -20,15 +20,15 @@ from .benchmarks import (
     PascalVOC20ZeroShotDataset,
     PascalVOC21Dataset,
 )
-from .masked_crops import MaskedCropDataset
-from .masked_pairs import MaskedPairDataset
+from .class_crops import ClassCropDataset
+from .crop_captions import CropCaptionDataset
 from .open_vocab_dataset import OpenVocabDataset
 from .transforms import (
-    CropMaskedClass,
-    LoadMaskedPair,
+    CropClass,
+    LoadCropCaption,
     LoadOpenVocabAnnotations,
     LoadOpenVocabImage,
-    PackMaskedPair,
+    PackCropCaption,
     SkipUnseenImages,
 )
 
@@ -36,14 +36,14 @@ __all__ = [
     'ADE20K847Dataset',
     'COCOObjectDataset',
     'COCOStuffZeroShotDataset',
-    'CropMaskedClass',
-    'LoadMaskedPair',
+    'CropClass',
+    'LoadCropCaption',
     'LoadOpenVocabAnnotations',
     'LoadOpenVocabImage',
-    'MaskedCropDataset',
-    'MaskedPairDataset',
+    'ClassCropDataset',
+    'CropCaptionDataset',
     'OpenVocabDataset',
-    'PackMaskedPair',
+    'PackCropCaption',
     'PascalContext459Dataset',
     'PascalContext59ZeroShotDataset',
     'PascalVOC20Dataset',

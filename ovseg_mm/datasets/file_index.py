@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mmengine import fileio
 from mmengine.fileio import LocalBackend
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 
 def read_names(path: str, backend_args: dict | None = None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from mmengine.logging import print_log
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import (
     image_size,
     read_label_map,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mmengine.logging import print_log
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import IMAGE_SUFFIXES
 
 from .file_index import FileIndex

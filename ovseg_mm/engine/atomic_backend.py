@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from ovseg_mm.paths import remove_leftovers, to_disk, written_whole
+from ovseg_mm.utils.paths import remove_leftovers, to_disk, written_whole
 
 
 class AtomicBackend(LocalBackend):

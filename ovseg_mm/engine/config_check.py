@@ -19,9 +19,9 @@ from mmengine.runner import Runner
 from mmseg.models.segmentors.base import BaseSegmentor
 from torch.utils.data import DataLoader
 
-from ovseg_mm.errors import InputError, nearest
 from ovseg_mm.models.segmentors.options import TEST_OPTIONS
 from ovseg_mm.models.text_encoder import TextBank
+from ovseg_mm.utils.errors import InputError, nearest
 
 from .config_rules import check_data, check_metric_names
 from .signatures import accepted_arguments, named_arguments

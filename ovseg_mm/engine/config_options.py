@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from ovseg_mm.errors import InputError, nearest
+from ovseg_mm.utils.errors import InputError, nearest
 
 from .config_check import RUN_KEYS
 

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, RUNNERS, STRATEGIES
 from mmengine.runner import Runner
 from torch import distributed, nn
 
-from ovseg_mm.config_types import is_type, type_of
+from ovseg_mm.utils.config_types import is_type, type_of
 
 
 def setup_cpu_processes(cfg: Config) -> None:

@@ -19,11 +19,11 @@ from mmseg.registry import MODELS, OPTIM_WRAPPERS
 from torch import nn
 
 from ovseg_mm.checkpoints import load_checkpoint_into
-from ovseg_mm.config_types import is_type, type_name, type_of
-from ovseg_mm.devices import set_matmul_precision, usable_device
-from ovseg_mm.errors import USER_ERRORS, debugging, sentence_of
 from ovseg_mm.models import OpenVocabMaskSegmentor
-from ovseg_mm.paths import find_config
+from ovseg_mm.utils.config_types import is_type, type_name, type_of
+from ovseg_mm.utils.devices import set_matmul_precision, usable_device
+from ovseg_mm.utils.errors import USER_ERRORS, debugging, sentence_of
+from ovseg_mm.utils.paths import find_config
 
 from .config_check import check_config
 from .config_options import merge_options

@@ -5,7 +5,7 @@ from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
 from ovseg_mm.checkpoints import plain_name
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from .distributed import unwrap
 

@@ -12,8 +12,8 @@ from mmengine.hooks import checkpoint_hook
 from mmengine.logging import print_log
 
 from ovseg_mm.checkpoints import check_whole
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import to_disk, written_whole
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import to_disk, written_whole
 
 NOTE = 'last_checkpoint'
 

@@ -10,20 +10,12 @@ from .labelling import Labelling
 from .postprocess import argmax_labels, label_scores
 from .precision import HALF, in_float32
 from .refinement import PixelRefiner
-from .windows import (
-    ViewLayout,
-    fuse_views,
-    resize,
-    sliding_views,
-    whole_view,
-    window_starts,
-)
+from .windows import fuse_views, sliding_views, whole_view, window_starts
 
 __all__ = [
     'HALF',
     'Labelling',
     'PixelRefiner',
-    'ViewLayout',
     'argmax_labels',
     'fuse_views',
     'geometric_ensemble',
@@ -32,7 +24,6 @@ __all__ = [
     'label_scores',
     'penalise_seen',
     'region_weights',
-    'resize',
     'sliding_views',
     'whole_view',
     'window_starts',

@@ -6,31 +6,12 @@ pixels of the image, h, w of a view's logits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class ViewLayout:
-    """Where the views of one image lie.
-
-    Attributes:
-        size (tuple[int, int]): (H, W) that the fused scores cover.
-        window (tuple[int, int], optional): (H, W) of a window. None: there
-            is one view, the image as it is.
-        corners (tuple[tuple[int, int], ...]): Top and left of each window.
-        global_view (bool): Whether the last view is the whole image.
-        padding (tuple[int, int, int, int]): Rows and columns of a view beyond
-            its window: left, right, top, bottom.
-    """
-
-    size: tuple[int, int]
-    window: tuple[int, int] | None = None
-    corners: tuple[tuple[int, int], ...] = ((0, 0),)
-    global_view: bool = False
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+from ovseg_mm.structures import ViewLayout
+from ovseg_mm.utils.resize import resize
 
 
 def window_starts(size: int, window: int, stride: int) -> list[int]:
@@ -184,10 +165,3 @@ def _unpadded(view: Tensor, layout: ViewLayout) -> Tensor:
     left, right, top, bottom = layout.padding
     view = resize(view[None], (height + top + bottom, width + left + right))
     return view[0, :, top : top + height, left : left + width]
-
-
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of (B, C, H, W); the tensor itself if it fits."""
-    if tuple(x.shape[2:]) == tuple(size):
-        return x
-    return F.interpolate(x, size, mode='bilinear', align_corners=False)

@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-from .backbones import (
-    CLIPContextEncoder,
-    CLIPRegionEncoder,
-    CLIPViT,
-    GuidedCLIP,
-)
-from .classifiers import MaskedCropClassifier, ShiftedCLIP
+from .backbones import CLIPViT, GuidedCLIP
+from .classifiers import ClassCropClassifier, ShiftedCLIP
 from .decode_heads import (
     CascadeCLIPHead,
     CATSegCostHead,
@@ -24,6 +19,7 @@ from .necks import (
     DeformPixelDecoder,
     FPNPixelDecoder,
 )
+from .region_encoders import CLIPContextEncoder, CLIPRegionEncoder
 from .segmentors import (
     OpenVocabMaskSegmentor,
     OpenVocabSegmentor,
@@ -57,7 +53,7 @@ __all__ = [
     'MaskedAttentionDecoder',
     'MaskProposalHead',
     'MaskSetLoss',
-    'MaskedCropClassifier',
+    'ClassCropClassifier',
     'OpenVocabMaskSegmentor',
     'OpenVocabSegmentor',
     'OpenVocabTTAModel',

@@ -9,7 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import load_clip_weights
-from ovseg_mm.config_types import is_type
+from ovseg_mm.utils.config_types import is_type
 
 from .backbones import CLIPViT
 from .text_encoder import CLIPTextTransformer

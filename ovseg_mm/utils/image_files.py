@@ -24,8 +24,8 @@ from mmengine import fileio
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import expanded, written_whole
+from .errors import InputError
+from .paths import expanded, written_whole
 
 # Suffixes of image files, in lower case.
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')

@@ -6,9 +6,11 @@ from .command_line import parse_classes
 from .loading import load_vocabulary, shipped_vocabularies
 from .palette import distinct_palette
 from .templates import get_templates
+from .unknown import UNKNOWN
 from .vocabulary import Vocabulary
 
 __all__ = [
+    'UNKNOWN',
     'Vocabulary',
     'check_same_classes',
     'distinct_palette',

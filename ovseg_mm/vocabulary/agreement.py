@@ -6,7 +6,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from .vocabulary import Vocabulary
 

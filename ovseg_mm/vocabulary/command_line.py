@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from .entries import looks_like_file, shortened, split_classes
 from .loading import shipped_vocabularies

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 # Files that words are read from.
 WORD_FILES = (

@@ -14,8 +14,8 @@ from typing import Any
 
 from mmseg.utils import get_palette
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import expanded, resource
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import expanded, resource
 
 from .entries import (
     WORD_FILES,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmseg.utils import get_predefined_templates
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 _OWN_SETS = {
     'single': ['A photo of a {} in the scene'],

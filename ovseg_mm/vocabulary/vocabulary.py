@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from .palette import distinct_palette
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from .entries import (
     WORD_FILES,

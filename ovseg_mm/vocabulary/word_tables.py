@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from .entries import Entry, check_typed, split_synonyms, unescaped
 

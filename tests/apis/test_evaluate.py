@@ -11,8 +11,8 @@ from ovseg_mm.apis.evaluate import (
     _origin,
     evaluate,
 )
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
 from ..end_to_end.conftest import TINY, tiny_data

@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from ovseg_mm.checkpoints import recognise
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 CASE = (
     Path(__file__).parents[1]

@@ -14,7 +14,7 @@ from ovseg_mm.checkpoints import (
     method_of,
     read_weights,
 )
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.version import __version__
 
 PREDICTOR = 'sem_seg_head.predictor.'

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from ovseg_mm import models_index, paths
 from ovseg_mm.cli import main
-from ovseg_mm.models_index import list_models
+from ovseg_mm.utils import model_index as models_index
+from ovseg_mm.utils import paths
+from ovseg_mm.utils.model_index import list_models
 
 
 def test_every_model_of_the_index_has_its_config():

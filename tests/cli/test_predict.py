@@ -10,8 +10,8 @@ from PIL import Image
 
 from ovseg_mm.cli import main
 from ovseg_mm.cli.pictures import find_images, output_names
-from ovseg_mm.errors import InputError
 from ovseg_mm.models.decode_heads import CATSegCostHead
+from ovseg_mm.utils.errors import InputError
 
 from ..end_to_end.conftest import TINY
 

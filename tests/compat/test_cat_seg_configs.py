@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from ovseg_mm.compat.cat_seg import translate
-from ovseg_mm.paths import find_config
+from ovseg_mm.utils.paths import find_config
 
 RESNET = dict(
     type='ResNet',

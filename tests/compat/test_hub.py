@@ -15,9 +15,9 @@ from mmseg.apis import MMSegInferencer
 
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.models.segmentors import OpenVocabSegmentor
-from ovseg_mm.models_index import list_models
-from ovseg_mm.paths import resource
-from ovseg_mm.stack import installed_packages
+from ovseg_mm.utils.model_index import list_models
+from ovseg_mm.utils.paths import resource
+from ovseg_mm.utils.stack import installed_packages
 
 NAME = 'catseg_clip-toy_1xb4-400_toy-world-64x64'
 HUB = f'ovseg_mm::toy/{NAME}.py'

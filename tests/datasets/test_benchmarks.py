@@ -10,7 +10,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg_mm.datasets import OpenVocabDataset
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),

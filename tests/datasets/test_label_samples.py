@@ -7,7 +7,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from ovseg_mm.datasets import OpenVocabDataset
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),

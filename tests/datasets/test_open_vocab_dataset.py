@@ -9,8 +9,8 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg_mm.datasets import OpenVocabDataset
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import resource
 
 WORDS = ['cat', 'dog', 'sky']
 PIPELINE = [

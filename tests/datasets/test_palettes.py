@@ -4,7 +4,7 @@ import json
 import pytest
 
 from ovseg_mm.datasets import OpenVocabDataset
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import distinct_palette, load_vocabulary
 
 COLOURS = [[1, 2, 3], [4, 5, 6]]

@@ -31,7 +31,7 @@ from ovseg_mm.datasets.preparation import (
     main,
 )
 from ovseg_mm.datasets.preparation.pascal_context_59 import decode_runs
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 from ..raw_data import (
     encode_mask,

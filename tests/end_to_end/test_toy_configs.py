@@ -10,8 +10,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ovseg_mm.datasets.toy_world import write_toy_world
 from ovseg_mm.engine.launch import load_weights
+from ovseg_mm.toy.world import write_toy_world
 
 from ..conftest import forget_runs
 from .conftest import ROOT

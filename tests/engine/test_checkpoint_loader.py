@@ -16,7 +16,7 @@ from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmseg.apis import init_model
 from torch import nn
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 
 class Evil:

@@ -16,9 +16,9 @@ from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.signatures import accepted_arguments, named_arguments
-from ovseg_mm.errors import InputError
 from ovseg_mm.models.backbones import CLIPViT
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import resource
 
 TINY = Path(__file__).parents[1] / 'end_to_end' / 'tiny.py'
 

@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 
 from ovseg_mm.engine.config_options import merge_options
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 
 def make_config() -> Config:

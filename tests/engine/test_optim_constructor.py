@@ -10,7 +10,7 @@ from torch import nn
 
 from ovseg_mm.checkpoints.layouts.cat_seg import LAYOUTS
 from ovseg_mm.engine import OpenVocabOptimWrapperConstructor
-from ovseg_mm.paths import find_config
+from ovseg_mm.utils.paths import find_config
 
 PARITY = Path(__file__).parents[1] / 'parity'
 LR, DECAY = 1e-2, 1e-3

@@ -10,7 +10,7 @@ import torch
 from mmengine.runner import Runner
 
 from ovseg_mm.engine.resume import find_start
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 
 @pytest.fixture

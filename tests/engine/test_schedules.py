@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 
 def rates(name: str, iterations: list[int]) -> dict[int, float]:

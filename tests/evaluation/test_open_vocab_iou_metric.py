@@ -7,8 +7,8 @@ import torch
 from mmseg.evaluation import IoUMetric
 from PIL import Image
 
-from ovseg_mm.errors import InputError
 from ovseg_mm.evaluation import OpenVocabIoUMetric
+from ovseg_mm.utils.errors import InputError
 
 
 def sample(prediction, truth=None, **info):

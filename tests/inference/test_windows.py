@@ -8,11 +8,11 @@ from mmseg.models import EncoderDecoder
 
 from ovseg_mm.inference import (
     fuse_views,
-    resize,
     sliding_views,
     whole_view,
     window_starts,
 )
+from ovseg_mm.utils.resize import resize
 
 
 def bilinear(x, size):

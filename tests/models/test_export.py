@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.models.backbones import clip_region_encoder
+from ovseg_mm.models.region_encoders import clip_region_encoder
+from ovseg_mm.utils.errors import InputError
 
 from .methods import METHODS, build_method
 

@@ -10,9 +10,9 @@ from torch import nn
 from ovseg_mm.inference import geometric_ensemble, join_votes, with_no_object
 from ovseg_mm.models.decode_heads.cascade_clip.matching import Similarity
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import cost_volume
-from ovseg_mm.models.decode_heads.mask_proposal_head import MaskProposals
 from ovseg_mm.models.decode_heads.pixel_text_head import PixelTextHead
 from ovseg_mm.models.utils import cosine_logits
+from ovseg_mm.structures import MaskProposals
 
 from .methods import (
     METHODS,

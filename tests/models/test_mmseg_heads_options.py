@@ -9,7 +9,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from ovseg_mm.engine.hooks import recompute_activations
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from .methods import CONFIGS, METHODS, batch_of, build_method, labels_of
 

@@ -22,8 +22,8 @@ from ovseg_mm.evaluation.scores import (
     zero_shot_averages,
 )
 from ovseg_mm.models.text_encoder import tokenize_prompts
-from ovseg_mm.paths import resource
 from ovseg_mm.utils.image_files import read_label_map, write_image
+from ovseg_mm.utils.paths import resource
 
 FOLDER = 'cascade_clip/cascadeclip_clip-vit-b16_'
 INDUCTIVE = f'{FOLDER}4xb4-80k_coco-stuff164k-156-15-512x512.py'

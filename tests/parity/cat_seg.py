@@ -20,7 +20,7 @@ from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
     select_classes,
 )
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 CANVAS = 640, 640
 # Four times the 24x24 tokens that every case has.

@@ -21,7 +21,7 @@ from ovseg_mm.compat.cat_seg import translate
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
 )
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 RUNTIME = ('configs', '_base_', 'default_runtime.py')
 

@@ -17,7 +17,6 @@ from seeded import seeded_image, seeded_labels
 from ovseg_mm.checkpoints import recognise
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.evaluation.scores import class_scores
-from ovseg_mm.inference import resize
 from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.models.utils import (
     mask_targets,
@@ -25,7 +24,8 @@ from ovseg_mm.models.utils import (
     region_masks,
     uncertain_points,
 )
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
+from ovseg_mm.utils.resize import resize
 
 CONFIG = '_base_/models/scan_clip-vit-l14_swin-b.py'
 CLIP_CONFIG = '_base_/models/scan-clip_vit-l14.py'

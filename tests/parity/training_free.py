@@ -25,7 +25,7 @@ from ovseg_mm.models.backbones.last_blocks.outliers import (
     DETECTORS,
     repair,
 )
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 # Models are built here, from a CLIP file, not by the runner.
 BUILDS_MODELS = True

@@ -23,7 +23,7 @@ from seeded import (
 
 from ovseg_mm.checkpoints import convert, load_checkpoint_into, recognise
 from ovseg_mm.models.utils import mask_targets, masked_crop
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 
 CONFIGS = {
     'basic': '_base_/models/zsseg_clip-vit-b16_r50.py',

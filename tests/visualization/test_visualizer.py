@@ -8,12 +8,9 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from ovseg_mm.visualization import (
-    OpenVocabVisualizationHook,
-    OpenVocabVisualizer,
-    hook,
-    visualizer,
-)
+from ovseg_mm.engine.hooks import OpenVocabVisualizationHook
+from ovseg_mm.engine.hooks import visualization_hook as hook
+from ovseg_mm.visualization import OpenVocabVisualizer, visualizer
 
 META = dict(
     classes=['cat', 'dog'],

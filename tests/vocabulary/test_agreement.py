@@ -10,7 +10,7 @@ from mmseg.datasets import (
     PascalVOCDataset,
 )
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import check_same_classes, load_vocabulary
 
 DATA = ['traffic light', 'Road', 'sofa', 'tv-monitor']

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import load_vocabulary, parse_classes
 
 

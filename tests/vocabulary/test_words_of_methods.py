@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS
 
 from ovseg_mm.models.text_encoder import TextBank
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
 # detectron2's words for ADE20K, where they are not CAT-Seg's: whole entries

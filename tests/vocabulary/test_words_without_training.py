@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS
 
 import ovseg_mm  # noqa: F401  registers the data sets
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import (
     check_same_classes,
     get_templates,

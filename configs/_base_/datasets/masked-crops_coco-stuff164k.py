@@ -1,14 +1,14 @@
 # Masked crops of COCO-Stuff, and those of ADE20K to test with; both made by
-# tools/dataset_converters/masked_crops.py. The table of the authors' crops
+# tools/dataset_converters/crop_captions.py. The table of the authors' crops
 # takes their place if ann_file and data_root name it and image_folder is set.
 crop_size = (224, 224)
 train_pipeline = [
-    dict(type='LoadMaskedPair'),
-    dict(type='PackMaskedPair', size=crop_size[0], scale=(0.9, 1.0)),
+    dict(type='LoadCropCaption'),
+    dict(type='PackCropCaption', size=crop_size[0], scale=(0.9, 1.0)),
 ]
 test_pipeline = [
-    dict(type='LoadMaskedPair'),
-    dict(type='PackMaskedPair', size=crop_size[0]),
+    dict(type='LoadCropCaption'),
+    dict(type='PackCropCaption', size=crop_size[0]),
 ]
 train_dataloader = dict(
     batch_size=32,
@@ -17,7 +17,7 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='MaskedPairDataset',
+        type='CropCaptionDataset',
         data_root='data/coco_stuff164k',
         ann_file='masked_crops/coco.tsv',
         pipeline=train_pipeline,
@@ -30,7 +30,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='MaskedPairDataset',
+        type='CropCaptionDataset',
         data_root='data/ade/ADEChallengeData2016',
         ann_file='masked_crops/ade150.tsv',
         pipeline=test_pipeline,

@@ -8,7 +8,7 @@ crop_size = (244, 224)
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadOpenVocabAnnotations'),
-    dict(type='CropMaskedClass', size=crop_size, scale=(0.08, 1.0)),
+    dict(type='CropClass', size=crop_size, scale=(0.08, 1.0)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs', meta_keys=('img_path', 'crop_label')),
 ]
@@ -16,7 +16,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadOpenVocabAnnotations'),
     # the centre of the box, not resized
-    dict(type='CropMaskedClass', size=(224, 224)),
+    dict(type='CropClass', size=(224, 224)),
     dict(type='PackSegInputs', meta_keys=('img_path', 'crop_label')),
 ]
 train_set = dict(
@@ -34,7 +34,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='MaskedCropDataset',
+        type='ClassCropDataset',
         samples_per_class=128,
         index_file=f'{data_root}/classes_trainaug.json',
         dataset=dict(
@@ -61,7 +61,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='MaskedCropDataset',
+        type='ClassCropDataset',
         index_file=f'{data_root}/classes_val.json',
         dataset=dict(
             type='PascalVOC20ZeroShotDataset',

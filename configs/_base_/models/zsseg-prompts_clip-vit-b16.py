@@ -9,7 +9,7 @@ data_preprocessor = dict(
     seg_pad_val=0,
 )
 model = dict(
-    type='MaskedCropClassifier',
+    type='ClassCropClassifier',
     data_preprocessor=data_preprocessor,
     clip=dict(
         arch='ViT-B-16',

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from . import (
     cascade_clip,

@@ -5,7 +5,7 @@ from .ade20k_847 import ADE20K847
 from .coco_object import COCOObject
 from .coco_stuff164k import COCOStuff164k
 from .command import main
-from .masked_crops import MaskedCrops
+from .crop_captions import CropCaptions
 from .pascal_context_59 import PascalContext59
 from .pascal_context_459 import PascalContext459
 from .ready_made import ADE20K150, PascalVOC
@@ -16,7 +16,7 @@ __all__ = [
     'ADE20K847',
     'COCOObject',
     'COCOStuff164k',
-    'MaskedCrops',
+    'CropCaptions',
     'PascalContext459',
     'PascalContext59',
     'PascalVOC',

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import expanded, path_inside, resource, write_text
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import read_label_map
+from ovseg_mm.utils.paths import expanded, path_inside, resource, write_text
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..file_index import read_names

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import write_label_map
 
 from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels

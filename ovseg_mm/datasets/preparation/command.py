@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from ovseg_mm.errors import add_debug_option, debugging, sentence_of
+from ovseg_mm.utils.errors import add_debug_option, debugging, sentence_of
 
 from .base import Preparation
 from .runner import check_files, run_tasks

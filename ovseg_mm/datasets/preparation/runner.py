@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import remove_leftovers
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import image_size, read_label_map, swaps_sides
+from ovseg_mm.utils.paths import remove_leftovers
 
 from ..transforms.loading import compare_sizes
 from .base import LabelCheck, Task

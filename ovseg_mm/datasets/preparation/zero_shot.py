@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ovseg_mm.paths import expanded
 from ovseg_mm.utils.image_files import write_label_map
+from ovseg_mm.utils.paths import expanded
 
 from .base import (
     LabelCheck,

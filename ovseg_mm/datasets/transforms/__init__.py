@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+from .class_crop import CropClass
+from .crop_caption import LoadCropCaption, PackCropCaption
 from .images import LoadOpenVocabImage
 from .loading import LoadOpenVocabAnnotations
-from .masked_crop import CropMaskedClass
-from .masked_pair import LoadMaskedPair, PackMaskedPair
 from .seen_images import SkipUnseenImages
 
 __all__ = [
-    'CropMaskedClass',
-    'LoadMaskedPair',
+    'CropClass',
+    'LoadCropCaption',
     'LoadOpenVocabAnnotations',
     'LoadOpenVocabImage',
-    'PackMaskedPair',
+    'PackCropCaption',
     'SkipUnseenImages',
 ]

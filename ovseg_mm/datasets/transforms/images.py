@@ -7,7 +7,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmseg.registry import TRANSFORMS
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import decode_image
 
 # What LoadImageFromFile may be set to if LoadOpenVocabImage takes its place.

@@ -10,7 +10,7 @@ from mmseg.registry import HOOKS
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 from ..distributed import unwrap
 

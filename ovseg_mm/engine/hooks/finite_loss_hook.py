@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 _SHOWN = 8
 

@@ -12,9 +12,9 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 from ovseg_mm.datasets.transforms.loading import check_label_values
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import path_inside
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import sample_name, write_label_map
+from ovseg_mm.utils.paths import path_inside
 
 from ..scores import (
     IOU_METRICS,

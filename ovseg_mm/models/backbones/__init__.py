@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from .clip_context_encoder import CLIPContextEncoder, ImageContext
-from .clip_region_encoder import CLIPRegionEncoder, Regions
-from .clip_vit import CLIPFeatures, CLIPViT
+from .clip_vit import CLIPViT
 from .guided_clip import GuidedCLIP
 from .last_blocks import (
     ClearCLIPBlock,
@@ -14,18 +12,13 @@ from .last_blocks import (
 )
 
 __all__ = [
-    'CLIPContextEncoder',
-    'CLIPFeatures',
-    'CLIPRegionEncoder',
     'CLIPViT',
     'ClearCLIPBlock',
+    'GuidedCLIP',
     'LastBlock',
     'MaskCLIPBlock',
     'NACLIPBlock',
     'SCCLIPBlock',
     'SCLIPBlock',
     'SFPBlock',
-    'GuidedCLIP',
-    'ImageContext',
-    'Regions',
 ]

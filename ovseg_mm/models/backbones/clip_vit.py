@@ -6,7 +6,6 @@ transformer, C embedding width shared with the text tower.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,32 +14,12 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import clip_arch
-from ovseg_mm.errors import InputError
+from ovseg_mm.structures import CLIPFeatures
+from ovseg_mm.utils.errors import InputError
 
 from ..layers import CLIPTransformer, Replacements
 from ..utils import freeze_except
 from .last_blocks import LastBlock
-
-
-class CLIPFeatures(NamedTuple):
-    """What the image tower gives.
-
-    Attributes:
-        dense (Tensor): Patch embeddings, (B, C, h, w), not normalised.
-        cls (Tensor): Class embedding, (B, C), not normalised; CLIP's own only
-            with ``last_block='attention'``.
-        layers (tuple[Tensor]): Residual streams after the blocks
-            ``out_indices``, (B, 1 + N, D) each, class token first; behind
-            the norm of ``prompt_norm``, if there is one.
-        keys (Tensor, optional): Keys of the last block, (B, D, h, w), if
-            ``last_block`` gives them.
-    """
-
-    dense: Tensor
-    cls: Tensor
-    layers: tuple[Tensor, ...]
-    keys: Tensor | None = None
-
 
 _LAST_BLOCKS = ('attention', 'value', 'value_cls')
 

@@ -11,9 +11,8 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ovseg_mm.inference import resize
-
-from ..utils import CostFeatures
+from ovseg_mm.structures import CostFeatures
+from ovseg_mm.utils.resize import resize
 
 # Sides of the guidance maps in patch grids, finest map first.
 SCALES = (4, 2, 1)

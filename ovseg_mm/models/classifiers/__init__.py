@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from .masked_crop_classifier import MaskedCropClassifier
+from .class_crop_classifier import ClassCropClassifier
 from .shifted_clip import ShiftedCLIP
 
-__all__ = ['MaskedCropClassifier', 'ShiftedCLIP']
+__all__ = ['ClassCropClassifier', 'ShiftedCLIP']

@@ -175,7 +175,7 @@ class ShiftedCLIP(BaseModel):
                 f'the caption {caption!r} of a test is none of the '
                 f'{self.vocabulary.num_texts} names of '
                 f'{self.vocabulary.source}; make the crops with '
-                'tools/dataset_converters/masked_crops.py, or give the '
+                'tools/dataset_converters/crop_captions.py, or give the '
                 'vocabulary that they were made with'
             )
         return self.vocabulary.names.index(caption)

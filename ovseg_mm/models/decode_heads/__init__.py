@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from .cascade_clip import CascadeCLIPHead
 from .cat_seg import CATSegCostHead
-from .mask_proposal_head import MaskProposalHead, MaskProposals
+from .mask_proposal_head import MaskProposalHead
 from .pixel_text_head import PixelTextHead
 from .scan import SCANHead, SemanticIntegration
 from .training_free import CosineHead, MaskCLIPHead
-from .zsseg_head import MaskPredictions, ZSSegHead
+from .zsseg_head import ZSSegHead
 
 __all__ = [
     'CATSegCostHead',
     'CascadeCLIPHead',
     'CosineHead',
     'MaskCLIPHead',
-    'MaskPredictions',
     'MaskProposalHead',
-    'MaskProposals',
     'PixelTextHead',
     'SCANHead',
     'SemanticIntegration',

@@ -6,30 +6,15 @@ evaluation where the decoder can tell), C width of the decoder, E width of
 the embeddings, h, w positions at stride 4.
 """
 
-from typing import NamedTuple
-
 import torch
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ovseg_mm.inference import resize
+from ovseg_mm.structures import MaskProposals, PixelFeatures
+from ovseg_mm.utils.resize import resize
 
 from ..layers import mlp
-from ..necks import PixelFeatures
-
-
-class MaskProposals(NamedTuple):
-    """Proposals of a batch; the last entry of D is the final one.
-
-    Attributes:
-        embeddings (Tensor): What a classifier compares with class texts,
-            (D, B, Q, E), not normalised.
-        masks (Tensor): Mask logits at stride 4, (D, B, Q, h, w).
-    """
-
-    embeddings: Tensor
-    masks: Tensor
 
 
 @MODELS.register_module()

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import Vocabulary
 
 # Options whose value is fixed here, and what to do for another one.

@@ -13,10 +13,11 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ovseg_mm.inference import in_float32, resize
+from ovseg_mm.inference import in_float32
+from ovseg_mm.structures import PixelFeatures
+from ovseg_mm.utils.resize import resize
 
 from ..losses import build_losses, dense_losses
-from ..necks import PixelFeatures
 
 
 @MODELS.register_module()

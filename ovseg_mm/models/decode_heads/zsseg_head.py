@@ -6,8 +6,6 @@ Letters: B images, Q queries, D supervised decoder states, n valid proposals
 w positions at stride 4, H, W pixels.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -15,26 +13,13 @@ from mmengine.utils import is_list_of
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ovseg_mm.config_types import is_type
-from ovseg_mm.errors import InputError
 from ovseg_mm.inference import geometric_ensemble, region_weights
+from ovseg_mm.structures import MaskPredictions, MaskProposals, PixelFeatures
+from ovseg_mm.utils.config_types import is_type
+from ovseg_mm.utils.errors import InputError
 
 from ..losses import MaskSetLoss
-from ..necks import PixelFeatures
 from ..utils import cosine_logits, mask_targets
-from .mask_proposal_head import MaskProposals
-
-
-class MaskPredictions(NamedTuple):
-    """Classified proposals; the last entry of D is the final one.
-
-    Attributes:
-        class_logits (Tensor): (D, B, Q, T + 1), the last class is no object.
-        mask_logits (Tensor): (D, B, Q, h, w) at stride 4.
-    """
-
-    class_logits: Tensor
-    mask_logits: Tensor
 
 
 @MODELS.register_module()

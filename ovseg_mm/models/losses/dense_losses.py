@@ -11,7 +11,7 @@ from mmseg.models.losses import FocalLoss
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 
 def build_losses(cfg: Mapping | Sequence[Mapping]) -> nn.Module:

@@ -14,11 +14,11 @@ from mmengine.dist import all_reduce, get_world_size
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ovseg_mm.inference import resize
+from ovseg_mm.structures import MaskTargets
+from ovseg_mm.utils.resize import resize
 
 from ..utils import (
     HungarianMatcher,
-    MaskTargets,
     dice_losses,
     pixel_costs,
     sample_points,

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,21 +7,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
-
-from ..backbones import CLIPFeatures
-
-
-class LevelFeatures(NamedTuple):
-    """What a head takes that matches text with several levels of an image.
-
-    Attributes:
-        levels (tuple[Tensor]): Patch embeddings of several depths, shallow
-            to deep, (B, C, h, w) each, of length 1 along C.
-        cls (Tensor): Class embedding, (B, C), of length 1.
-    """
-
-    levels: tuple[Tensor, ...]
-    cls: Tensor
+from ovseg_mm.structures import CLIPFeatures, LevelFeatures
 
 
 @MODELS.register_module()

@@ -5,8 +5,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import nn
 
-from ..backbones import CLIPFeatures
-from ..utils import CostFeatures
+from ovseg_mm.structures import CLIPFeatures, CostFeatures
 
 
 @MODELS.register_module()

@@ -11,10 +11,10 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ovseg_mm.inference import resize
+from ovseg_mm.structures import PixelFeatures
+from ovseg_mm.utils.resize import resize
 
 from ..layers import MultiScaleDeformAttention, sine_position
-from .pixel_features import PixelFeatures
 
 NUM_GROUPS = 32
 

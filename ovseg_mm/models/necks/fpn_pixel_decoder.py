@@ -12,7 +12,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .pixel_features import PixelFeatures
+from ovseg_mm.structures import PixelFeatures
 
 
 @MODELS.register_module()

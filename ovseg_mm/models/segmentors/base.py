@@ -16,18 +16,18 @@ from mmseg.utils import add_prefix
 from torch import Tensor
 
 from ovseg_mm.checkpoints import check_fit
-from ovseg_mm.errors import InputError
 from ovseg_mm.inference import (
     HALF,
     Labelling,
     PixelRefiner,
-    ViewLayout,
     fuse_views,
     penalise_seen,
-    resize,
     sliding_views,
     whole_view,
 )
+from ovseg_mm.structures import ViewLayout
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.resize import resize
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import init_clip_towers, with_tower_options

@@ -6,7 +6,6 @@ pixels.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,34 +14,14 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ovseg_mm.inference import ViewLayout, join_votes, resize
+from ovseg_mm.inference import join_votes
+from ovseg_mm.structures import MaskVotes, PixelFeatures, ViewLayout
+from ovseg_mm.utils.resize import resize
 from ovseg_mm.vocabulary import Vocabulary
 
 from ..clip_towers import with_tower_options
-from ..necks import PixelFeatures
 from ..text_encoder import TextBank
 from .base import FLIPPED_AXES, BaseOpenVocabSegmentor
-
-
-class MaskVotes(NamedTuple):
-    """What the views of one image have been found to show.
-
-    The score of class t at a pixel is the sum over proposals of
-    ``weights[q, t] * masks[q]``; it is not computed for all classes at once.
-
-    Attributes:
-        weights (Tensor): (V, Q, T).
-        masks (Tensor): Probabilities at the size of the view, (V, Q, H, W).
-        proposal_probs (Tensor): Of the classes by the proposals' embeddings,
-            (V, Q, T).
-        region_probs (Tensor): Of the classes by the proposals' regions, (V,
-            Q, T); NaN without a region.
-    """
-
-    weights: Tensor
-    masks: Tensor
-    proposal_probs: Tensor
-    region_probs: Tensor
 
 
 @MODELS.register_module()

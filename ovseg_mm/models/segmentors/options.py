@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 from mmengine.config import ConfigDict
 
-from ovseg_mm.errors import InputError, nearest
+from ovseg_mm.utils.errors import InputError, nearest
 
 CLIP_OPTIONS = ('arch', 'pretrained', 'custom_clip_weights', 'finetune')
 TEST_OPTIONS = (

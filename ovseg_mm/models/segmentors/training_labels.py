@@ -10,10 +10,8 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.vocabulary import Vocabulary
-
-from ..utils import UNKNOWN
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.vocabulary import UNKNOWN, Vocabulary
 
 
 def check_trainable(vocabulary: Vocabulary) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ovseg_mm.checkpoints import check_finite
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import expanded
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import expanded
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 

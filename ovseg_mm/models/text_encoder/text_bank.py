@@ -19,7 +19,7 @@ from mmengine.utils import track_iter_progress
 from mmseg.utils.tokenizer import tokenize
 from torch import Tensor, nn
 
-from ovseg_mm.errors import InputError, shortened
+from ovseg_mm.utils.errors import InputError, shortened
 from ovseg_mm.vocabulary import Vocabulary, get_templates
 
 from ..utils import is_exporting

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import cache_folder, written_whole
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import cache_folder, written_whole
 
 # Megabytes that the files may take if OVSEG_CACHE_SIZE does not say.
 DEFAULT_SIZE = 1024

@@ -1,15 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from .cosine import cosine_logits
-from .cost_features import CostFeatures
 from .exporting import is_exporting, is_in_onnx_export
 from .finetune import FINETUNE_MODES, freeze_except
-from .matching import (
-    HungarianMatcher,
-    MaskTargets,
-    dice_losses,
-    mask_targets,
-    pixel_costs,
-)
+from .matching import HungarianMatcher, dice_losses, mask_targets, pixel_costs
 from .points import Draw, sample_points, uncertain_points
 from .regions import (
     expand_boxes,
@@ -19,15 +12,12 @@ from .regions import (
     region_crops,
     region_masks,
 )
-from .unknown import UNKNOWN, fill_unknown
+from .unknown import fill_unknown
 
 __all__ = [
-    'FINETUNE_MODES',
-    'CostFeatures',
     'Draw',
+    'FINETUNE_MODES',
     'HungarianMatcher',
-    'MaskTargets',
-    'UNKNOWN',
     'cosine_logits',
     'dice_losses',
     'expand_boxes',

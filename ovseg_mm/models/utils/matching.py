@@ -5,29 +5,17 @@ Letters: Q queries, n target masks of an image, T class texts, P pixels or
 points of a mask, h, w positions of a mask logit, H, W pixels.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ovseg_mm.structures import MaskTargets
+
 from .points import Draw, sample_points
 
 # Below every finite cost of a query.
 _CHEAPEST = -1e6
-
-
-class MaskTargets(NamedTuple):
-    """What the proposals of one image should be.
-
-    Attributes:
-        labels (Tensor): Classes present, ascending, (n,) int64.
-        masks (Tensor): Their pixels, (n, H, W) bool.
-    """
-
-    labels: Tensor
-    masks: Tensor
 
 
 def mask_targets(label_map: Tensor, ignore_index: int) -> MaskTargets:

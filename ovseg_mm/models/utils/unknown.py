@@ -6,11 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-UNKNOWN = -1
-"""Label of pixels of some unseen class, whichever it is.
-
-Data sets with ``unseen_labels='mark'`` give it.
-"""
+from ovseg_mm.vocabulary.unknown import UNKNOWN
 
 
 def fill_unknown(

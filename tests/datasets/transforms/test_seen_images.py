@@ -7,8 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ovseg_mm.datasets import OpenVocabDataset
-from ovseg_mm.paths import resource
 from ovseg_mm.utils.image_files import write_image
+from ovseg_mm.utils.paths import resource
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),

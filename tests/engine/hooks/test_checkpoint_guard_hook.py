@@ -10,7 +10,7 @@ from mmseg.apis import init_model
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.datasets import OpenVocabDataset
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 
 def load(path: Path) -> dict:

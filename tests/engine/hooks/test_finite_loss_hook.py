@@ -13,10 +13,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 
-from ovseg_mm.datasets.toy_world import write_toy_world
 from ovseg_mm.engine import FiniteLossHook
-from ovseg_mm.errors import InputError
-from ovseg_mm.paths import resource
+from ovseg_mm.toy.world import write_toy_world
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import resource
 
 from ...conftest import free_port
 

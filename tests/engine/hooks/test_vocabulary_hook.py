@@ -7,7 +7,7 @@ from mmseg.datasets import ADE20KDataset, BaseSegDataset
 
 from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.engine.hooks import VocabularyHook
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import distinct_palette, load_vocabulary
 
 WORDS = ['ruby', 'emerald|jade', 'sapphire', 'topaz']

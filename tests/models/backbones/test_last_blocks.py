@@ -5,7 +5,6 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from ovseg_mm.errors import InputError
 from ovseg_mm.models import CLIPViT
 from ovseg_mm.models.backbones.last_blocks import attend, calibrated
 from ovseg_mm.models.backbones.last_blocks.outliers import (
@@ -15,6 +14,7 @@ from ovseg_mm.models.backbones.last_blocks.outliers import (
     largest,
     repair,
 )
+from ovseg_mm.utils.errors import InputError
 
 from . import naive_last_blocks as naive
 

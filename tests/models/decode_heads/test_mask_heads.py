@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ovseg_mm.models import MaskProposalHead, PixelTextHead, ZSSegHead
-from ovseg_mm.models.necks import PixelFeatures
+from ovseg_mm.structures import PixelFeatures
 
 PROPOSALS = dict(
     type='MaskProposalHead',

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ovseg_mm.models import CLIPLevelProjection
-from ovseg_mm.models.backbones import CLIPFeatures
+from ovseg_mm.structures import CLIPFeatures
 
 
 def feats(layers=2):

@@ -2,7 +2,7 @@
 import torch
 
 from ovseg_mm.models import CLIPTokenPyramid
-from ovseg_mm.models.backbones import CLIPFeatures
+from ovseg_mm.structures import CLIPFeatures
 
 
 def test_tapped_tokens_are_upsampled():

@@ -10,10 +10,10 @@ from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from ovseg_mm.datasets.toy_scenes import CLASSES, make_scene
-from ovseg_mm.errors import InputError
 from ovseg_mm.inference import PixelRefiner
-from ovseg_mm.paths import resource
+from ovseg_mm.toy.scenes import CLASSES, make_scene
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
 BASE = resource('configs', '_base_', 'models', 'training-free_clip-toy.py')

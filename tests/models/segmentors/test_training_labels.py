@@ -5,11 +5,11 @@ import pytest
 import torch
 from mmseg.structures import SegDataSample
 
-from ovseg_mm.errors import InputError
 from ovseg_mm.models.segmentors.training_labels import (
     numbering_of,
     training_labels,
 )
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import load_vocabulary
 
 SPLIT = dict(class_texts=['cat', 'dog', 'tree', 'sky'], unseen=['dog'])

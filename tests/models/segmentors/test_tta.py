@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 
 def variants_of(img, sample_of):

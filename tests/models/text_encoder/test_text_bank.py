@@ -17,7 +17,7 @@ from ovseg_mm.models.text_encoder import (
     text_cache,
     tokenize_prompts,
 )
-from ovseg_mm.paths import resource
+from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
 WORDS = load_vocabulary(['cat', 'sofa, couch, settee', 'traffic light'])

@@ -6,8 +6,8 @@ import warnings
 import pytest
 import torch
 
-from ovseg_mm.errors import InputError
 from ovseg_mm.models.text_encoder import text_cache
+from ovseg_mm.utils.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 
-from ovseg_mm.models.utils import UNKNOWN, fill_unknown
+from ovseg_mm.models.utils import fill_unknown
+from ovseg_mm.vocabulary import UNKNOWN
 
 
 def test_only_unknown_pixels_get_the_best_candidate():

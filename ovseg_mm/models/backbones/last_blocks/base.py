@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovseg_mm.errors import InputError
+from ovseg_mm.utils.errors import InputError
 
 
 class LastBlock(ABC):

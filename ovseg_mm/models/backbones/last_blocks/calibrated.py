@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ovseg_mm.errors import InputError
 from ovseg_mm.inference import in_float32
+from ovseg_mm.utils.errors import InputError
 
 from .base import LastBlock, attend
 from .outliers import DETECTORS, repair

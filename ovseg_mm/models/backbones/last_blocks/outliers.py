@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovseg_mm.errors import InputError
 from ovseg_mm.inference import in_float32
+from ovseg_mm.utils.errors import InputError
 
 
 class OutlierDetector:

@@ -14,8 +14,9 @@ from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ovseg_mm.structures import LevelFeatures
+
 from ...losses import build_losses, dense_losses
-from ...necks import LevelFeatures
 from ...utils import fill_unknown
 from .matching import MatchingDecoder
 

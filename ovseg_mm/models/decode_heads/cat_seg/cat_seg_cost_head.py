@@ -15,9 +15,9 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
+from ovseg_mm.structures import CostFeatures
 
 from ...losses import build_losses, dense_losses
-from ...utils import CostFeatures
 from .chunks import over_classes
 from .classwise import ClasswiseAggregation
 from .spatial import SpatialAggregation

@@ -8,9 +8,8 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ovseg_mm.inference import with_no_object
+from ovseg_mm.structures import MaskProposals, PixelFeatures
 
-from ...necks import PixelFeatures
-from ..mask_proposal_head import MaskProposals
 from ..zsseg_head import ZSSegHead
 from .semantic_integration import SemanticIntegration
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...backbones import ImageContext
+from ovseg_mm.structures import ImageContext
 
 
 class SemanticIntegration(nn.Module):

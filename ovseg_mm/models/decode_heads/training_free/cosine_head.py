@@ -11,10 +11,9 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ovseg_mm.errors import InputError
 from ovseg_mm.inference import in_float32
-
-from ...backbones import CLIPFeatures
+from ovseg_mm.structures import CLIPFeatures
+from ovseg_mm.utils.errors import InputError
 
 
 @MODELS.register_module()

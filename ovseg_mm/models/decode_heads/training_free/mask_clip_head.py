@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ovseg_mm.errors import InputError
 from ovseg_mm.inference import in_float32
+from ovseg_mm.structures import CLIPFeatures
+from ovseg_mm.utils.errors import InputError
 
-from ...backbones import CLIPFeatures
 from .cosine_head import CosineHead
 
 SCALE = 100.0

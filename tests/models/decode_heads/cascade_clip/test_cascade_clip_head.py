@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ovseg_mm.models import CascadeCLIPHead
-from ovseg_mm.models.necks import LevelFeatures
+from ovseg_mm.structures import LevelFeatures
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
     select_classes,
 )
-from ovseg_mm.models.utils import CostFeatures
+from ovseg_mm.structures import CostFeatures
 
 from . import naive
 

@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ovseg_mm.models import SCANHead
-from ovseg_mm.models.backbones import ImageContext
-from ovseg_mm.models.necks import PixelFeatures
+from ovseg_mm.structures import ImageContext, PixelFeatures
 
 INTEGRATION = dict(
     in_channels=12,

@@ -3,13 +3,13 @@ import pytest
 import torch
 from torch import nn
 
-from ovseg_mm.models.backbones import ImageContext
 from ovseg_mm.models.decode_heads import SemanticIntegration
 from ovseg_mm.models.decode_heads.scan.semantic_integration import (
     FrequencyFilter,
     LoneTokenLayer,
     _notch,
 )
+from ovseg_mm.structures import ImageContext
 
 
 @pytest.fixture

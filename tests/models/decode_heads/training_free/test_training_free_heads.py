@@ -4,8 +4,8 @@ import torch
 from mmseg.registry import MODELS
 
 import ovseg_mm  # noqa: F401  registers the heads
-from ovseg_mm.errors import InputError
-from ovseg_mm.models.backbones import CLIPFeatures
+from ovseg_mm.structures import CLIPFeatures
+from ovseg_mm.utils.errors import InputError
 
 
 @pytest.fixture

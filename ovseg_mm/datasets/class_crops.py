@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of an image and a class that it shows, as masked crops."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import Compose
+from mmengine.logging import print_log
+from mmengine.utils import track_iter_progress
+from mmseg.registry import DATASETS
+from torch.utils.data import Dataset
+
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import write_text
+
+from .transforms.class_crop import within_crops
+from .transforms.loading import LoadOpenVocabAnnotations
+
+
+@DATASETS.register_module()
+class ClassCropDataset(Dataset):
+    """The classes that the images of a data set show, one sample each.
+
+    Args:
+        dataset: Config of the :class:`OpenVocabDataset`, or of a
+            ``ConcatDataset`` of several with the same classes; their own
+            pipelines are not used. With ``unseen_labels='ignore'`` unseen
+            classes give no sample and the seen ones are renumbered.
+        pipeline: Transforms. They get what the data set says of the image,
+            ``crop_value`` (the class in the label file) and ``crop_label``
+            (its number). One that gives None has another sample drawn.
+        samples_per_class: At most so many samples a class, drawn with
+            replacement. None: all.
+        seed: Of that draw.
+        index_file: JSON file with the classes of each image. It is written
+            if it is not there, after all label files have been read.
+        test_mode: Whether every sample must pass the pipeline. Classes that
+            an image shows in its last row and column alone, of which
+            :class:`CropClass` has no crop, then give no sample.
+
+    Raises:
+        ValueError: If no image shows any class, or the index file is not one
+            of this data set.
+    """
+
+    def __init__(
+        self,
+        dataset: Mapping[str, Any],
+        pipeline: Sequence[Mapping[str, Any]],
+        samples_per_class: int | None = None,
+        seed: int = 0,
+        index_file: str | None = None,
+        test_mode: bool = False,
+    ) -> None:
+        self.dataset = DATASETS.build(_without_pipeline(dataset))
+        parts = getattr(self.dataset, 'datasets', [self.dataset])
+        # Parts of a concatenation have the same classes.
+        self._labels = parts[0]
+        self.pipeline = Compose(list(pipeline))
+        for part in parts:
+            part.adapt(self.pipeline.transforms)
+        self.samples_per_class = samples_per_class
+        self.seed = seed
+        self.index_file = None if index_file is None else Path(index_file)
+        self.test_mode = test_mode
+        self.samples = self._draw(self._index())
+        if not self.samples:
+            raise InputError(
+                'no label file of the data set shows any class that crops '
+                'could be made of; check its vocabulary and labels'
+            )
+
+    @property
+    def metainfo(self) -> dict:
+        """Meta information of the data set."""
+        return self.dataset.metainfo
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        data = self._prepare(index)
+        while data is None:
+            if self.test_mode:
+                raise RuntimeError(
+                    f'sample {index} is lost in the pipeline of a test; if '
+                    f'the index file ({self.index_file}) is that of a '
+                    'training, give the test another one'
+                )
+            data = self._prepare(np.random.randint(len(self)))
+        return data
+
+    def _prepare(self, index: int) -> Any:
+        image, label = self.samples[index]
+        info = self.dataset.get_data_info(image)
+        value = self._values()[label]
+        return self.pipeline(dict(info, crop_value=value, crop_label=label))
+
+    def _values(self) -> Sequence[int]:
+        """Value in the label files of each class."""
+        vocabulary = self._labels.vocabulary
+        if self._labels.unseen_labels == 'ignore':
+            return vocabulary.seen
+        return range(vocabulary.num_labels)
+
+    def _draw(self, index: list[list[int]]) -> list[tuple[int, int]]:
+        """Pairs of an image and a class."""
+        images_of: dict[int, list[int]] = {}
+        for image, values in enumerate(index):
+            for value in values:
+                images_of.setdefault(value, []).append(image)
+        rng = np.random.default_rng(self.seed)
+        samples = []
+        for label, value in enumerate(self._values()):
+            images = images_of.get(value, [])
+            if self.samples_per_class and len(images) > self.samples_per_class:
+                images = rng.choice(images, self.samples_per_class).tolist()
+            samples += [(image, label) for image in images]
+        return samples
+
+    def _index(self) -> list[list[int]]:
+        """Values of the classes that each image shows."""
+        infos = [
+            self.dataset.get_data_info(i) for i in range(len(self.dataset))
+        ]
+        names = [info['sample_name'] for info in infos]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(
+                f'the image {twice} is in two parts of the data set of masked '
+                'crops; give each image once'
+            )
+        if self.index_file is not None and self.index_file.is_file():
+            index = json.loads(self.index_file.read_text())
+            if sorted(index) != sorted(names):
+                raise InputError(
+                    f'{self.index_file} names {len(index)} images, but not '
+                    f'the {len(names)} of this data set; delete it to have '
+                    'it made again'
+                )
+            return [index[name] for name in names]
+        print_log(f'Reading the classes of {len(names)} images', 'current')
+        load = LoadOpenVocabAnnotations()
+        index = []
+        for info in track_iter_progress(infos):
+            labels = load(info)['gt_seg_map']
+            if self.test_mode:  # training draws another sample instead
+                labels = within_crops(labels)
+            labels = np.unique(labels)
+            keep = labels != self._labels.ignore_index
+            index.append(labels[keep].tolist())
+        if self.index_file is not None:
+            write_text(self.index_file, json.dumps(dict(zip(names, index))))
+        return index
+
+
+def _without_pipeline(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of a data set, or of all parts of one, with no transforms."""
+    if 'datasets' not in dataset:
+        return {**dataset, 'pipeline': []}
+    parts = [_without_pipeline(part) for part in dataset['datasets']]
+    return {**dataset, 'datasets': parts}

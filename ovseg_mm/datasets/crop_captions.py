@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masked crops with captions, listed in a table."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmcv.transforms import Compose
+from mmseg.registry import DATASETS
+from torch.utils.data import Dataset
+
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import expanded
+
+COLUMNS = ('filepath', 'title')
+
+
+@DATASETS.register_module()
+class CropCaptionDataset(Dataset):
+    """Masked crops, what they show, and the whole images.
+
+    Args:
+        ann_file: Table, separated by tabs, with the columns ``filepath`` (of
+            the crop) and ``title`` (its caption), and optionally ``image``
+            (of the whole image). It is found, as are the files that it
+            names, relative to ``data_root``.
+        pipeline: Transforms. They get ``crop_path``, ``img_path`` and
+            ``caption``.
+        data_root: See ``ann_file``.
+        image_folder: Folder of the whole images for tables without the
+            column ``image``: that of the crop ``NAME_*`` is ``NAME.jpg``.
+
+    Raises:
+        FileNotFoundError: If there is no such table.
+        ValueError: If it has other columns or no rows.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        pipeline: Sequence[Mapping[str, Any]],
+        data_root: str = '',
+        image_folder: str | None = None,
+    ) -> None:
+        self.root = expanded(data_root)
+        self.image_folder = image_folder
+        self.pairs = self._read(self.root / ann_file)
+        self.pipeline = Compose(list(pipeline))
+
+    @property
+    def metainfo(self) -> dict:
+        """Empty: captions are no classes."""
+        return {}
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.pipeline(dict(self.pairs[index]))
+
+    def _read(self, path: Path) -> list[dict]:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'The table of masked crops {path} does not exist; make it '
+                'with tools/dataset_converters/crop_captions.py.'
+            )
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            rows = list(csv.DictReader(file, delimiter='\t'))
+        columns = rows[0].keys() if rows else ()
+        needed = COLUMNS if self.image_folder else (*COLUMNS, 'image')
+        missing = [name for name in needed if name not in columns]
+        if missing:
+            raise InputError(
+                f'{path} has {len(rows)} rows and lacks the columns '
+                f'{missing}; expected {", ".join(needed)}, separated by tabs'
+                + ('.' if self.image_folder else '; or set image_folder.')
+            )
+        return [self._pair(row) for row in rows]
+
+    def _pair(self, row: Mapping[str, str]) -> dict:
+        crop = row['filepath']
+        image = row.get('image')
+        if image is None:
+            name = Path(crop).name.partition('_')[0]
+            image = f'{self.image_folder}/{name}.jpg'
+        return dict(
+            crop_path=str(self.root / crop),
+            img_path=str(self.root / image),
+            caption=row['title'],
+        )

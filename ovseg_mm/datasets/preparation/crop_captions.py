@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+import csv
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mmengine.logging import print_log
+
+from ovseg_mm.utils.image_files import decode_image, write_image
+from ovseg_mm.utils.paths import expanded, write_text
+
+from ..transforms.crop_caption import FILL
+from ..transforms.loading import compare_sizes
+from .base import (
+    LabelCheck,
+    Preparation,
+    Task,
+    read_8_bit_labels,
+    shipped_vocabulary,
+)
+
+FOLDER = 'masked_crops'
+COLUMNS = ('filepath', 'title', 'image')
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Folders of images and labels, value of label 0, class names."""
+
+    root: str
+    images: str
+    labels: str
+    suffix: str
+    first_label: int
+    vocabulary: str
+
+
+SOURCES = {
+    'coco': _Source(
+        root='data/coco_stuff164k',
+        images='images/train2017',
+        labels='annotations/train2017',
+        suffix='_labelTrainIds.png',
+        first_label=0,
+        vocabulary='coco',
+    ),
+    'ade150': _Source(
+        root='data/ade/ADEChallengeData2016',
+        images='images/validation',
+        labels='annotations/validation',
+        suffix='.png',
+        first_label=1,
+        vocabulary='ade150-synonyms',
+    ),
+}
+
+
+class CropCaptions(Preparation):
+    """One picture for each class that an image shows, all else filled.
+
+    Writes masked_crops/SOURCE/*.png and the table masked_crops/SOURCE.tsv
+    with the columns filepath, title (name of the class) and image, which
+    CropCaptionDataset reads. SOURCE is coco (COCO-Stuff, training images) or
+    ade150 (ADE20K, validation images, names of ade150-synonyms).
+    """
+
+    title = 'Masked crops'
+    download = 'the data set of the source, see data/README.md'
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add ``--source`` and ``--min-pixels``."""
+        parser.add_argument('--source', choices=list(SOURCES), default='coco')
+        parser.add_argument(
+            '--min-pixels',
+            type=int,
+            default=100,
+            help='pixels that a class has at least in an image that a crop '
+            'of it is made of (default: %(default)s)',
+        )
+
+    def folder(self, options: argparse.Namespace) -> Path:
+        """Return the folder of the source's data set."""
+        return expanded(options.root or SOURCES[options.source].root)
+
+    def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
+        """List the images; the rows of each are its output."""
+        source = SOURCES[options.source]
+        names = sorted(
+            path.name.removesuffix(source.suffix)
+            for path in (root / source.labels).glob(f'*{source.suffix}')
+        )
+        if not names:
+            raise self.missing(
+                root / source.labels, f'the folder of *{source.suffix}'
+            )
+        tasks = []
+        for name in names:
+            rows = root / FOLDER / options.source / f'{name}.tsv'
+            args = (root, options.source, name, rows, options.min_pixels)
+            tasks.append(Task(cut_crops, args, (rows,)))
+        return tasks
+
+    def finish(self, root: Path, options: argparse.Namespace) -> None:
+        """Join the rows of all images to one table."""
+        folder = root / FOLDER
+        parts = sorted((folder / options.source).glob('*.tsv'))
+        text = _table([COLUMNS]) + ''.join(
+            part.read_text(encoding='utf-8') for part in parts
+        )
+        write_text(folder / f'{options.source}.tsv', text)
+
+    def checks(
+        self, root: Path, options: argparse.Namespace
+    ) -> list[LabelCheck]:
+        """Refuse: crops are pictures, not labels.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            'masked crops are pictures, of which nothing is known that could '
+            'be verified; verify the data set that they are made of'
+        )
+
+
+def cut_crops(
+    root: Path, source: str, name: str, rows: Path, min_pixels: int
+) -> None:
+    """Write the crops of an image and the rows that list them.
+
+    Args:
+        root: Folder of the data set.
+        source: Key of ``SOURCES``.
+        name: Of the image.
+        rows: File of the rows.
+        min_pixels: Smallest class that gets a crop.
+    """
+    place = SOURCES[source]
+    names = shipped_vocabulary(place.vocabulary).names
+    label_file = root / place.labels / f'{name}{place.suffix}'
+    labels = read_8_bit_labels(label_file).astype(int)
+    labels -= place.first_label
+    image = Path(place.images, f'{name}.jpg')
+    path = root / image
+    pixels, orientation = decode_image(path.read_bytes(), str(path))
+    doubt = compare_sizes(
+        str(path),
+        str(label_file),
+        pixels.shape[:2],
+        labels.shape,
+        orientation,
+        applied=True,
+    )
+    if doubt:
+        print_log(doubt, level=logging.WARNING)
+    found, counts = np.unique(labels, return_counts=True)
+    table = []
+    for label, count in zip(found, counts):
+        if not 0 <= label < len(names) or count < min_pixels:
+            continue
+        crop = Path(FOLDER, source, f'{name}_{label}.png')
+        write_image(root / crop, masked_crop(pixels, labels == label))
+        table.append((crop.as_posix(), names[label], image.as_posix()))
+    write_text(rows, _table(table))
+
+
+def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Cut the tight box of a mask out and fill what is not in the mask.
+
+    Args:
+        pixels: RGB, (H, W, 3) uint8.
+        mask: (H, W) bool, not empty.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    box = tuple(
+        slice(inside[0], inside[-1] + 1)
+        for inside in (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
+    )
+    fill = np.array(FILL, dtype=np.uint8)
+    return np.where(mask[box][..., None], pixels[box], fill)
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter='\t', lineterminator='\n').writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hook that draws what a model predicts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
+
+from ovseg_mm.utils.image_files import read_image, sample_name
+from ovseg_mm.utils.paths import path_inside
+
+
+@HOOKS.register_module()
+class OpenVocabVisualizationHook(Hook):
+    """Draw every image of a test, and some of each validation.
+
+    A test writes ``<save_dir of the visualizer>/<image name>.png``, in every
+    process its share. A validation hands the first image of every
+    ``interval``-th batch to the visualizer's backends. Nothing is decoded
+    that is not drawn.
+
+    Args:
+        draw: Whether to draw at all.
+        interval: Batches of a validation from one drawing to the next.
+        show: Whether to show pictures in a window instead of writing them.
+        wait_time: Seconds to show each.
+        backend_args: Options of MMEngine's file backend for the images.
+    """
+
+    def __init__(
+        self,
+        draw: bool = False,
+        interval: int = 50,
+        show: bool = False,
+        wait_time: float = 0.0,
+        backend_args: dict | None = None,
+    ) -> None:
+        self._visualizer = Visualizer.get_current_instance()
+        self.draw = draw
+        self.interval = interval
+        self.show = show
+        self.wait_time = wait_time
+        self.backend_args = backend_args
+
+    def before_test(self, runner: Runner) -> None:
+        """Make the folder, so that it fails now if it has to."""
+        if self.draw and not self.show:
+            self._folder(runner).mkdir(parents=True, exist_ok=True)
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] = (),
+    ) -> None:
+        """Draw the first image of a batch, if it is its turn."""
+        due = self.draw and batch_idx % self.interval == 0
+        if due and outputs and is_main_process():
+            self._visualizer.add_datasample(
+                f'val_{sample_name(outputs[0])}',
+                self._read(outputs[0]),
+                data_sample=outputs[0],
+                show=self.show,
+                wait_time=self.wait_time,
+                step=runner.iter,
+            )
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] = (),
+    ) -> None:
+        """Draw all images of a batch."""
+        if not self.draw:
+            return
+        for sample in outputs:
+            name = sample_name(sample)
+            file = None
+            if not self.show:
+                file = path_inside(self._folder(runner), f'{name}.png')
+            self._visualizer.add_datasample(
+                name,
+                self._read(sample),
+                data_sample=sample,
+                show=self.show,
+                wait_time=self.wait_time,
+                out_file=file,
+            )
+
+    def after_test(self, runner: Runner) -> None:
+        """Say where the pictures are."""
+        if self.draw and not self.show:
+            print_log(f'Pictures are in {self._folder(runner)}', 'current')
+
+    def _folder(self, runner: Runner) -> Path:
+        return Path(getattr(self._visualizer, 'save_dir', runner.log_dir))
+
+    def _read(self, sample: SegDataSample) -> np.ndarray:
+        """Read the image as the data set did."""
+        path, size = sample.img_path, sample.get('ori_shape')
+        turn = sample.get('exif_applied', True)
+        image = read_image(path, turn, self.backend_args)
+        # Data sets of MMSegmentation do not say how they read it.
+        if size is not None and image.shape[:2] != tuple(size[:2]):
+            image = read_image(path, not turn, self.backend_args)
+        return image

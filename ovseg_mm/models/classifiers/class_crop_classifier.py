@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP as a classifier of masked crops, to learn prompts with.
+
+Letters: B crops, T class texts, H, W pixels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+
+from ..clip_towers import init_clip_towers, with_tower_options
+from ..text_encoder import TextBank
+from ..utils import cosine_logits
+
+
+@MODELS.register_module()
+class ClassCropClassifier(BaseModel):
+    """Compares masked crops with class texts.
+
+    Crops come from a :class:`ClassCropDataset`: each sample has the class
+    as ``crop_label`` in its meta information and the mask as
+    ``gt_sem_seg``, 1 inside.
+
+    Args:
+        image_encoder (dict): Config of the image tower.
+        text_encoder (dict): Config of the text tower.
+        vocabulary: Class texts of validation and test, see
+            :func:`ovseg_mm.vocabulary.load_vocabulary`; a text a label.
+        train_vocabulary: Class texts that training labels stand for. None:
+            ``vocabulary``.
+        clip (dict): See :class:`BaseOpenVocabSegmentor`.
+        prompts (dict): Arguments of :class:`TextBank`.
+        temperature (float): Factor of cosine similarities.
+        fill (Sequence[float]): What pixels outside the mask become in the
+            normalised crop, a value a channel. ZSSeg's are CLIP's mean
+            colour, not normalised.
+        data_preprocessor (dict, optional): Config of the preprocessor.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        image_encoder: dict,
+        text_encoder: dict,
+        vocabulary: Vocabulary | str | list | dict,
+        train_vocabulary: Vocabulary | str | list | dict | None = None,
+        clip: dict | None = None,
+        prompts: dict | None = None,
+        temperature: float = 100.0,
+        fill: Sequence[float] = (0.48145466, 0.4578275, 0.40821073),
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.clip = dict(clip or {})
+        self.image_encoder = MODELS.build(
+            with_tower_options(image_encoder, self.clip)
+        )
+        self.text_encoder = MODELS.build(
+            with_tower_options(text_encoder, self.clip)
+        )
+        self.text_bank = TextBank(**(prompts or {}))
+        self.vocabulary = load_vocabulary(vocabulary)
+        self.train_vocabulary = load_vocabulary(train_vocabulary or vocabulary)
+        self.temperature = temperature
+        fill = torch.tensor(tuple(fill))[:, None, None]
+        self.register_buffer('fill', fill, persistent=False)
+
+    def init_weights(self) -> None:
+        """Initialise; CLIP towers get the weights that ``clip`` names."""
+        super().init_weights()
+        init_clip_towers(self, self.clip)
+
+    def prepare_text(self) -> None:
+        """Compute the text embeddings of the vocabulary, on all ranks."""
+        self.text_bank.prepare(self.text_encoder, self.vocabulary)
+
+    def train(self, mode: bool = True) -> 'ClassCropClassifier':
+        """Switch the mode; text embeddings of before are forgotten."""
+        if mode or self.training:
+            self.text_bank.clear()
+        return super().train(mode)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample],
+        mode: str = 'tensor',
+    ) -> Tensor | dict[str, Tensor] | list[SegDataSample]:
+        """Classify crops.
+
+        Args:
+            inputs (Tensor): Normalised crops, (B, 3, H, W).
+            data_samples (list[SegDataSample]): Their masks and labels.
+            mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            Logits (B, T) for ``'tensor'``; the cross-entropy for ``'loss'``;
+            for ``'predict'`` the samples with ``pred_crop_label`` in their
+            meta information.
+        """
+        if mode == 'loss':
+            logits = self._logits(inputs, data_samples, self.train_vocabulary)
+            labels = [sample.crop_label for sample in data_samples]
+            labels = torch.tensor(labels, device=logits.device)
+            return dict(loss_ce=F.cross_entropy(logits, labels))
+        logits = self._logits(inputs, data_samples, self.vocabulary)
+        if mode == 'tensor':
+            return logits
+        for sample, label in zip(data_samples, logits.argmax(1).tolist()):
+            sample.set_metainfo(dict(pred_crop_label=label))
+        return data_samples
+
+    def _logits(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample],
+        vocabulary: Vocabulary,
+    ) -> Tensor:
+        masks = torch.stack([s.gt_sem_seg.data for s in data_samples]) == 1
+        crops = torch.where(masks, inputs, self.fill)
+        text = self.text_bank(self.text_encoder, vocabulary)[:, 0]
+        image = self.image_encoder(crops).cls
+        return cosine_logits(image, text, self.temperature)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP on whole images.
+
+Letters: B images, H, W pixels, N patches, D width of the tower, C embedding
+width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ovseg_mm.structures import ImageContext
+
+from .clip_region_encoder import CLIP_MEAN, CLIP_STD
+
+
+@MODELS.register_module()
+class CLIPContextEncoder(BaseModule):
+    """Squeeze each image into the square that CLIP was trained with.
+
+    Args:
+        clip (dict): Config of the :class:`CLIPViT`; its ``out_indices`` are
+            the blocks whose tokens are given.
+        mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
+        std (Sequence[float]): CLIP's standard deviation likewise.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        clip: dict,
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.clip = MODELS.build(clip)
+        for name, values in (('mean', mean), ('std', std)):
+            values = torch.tensor(tuple(values))[:, None, None]
+            self.register_buffer(name, values, persistent=False)
+
+    def check_blocks(self, blocks: Sequence[int], user: str) -> None:
+        """Refuse a user of blocks that are not given.
+
+        Args:
+            blocks (Sequence[int]): Blocks whose tokens it needs.
+            user (str): What to call it in the message.
+
+        Raises:
+            ValueError: If ``out_indices`` lacks some of them.
+        """
+        missing = sorted(set(blocks).difference(self.clip.out_indices))
+        if missing:
+            raise ValueError(
+                f'{user} needs the tokens behind the blocks {missing}, but '
+                'context_encoder.clip.out_indices is '
+                f'{self.clip.out_indices}; add them to it'
+            )
+
+    def forward(
+        self, img: Tensor, size: tuple[int, int] | None = None
+    ) -> ImageContext:
+        """Encode images.
+
+        Args:
+            img (Tensor): RGB, (B, 3, H, W), in [0, 255].
+            size (tuple[int, int], optional): Height and width that
+                normalised images are padded to first, with zeros on the
+                right and at the bottom. None: as they are.
+
+        Returns:
+            ImageContext: See there.
+        """
+        img = (img - self.mean) / self.std
+        if size is not None:
+            bottom, right = size[0] - img.shape[2], size[1] - img.shape[3]
+            img = F.pad(img, (0, right, 0, bottom))
+        side = self.clip.image_size
+        if img.shape[2:] != (side, side):
+            img = F.interpolate(img, (side, side), mode='nearest')
+        features = self.clip(img)
+        tokens = dict(zip(self.clip.out_indices, features.layers))
+        return ImageContext(features.cls, tokens)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP on masked crops of an image.
+
+Letters: Q proposals, n of them valid, H, W pixels, S side of a crop, N
+patches of a crop, D width of the tower, C embedding width.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ovseg_mm.inference import in_float32
+from ovseg_mm.structures import Regions
+from ovseg_mm.utils.errors import InputError
+
+from ..layers import ContextShift
+from ..utils import (
+    expand_boxes,
+    is_exporting,
+    is_in_onnx_export,
+    mask_boxes,
+    patches_with_mask,
+    region_crops,
+    region_masks,
+)
+
+# CLIP's statistics of pixels from 0 to 255, red, green, blue.
+CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
+CLIP_STD = (68.5005327, 66.6321579, 70.3231630)
+
+
+@MODELS.register_module()
+class CLIPRegionEncoder(BaseModule):
+    """Encode what each mask shows of an image.
+
+    A mask is binarised, cut out with its tight box, what lies outside is
+    filled, and the crop is resized to a square. A mask without a pixel has
+    no region.
+
+    Args:
+        clip (dict): Config of the :class:`CLIPViT`.
+        mask_threshold (float): Probability above which a pixel belongs to a
+            mask.
+        region_size (int): Side of a crop in pixels.
+        fill (str): ``'mean'``, CLIP's mean colour, or ``'zero'``, black.
+        expand_ratio (float): Factor of the boxes' sides.
+        matting (bool): Whether crops are weighted with the probabilities
+            instead of the binary mask.
+        pooling (str): What a region's embedding is: ``'class'``, that of the
+            class token; ``'mask'``, the mean direction of the patch tokens,
+            weighted with the mask's share of each patch (for towers whose
+            class token only knows whole images; to be used with
+            ``last_block='value'``).
+        shift (dict, optional): Arguments of :class:`ContextShift`: some
+            background patches of a crop speak of the whole image. None: they
+            show what the crop was filled with.
+        batch_size (int): Crops encoded at a time; memory, not result.
+        mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
+        std (Sequence[float]): CLIP's standard deviation likewise.
+        init_cfg (dict, optional): MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        clip: dict,
+        mask_threshold: float = 0.5,
+        region_size: int = 224,
+        fill: str = 'mean',
+        expand_ratio: float = 1.0,
+        matting: bool = False,
+        pooling: str = 'class',
+        shift: dict | None = None,
+        batch_size: int = 32,
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if fill not in ('mean', 'zero'):
+            raise ValueError(f"fill={fill!r} is not 'mean' or 'zero'")
+        if pooling not in ('class', 'mask'):
+            raise ValueError(f"pooling={pooling!r} is not 'class' or 'mask'")
+        self.clip = MODELS.build(clip)
+        self.mask_threshold = mask_threshold
+        self.region_size = region_size
+        self.fill = fill
+        self.expand_ratio = expand_ratio
+        self.matting = matting
+        self.pooling = pooling
+        self.shift = None if shift is None else ContextShift(**shift)
+        self.batch_size = batch_size
+        for name, values in (('mean', mean), ('std', std)):
+            values = torch.tensor(values)[:, None, None]
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(
+        self,
+        img: Tensor,
+        masks: Tensor,
+        class_tokens: Mapping[int, Tensor] | None = None,
+    ) -> Regions:
+        """Encode the regions of an image.
+
+        Args:
+            img (Tensor): RGB, (3, H, W), in [0, 255].
+            masks (Tensor): Probabilities, (Q, H, W).
+            class_tokens (Mapping[int, Tensor], optional): What ``shift``
+                needs: class tokens of the whole image behind the blocks of
+                its tower, (1, D) each.
+
+        Returns:
+            Regions: See there.
+        """
+        crops, valid, boxes = self.crop(img, masks)
+        if not len(crops):
+            return Regions(crops.new_empty(0, self.clip.embed_dims), valid)
+        foreground = None
+        if self.shift is not None or self.pooling == 'mask':
+            foreground = region_masks(
+                masks[valid] > self.mask_threshold, boxes, self.region_size
+            )
+        return Regions(self.encode(crops, foreground, class_tokens), valid)
+
+    def encode(
+        self,
+        crops: Tensor,
+        foreground: Tensor | None = None,
+        class_tokens: Mapping[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Encode crops.
+
+        Args:
+            crops (Tensor): Normalised and filled, (n, 3, S, S).
+            foreground (Tensor, optional): Pixels that show the region,
+                (n, S, S) bool; needed for ``shift`` and to pool by masks.
+            class_tokens (Mapping[int, Tensor], optional): See
+                :meth:`forward`, here also of one image a crop, (n, D).
+
+        Returns:
+            Tensor: (n, C), not normalised.
+        """
+        replacements = {}
+        if self.shift is not None:
+            patches = patches_with_mask(foreground, self.clip.patch_size)
+            replacements = self.shift(patches, class_tokens, self.training)
+        embeddings = []
+        for start in range(0, len(crops), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            replaced = {
+                block: (where[part], token if len(token) == 1 else token[part])
+                for block, (where, token) in replacements.items()
+            }
+            features = self.clip(crops[part], replaced)
+            embeddings.append(features.cls)
+            if self.pooling == 'mask':
+                embeddings[-1] = _mask_pooled(features.dense, foreground[part])
+        return torch.cat(embeddings)
+
+    def crop(
+        self, img: Tensor, masks: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut the regions out.
+
+        Args:
+            img (Tensor): RGB, (3, H, W), in [0, 255].
+            masks (Tensor): Probabilities, (Q, H, W).
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Normalised crops (n, 3, S, S),
+            which proposals they are of, (Q,) bool, and their boxes, (n, 4).
+
+        Raises:
+            InputError: If the model is being exported.
+        """
+        if is_exporting() or is_in_onnx_export():
+            raise InputError(
+                'regions are cut out where the masks of an image are, which '
+                'an exported model cannot do: it would cut every image as '
+                'the one that it was exported with; set '
+                'decode_head.ensemble_weight=None, with which proposals '
+                'alone decide, or export backbone, neck and decode_head'
+            )
+        binary = masks > self.mask_threshold
+        valid = binary.flatten(1).any(dim=1)
+        binary = binary[valid]
+        boxes = expand_boxes(
+            mask_boxes(binary), self.expand_ratio, tuple(img.shape[1:])
+        )
+        # Normalised first: to fill with the mean is to fill with zero then.
+        img = (img - self.mean) / self.std
+        fill = (-self.mean / self.std).flatten()
+        crops = region_crops(
+            img,
+            masks[valid] if self.matting else binary,
+            boxes,
+            self.region_size,
+            None if self.fill == 'mean' else fill,
+        )
+        return crops, valid, boxes
+
+
+@in_float32
+def _mask_pooled(tokens: Tensor, foreground: Tensor) -> Tensor:
+    """Mean direction (n, C) of tokens (n, C, h, w) in masks (n, S, S)."""
+    tokens = F.normalize(tokens, dim=1)
+    shares = F.interpolate(
+        foreground[:, None].float(), tokens.shape[2:], mode='area'
+    )
+    return (tokens * shares).sum(dim=(2, 3))

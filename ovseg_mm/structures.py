@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The values that travel between the rooms of the package.
+
+Letters: B images, V views (windows) of an image, Q proposals, D supervised
+decoder states, T class texts, C embedding width, N tokens, H, W pixels, h, w
+positions of a smaller grid.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class CLIPFeatures(NamedTuple):
+    """What the image tower gives.
+
+    Attributes:
+        dense (Tensor): Patch embeddings, (B, C, h, w), not normalised.
+        cls (Tensor): Class embedding, (B, C), not normalised; CLIP's own only
+            with ``last_block='attention'``.
+        layers (tuple[Tensor]): Residual streams after the blocks
+            ``out_indices``, (B, 1 + N, D) each, class token first; behind
+            the norm of ``prompt_norm``, if there is one.
+        keys (Tensor, optional): Keys of the last block, (B, D, h, w), if
+            ``last_block`` gives them.
+    """
+
+    dense: Tensor
+    cls: Tensor
+    layers: tuple[Tensor, ...]
+    keys: Tensor | None = None
+
+
+class ImageContext(NamedTuple):
+    """What CLIP says of whole images.
+
+    Attributes:
+        embedding (Tensor): Class embeddings, (B, C), not normalised.
+        tokens (dict[int, Tensor]): Residual streams behind some blocks
+            (0-based), (B, 1 + N, D), class token first.
+    """
+
+    embedding: Tensor
+    tokens: dict[int, Tensor]
+
+    def class_tokens(self, images: slice = slice(None)) -> dict[int, Tensor]:
+        """Class tokens of some images behind each block, (B, D)."""
+        return {block: x[images, 0] for block, x in self.tokens.items()}
+
+
+class Regions(NamedTuple):
+    """Encoded regions of an image.
+
+    Attributes:
+        embeddings (Tensor): Of the valid proposals, (n, C), not normalised.
+        valid (Tensor): Which proposals have a region, (Q,) bool.
+    """
+
+    embeddings: Tensor
+    valid: Tensor
+
+
+class PixelFeatures(NamedTuple):
+    """What the head of a mask method gets of a batch of images.
+
+    A pixel decoder gives it, without ``context``, which the segmentor adds
+    where it has a tower that looks at whole images.
+
+    Attributes:
+        mask_features (Tensor): What masks are products with, (B, C, h, w) at
+            stride 4.
+        maps (tuple[Tensor, ...]): What queries attend to, coarsest first.
+        context (ImageContext, optional): What CLIP says of the whole images.
+    """
+
+    mask_features: Tensor
+    maps: tuple[Tensor, ...]
+    context: ImageContext | None = None
+
+
+class LevelFeatures(NamedTuple):
+    """What a head takes that matches text with several levels of an image.
+
+    Attributes:
+        levels (tuple[Tensor]): Patch embeddings of several depths, shallow
+            to deep, (B, C, h, w) each, of length 1 along C.
+        cls (Tensor): Class embedding, (B, C), of length 1.
+    """
+
+    levels: tuple[Tensor, ...]
+    cls: Tensor
+
+
+class CostFeatures(NamedTuple):
+    """What a cost-aggregation head takes.
+
+    Attributes:
+        image (Tensor): Dense image embeddings, (B, C, h, w).
+        appearance (Tensor): Guidance at the same grid, (B, A, h, w).
+        decoder (tuple[Tensor]): Guidance of the upsampling stages, the i-th
+            at 2**(i + 1) times the grid.
+    """
+
+    image: Tensor
+    appearance: Tensor
+    decoder: tuple[Tensor, ...]
+
+
+class MaskProposals(NamedTuple):
+    """Proposals of a batch; the last entry of D is the final one.
+
+    Attributes:
+        embeddings (Tensor): What a classifier compares with class texts,
+            (D, B, Q, E), not normalised.
+        masks (Tensor): Mask logits at stride 4, (D, B, Q, h, w).
+    """
+
+    embeddings: Tensor
+    masks: Tensor
+
+
+class MaskPredictions(NamedTuple):
+    """Classified proposals; the last entry of D is the final one.
+
+    Attributes:
+        class_logits (Tensor): (D, B, Q, T + 1), the last class is no object.
+        mask_logits (Tensor): (D, B, Q, h, w) at stride 4.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+
+
+class MaskVotes(NamedTuple):
+    """What the views of one image have been found to show.
+
+    The score of class t at a pixel is the sum over proposals of
+    ``weights[q, t] * masks[q]``; it is not computed for all classes at once.
+
+    Attributes:
+        weights (Tensor): (V, Q, T).
+        masks (Tensor): Probabilities at the size of the view, (V, Q, H, W).
+        proposal_probs (Tensor): Of the classes by the proposals' embeddings,
+            (V, Q, T).
+        region_probs (Tensor): Of the classes by the proposals' regions, (V,
+            Q, T); NaN without a region.
+    """
+
+    weights: Tensor
+    masks: Tensor
+    proposal_probs: Tensor
+    region_probs: Tensor
+
+
+class MaskTargets(NamedTuple):
+    """What the proposals of one image should be.
+
+    Attributes:
+        labels (Tensor): Classes present, ascending, (n,) int64.
+        masks (Tensor): Their pixels, (n, H, W) bool.
+    """
+
+    labels: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class ViewLayout:
+    """Where the views of one image lie.
+
+    Attributes:
+        size (tuple[int, int]): (H, W) that the fused scores cover.
+        window (tuple[int, int], optional): (H, W) of a window. None: there
+            is one view, the image as it is.
+        corners (tuple[tuple[int, int], ...]): Top and left of each window.
+        global_view (bool): Whether the last view is the whole image.
+        padding (tuple[int, int, int, int]): Rows and columns of a view beyond
+            its window: left, right, top, bottom.
+    """
+
+    size: tuple[int, int]
+    window: tuple[int, int] | None = None
+    corners: tuple[tuple[int, int], ...] = ((0, 0),)
+    global_view: bool = False
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)

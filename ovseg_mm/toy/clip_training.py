@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of a CLIP of the toy world, on pictures and captions alone.
+
+Letters: B pictures, K facts (what captions can state), C embedding width, N
+patch tokens.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.utils import track_iter_progress
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ovseg_mm.checkpoints import compact_clip, random_token_table
+from ovseg_mm.evaluation.metrics import OpenVocabIoUMetric
+from ovseg_mm.inference import fuse_views, sliding_views
+from ovseg_mm.models.backbones import CLIPViT
+from ovseg_mm.models.text_encoder import CLIPTextTransformer, tokenize_prompts
+from ovseg_mm.vocabulary import load_vocabulary
+
+from .captions import FACTS, TEMPLATES, all_texts, facts_of, make_caption
+from .scenes import CLASSES, COLOURS, OBJECTS, make_scene
+from .world import deal, validation_scenes
+
+# CLIP's statistics, as the configs have them.
+MEAN = (122.7709383, 116.7460125, 104.09373615)
+STD = (68.5005327, 66.6321579, 70.3231630)
+# Seed and deviation of the token rows, of which captions use a few.
+TABLE_SEED, TABLE_STD = 0, 0.02
+# Learning rates of Muon (matrices of the blocks) and AdamW (all the rest);
+# the text tower, which learns a handful of words, has a part of them.
+MUON_LR, ADAMW_LR, TEXT_LR = 0.02, 2e-3, 0.15
+WARM_UP = 50
+# Tokens of a picture that must show a fact which is true of it.
+TOKENS_OF_A_FACT = 6
+# Facts that a patch token is one of.
+_DENSE = [index for index, fact in enumerate(FACTS) if fact not in COLOURS]
+
+
+class ToyCLIP(nn.Module):
+    """Both towers and the scales of the losses.
+
+    Args:
+        arch (dict): open_clip's model config.
+    """
+
+    def __init__(self, arch: dict) -> None:
+        super().__init__()
+        before_last = arch['vision_cfg']['layers'] - 2
+        self.image = CLIPViT(
+            arch, last_block='value', out_indices=(before_last,)
+        )
+        self.text = CLIPTextTransformer(arch)
+        table = self.text.token_embedding.weight
+        table.data = random_token_table(*table.shape, TABLE_SEED, TABLE_STD)
+        self.requires_grad_(True)
+        self.caption_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.caption_bias = nn.Parameter(torch.tensor(-3.0))
+        self.token_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def encode_images(self, img: Tensor) -> tuple[Tensor, Tensor]:
+        """Class embeddings (B, C) and tokens (B, C, h, w), normalised."""
+        features = self.image(img)
+        last = self.image.transformer.resblocks[-1]
+        cls = self.image.ln_post(last(features.layers[0])[:, 0])
+        cls = F.normalize(cls @ self.image.proj, dim=1)
+        return cls, F.normalize(features.dense, dim=1)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (n, C), normalised."""
+        rows = [_token_row(text) for text in texts]
+        return F.normalize(
+            self.text(pad_sequence(rows, batch_first=True)), dim=1
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Both towers in the compact layout of a CLIP file."""
+        state_dict = {
+            f'visual.{name}': tensor
+            for name, tensor in self.image.state_dict().items()
+        }
+        state_dict.update(self.text.state_dict())
+        ids = torch.cat([_token_row(text) for text in all_texts()])
+        return compact_clip(state_dict, ids.tolist(), TABLE_SEED, TABLE_STD)
+
+
+class PicturePool(NamedTuple):
+    """Pictures and what is true of each; labels are thrown away.
+
+    Attributes:
+        images (Tensor): (n, 3, H, W) uint8, RGB.
+        facts (Tensor): (n, K) bool.
+        batch_size (int): Pictures that are taken at a time.
+    """
+
+    images: Tensor
+    facts: Tensor
+    batch_size: int
+
+
+def train_toy_clip(
+    arch: dict, iterations: int, seed: int = 0
+) -> tuple[ToyCLIP, list[float]]:
+    """Train a CLIP on captioned pictures of the toy world.
+
+    Two losses, both supervised by captions alone: the sigmoid contrastive
+    loss of class embeddings and captions, and a multiple-instance loss of
+    patch tokens (:func:`token_loss`).
+
+    Args:
+        arch (dict): open_clip's model config, of a tiny size.
+        iterations (int): Length of the training.
+        seed (int): Of pictures, captions and initial weights.
+
+    Returns:
+        tuple[ToyCLIP, list[float]]: The model, and the loss of every
+        iteration.
+
+    Raises:
+        ImportError: If torch has no Muon.
+    """
+    if not hasattr(torch.optim, 'Muon'):
+        raise ImportError(
+            f'torch {torch.__version__} has no optimizer Muon, which the '
+            'training of the toy CLIP needs; install torch 2.9 or newer '
+            '(the trained CLIP itself loads with any)'
+        )
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    # Few iterations need fewer pictures than many.
+    small = _draw_pool(seed, 64, 2, min(9000, 24 * iterations), 96)
+    large = _draw_pool(seed, 128, 5, min(2500, 6 * iterations), 24)
+    model = ToyCLIP(arch)
+    _whiten(model, small, rng)
+    optimizers = _optimizers(model)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: (
+                min(1, (step + 1) / WARM_UP)
+                * (0.5 + 0.5 * math.cos(math.pi * step / iterations))
+            ),
+        )
+        for optimizer in optimizers
+    ]
+    print(f'Training for {iterations} iterations')
+    losses = []
+    for _ in track_iter_progress(range(iterations)):
+        loss = _loss(model, rng.choice((small, large)), rng)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for step in (*optimizers, *schedules):
+            step.step()
+        losses.append(loss.item())
+    return model.eval(), losses
+
+
+def caption_loss(similarity: Tensor, stated: Tensor, facts: Tensor) -> Tensor:
+    """Sigmoid contrastive loss.
+
+    Args:
+        similarity (Tensor): Logits of captions and pictures, (n, B).
+        stated (Tensor): Facts that a caption states, (n, K) bool.
+        facts (Tensor): Facts that are true of a picture, (B, K) bool. A
+            caption belongs to every picture of which all that it states is
+            true.
+    """
+    false = stated.float() @ (~facts).float().t()
+    return F.binary_cross_entropy_with_logits(
+        similarity, (false == 0).float(), reduction='sum'
+    ) / len(facts)
+
+
+def token_loss(scores: Tensor, facts: Tensor) -> Tensor:
+    """Multiple-instance loss of patch tokens.
+
+    Each token shows one of the facts that are true of its picture, and of
+    each of these facts some tokens are certain.
+
+    Args:
+        scores (Tensor): Logits of facts and tokens, (B, K, N).
+        facts (Tensor): Facts that are true of a picture, (B, K) bool.
+    """
+    log_shares = scores.log_softmax(dim=1)
+    possible = log_shares.masked_fill(~facts[:, :, None], -1e4)
+    likeliest = log_shares.exp().topk(TOKENS_OF_A_FACT, dim=2).values
+    found = likeliest.mean(dim=2).clamp_min(1e-6).log()
+    return -possible.logsumexp(dim=1).mean() - found[facts].mean()
+
+
+@torch.no_grad()
+def zero_shot_metrics(
+    model: ToyCLIP, number: int = 48, seed: int = 0
+) -> dict[str, float]:
+    """Label validation scenes by the word that each patch token is nearest.
+
+    Args:
+        model (ToyCLIP): After training.
+        number (int): Scenes.
+        seed (int): Seed of the data set whose validation scenes are taken.
+
+    Returns:
+        dict[str, float]: See
+        :class:`~ovseg_mm.evaluation.metrics.OpenVocabIoUMetric`.
+    """
+    metric = OpenVocabIoUMetric()
+    metric.dataset_meta = load_vocabulary('toy_world').metainfo
+    words = model.encode_texts([f'a photo of a {name}' for name in CLASSES])
+    rng = np.random.default_rng((seed, True))
+    print(f'Labelling {number} scenes')
+    for scene in track_iter_progress((validation_scenes(rng, number), number)):
+        image = torch.from_numpy(scene.image).permute(2, 0, 1)
+        views, layout = sliding_views(normalise(image), (64, 64), (32, 32))
+        tokens = model.encode_images(views)[1]
+        scores = torch.einsum('kc,bchw->bkhw', words, tokens)
+        scores = fuse_views(scores, layout, lambda part: part)
+        truth = torch.from_numpy(scene.labels)[None]
+        metric.process(
+            {},
+            [
+                dict(
+                    pred_sem_seg=dict(data=scores.argmax(dim=0)[None]),
+                    gt_sem_seg=dict(data=truth),
+                )
+            ],
+        )
+    return metric.evaluate(number)
+
+
+def _loss(model: ToyCLIP, pool: PicturePool, rng: random.Random) -> Tensor:
+    """Both losses of a random batch."""
+    chosen = torch.randint(len(pool.images), (pool.batch_size,))
+    images, facts = normalise(pool.images[chosen]), pool.facts[chosen]
+    if rng.random() < 0.5:
+        images = images.flip(3)
+    captions = [make_caption(rng, _names(row)) for row in facts]
+    stated = _fact_matrix([caption.facts for caption in captions])
+    template = rng.choice(TEMPLATES)
+    words = [template.format(FACTS[index]) for index in _DENSE]
+    cls, tokens = model.encode_images(images)
+    texts = model.encode_texts([c.text for c in captions] + words)
+    captions, words = texts.split([len(captions), len(words)])
+    similarity = captions @ cls.t() * model.caption_scale.exp()
+    scores = torch.einsum('kc,bcn->bkn', words, tokens.flatten(2))
+    return caption_loss(
+        similarity + model.caption_bias, stated, facts
+    ) + token_loss(scores * model.token_scale.exp(), facts[:, _DENSE])
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 255] as CLIP takes them."""
+    mean, std = (images.new_tensor(x, dtype=torch.float) for x in (MEAN, STD))
+    return (images.float() - mean[:, None, None]) / std[:, None, None]
+
+
+def _draw_pool(
+    seed: int, size: int, most_objects: int, number: int, batch_size: int
+) -> PicturePool:
+    # A stream of its own: no picture of a data set occurs here.
+    rng = np.random.default_rng((seed, size, 1000))
+    deck = deal(rng, OBJECTS)
+    images = torch.empty(number, 3, size, size, dtype=torch.uint8)
+    facts = []
+    print(f'Drawing {number} pictures of {size}x{size} pixels')
+    for image in track_iter_progress(list(images)):
+        count = rng.integers(max(1, most_objects - 3), most_objects + 1)
+        names = [next(deck) for _ in range(count)]
+        scene = make_scene(rng, (size, size), names)
+        image.copy_(torch.from_numpy(scene.image).permute(2, 0, 1))
+        facts.append(facts_of(scene))
+    return PicturePool(images, _fact_matrix(facts), batch_size)
+
+
+def _fact_matrix(facts: Sequence[Sequence[str]]) -> Tensor:
+    """Names of facts as a matrix (n, K) bool."""
+    return torch.tensor([[fact in row for fact in FACTS] for row in facts])
+
+
+def _names(row: Tensor) -> list[str]:
+    return [FACTS[index] for index in row.nonzero()[:, 0].tolist()]
+
+
+@cache
+def _token_row(text: str) -> Tensor:
+    return tokenize_prompts([text], 77)[0]
+
+
+@torch.no_grad()
+def _whiten(model: ToyCLIP, pool: PicturePool, rng: random.Random) -> None:
+    """Start both towers from decorrelated inputs and outputs.
+
+    Without it, captions that differ in a word or two collapse to one
+    embedding first, and minutes pass until they part.
+    """
+    kernel = model.image.conv1.weight
+    patches = F.unfold(
+        normalise(pool.images[:500]), model.image.patch_size, stride=8
+    )
+    values, vectors = _principal(patches.transpose(1, 2).flatten(0, 1))
+    vectors = vectors[:, : len(kernel)] / (values[: len(kernel)] + 1e-2).sqrt()
+    kernel.copy_(0.5 * vectors.t().reshape(kernel.shape))
+    model.image.positional_embedding.mul_(0.5)
+
+    projection = model.text.text_projection
+    projection.copy_(torch.eye(*projection.shape))
+    captions = [make_caption(rng, _names(row)) for row in pool.facts[:2000]]
+    texts = [caption.text for caption in captions]
+    rows = pad_sequence([_token_row(t) for t in texts], batch_first=True)
+    values, vectors = _principal(model.text(rows))
+    scale = (values + 1e-4 * values[0]).rsqrt() / 8
+    projection.copy_(vectors * scale @ vectors.t())
+
+
+def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, falling, and eigenvectors of a covariance."""
+    x = x - x.mean(dim=0)
+    values, vectors = torch.linalg.eigh(x.t() @ x / len(x))
+    return values.flip(0), vectors.flip(1)
+
+
+def _optimizers(model: ToyCLIP) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, AdamW for all the rest."""
+    groups = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        is_matrix = parameter.ndim == 2 and 'resblocks' in name
+        factor = TEXT_LR if name.startswith('text.') else 1.0
+        groups[is_matrix].append(
+            dict(
+                params=[parameter],
+                lr=factor * (MUON_LR if is_matrix else ADAMW_LR),
+            )
+        )
+    # Weight decay would change the token rows that no caption uses.
+    return [
+        torch.optim.Muon(groups[True], weight_decay=0.0),
+        torch.optim.AdamW(groups[False], weight_decay=0.0),
+    ]

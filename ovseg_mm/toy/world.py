@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set of made-up scenes, for demos and tests.
+
+Its training scenes hold seen classes only; validation holds all. For
+zero-shot training, where unseen things are in the picture and only their
+labels are hidden, there are training scenes of all classes as well.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from mmengine.utils import track_iter_progress
+
+from ovseg_mm.utils.image_files import write_image, write_label_map
+from ovseg_mm.utils.paths import expanded
+
+from .scenes import CLASSES, OBJECTS, SEEN, Scene, make_scene
+
+# Raised whenever the same seed gives other files than before.
+VERSION = 2
+# What a toy world consists of; the recipe says how it was made.
+RECIPE = 'recipe.json'
+ENTRIES = {'images', 'annotations', 'splits', RECIPE}
+
+
+def write_toy_world(
+    root: str | os.PathLike,
+    num_train: int = 400,
+    num_val: int = 96,
+    seed: int = 0,
+) -> bool:
+    """Write the data set in MMSegmentation's folder layout.
+
+    ``images/{train,train_all,val}/*.png``, the same under ``annotations``,
+    and ``splits/{train,train_all,val}.txt``. Labels are indices into
+    :data:`~ovseg_mm.toy.scenes.CLASSES`. Scenes of ``train`` hold
+    seen classes only, those of ``train_all`` all classes, with all labels:
+    it is for the data set to hide some. Both are about 128x128 pixels.
+    Scenes of ``val`` hold all classes, from 96x96 to 256x192 pixels. The
+    folder appears whole or not at all.
+
+    Args:
+        root (str | PathLike): Folder of the data set; made, or replaced if
+            it holds another toy world.
+        num_train (int): Number of training scenes of each kind, at least 1.
+        num_val (int): Number of validation scenes, at least 1.
+        seed (int): Seed of all scenes, at least 0.
+
+    Returns:
+        bool: Whether it was written; False if it was there already.
+
+    Raises:
+        ValueError: If ``root`` holds something else, or a number is too
+            small.
+    """
+    if min(num_train, num_val) < 1 or seed < 0:
+        raise ValueError(
+            f'a toy world of {num_train} training and {num_val} validation '
+            f'scenes with seed {seed} cannot be made; at least 1 of each and '
+            'a seed from 0 on are needed'
+        )
+    root = expanded(root).resolve()
+    recipe = dict(
+        toy_world=VERSION, num_train=num_train, num_val=num_val, seed=seed
+    )
+    found = _recipe_of(root)
+    if found == recipe and _is_complete(root, recipe):
+        return False
+    if 'toy_world' not in found and root.exists():
+        if not root.is_dir() or any(root.iterdir()):
+            raise ValueError(
+                f'{root} holds something that is not a toy world; name a new '
+                'or an empty folder, nothing was written'
+            )
+    unfinished = root.with_name(f'.{root.name}.partial')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        for split in SCENES:
+            number = num_val if split == 'val' else num_train
+            _write_split(unfinished, split, number, seed)
+        (unfinished / RECIPE).write_text(json.dumps(recipe) + '\n')
+        if root.exists():
+            shutil.rmtree(root)
+        os.replace(unfinished, root)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return True
+
+
+def training_scenes(
+    rng: np.random.Generator, number: int, objects: Sequence[str] = SEEN
+) -> Iterator[Scene]:
+    """Scenes of some classes, each about as often as the others."""
+    deck = deal(rng, objects)
+    sizes = ((128, 128), (112, 144), (144, 112))
+    for _ in range(number):
+        size = sizes[rng.integers(len(sizes))]
+        names = [next(deck) for _ in range(rng.integers(2, 6))]
+        yield make_scene(rng, size, names)
+
+
+def validation_scenes(
+    rng: np.random.Generator, number: int
+) -> Iterator[Scene]:
+    """Scenes of all classes, each class about as often as the others."""
+    deck = deal(rng, OBJECTS)
+    for index in range(number):
+        # Every eighth scene is larger than most and far from square.
+        if index % 8 == 7:
+            size = ((160, 256), (256, 160), (192, 256))[rng.integers(3)]
+        else:
+            size = tuple(rng.integers(96, 193, 2).tolist())
+        number_of_objects = 1 + size[0] * size[1] // 6000
+        names = [next(deck) for _ in range(number_of_objects)]
+        yield make_scene(rng, size, names)
+
+
+def deal(rng: np.random.Generator, names: Sequence[str]) -> Iterator[str]:
+    """Names without end, in random order, all before any comes again."""
+    while True:
+        yield from rng.permutation(names).tolist()
+
+
+# What fills a split, and the number of its random stream.
+SCENES = {
+    'train': (training_scenes, 0),
+    'val': (validation_scenes, 1),
+    'train_all': (partial(training_scenes, objects=OBJECTS), 2),
+}
+
+
+def _recipe_of(root: Path) -> dict:
+    """How a toy world was made; empty if there is anything else."""
+    try:
+        if not set(os.listdir(root)) <= ENTRIES:
+            return {}
+        recipe = json.loads((root / RECIPE).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def _is_complete(root: Path, recipe: dict) -> bool:
+    return all(
+        len(list((root / kind / split).glob('*.png')))
+        == recipe['num_val' if split == 'val' else 'num_train']
+        for kind in ('images', 'annotations')
+        for split in SCENES
+    )
+
+
+def _write_split(root: Path, split: str, number: int, seed: int) -> None:
+    scenes, stream = SCENES[split]
+    rng = np.random.default_rng((seed, stream))
+    print(f'Drawing {number} scenes for {split}')
+    names = []
+    for scene in track_iter_progress((scenes(rng, number), number)):
+        name = f'{split}_{len(names):04d}'
+        write_image(root / 'images' / split / f'{name}.png', scene.image)
+        path = root / 'annotations' / split / f'{name}.png'
+        write_label_map(path, scene.labels, len(CLASSES))
+        names.append(name)
+    splits = root / 'splits'
+    splits.mkdir(exist_ok=True)
+    (splits / f'{split}.txt').write_text('\n'.join(names) + '\n')

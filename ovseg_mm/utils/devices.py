@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where models compute."""
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from .errors import InputError
+
+MATMUL_PRECISIONS = ('highest', 'high', 'medium')
+
+
+def usable_device(name: str | None) -> str:
+    """A device by name, after a look whether it computes.
+
+    Args:
+        name (str, optional): Such as ``'cuda:0'``. None: the best one.
+
+    Returns:
+        str: Its name.
+
+    Raises:
+        ValueError: If there is no such device, or it does not work.
+    """
+    best = get_device()
+    name = name or best
+    try:
+        torch.ones(1, device=name).item()
+    except (AssertionError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().partition('\n')[0]
+        raise InputError(
+            f'the device {name!r} cannot be used ({reason}); the best one '
+            f'here is {best!r}'
+        ) from error
+    return name
+
+
+def set_matmul_precision(cfg: Config, device: str | None = None) -> None:
+    """Set the precision of float32 products on GPUs.
+
+    It is ``env_cfg.float32_matmul_precision`` of a config, see
+    :func:`torch.set_float32_matmul_precision`. Without that setting, and on
+    CPUs, PyTorch's own stays.
+
+    Args:
+        cfg (Config): Config of a run or model.
+        device (str, optional): Device that is computed on. None: the best.
+
+    Raises:
+        ValueError: If PyTorch has no such precision.
+    """
+    precision = (cfg.get('env_cfg') or {}).get('float32_matmul_precision')
+    if precision is None:
+        return
+    if precision not in MATMUL_PRECISIONS:
+        raise InputError(
+            f'env_cfg.float32_matmul_precision={precision!r} is not one of '
+            f'{", ".join(MATMUL_PRECISIONS)}'
+        )
+    if (device or get_device()).startswith('cuda'):
+        torch.set_float32_matmul_precision(precision)

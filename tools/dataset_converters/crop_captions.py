@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cut masked crops out of a data set, to fine-tune CLIP with."""
+
+import sys
+
+from ovseg_mm.datasets.preparation import CropCaptions, main
+
+if __name__ == '__main__':
+    sys.exit(main(CropCaptions()))

@@ -1,9 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Cut masked crops out of a data set, to fine-tune CLIP with."""
-
-import sys
-
-from ovseg_mm.datasets.preparation import MaskedCrops, main
-
-if __name__ == '__main__':
-    sys.exit(main(MaskedCrops()))
