@@ -206,9 +206,11 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
         config[part], others = _without_defaults(config[part], part, known)
         foreign += [f'{part}.{key}' for key in others]
     vision = config['vision_cfg']
+    if not vision.get('norm_kwargs'):
+        vision.pop('norm_kwargs', None)
     foreign += [
         f'vision_cfg.norm_kwargs.{key}'
-        for key in sorted(set(vision.get('norm_kwargs') or {}) - {'eps'})
+        for key in sorted(set(vision.get('norm_kwargs', ())) - {'eps'})
     ]
     if isinstance(vision.get('layers'), (list, tuple)):
         foreign.append('vision_cfg.layers as a list (a ResNet)')

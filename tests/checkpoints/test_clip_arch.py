@@ -50,6 +50,22 @@ def test_dict_with_openai_weights(tiny_arch):
     assert clip_arch(tiny_arch, 'openai')['quick_gelu'] is True
 
 
+def test_options_of_norms(tiny_arch):
+    from ovseg_mm.models import CLIPViT
+
+    def epsilons():
+        tower = CLIPViT(tiny_arch)
+        norms = (tower.ln_pre, tower.transformer.resblocks[1].ln_2)
+        return {norm.eps for norm in (*norms, tower.ln_post)}
+
+    assert epsilons() == {1e-5}
+    tiny_arch['vision_cfg']['norm_kwargs'] = dict(eps=1e-6)
+    assert epsilons() == {1e-6}
+    tiny_arch['vision_cfg']['norm_kwargs'] = dict(bias=False)
+    with pytest.raises(ValueError, match=r'vision_cfg\.norm_kwargs\.bias'):
+        clip_arch(tiny_arch)
+
+
 def test_heads():
     assert clip_arch('ViT-H-14')['vision_cfg']['heads'] == 16
     assert clip_arch('ViT-bigG-14')['vision_cfg']['heads'] == 16

@@ -178,7 +178,7 @@ class CLIPViT(BaseModule):
         self.proj = nn.Parameter(scale * torch.randn(width, self.embed_dims))
         for norm in self.modules():
             if isinstance(norm, nn.LayerNorm):
-                norm.eps = (vision.get('norm_kwargs') or {}).get('eps', 1e-5)
+                norm.eps = vision.get('norm_kwargs', {}).get('eps', norm.eps)
         self.prompt_proj = self.prompt_dropout = self.prompt_norm = None
         if prompt_depth:
             self.prompt_tokens = nn.Parameter(
