@@ -10,7 +10,7 @@ from ovseg_mm.utils.errors import (
     USER_ERRORS,
     add_debug_option,
     debugging,
-    sentence_of,
+    error_message,
     shortened,
 )
 
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     except USER_ERRORS as error:
         if debugging():
             raise
-        print(f'error: {sentence_of(error)}', file=sys.stderr)
+        print(f'error: {error_message(error)}', file=sys.stderr)
         return 2
 
 

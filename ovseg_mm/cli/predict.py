@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovseg_mm.utils.errors import InputError, debugging, sentence_of
+from ovseg_mm.utils.errors import InputError, debugging, error_message
 from ovseg_mm.utils.paths import expanded, find_config
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         except (OSError, ValueError) as error:
             if debugging():
                 raise
-            print(f'error: {sentence_of(error)}', file=sys.stderr)
+            print(f'error: {error_message(error)}', file=sys.stderr)
             damaged += 1
             continue
         result = inferencer(pixels, vocabulary)

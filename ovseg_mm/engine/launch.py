@@ -22,7 +22,7 @@ from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import set_matmul_precision, usable_device
-from ovseg_mm.utils.errors import USER_ERRORS, debugging, sentence_of
+from ovseg_mm.utils.errors import USER_ERRORS, debugging, error_message
 from ovseg_mm.utils.paths import find_config
 
 from .config_check import check_config
@@ -254,5 +254,5 @@ def report_bad_input(
     except kinds as error:
         if debugging():
             raise
-        print(f'error: {sentence_of(error)}', file=sys.stderr)
+        print(f'error: {error_message(error)}', file=sys.stderr)
         sys.exit(2)

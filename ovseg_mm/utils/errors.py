@@ -59,7 +59,7 @@ RUN_ERRORS = (InputError, OSError)
 """What it raises later; any other error of a run shows its traceback."""
 
 
-def sentence_of(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     """The message of an error, also of one that another process handed on.
 
     Data loaders put the whole traceback of a worker into the message.

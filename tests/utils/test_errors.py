@@ -13,7 +13,7 @@ from ovseg_mm.datasets.preparation import PascalVOC
 from ovseg_mm.datasets.preparation import main as prepare
 from ovseg_mm.models.text_encoder.text_bank import tokenize_prompts
 from ovseg_mm.utils import errors
-from ovseg_mm.utils.errors import InputError, sentence_of, shortened
+from ovseg_mm.utils.errors import InputError, error_message, shortened
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -34,7 +34,7 @@ def test_short_messages_stay_as_they_are():
 )
 def test_long_quotes_are_cut(long):
     error = InputError(f'{long} is not a file; give another one')
-    for text in (str(error), sentence_of(FileNotFoundError(str(error)))):
+    for text in (str(error), error_message(FileNotFoundError(str(error)))):
         assert len(text) < 250
         assert text.startswith(long[:80])
         assert text.endswith(f'{long[-40:]} is not a file; give another one')
@@ -59,7 +59,7 @@ def test_errors_of_other_processes_keep_their_traceback():
     text += 'frame\n' * 1000 + 'InputError: x.png is damaged'
     error = InputError(text)
     assert str(error) == text
-    assert sentence_of(error) == 'x.png is damaged'
+    assert error_message(error) == 'x.png is damaged'
 
 
 def test_commands_do_not_repeat_long_arguments(capsys):

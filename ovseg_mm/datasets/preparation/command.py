@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from ovseg_mm.utils.errors import add_debug_option, debugging, sentence_of
+from ovseg_mm.utils.errors import add_debug_option, debugging, error_message
 
 from .base import Preparation
 from .runner import check_files, run_tasks
@@ -35,7 +35,7 @@ def main(preparation: Preparation, argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if debugging():
             raise
-        print(f'error: {sentence_of(error)}', file=sys.stderr)
+        print(f'error: {error_message(error)}', file=sys.stderr)
         return 2
 
 
