@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.paths import expanded, to_disk, written_whole
+from ovseg_mm.utils.paths import atomic_write, expanded, to_disk
 
 from .safe_load import MapLocation, moved, safe_torch_load
 from .torchscript import read_torchscript
@@ -235,7 +235,7 @@ def save_atomically(content: object, path: str | Path) -> None:
         content (object): What to save.
         path (str | Path): Where; an existing file is replaced at the end.
     """
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         torch.save(content, file)
         to_disk(file)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from ovseg_mm.utils.paths import remove_leftovers, to_disk, written_whole
+from ovseg_mm.utils.paths import atomic_write, remove_leftovers, to_disk
 
 
 class AtomicBackend(LocalBackend):
@@ -26,7 +26,7 @@ class AtomicBackend(LocalBackend):
         path.parent.mkdir(parents=True, exist_ok=True)
         # A checkpoint is large, and only one process writes it.
         remove_leftovers(path.parent, path.name)
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(obj)
             to_disk(file)
 

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 
 from ovseg_mm.checkpoints import check_whole
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.paths import to_disk, written_whole
+from ovseg_mm.utils.paths import atomic_write, to_disk
 
 NOTE = 'last_checkpoint'
 
@@ -102,7 +102,7 @@ def _open_whole(path: str, mode: str = 'r') -> Iterator[TextIO]:
         with open(path, mode) as file:
             yield file
         return
-    with written_whole(path) as binary:
+    with atomic_write(path) as binary:
         with open(binary.fileno(), mode, closefd=False) as file:
             yield file
         to_disk(binary)

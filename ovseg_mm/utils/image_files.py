@@ -25,7 +25,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from .errors import InputError
-from .paths import expanded, written_whole
+from .paths import atomic_write, expanded
 
 # Suffixes of image files, in lower case.
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -281,7 +281,7 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = Image.registered_extensions()[path.suffix.lower()]
     options = dict(compress_level=3) if kind == 'PNG' else {}
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         Image.fromarray(pixels).save(file, kind, **options)
 
 

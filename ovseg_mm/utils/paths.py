@@ -173,13 +173,13 @@ def path_inside(folder: str | Path, name: str) -> Path:
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that is whole or not there.
 
     The content goes to a temporary file in the same folder, of a random name
     and never an existing one, and takes its name when the block ends.
 
-    >>> with written_whole(path) as file:
+    >>> with atomic_write(path) as file:
     ...     file.write(content)
 
     Args:
@@ -218,7 +218,7 @@ def written_whole(path: str | Path) -> Iterator[BinaryIO]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file, UTF-8, that is whole or not there."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode('utf-8'))
 
 

@@ -166,7 +166,7 @@ def test_temporary_names_differ_and_are_short(tmp_path):
     name = 'n' * 250
     found = []
     for _ in range(2):
-        with paths.written_whole(tmp_path / name) as file:
+        with paths.atomic_write(tmp_path / name) as file:
             file.write(b'x')
             found.append(
                 os.path.basename(os.readlink(f'/proc/self/fd/{file.fileno()}'))

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.paths import cache_folder, written_whole
+from ovseg_mm.utils.paths import atomic_write, cache_folder
 
 # Megabytes that the files may take if OVSEG_CACHE_SIZE does not say.
 DEFAULT_SIZE = 1024
@@ -102,7 +102,7 @@ def write_cache(digest: str, text: Tensor, message: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {'text': text.cpu().contiguous()}
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(save(tensors, {'message': message}))
         _make_room(path.parent, limit)
     except (SafetensorError, OSError) as error:
