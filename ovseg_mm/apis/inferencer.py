@@ -18,7 +18,7 @@ from mmseg.structures import SegDataSample
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
-from ovseg_mm.utils.devices import set_matmul_precision, usable_device
+from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import find_config
 from ovseg_mm.visualization import draw_overlay
@@ -96,7 +96,7 @@ class OpenVocabInferencer:
         device: str | None = None,
         cfg_options: dict | None = None,
     ) -> None:
-        device = usable_device(device)
+        device = resolve_device(device)
         if not isinstance(config, Config):
             config = Config.fromfile(find_config(config))
         if cfg_options is not None:

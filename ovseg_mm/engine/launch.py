@@ -21,7 +21,7 @@ from torch import nn
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
-from ovseg_mm.utils.devices import set_matmul_precision, usable_device
+from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import USER_ERRORS, debugging, error_message
 from ovseg_mm.utils.paths import find_config
 
@@ -109,7 +109,7 @@ def build_model(
         ValueError: If the checkpoint does not fit, or the device cannot be
             used.
     """
-    device = usable_device(device)
+    device = resolve_device(device)
     cfg = read_config(args.config, args.cfg_options)
     check_config(cfg, ('model',), 'mmseg')
     set_matmul_precision(cfg, device)

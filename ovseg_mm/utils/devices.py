@@ -10,7 +10,7 @@ from .errors import InputError
 MATMUL_PRECISIONS = ('highest', 'high', 'medium')
 
 
-def usable_device(name: str | None) -> str:
+def resolve_device(name: str | None) -> str:
     """A device by name, after a look whether it computes.
 
     Args:
