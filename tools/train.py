@@ -34,7 +34,7 @@ def main() -> int:
         load_config,
         report_bad_input,
     )
-    from ovseg_mm.engine.resume import find_start
+    from ovseg_mm.engine.resume import find_starting_checkpoint
     from ovseg_mm.utils.errors import RUN_ERRORS
 
     with report_bad_input():
@@ -42,7 +42,9 @@ def main() -> int:
         if args.load_from is not None:
             cfg.load_from = args.load_from
         if args.resume:
-            start = find_start(cfg.work_dir, cfg.get('load_from'))
+            start = find_starting_checkpoint(
+                cfg.work_dir, cfg.get('load_from')
+            )
             cfg.load_from, cfg.resume = start
         if args.amp:
             enable_amp(cfg)

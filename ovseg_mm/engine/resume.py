@@ -18,7 +18,7 @@ from ovseg_mm.utils.paths import atomic_write, to_disk
 NOTE = 'last_checkpoint'
 
 
-def find_start(
+def find_starting_checkpoint(
     work_dir: str, load_from: str | None
 ) -> tuple[str | None, bool]:
     """Choose between the run of a work folder and a new one.

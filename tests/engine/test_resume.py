@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from ovseg_mm.engine.resume import find_start
+from ovseg_mm.engine.resume import find_starting_checkpoint
 from ovseg_mm.utils.errors import InputError
 
 
@@ -44,22 +44,25 @@ def cut(path):
 
 def test_a_whole_checkpoint_is_resumed(work_dir, warnings):
     last = str(work_dir / 'iter_10.pth')
-    assert find_start(str(work_dir), 'first_stage.pth') == (last, True)
+    assert find_starting_checkpoint(str(work_dir), 'first_stage.pth') == (
+        last,
+        True,
+    )
     (work_dir / 'last_checkpoint').write_text(f'{work_dir / "iter_8.pth"}\n')
     last = str(work_dir / 'iter_8.pth')
-    assert find_start(str(work_dir), None) == (last, True)
+    assert find_starting_checkpoint(str(work_dir), None) == (last, True)
     assert not warnings
 
 
 def test_a_new_folder_starts_with_load_from(tmp_path):
-    found = find_start(str(tmp_path), 'first_stage.pth')
+    found = find_starting_checkpoint(str(tmp_path), 'first_stage.pth')
     assert found == ('first_stage.pth', False)
 
 
 def test_of_damaged_ones_the_newest_whole_is_resumed(work_dir, warnings):
     cut(work_dir / 'iter_10.pth')
     whole = str(work_dir / 'iter_9.pth')
-    assert find_start(str(work_dir), None) == (whole, True)
+    assert find_starting_checkpoint(str(work_dir), None) == (whole, True)
     (warning,) = warnings
     assert f'{work_dir / "iter_10.pth"} is cut short' in warning
     assert f'resuming from {whole}, the newest whole one' in warning
@@ -74,7 +77,7 @@ def test_of_damaged_ones_the_newest_whole_is_resumed(work_dir, warnings):
 )
 def test_a_note_that_names_no_checkpoint(work_dir, content, warnings):
     (work_dir / 'last_checkpoint').write_bytes(content)
-    found = find_start(str(work_dir), None)
+    found = find_starting_checkpoint(str(work_dir), None)
     assert found == (str(work_dir / 'iter_10.pth'), True)
     assert len(warnings) == 1
 
@@ -82,7 +85,7 @@ def test_a_note_that_names_no_checkpoint(work_dir, content, warnings):
 def test_a_note_that_is_a_folder(work_dir, warnings):
     (work_dir / 'last_checkpoint').unlink()
     (work_dir / 'last_checkpoint').mkdir()
-    found = find_start(str(work_dir), None)
+    found = find_starting_checkpoint(str(work_dir), None)
     assert found == (str(work_dir / 'iter_10.pth'), True)
 
 
@@ -90,7 +93,7 @@ def test_none_is_whole(work_dir):
     for number in (8, 9, 10):
         cut(work_dir / f'iter_{number}.pth')
     with pytest.raises(InputError, match='last_checkpoint to start from the'):
-        find_start(str(work_dir), None)
+        find_starting_checkpoint(str(work_dir), None)
 
 
 def test_scripts_of_mmsegmentation_pass_it_over_too(trained, tiny_cfg):

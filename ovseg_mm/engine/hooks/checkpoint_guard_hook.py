@@ -13,7 +13,7 @@ from ovseg_mm.checkpoints import check_finite, fit_to_model, state_dict_of
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 
 from ..distributed import unwrap
-from ..resume import find_start
+from ..resume import find_starting_checkpoint
 
 
 @HOOKS.register_module()
@@ -46,7 +46,7 @@ class CheckpointGuardHook(Hook):
         source = runner._load_from
         work_dir = Path(runner.work_dir).absolute()
         if source is None or Path(source).absolute().parent != work_dir:
-            start = find_start(runner.work_dir, source)
+            start = find_starting_checkpoint(runner.work_dir, source)
             runner._load_from, runner._resume = start
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
