@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ovseg_mm.utils.clip_statistics import CLIP_UNIT_MEAN, CLIP_UNIT_STD
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import expanded
 
@@ -45,8 +46,8 @@ _TOWERS = (
 )
 # Of CLIP's images, in [0, 1].
 _NORMALISATION = dict(
-    mean=(0.48145466, 0.4578275, 0.40821073),
-    std=(0.26862954, 0.26130258, 0.27577711),
+    mean=CLIP_UNIT_MEAN,
+    std=CLIP_UNIT_STD,
 )
 # Our name of a size: transformers' name and default of it.
 _VISION_SIZES = {

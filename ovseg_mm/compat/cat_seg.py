@@ -21,6 +21,7 @@ import ovseg_mm
 from ovseg_mm.checkpoints import fit_to_model
 from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
 from ovseg_mm.models import OpenVocabSegmentor
+from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 from ovseg_mm.utils.config_types import type_name
 from ovseg_mm.utils.paths import expanded
 from ovseg_mm.vocabulary import get_templates, shipped_vocabularies
@@ -67,8 +68,8 @@ _BACKBONE_KEYS = dict(
     prompt_ensemble_type='imagenet',
     pixel_mean=(123.675, 116.280, 103.530),
     pixel_std=(58.395, 57.120, 57.375),
-    clip_pixel_mean=(122.7709383, 116.7460125, 104.09373615),
-    clip_pixel_std=(68.5005327, 66.6321579, 70.3231630),
+    clip_pixel_mean=CLIP_MEAN,
+    clip_pixel_std=CLIP_STD,
     clip_img_feat_size=(24, 24),
     init_cfg=None,
 )

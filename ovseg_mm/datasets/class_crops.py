@@ -25,20 +25,22 @@ class ClassCropDataset(Dataset):
     """The classes that the images of a data set show, one sample each.
 
     Args:
-        dataset: Config of the :class:`OpenVocabDataset`, or of a
+        dataset (Mapping): Config of the :class:`OpenVocabDataset`, or of a
             ``ConcatDataset`` of several with the same classes; their own
             pipelines are not used. With ``unseen_labels='ignore'`` unseen
             classes give no sample and the seen ones are renumbered.
-        pipeline: Transforms. They get what the data set says of the image,
-            ``crop_value`` (the class in the label file) and ``crop_label``
-            (its number). One that gives None has another sample drawn.
-        samples_per_class: At most so many samples a class, drawn with
-            replacement. None: all.
-        seed: Of that draw.
-        index_file: JSON file with the classes of each image. It is written
-            if it is not there, after all label files have been read.
-        test_mode: Whether every sample must pass the pipeline. Classes that
-            an image shows in its last row and column alone, of which
+        pipeline (Sequence[Mapping]): Transforms. They get what the data set
+            says of the image, ``crop_value`` (the class in the label file) and
+            ``crop_label`` (its number). One that gives None has another sample
+            drawn.
+        samples_per_class (int, optional): At most so many samples a class,
+            drawn with replacement. None: all.
+        seed (int): Of that draw.
+        index_file (str, optional): JSON file with the classes of each image.
+            It is written if it is not there, after all label files have been
+            read.
+        test_mode (bool): Whether every sample must pass the pipeline. Classes
+            that an image shows in its last row and column alone, of which
             :class:`CropClass` has no crop, then give no sample.
 
     Raises:

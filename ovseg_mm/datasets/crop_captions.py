@@ -21,15 +21,16 @@ class CropCaptionDataset(Dataset):
     """Masked crops, what they show, and the whole images.
 
     Args:
-        ann_file: Table, separated by tabs, with the columns ``filepath`` (of
-            the crop) and ``title`` (its caption), and optionally ``image``
-            (of the whole image). It is found, as are the files that it
-            names, relative to ``data_root``.
-        pipeline: Transforms. They get ``crop_path``, ``img_path`` and
-            ``caption``.
-        data_root: See ``ann_file``.
-        image_folder: Folder of the whole images for tables without the
-            column ``image``: that of the crop ``NAME_*`` is ``NAME.jpg``.
+        ann_file (str): Table, separated by tabs, with the columns ``filepath``
+            (of the crop) and ``title`` (its caption), and optionally ``image``
+            (of the whole image). It is found, as are the files that it names,
+            relative to ``data_root``.
+        pipeline (Sequence[Mapping]): Transforms. They get ``crop_path``,
+            ``img_path`` and ``caption``.
+        data_root (str): See ``ann_file``.
+        image_folder (str, optional): Folder of the whole images for tables
+            without the column ``image``: that of the crop ``NAME_*`` is
+            ``NAME.jpg``.
 
     Raises:
         FileNotFoundError: If there is no such table.

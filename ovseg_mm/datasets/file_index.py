@@ -17,10 +17,10 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
     """Read the names in a list of samples.
 
     Args:
-        path: Text file with a name a line, UTF-8, or UTF-16 with a byte-order
-            mark. Blank lines, blanks around names and a byte-order mark do
-            not count; any line ends will do.
-        backend_args: Options of MMEngine's file backend.
+        path (str): Text file with a name a line, UTF-8, or UTF-16 with a
+            byte-order mark. Blank lines, blanks around names and a byte-order
+            mark do not count; any line ends will do.
+        backend_args (dict, optional): Options of MMEngine's file backend.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -57,11 +57,13 @@ class FileIndex:
     nowhere do, and are remembered.
 
     Args:
-        folder: The folder.
-        suffixes: What the names end in.
-        backend_args: Options of MMEngine's file backend.
-        stems: If given, only the folders of these are read, not all below.
-        leave_out: Paths, of files or folders, that do not count.
+        folder (str): The folder.
+        suffixes (Sequence[str]): What the names end in.
+        backend_args (dict, optional): Options of MMEngine's file backend.
+        stems (Iterable[str], optional): If given, only the folders of these
+            are read, not all below.
+        leave_out (Iterable[str]): Paths, of files or folders, that do not
+            count.
 
     Attributes:
         files: Paths by stem, sorted; several if they differ in the suffix.
@@ -109,8 +111,8 @@ class FileIndex:
         """Files that a name in a list may mean.
 
         Args:
-            name: Path below the folder; without suffix, or with it, which
-                then decides between files of the same stem.
+            name (str): Path below the folder; without suffix, or with it,
+                which then decides between files of the same stem.
         """
         name = osp.normpath(name).replace(os.sep, '/')
         if name in self.files:

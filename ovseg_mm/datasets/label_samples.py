@@ -34,13 +34,14 @@ class LabelSample:
     """Values of some label files of a data set, spread over all of it.
 
     Args:
-        samples: Some samples of a data set, with ``img_path``,
-            ``seg_map_path`` and what :class:`LoadOpenVocabAnnotations` reads;
-            a few of them are read, and in a case of doubt all.
-        exif_applied: Whether images are turned by their EXIF orientation;
-            None: nobody knows, images are not compared.
-        given_ignore_index: Whether the user has named ``ignore_index``.
-        backend_args: Options of MMEngine's file backend.
+        samples (Sequence[dict]): Some samples of a data set, with
+            ``img_path``, ``seg_map_path`` and what
+            :class:`LoadOpenVocabAnnotations` reads; a few of them are read,
+            and in a case of doubt all.
+        exif_applied (bool, optional): Whether images are turned by their EXIF
+            orientation; None: nobody knows, images are not compared.
+        given_ignore_index (bool): Whether the user has named ``ignore_index``.
+        backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
     def __init__(

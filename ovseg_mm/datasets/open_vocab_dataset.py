@@ -13,6 +13,7 @@ from torch import Tensor
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import read_image, reason_of
 from ovseg_mm.vocabulary import (
+    UNKNOWN,
     Vocabulary,
     check_same_classes,
     load_vocabulary,
@@ -33,17 +34,18 @@ class OpenVocabDataset(BaseSegDataset):
     arguments all work; label files may be left out.
 
     Args:
-        vocabulary: See :func:`ovseg_mm.vocabulary.load_vocabulary`. Its
-            labels, in order, are the values 0, 1, ... of the label files.
-        data_prefix: ``img_path`` and, if there are labels, ``seg_map_path``:
-            folders, relative to ``data_root``.
-        ignore_index: Value of pixels that do not count. By default 255, or
-            65535 if the vocabulary has more than 255 labels.
-        label_map: Value in the files: label, for files that number their
-            labels otherwise; values that it does not name stay. Applied
-            after ``reduce_zero_label``.
-        unseen_labels: What becomes of pixels whose label is unseen, when the
-            pipeline is done:
+        vocabulary (Vocabulary | str | Sequence[str] | Mapping): See
+            :func:`ovseg_mm.vocabulary.load_vocabulary`. Its labels, in order,
+            are the values 0, 1, ... of the label files.
+        data_prefix (Mapping[str, str | None]): ``img_path`` and, if there are
+            labels, ``seg_map_path``: folders, relative to ``data_root``.
+        ignore_index (int, optional): Value of pixels that do not count. By
+            default 255, or 65535 if the vocabulary has more than 255 labels.
+        label_map (Mapping[int, int], optional): Value in the files: label, for
+            files that number their labels otherwise; values that it does not
+            name stay. Applied after ``reduce_zero_label``.
+        unseen_labels (str): What becomes of pixels whose label is unseen, when
+            the pipeline is done:
 
             - ``'keep'``: nothing, as for tests;
             - ``'ignore'``: they get ``ignore_index``, and the seen labels
@@ -51,17 +53,18 @@ class OpenVocabDataset(BaseSegDataset):
               are then those of the seen labels;
             - ``'mark'``: they get -1, which tells "some unseen class" from
               pixels that do not count; seen labels keep their number.
-        exif_orientation: How images with an EXIF orientation are read:
-            ``'apply'``, turned by it; ``'ignore'``, as they are stored, for
-            labels that were drawn on the stored pixels; None, as
+        exif_orientation (str, optional): How images with an EXIF orientation
+            are read: ``'apply'``, turned by it; ``'ignore'``, as they are
+            stored, for labels that were drawn on the stored pixels; None, as
             ``color_type`` of ``LoadImageFromFile`` says (by default turned),
             with a warning if the size of the labels fits either way.
-        img_suffix: What image files end in, one suffix or several, in any
-            case. None: any suffix of
+        img_suffix (str | Sequence[str], optional): What image files end in,
+            one suffix or several, in any case. None: any suffix of
             :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
-        metainfo: ``palette``, the colours of the labels, or that of the
-            class attribute ``METAINFO``, if the vocabulary has none of its
-            own; ``classes``, which must be those of the vocabulary.
+        metainfo (Mapping, optional): ``palette``, the colours of the labels,
+            or that of the class attribute ``METAINFO``, if the vocabulary has
+            none of its own; ``classes``, which must be those of the
+            vocabulary.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`. Names in
             ``ann_file`` may have the suffix of the image.
 
@@ -135,7 +138,7 @@ class OpenVocabDataset(BaseSegDataset):
         set's ``ignore_index``.
 
         Args:
-            transforms: The transforms of a pipeline.
+            transforms (list): The transforms of a pipeline.
         """
         self.exif_applied = share_image_rule(transforms, self.exif_orientation)
         _pad_labels_with(self.ignore_index, transforms)
@@ -165,8 +168,8 @@ class OpenVocabDataset(BaseSegDataset):
         """List the samples, sorted by path.
 
         Returns:
-            For each sample ``img_path``, ``seg_map_path`` (if there are
-            labels), ``sample_name`` and what
+            list[dict]: For each sample ``img_path``, ``seg_map_path`` (if
+            there are labels), ``sample_name`` and what
             :class:`~ovseg_mm.datasets.LoadOpenVocabAnnotations` needs.
         """
         image_folder = self.data_prefix.get('img_path')
@@ -216,14 +219,14 @@ class OpenVocabDataset(BaseSegDataset):
         """Run the pipeline on a sample and name the sample after it.
 
         Args:
-            idx: Index of the sample.
+            idx (int): Index of the sample.
 
         Returns:
-            What the pipeline gives, without unseen labels if they are to be
-            hidden. Packed samples get ``sample_name``, the path of the image
-            below its folder without suffix and with ``'__'`` for ``'/'``,
-            ``label_map``, ``exif_applied`` (whether images are turned by
-            their EXIF orientation) and ``num_labels`` (number of the data
+            Any: What the pipeline gives, without unseen labels if they are to
+            be hidden. Packed samples get ``sample_name``, the path of the
+            image below its folder without suffix and with ``'__'`` for
+            ``'/'``, ``label_map``, ``exif_applied`` (whether images are turned
+            by their EXIF orientation) and ``num_labels`` (number of the data
             set's classes) in their meta information.
 
         Raises:
@@ -275,11 +278,11 @@ class OpenVocabDataset(BaseSegDataset):
         ``ClassBalancedDataset`` asks for them, for every sample at the start.
 
         Args:
-            idx: Index of the sample.
+            idx (int): Index of the sample.
 
         Returns:
-            Labels in the numbering of the data set's classes, without ignored
-            and, if they are hidden, without unseen ones.
+            list[int]: Labels in the numbering of the data set's classes,
+            without ignored and, if they are hidden, without unseen ones.
         """
         info = self.get_data_info(idx)
         if info.get('seg_map_path') is None:
@@ -291,7 +294,7 @@ class OpenVocabDataset(BaseSegDataset):
         return [
             label
             for label in labels.tolist()
-            if label not in (self.ignore_index, -1)
+            if label not in (self.ignore_index, UNKNOWN)
         ]
 
     def _hide_unpacked(self, data: dict) -> dict:
@@ -307,7 +310,7 @@ class OpenVocabDataset(BaseSegDataset):
             data['num_labels'] = len(self.vocabulary.seen)
             data['seen_labels'] = tuple(range(data['num_labels']))
             data['gt_seg_map'] = hidden.astype(labels.dtype)
-        else:  # -1 needs a sign
+        else:  # UNKNOWN is negative
             data['gt_seg_map'] = hidden.astype(np.int32)
         return data
 
@@ -331,7 +334,7 @@ class OpenVocabDataset(BaseSegDataset):
             table[list(vocabulary.unseen)] = self.ignore_index
             table[list(vocabulary.seen)] = torch.arange(len(vocabulary.seen))
         else:
-            table[list(vocabulary.unseen)] = -1
+            table[list(vocabulary.unseen)] = UNKNOWN
         return table[labels]
 
     def _check_folder(self, folder: str, what: str) -> None:

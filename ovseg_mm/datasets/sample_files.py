@@ -20,9 +20,10 @@ class SampleFiles(NamedTuple):
     """The files of one sample.
 
     Attributes:
-        image: Path of the image.
-        labels: Path of the label file; None if there are no labels.
-        name: For files that are written for the sample, see
+        image (str): Path of the image.
+        labels (str, optional): Path of the label file; None if there are no
+            labels.
+        name (str): For files that are written for the sample, see
             :func:`unique_names`.
     """
 
@@ -35,12 +36,14 @@ class SampleFinder:
     """Finds the images of a data set and the label file of each.
 
     Args:
-        image_folder: Folder of the images.
-        label_folder: Folder of the label files; None if there are none.
-        img_suffix: What image files end in. None: any suffix of
+        image_folder (str): Folder of the images.
+        label_folder (str, optional): Folder of the label files; None if there
+            are none.
+        img_suffix (str | Sequence[str], optional): What image files end in.
+            None: any suffix of
             :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
-        seg_map_suffix: What label files end in.
-        backend_args: Options of MMEngine's file backend.
+        seg_map_suffix (str): What label files end in.
+        backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
     def __init__(
@@ -112,7 +115,8 @@ class SampleFinder:
         """Samples that a list names, in its order.
 
         Args:
-            names: Paths below the folders, without suffix or with it.
+            names (Sequence[str]): Paths below the folders, without suffix or
+                with it.
 
         Raises:
             FileNotFoundError: If a file is missing or is a link that leads
@@ -232,12 +236,12 @@ def unique_names(paths: Sequence[str], stems: Sequence[str]) -> list[str]:
     """Names for the files that are written for samples.
 
     Args:
-        paths: Image of each sample.
-        stems: Its stem.
+        paths (Sequence[str]): Image of each sample.
+        stems (Sequence[str]): Its stem.
 
     Returns:
-        Stems with ``'__'`` for ``'/'``; if that is the same for two images
-        the later one gets ``'-2'``, and so on.
+        list[str]: Stems with ``'__'`` for ``'/'``; if that is the same for two
+        images the later one gets ``'-2'``, and so on.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()

@@ -26,13 +26,15 @@ def class_scores(
     share of the pixels predicted as f that are c or f; U stays.
 
     Args:
-        confusion: C.
-        relations: Parents of the classes that have any.
+        confusion (np.ndarray): C.
+        relations (Mapping[int, Sequence[int]], optional): Parents of the
+            classes that have any.
 
     Returns:
-        Of shape (L,), in [0, 1]: ``IoU``, 0 for classes that were predicted
-        but do not occur in the truth and NaN for those that were not
-        predicted either, and ``Acc``, NaN for those that do not occur.
+        dict[str, np.ndarray]: Of shape (L,), in [0, 1]: ``IoU``, 0 for classes
+        that were predicted but do not occur in the truth and NaN for those
+        that were not predicted either, and ``Acc``, NaN for those that do not
+        occur.
     """
     truth, predicted, hits = _sums(confusion)
     union = truth + predicted - hits
@@ -58,7 +60,8 @@ def averages(
     """Average what :func:`class_scores` gives.
 
     Returns:
-        In percent; NaN where nothing is there to be averaged:
+        dict[str, float]: In percent; NaN where nothing is there to be
+        averaged:
 
         - ``mIoU``: over the classes with G > 0;
         - ``mIoU_union``: over those with G + P > 0, absent ones as 0;
@@ -92,15 +95,15 @@ def overlap_scores(
     """Scores of each class that MMSegmentation's ``IoUMetric`` has besides.
 
     Args:
-        confusion: C.
-        iou_metrics: Keys of :data:`IOU_METRICS`.
-        beta: Weight of the recall in the F score.
+        confusion (np.ndarray): C.
+        iou_metrics (Sequence[str]): Keys of :data:`IOU_METRICS`.
+        beta (float): Weight of the recall in the F score.
 
     Returns:
-        Of shape (L,), in [0, 1], NaN where the denominator is 0: of
-        ``Dice`` = 2 TP / (G + P), ``Precision`` = TP / P, ``Recall`` = TP /
-        G and ``Fscore`` = (1 + beta**2) Precision Recall / (beta**2
-        Precision + Recall) those that ``iou_metrics`` name.
+        dict[str, np.ndarray]: Of shape (L,), in [0, 1], NaN where the
+        denominator is 0: of ``Dice`` = 2 TP / (G + P), ``Precision`` = TP / P,
+        ``Recall`` = TP / G and ``Fscore`` = (1 + beta**2) Precision Recall /
+        (beta**2 Precision + Recall) those that ``iou_metrics`` name.
     """
     truth, predicted, hits = _sums(confusion)
     with np.errstate(invalid='ignore', divide='ignore'):
@@ -127,13 +130,14 @@ def zero_shot_averages(
     figures: a class that was predicted but does not occur counts as 0.
 
     Args:
-        iou: Of each class, (L,), in [0, 1]; NaN for those to be left out.
-        seen: Their indices.
-        unseen: Their indices.
+        iou (np.ndarray): Of each class, (L,), in [0, 1]; NaN for those to be
+            left out.
+        seen (Sequence[int]): Their indices.
+        unseen (Sequence[int]): Their indices.
 
     Returns:
-        ``mIoU_seen`` (S), ``mIoU_unseen`` (U) and their harmonic mean
-        ``hIoU`` = 2 S U / (S + U), in percent.
+        dict[str, float]: ``mIoU_seen`` (S), ``mIoU_unseen`` (U) and their
+        harmonic mean ``hIoU`` = 2 S U / (S + U), in percent.
     """
     means = []
     for labels in (seen, unseen):
@@ -154,12 +158,12 @@ def load_relations(
     """Read which classes are kinds of which others.
 
     Args:
-        path: A JSON object, ``{"child": ["parent", ...], ...}``; classes are
-            given by name or by number, counting from 0.
-        names: Names of the L classes.
+        path (str | PathLike): A JSON object, ``{"child": ["parent", ...],
+            ...}``; classes are given by name or by number, counting from 0.
+        names (Sequence[str]): Names of the L classes.
 
     Returns:
-        Parents of the classes that have any, as indices.
+        dict[int, list[int]]: Parents of the classes that have any, as indices.
 
     Raises:
         FileNotFoundError: If there is no such file.

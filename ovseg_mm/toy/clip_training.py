@@ -23,15 +23,13 @@ from ovseg_mm.evaluation.metrics import OpenVocabIoUMetric
 from ovseg_mm.inference import fuse_views, sliding_views
 from ovseg_mm.models.backbones import CLIPViT
 from ovseg_mm.models.text_encoder import CLIPTextTransformer, tokenize_prompts
+from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 from ovseg_mm.vocabulary import load_vocabulary
 
 from .captions import FACTS, TEMPLATES, all_texts, facts_of, make_caption
 from .scenes import CLASSES, COLOURS, OBJECTS, make_scene
 from .world import deal, validation_scenes
 
-# CLIP's statistics, as the configs have them.
-MEAN = (122.7709383, 116.7460125, 104.09373615)
-STD = (68.5005327, 66.6321579, 70.3231630)
 # Seed and deviation of the token rows, of which captions use a few.
 TABLE_SEED, TABLE_STD = 0, 0.02
 # Learning rates of Muon (matrices of the blocks) and AdamW (all the rest);
@@ -257,7 +255,8 @@ def _loss(model: ToyCLIP, pool: PicturePool, rng: random.Random) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) in [0, 255] as CLIP takes them."""
-    mean, std = (images.new_tensor(x, dtype=torch.float) for x in (MEAN, STD))
+    mean = images.new_tensor(CLIP_MEAN, dtype=torch.float)
+    std = images.new_tensor(CLIP_STD, dtype=torch.float)
     return (images.float() - mean[:, None, None]) / std[:, None, None]
 
 

@@ -13,17 +13,17 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans: Latin, Greek, Cyrillic, Arabic and Hebrew letters.
 
     Args:
-        size: Height in pixels.
+        size (int): Height in pixels.
     """
     return ImageFont.truetype(_font_file(), size)
 
 
-def told_apart(name: str, label: int) -> str:
+def drawable_name(name: str, label: int) -> str:
     """A name as it is drawn: with its number if letters are missing.
 
     Args:
-        name: Name of a class; letters that the font lacks become boxes.
-        label: Its label.
+        name (str): Name of a class; letters that the font lacks become boxes.
+        label (int): Its label.
     """
     known = _letters()
     if all(ord(letter) in known for letter in name):

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ovseg_mm.vocabulary import Vocabulary
 
-from .font import load_font, told_apart
+from .font import drawable_name, load_font
 
 # Smaller panels are enlarged, by a whole factor, at least to this.
 _MIN_PANEL = 256
@@ -36,19 +36,21 @@ def draw_overlay(
     """Colour a picture by its labels, above a legend of those present.
 
     Args:
-        image: RGB of shape (H, W, 3) and type uint8.
-        labels: Integers of shape (H, W). Where they are not in [0, L) the
-            picture shows through.
-        vocabulary: Names and colours: a vocabulary, or a pair of L names
-            and L colours (red, green, blue).
-        alpha: Opacity of the colours, in [0, 1].
-        unseen: Labels to be marked as unseen, besides the vocabulary's own.
+        image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
+        labels (np.ndarray): Integers of shape (H, W). Where they are not in
+            [0, L) the picture shows through.
+        vocabulary (Vocabulary | tuple[Sequence[str], Colours]): Names and
+            colours: a vocabulary, or a pair of L names and L colours (red,
+            green, blue).
+        alpha (float): Opacity of the colours, in [0, 1].
+        unseen (Sequence[int]): Labels to be marked as unseen, besides the
+            vocabulary's own.
 
     Returns:
-        RGB uint8. The legend lists classes by falling area; a name with
-        letters that the font lacks (such as Chinese ones) has its label's
-        number in front. A small picture is enlarged by a whole factor so
-        that something can be seen.
+        np.ndarray: RGB uint8. The legend lists classes by falling area; a name
+        with letters that the font lacks (such as Chinese ones) has its label's
+        number in front. A small picture is enlarged by a whole factor so that
+        something can be seen.
 
     Raises:
         ValueError: If image and labels do not fit each other.
@@ -71,17 +73,17 @@ def draw_panels(
     """Draw several label maps of a picture side by side, with one legend.
 
     Args:
-        image: RGB of shape (H, W, 3) and type uint8.
-        panels: Title (``''`` for none) to labels of shape (H, W), left to
-            right.
-        names: L names.
-        palette: L colours.
-        unseen: Labels to be marked as unseen.
-        alpha: Opacity of the colours, in [0, 1].
-        with_legend: Whether to draw the legend.
+        image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
+        panels (Mapping[str, np.ndarray]): Title (``''`` for none) to labels of
+            shape (H, W), left to right.
+        names (Sequence[str]): L names.
+        palette (Colours): L colours.
+        unseen (Sequence[int]): Labels to be marked as unseen.
+        alpha (float): Opacity of the colours, in [0, 1].
+        with_legend (bool): Whether to draw the legend.
 
     Returns:
-        RGB uint8.
+        np.ndarray: RGB uint8.
 
     Raises:
         ValueError: If image and labels do not fit each other.
@@ -114,7 +116,8 @@ def draw_panels(
         )
     entries = [
         _Entry(
-            told_apart(names[label], label) + ' (unseen)' * (label in unseen),
+            drawable_name(names[label], label)
+            + ' (unseen)' * (label in unseen),
             palette[label],
         )
         for label in np.argsort(-areas, kind='stable').tolist()
@@ -207,11 +210,11 @@ def _columns(lengths: list[int], room: int) -> tuple[int, list[int]]:
     """Find the fewest rows in which a list, read down columns, fits.
 
     Args:
-        lengths: Width of each entry, at most ``room``.
-        room: Width of the page.
+        lengths (list[int]): Width of each entry, at most ``room``.
+        room (int): Width of the page.
 
     Returns:
-        Number of rows, and the width of each column.
+        tuple[int, list[int]]: Number of rows, and the width of each column.
     """
     for rows in range(1, len(lengths) + 1):
         columns = [

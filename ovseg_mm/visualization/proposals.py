@@ -29,13 +29,14 @@ def draw_proposals(
     """Draw one small picture a proposal, captions above, in rows.
 
     Args:
-        image: RGB of shape (H, W, 3) and type uint8.
-        masks: (n, H, W) bool, n at least 1.
-        captions: For each proposal its lines of text, the same number.
-        width: Pixels that a row has.
+        image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
+        masks (np.ndarray): (n, H, W) bool, n at least 1.
+        captions (Sequence[Sequence[str]]): For each proposal its lines of
+            text, the same number.
+        width (int): Pixels that a row has.
 
     Returns:
-        RGB uint8, ``width`` wide.
+        np.ndarray: RGB uint8, ``width`` wide.
     """
     height, breadth = image.shape[:2]
     columns = min(max(1, width // 180), len(masks))

@@ -15,7 +15,7 @@ from mmseg.visualization import SegLocalVisualizer
 from ovseg_mm.utils.image_files import write_image
 from ovseg_mm.vocabulary import distinct_palette
 
-from .font import told_apart
+from .font import drawable_name
 from .overlay import Colours, draw_panels
 from .proposals import draw_proposals
 
@@ -29,14 +29,17 @@ class OpenVocabVisualizer(SegLocalVisualizer):
     assumes no data set, and draws in every process.
 
     Args:
-        name: Name of the instance.
-        image: See :class:`mmseg.visualization.SegLocalVisualizer`.
-        vis_backends: See :class:`mmseg.visualization.SegLocalVisualizer`.
-        save_dir: Folder of the pictures.
-        classes: Names, if no data set gives them.
-        palette: Colours, if no data set gives them.
-        dataset_name: Data set whose names and colours MMSegmentation knows.
-        alpha: Opacity of the colours, in [0, 1].
+        name (str): Name of the instance.
+        image (np.ndarray, optional): See
+            :class:`mmseg.visualization.SegLocalVisualizer`.
+        vis_backends (Sequence | dict, optional): See
+            :class:`mmseg.visualization.SegLocalVisualizer`.
+        save_dir (str, optional): Folder of the pictures.
+        classes (Sequence[str], optional): Names, if no data set gives them.
+        palette (Colours, optional): Colours, if no data set gives them.
+        dataset_name (str, optional): Data set whose names and colours
+            MMSegmentation knows.
+        alpha (float): Opacity of the colours, in [0, 1].
         **kwargs: See :class:`mmseg.visualization.SegLocalVisualizer`.
     """
 
@@ -76,10 +79,11 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         """Set names and colours.
 
         Args:
-            classes: Names, or None for those of ``dataset_name``.
-            palette: Colours, or None for those of ``dataset_name``, or for
-                distinct ones.
-            dataset_name: Data set that MMSegmentation knows.
+            classes (Sequence[str], optional): Names, or None for those of
+                ``dataset_name``.
+            palette (Colours, optional): Colours, or None for those of
+                ``dataset_name``, or for distinct ones.
+            dataset_name (str, optional): Data set that MMSegmentation knows.
         """
         if dataset_name is not None and classes is None:
             classes = get_classes(dataset_name)
@@ -92,7 +96,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             palette=palette or distinct_palette(len(classes)),
         )
 
-    def draw(
+    def draw_sample(
         self,
         image: np.ndarray,
         data_sample: SegDataSample | None,
@@ -103,17 +107,19 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         """Draw what a sample holds.
 
         Args:
-            image: RGB of shape (H, W, 3) and type uint8.
-            data_sample: ``gt_sem_seg`` and ``pred_sem_seg``, as far as they
-                are there, of shape (1, H, W), and ``proposals`` of
+            image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
+            data_sample (SegDataSample, optional): ``gt_sem_seg`` and
+                ``pred_sem_seg``, as far as they are there, of shape (1, H, W),
+                and ``proposals`` of
                 :func:`~ovseg_mm.models.segmentors.deciding_proposals`.
-            draw_gt: Whether to draw the truth.
-            draw_pred: Whether to draw the prediction, and the proposals
+            draw_gt (bool): Whether to draw the truth.
+            draw_pred (bool): Whether to draw the prediction, and the proposals
                 below it.
-            with_labels: Whether to draw the legend.
+            with_labels (bool): Whether to draw the legend.
 
         Returns:
-            RGB uint8; the plain picture if there is nothing to draw.
+            np.ndarray: RGB uint8; the plain picture if there is nothing to
+            draw.
         """
         wanted = {'gt_sem_seg': draw_gt, 'pred_sem_seg': draw_pred}
         maps = {
@@ -162,22 +168,25 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         """Draw a sample and show it, or write it to a file or the backends.
 
         Args:
-            name: Name of the picture for window and backends.
-            image: RGB of shape (H, W, 3) and type uint8.
-            data_sample: See :meth:`draw`.
-            draw_gt: See :meth:`draw`.
-            draw_pred: See :meth:`draw`.
-            show: Whether to show the picture in a window.
-            wait_time: Seconds to show it; 0 until a key is pressed.
-            out_file: File to write, in whichever process this is. Without
-                it the main process hands the picture to the backends.
-            step: Step for the backends.
-            with_labels: See :meth:`draw`.
-            with_image: Whether to put the plain picture in front.
+            name (str): Name of the picture for window and backends.
+            image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
+            data_sample (SegDataSample, optional): See :meth:`draw_sample`.
+            draw_gt (bool): See :meth:`draw_sample`.
+            draw_pred (bool): See :meth:`draw_sample`.
+            show (bool): Whether to show the picture in a window.
+            wait_time (float): Seconds to show it; 0 until a key is pressed.
+            out_file (str, optional): File to write, in whichever process this
+                is. Without it the main process hands the picture to the
+                backends.
+            step (int): Step for the backends.
+            with_labels (bool): See :meth:`draw_sample`.
+            with_image (bool): Whether to put the plain picture in front.
         """
         if out_file is None and not is_main_process():
             return
-        drawn = self.draw(image, data_sample, draw_gt, draw_pred, with_labels)
+        drawn = self.draw_sample(
+            image, data_sample, draw_gt, draw_pred, with_labels
+        )
         if with_image and drawn is not image:
             plain = np.full((len(drawn), *image.shape[1:]), 255, np.uint8)
             plain[: len(image)] = image[: len(drawn)]
@@ -196,7 +205,7 @@ def _draw_proposals(
 ) -> np.ndarray:
     """Draw the proposals of a sample with the scores of both classifiers."""
     proposals = proposals.cpu().numpy()
-    names = [told_apart(name, label) for label, name in enumerate(names)]
+    names = [drawable_name(name, label) for label, name in enumerate(names)]
     captions = [
         (
             f'embedding: {names[label]} {score:.2f}',

@@ -24,12 +24,12 @@ def check_same_classes(
     allowed, since nobody can tell a synonym from another class.
 
     Args:
-        vocabulary: Class texts of the model. ``label_names`` that it gives
-            apart from its texts count as well: who names the labels may put
-            any text to them.
-        classes: Names of the labels of the data, in the order of the label
-            values.
-        where: What has these, for messages ('the data set ...').
+        vocabulary (Vocabulary): Class texts of the model. ``label_names`` that
+            it gives apart from its texts count as well: who names the labels
+            may put any text to them.
+        classes (Sequence[str]): Names of the labels of the data, in the order
+            of the label values.
+        where (str): What has these, for messages ('the data set ...').
 
     Raises:
         InputError: If the counts differ, or names stand in another order.

@@ -17,12 +17,13 @@ def parse_classes(words: Sequence[str]) -> str | list[str]:
     r"""Turn the words of a command line into the source of a vocabulary.
 
     Args:
-        words: Arguments of ``--classes``: a shipped key, a file, or classes
-            as arguments of their own, on lines of their own or separated by
-            ``';'``. A comma that belongs to a text is written ``'\,'``.
+        words (Sequence[str]): Arguments of ``--classes``: a shipped key, a
+            file, or classes as arguments of their own, on lines of their own
+            or separated by ``';'``. A comma that belongs to a text is written
+            ``'\,'``.
 
     Returns:
-        A file or key, or a list of class texts.
+        str | list[str]: A file or key, or a list of class texts.
 
     Raises:
         InputError: If commas separate the words.

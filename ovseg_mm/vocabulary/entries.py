@@ -39,10 +39,11 @@ class Entry:
     """One class of a list.
 
     Args:
-        texts: The class text and its synonyms.
-        name: Name in tables and legends, if it is another than the text.
-        colour: (red, green, blue) in [0, 255].
-        index: Label value that the list gives it.
+        texts (tuple[str, ...]): The class text and its synonyms.
+        name (str, optional): Name in tables and legends, if it is another than
+            the text.
+        colour (tuple[int, ...], optional): (red, green, blue) in [0, 255].
+        index (int, optional): Label value that the list gives it.
     """
 
     texts: tuple[str, ...]
@@ -97,8 +98,9 @@ def check_typed(texts: Sequence[str], source: str) -> None:
     """Refuse what somebody has written for a class and is none.
 
     Args:
-        texts: What is written for each class, synonyms included.
-        source: Where it is written, for messages.
+        texts (Sequence[str]): What is written for each class, synonyms
+            included.
+        source (str): Where it is written, for messages.
 
     Raises:
         InputError: If one is a path, a list, an index with a text, or

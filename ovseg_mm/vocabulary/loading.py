@@ -67,7 +67,7 @@ def load_vocabulary(
     to a text has a backslash before it: ``r'salt\, pepper'``.
 
     Args:
-        spec: One of
+        spec (Vocabulary | str | PathLike | Sequence[str] | Mapping): One of
 
             - a :class:`Vocabulary`, returned as it is;
             - a shipped key such as ``'ade150'``
@@ -87,7 +87,7 @@ def load_vocabulary(
               ``'unseen'`` keeps these labels only, numbered anew.
 
     Returns:
-        The vocabulary, checked.
+        Vocabulary: The vocabulary, checked.
 
     Raises:
         FileNotFoundError: If a string is neither a shipped key nor a file.

@@ -19,10 +19,11 @@ def distinct_palette(num_colours: int) -> tuple[tuple[int, int, int], ...]:
     (up to 3375 colours). The result never varies between runs.
 
     Args:
-        num_colours: How many, 0 or more.
+        num_colours (int): How many, 0 or more.
 
     Returns:
-        ``num_colours`` different (red, green, blue) in [0, 255].
+        tuple[tuple[int, int, int], ...]: ``num_colours`` different (red,
+        green, blue) in [0, 255].
     """
     steps = max(16, math.ceil((num_colours + len(_AVOIDED)) ** (1 / 3)) + 1)
     levels = np.rint(np.linspace(0, 255, steps)).astype(np.int64)

@@ -52,12 +52,13 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
     """Look up a set of prompt templates, or check a given one.
 
     Args:
-        spec: ``'single'`` (1), ``'imagenet'`` (80), ``'imagenet_select'``
-            (8), ``'vild'`` (14), ``'cascade_clip'`` (15), ``'maskclip'``
-            (85), or the templates themselves.
+        spec (str | Sequence[str]): ``'single'`` (1), ``'imagenet'`` (80),
+            ``'imagenet_select'`` (8), ``'vild'`` (14), ``'cascade_clip'``
+            (15), ``'maskclip'`` (85), or the templates themselves.
 
     Returns:
-        Templates, each holding exactly one ``{}`` for the class text.
+        list[str]: Templates, each holding exactly one ``{}`` for the class
+        text.
 
     Raises:
         ValueError: If the name is unknown, or a template does not hold

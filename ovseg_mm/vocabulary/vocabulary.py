@@ -21,18 +21,21 @@ class Vocabulary:
     which 39 all mean ``background``).
 
     Args:
-        class_texts: T entries, each a tuple of texts: the name, then its
-            synonyms.
-        label_names: L names, for tables and legends.
-        prompt_to_label: T label indices in [0, L).
-        palette: L colours (red, green, blue) in [0, 255].
-        unseen: Label indices that no training label used.
-        source: Where the texts came from, for messages.
-        published: Entries, by index, that are those of a benchmark's list,
-            to which the rule of a method for synonyms applies. Synonyms that
-            a user writes always count.
-        whole: The vocabulary that this one is a part of, if it is one.
-        kept: Labels of the whole that labels 0, 1, ... of this part are.
+        class_texts (tuple[tuple[str, ...], ...]): T entries, each a tuple of
+            texts: the name, then its synonyms.
+        label_names (tuple[str, ...]): L names, for tables and legends.
+        prompt_to_label (tuple[int, ...]): T label indices in [0, L).
+        palette (tuple[tuple[int, int, int], ...]): L colours (red, green,
+            blue) in [0, 255].
+        unseen (tuple[int, ...]): Label indices that no training label used.
+        source (str): Where the texts came from, for messages.
+        published (tuple[int, ...]): Entries, by index, that are those of a
+            benchmark's list, to which the rule of a method for synonyms
+            applies. Synonyms that a user writes always count.
+        whole (Vocabulary, optional): The vocabulary that this one is a part
+            of, if it is one.
+        kept (tuple[int, ...]): Labels of the whole that labels 0, 1, ... of
+            this part are.
 
     Raises:
         ValueError: If a text is empty, the counts do not fit each other, or
@@ -150,7 +153,8 @@ class Vocabulary:
         """The vocabulary in other colours, unless it has its own.
 
         Args:
-            palette: L colours (red, green, blue) in [0, 255].
+            palette (Sequence[Sequence[int]]): L colours (red, green, blue) in
+                [0, 255].
 
         Raises:
             InputError: If these are not L colours.
@@ -163,11 +167,11 @@ class Vocabulary:
         """Keep the seen or the unseen labels, numbered anew in their order.
 
         Args:
-            subset: ``'seen'`` or ``'unseen'``.
+            subset (str): ``'seen'`` or ``'unseen'``.
 
         Returns:
-            A vocabulary without unseen labels: those that are left are all
-            that it knows.
+            Vocabulary: A vocabulary without unseen labels: those that are left
+            are all that it knows.
 
         Raises:
             ValueError: If no label is left.
@@ -204,7 +208,8 @@ class Vocabulary:
         """Make every synonym a text of its own, with the label of its class.
 
         Returns:
-            A vocabulary of the same labels whose entries hold one text each.
+            Vocabulary: A vocabulary of the same labels whose entries hold one
+            text each.
         """
         entries = [
             entry
@@ -228,12 +233,13 @@ class Vocabulary:
         """Add one label for things that nobody asks for.
 
         Args:
-            texts: Its texts, an entry each; those that an entry has already
-                are left out (compared as in :meth:`duplicates`).
-            name: Name of the label, which is the last one.
+            texts (Iterable[str]): Its texts, an entry each; those that an
+                entry has already are left out (compared as in
+                :meth:`duplicates`).
+            name (str): Name of the label, which is the last one.
 
         Returns:
-            The longer vocabulary, or this one if no text is left.
+            Vocabulary: The longer vocabulary, or this one if no text is left.
         """
         known = {_key(text) for texts in self.class_texts for text in texts}
         others = [text for text in texts if _key(text) not in known]
@@ -258,7 +264,8 @@ class Vocabulary:
         user writes tell entries of one name apart.
 
         Returns:
-            Index groups of two or more, ordered by their first index.
+            list[tuple[int, ...]]: Index groups of two or more, ordered by
+            their first index.
         """
         published = set(self.published)
         groups: dict[tuple[str, ...], list[int]] = {}

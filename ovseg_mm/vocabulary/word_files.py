@@ -45,12 +45,12 @@ def read_word_file(path: Path) -> list[Entry] | Mapping[str, Any]:
     """Read the classes of a file.
 
     Args:
-        path: A file of one of the kinds ``WORD_FILES``; the case of the
+        path (Path): A file of one of the kinds ``WORD_FILES``; the case of the
             suffix does not matter.
 
     Returns:
-        The classes in the order of their labels; or a mapping with
-        ``class_texts``, as :func:`load_vocabulary` takes it.
+        list[Entry] | Mapping: The classes in the order of their labels; or a
+        mapping with ``class_texts``, as :func:`load_vocabulary` takes it.
 
     Raises:
         InputError: If the file is of another kind or its content cannot be

@@ -40,11 +40,11 @@ def entries_of_table(
     """Classes of the lines of a table, a row a class.
 
     Args:
-        lines: The lines, none of them blank.
-        suffix: ``'.csv'``: cells hold commas in double quotes, synonyms are
-            separated by ``'|'`` or ``';'``. Otherwise cells are separated by
-            tabs, and synonyms by ``', '`` or ``'|'``.
-        path: Named in messages.
+        lines (Sequence[str]): The lines, none of them blank.
+        suffix (str): ``'.csv'``: cells hold commas in double quotes, synonyms
+            are separated by ``'|'`` or ``';'``. Otherwise cells are separated
+            by tabs, and synonyms by ``', '`` or ``'|'``.
+        path (Path): Named in messages.
 
     Raises:
         InputError: If nothing tells which column has the class texts.
@@ -78,10 +78,10 @@ def entries_of_records(
     """Classes of mappings that name what they hold.
 
     Args:
-        records: For each class what its keys say: its name or texts, and
-            perhaps synonyms, a label value and a colour.
-        path: Named in messages.
-        split: Makes texts of the string that holds those of a class.
+        records (Sequence[Mapping]): For each class what its keys say: its name
+            or texts, and perhaps synonyms, a label value and a colour.
+        path (Path): Named in messages.
+        split (Callable): Splits the string of a class into its texts.
 
     Raises:
         InputError: If a record has no text, or another value is not what its

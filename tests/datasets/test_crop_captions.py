@@ -9,7 +9,7 @@ from PIL import Image
 from ovseg_mm.datasets import CropCaptionDataset
 from ovseg_mm.datasets.preparation import CropCaptions, main
 from ovseg_mm.datasets.preparation.crop_captions import masked_crop
-from ovseg_mm.datasets.transforms.crop_caption import FILL
+from ovseg_mm.utils.clip_statistics import CLIP_MEAN_COLOUR
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
@@ -83,7 +83,9 @@ def test_what_is_not_in_the_mask_is_filled():
     crop = masked_crop(pixels, mask)
     assert crop.shape == (3, 3, 3) and crop.dtype == np.uint8
     assert np.array_equal((crop == 7).all(axis=2), mask[2:5, 3:6])
-    assert np.array_equal((crop == FILL).all(axis=2), ~mask[2:5, 3:6])
+    assert np.array_equal(
+        (crop == CLIP_MEAN_COLOUR).all(axis=2), ~mask[2:5, 3:6]
+    )
 
 
 def test_samples(prepared):
@@ -97,7 +99,7 @@ def test_samples(prepared):
 
 def test_mask_is_where_the_crop_is_not_filled(prepared):
     pair = dataset(prepared, [])[0]
-    crop = np.full((32, 32, 3), FILL, np.uint8)
+    crop = np.full((32, 32, 3), CLIP_MEAN_COLOUR, np.uint8)
     crop[4:9, 10:20] = 50
     Image.fromarray(crop).save(pair['crop_path'])
     sample = dataset(prepared)[0]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from ovseg_mm.visualization import draw_overlay, draw_panels
-from ovseg_mm.visualization.font import told_apart
+from ovseg_mm.visualization.font import drawable_name
 from ovseg_mm.vocabulary import distinct_palette, load_vocabulary
 
 NAMES = ['cat', 'dog', 'sky']
@@ -135,11 +135,11 @@ def test_letters_of_many_scripts_are_drawn(name):
     # The box that stands for a missing letter is the same for all of them.
     boxes = legend_of('\U0010fffd' * len(name))
     assert not np.array_equal(legend_of(name), boxes)
-    assert told_apart(name, 7) == name
+    assert drawable_name(name, 7) == name
     legends = {legend_of(letter).tobytes() for letter in name}
     assert len(legends) == len(set(name))
 
 
 def test_names_without_letters_have_their_number():
-    assert told_apart('犬', 12) == '12: 犬'
+    assert drawable_name('犬', 12) == '12: 犬'
     assert not np.array_equal(legend_of('犬', 1), legend_of('猫', 2))

@@ -35,7 +35,7 @@ def test_visualiser_draws_them_below_the_prediction():
     sample = SegDataSample(
         pred_sem_seg=PixelData(data=torch.zeros(1, 40, 60).long())
     )
-    plain = visualizer.draw(image, sample)
+    plain = visualizer.draw_sample(image, sample)
     masks = torch.zeros(2, 40, 60, dtype=torch.bool)
     masks[:, :20] = True
     sample.proposals = InstanceData(
@@ -45,10 +45,10 @@ def test_visualiser_draws_them_below_the_prediction():
         region_labels=torch.tensor([1, 0]),
         region_scores=torch.tensor([0.7, torch.nan]),
     )
-    drawn = visualizer.draw(image, sample)
+    drawn = visualizer.draw_sample(image, sample)
     assert drawn.shape[1] == plain.shape[1]
     assert len(drawn) > len(plain)
     assert np.array_equal(drawn[: len(plain)], plain)
     assert np.array_equal(
-        visualizer.draw(image, sample, draw_pred=False), image
+        visualizer.draw_sample(image, sample, draw_pred=False), image
     )

@@ -47,16 +47,16 @@ def grey(height=300, width=280):
 def test_truth_and_prediction_stand_side_by_side(drawer):
     drawer.alpha = 1.0
     sample = make_sample(truth=0, prediction=1)
-    drawn = drawer.draw(grey(), sample)
+    drawn = drawer.draw_sample(grey(), sample)
     assert drawn.shape[1] >= 560
     assert drawn[150, 100].tolist() == [250, 0, 0]
     assert drawn[150, 460].tolist() == [0, 250, 0]
-    single = drawer.draw(grey(), sample, draw_gt=False)
+    single = drawer.draw_sample(grey(), sample, draw_gt=False)
     assert single.shape[1] == 280
     assert single[0, 0].tolist() == [0, 250, 0]
-    bare = drawer.draw(grey(), sample, draw_gt=False, with_labels=False)
+    bare = drawer.draw_sample(grey(), sample, draw_gt=False, with_labels=False)
     assert bare.shape == (300, 280, 3)
-    np.testing.assert_array_equal(drawer.draw(grey(), None), grey())
+    np.testing.assert_array_equal(drawer.draw_sample(grey(), None), grey())
 
 
 def test_files_and_backends(drawer, tmp_path):
@@ -78,7 +78,9 @@ def test_files_and_backends(drawer, tmp_path):
 def test_no_data_set_is_assumed(drawer):
     drawer.set_dataset_meta()
     assert drawer.dataset_meta is None
-    assert drawer.draw(grey(), make_sample(prediction=3)).shape[1] == 280
+    assert (
+        drawer.draw_sample(grey(), make_sample(prediction=3)).shape[1] == 280
+    )
     drawer.set_dataset_meta(classes=['a', 'b', 'c'])
     assert len(drawer.dataset_meta['palette']) == 3
     drawer.set_dataset_meta(dataset_name='ade')

@@ -90,9 +90,9 @@ def convert(source: Path, image: Path, labels: Path) -> None:
     """Write the picture and the labels of an image.
 
     Args:
-        source: Picture ``x.jpg`` beside ``x_seg.png``.
-        image: JPEG to write.
-        labels: TIFF of 16 bits to write.
+        source (Path): Picture ``x.jpg`` beside ``x_seg.png``.
+        image (Path): JPEG to write.
+        labels (Path): TIFF of 16 bits to write.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -126,8 +126,9 @@ def _read_index(path: Path) -> list[tuple[str, Path]]:
     """Read split and path of each image, running nothing in the file.
 
     Returns:
-        The part of the file name that tells the split, and the path below
-        the folder of the release, with which the index begins its folders.
+        list[tuple[str, Path]]: The part of the file name that tells the split,
+        and the path below the folder of the release, with which the index
+        begins its folders.
     """
     try:
         with open(path, 'rb') as file:

@@ -24,10 +24,11 @@ class Task:
     """Making the files of one image, in any process.
 
     Attributes:
-        function: Called with ``args``; makes the outputs, each of them whole
-            or not at all.
-        args: What it takes.
-        outputs: Files; the task is done if they are all there.
+        function (Callable): Called with ``args``; makes the outputs, each of
+            them whole or not at all.
+        args (tuple): What it takes.
+        outputs (tuple[Path, ...]): Files; the task is done if they are all
+            there.
     """
 
     function: Callable[..., None]
@@ -40,16 +41,18 @@ class LabelCheck:
     """What is known of a folder of finished label files.
 
     Attributes:
-        folder: Where they are.
-        suffix: What their names end in.
-        counts: How many there may be; empty: any number.
-        values: How many labels; the files hold 0 to ``values`` - 1.
-        ignored: The other value that may occur, if any.
-        bits: 8 or 16.
-        images: Folder of their images.
-        image_suffix: What the names of these end in.
-        present: How many of the labels occur in all files together.
-        names: Of the files, without suffix; by default all in the folder.
+        folder (Path): Where they are.
+        suffix (str): What their names end in.
+        counts (tuple[int, ...]): How many there may be; empty: any number.
+        values (int): How many labels; the files hold 0 to ``values`` - 1.
+        ignored (int, optional): The other value that may occur, if any.
+        bits (int): 8 or 16.
+        images (Path): Folder of their images.
+        image_suffix (str): What the names of these end in.
+        present (int, optional): How many of the labels occur in all files
+            together.
+        names (tuple[str, ...], optional): Of the files, without suffix; by
+            default all in the folder.
     """
 
     folder: Path
@@ -68,11 +71,11 @@ class Preparation(ABC):
     """How the files of one data set are made and checked.
 
     Attributes:
-        title: Name of the data set.
-        root: Where MMSegmentation's layout has it.
-        download: Where its files come from.
-        ready_made: Whether the download has all files as they are needed, so
-            that they can only be verified.
+        title (str): Name of the data set.
+        root (str): Where MMSegmentation's layout has it.
+        download (str): Where its files come from.
+        ready_made (bool): Whether the download has all files as they are
+            needed, so that they can only be verified.
     """
 
     title: ClassVar[str]
@@ -121,7 +124,7 @@ def raw_values(vocabulary: str) -> list[int]:
     """Read which value stands for each label in a data set's own files.
 
     Args:
-        vocabulary: ``'ade847'`` or ``'pc59'``.
+        vocabulary (str): ``'ade847'`` or ``'pc59'``.
     """
     lines = resource('data', 'raw_label_values.tsv').read_text().splitlines()
     table = dict(line.split('\t') for line in lines)

@@ -11,7 +11,7 @@ from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import write_label_map
 
 from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
-from .coco_stuff164k import COUNTS, UNKNOWN, UNUSED, raw_maps
+from .coco_stuff164k import COUNTS, NO_CLASS, UNUSED, raw_maps
 
 SUFFIX = '_instanceTrainIds.png'
 # Values of the raw maps that are objects; category ids are one more.
@@ -135,9 +135,9 @@ def keep_objects(raw: Path, output: Path) -> None:
     mapping.update({value: i + 1 for i, value in enumerate(OBJECTS)})
     for value in UNUSED:
         del mapping[value]
-    labels = label_table(mapping, UNKNOWN, np.uint8)[values]
-    if (labels == UNKNOWN).any():
-        wrong = np.unique(values[labels == UNKNOWN]).tolist()
+    labels = label_table(mapping, NO_CLASS, np.uint8)[values]
+    if (labels == NO_CLASS).any():
+        wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
             'it is not a raw stuff-thing map.'
@@ -151,10 +151,10 @@ def draw_objects(
     """Write the instances of an image, larger ones below smaller ones.
 
     Args:
-        shapes: Annotations of COCO: ``category_id`` and ``segmentation``,
-            polygons or run-length codes.
-        size: Height and width of the image.
-        output: Label file to write.
+        shapes (list[dict]): Annotations of COCO: ``category_id`` and
+            ``segmentation``, polygons or run-length codes.
+        size (tuple[int, int]): Height and width of the image.
+        output (Path): Label file to write.
 
     Raises:
         ValueError: If a category is not one of the 80.

@@ -13,7 +13,8 @@ NUM_LABELS = 171
 COUNTS = dict(train2017=118287, val2017=5000)
 # Of the 182 ids that the maps were numbered for, these were never used.
 UNUSED = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}
-UNKNOWN = 254
+# Stands for raw values of no class while a map is renumbered; never written.
+NO_CLASS = 254
 
 
 class COCOStuff164k(Preparation):
@@ -86,8 +87,8 @@ def renumber(raw: Path, output: Path) -> None:
     """
     values = read_8_bit_labels(raw)
     labels = _table()[values]
-    if (labels == UNKNOWN).any():
-        wrong = np.unique(values[labels == UNKNOWN]).tolist()
+    if (labels == NO_CLASS).any():
+        wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise ValueError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
             'it is no raw stuff-thing map.'
@@ -98,4 +99,4 @@ def renumber(raw: Path, output: Path) -> None:
 def _table() -> np.ndarray:
     used = [value for value in range(182) if value not in UNUSED]
     mapping = {value: label for label, value in enumerate(used)}
-    return label_table({**mapping, 255: 255}, UNKNOWN, np.uint8)
+    return label_table({**mapping, 255: 255}, NO_CLASS, np.uint8)

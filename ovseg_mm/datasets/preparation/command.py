@@ -19,12 +19,12 @@ def main(preparation: Preparation, argv: list[str] | None = None) -> int:
     """Prepare a data set, or verify it.
 
     Args:
-        preparation: Of which data set.
-        argv: Arguments. None: the command line's.
+        preparation (Preparation): Of which data set.
+        argv (list[str], optional): Arguments. None: the command line's.
 
     Returns:
-        Exit status: 0, or 1 if files are wrong, or 2 if the download is not
-        there.
+        int: Exit status: 0, or 1 if files are wrong, or 2 if the download is
+        not there.
     """
     options = _parse(preparation, argv)
     root = preparation.folder(options)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from ovseg_mm.utils.clip_statistics import CLIP_MEAN_COLOUR
 from ovseg_mm.utils.image_files import decode_image, write_image
 from ovseg_mm.utils.paths import expanded, write_text
 
-from ..transforms.crop_caption import FILL
 from ..transforms.loading import compare_sizes
 from .base import (
     LabelCheck,
@@ -132,11 +132,11 @@ def cut_crops(
     """Write the crops of an image and the rows that list them.
 
     Args:
-        root: Folder of the data set.
-        source: Key of ``SOURCES``.
-        name: Of the image.
-        rows: File of the rows.
-        min_pixels: Smallest class that gets a crop.
+        root (Path): Folder of the data set.
+        source (str): Key of ``SOURCES``.
+        name (str): Of the image.
+        rows (Path): File of the rows.
+        min_pixels (int): Smallest class that gets a crop.
     """
     place = SOURCES[source]
     names = shipped_vocabulary(place.vocabulary).names
@@ -171,17 +171,17 @@ def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Cut the tight box of a mask out and fill what is not in the mask.
 
     Args:
-        pixels: RGB, (H, W, 3) uint8.
-        mask: (H, W) bool, not empty.
+        pixels (np.ndarray): RGB, (H, W, 3) uint8.
+        mask (np.ndarray): (H, W) bool, not empty.
 
     Returns:
-        (height, width, 3) uint8.
+        np.ndarray: (height, width, 3) uint8.
     """
     box = tuple(
         slice(inside[0], inside[-1] + 1)
         for inside in (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
     )
-    fill = np.array(FILL, dtype=np.uint8)
+    fill = np.array(CLIP_MEAN_COLOUR, dtype=np.uint8)
     return np.where(mask[box][..., None], pixels[box], fill)
 
 

@@ -54,7 +54,7 @@ class PascalContext59(Preparation):
             output = root / 'SegmentationClassContext' / f'{name}.png'
             size = image['height'], image['width']
             args = (segments[image['image_id']], size, output)
-            tasks.append(Task(draw, args, (output,)))
+            tasks.append(Task(draw_segments, args, (output,)))
         for split in COUNTS:
             samples = root / LISTS / f'{split}.txt'
             args = (samples, sorted(names[split]))
@@ -88,15 +88,15 @@ class PascalContext59(Preparation):
         return checks
 
 
-def draw(
+def draw_segments(
     segments: list[tuple[int, Any]], size: tuple[int, int], output: Path
 ) -> None:
     """Draw the segments of an image, later ones over earlier ones.
 
     Args:
-        segments: Category and run-length code of each.
-        size: Height and width of the image.
-        output: Label file to write.
+        segments (list[tuple[int, Any]]): Category and run-length code of each.
+        size (tuple[int, int]): Height and width of the image.
+        output (Path): Label file to write.
 
     Raises:
         ValueError: If a code does not fit the image.
@@ -118,14 +118,14 @@ def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     """Decode a mask in COCO's run-length code.
 
     Args:
-        code: ``size``, height and width, and ``counts``, the lengths of runs
-            of 0 and 1 in turn, down the columns: as a list, or as a string
-            of 6-bit characters in which each length after the third is the
-            difference to the last but one.
-        size: Height and width that the mask must have.
+        code (dict): ``size``, height and width, and ``counts``, the lengths of
+            runs of 0 and 1 in turn, down the columns: as a list, or as a
+            string of 6-bit characters in which each length after the third is
+            the difference to the last but one.
+        size (tuple[int, int]): Height and width that the mask must have.
 
     Returns:
-        Boolean mask of that size.
+        np.ndarray: Boolean mask of that size.
 
     Raises:
         ValueError: If the code is for another size.

@@ -27,12 +27,13 @@ def run_tasks(
     """Do the tasks that are not done yet, each one in some process.
 
     Args:
-        tasks: What is to be made.
-        workers: Number of processes.
-        title: Shown before the progress bar.
+        tasks (Sequence[Task]): What is to be made.
+        workers (int): Number of processes.
+        title (str): Shown before the progress bar.
 
     Returns:
-        How many tasks were done now, and what was wrong with the others.
+        tuple[int, list[str]]: How many tasks were done now, and what was wrong
+        with the others.
     """
     for folder in {path.parent for task in tasks for path in task.outputs}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,11 +53,11 @@ def check_files(check: LabelCheck, workers: int) -> list[str]:
     """Hold finished label files against what is known of them.
 
     Args:
-        check: What is known.
-        workers: Number of processes.
+        check (LabelCheck): What is known.
+        workers (int): Number of processes.
 
     Returns:
-        What is wrong, a sentence each; empty if nothing is.
+        list[str]: What is wrong, a sentence each; empty if nothing is.
     """
     if not check.folder.is_dir():
         return [f'The folder {check.folder} does not exist.']

@@ -154,10 +154,10 @@ def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
     Nothing is written if nothing seen is left.
 
     Args:
-        source: Label file of all classes.
-        output: Label file to write.
-        split: Vocabulary with unseen labels.
-        first: Value of label 0 in the source.
+        source (Path): Label file of all classes.
+        output (Path): Label file to write.
+        split (str): Vocabulary with unseen labels.
+        first (int): Value of label 0 in the source.
 
     Raises:
         ValueError: If the file is damaged or holds values that are no

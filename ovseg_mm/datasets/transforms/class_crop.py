@@ -28,10 +28,12 @@ class CropClass(BaseTransform):
     nothing of the class, such as of a ring: the mask is then 0 everywhere.
 
     Args:
-        size: Height and width of the crop.
-        scale: Smallest and largest share of the box's area that a random
-            part has, whatever its aspect ratio. None: the centre of the box.
-        ratio: Smallest and largest aspect ratio of a random part.
+        size (Sequence[int]): Height and width of the crop.
+        scale (Sequence[float], optional): Smallest and largest share of the
+            box's area that a random part has, whatever its aspect ratio. None:
+            the centre of the box.
+        ratio (Sequence[float]): Smallest and largest aspect ratio of a random
+            part.
     """
 
     def __init__(
@@ -86,11 +88,11 @@ def within_crops(labels: np.ndarray) -> np.ndarray:
     """The part of a label map (H, W) that crops can show.
 
     Args:
-        labels: Label map, or a mask.
+        labels (np.ndarray): Label map, or a mask.
 
     Returns:
-        Without the last row and column. A class that it does not hold has an
-        empty box.
+        np.ndarray: Without the last row and column. A class that it does not
+        hold has an empty box.
     """
     return labels[:-1, :-1]
 

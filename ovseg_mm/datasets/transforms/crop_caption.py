@@ -9,10 +9,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import center_crop, resize
 
+from ovseg_mm.utils.clip_statistics import CLIP_MEAN_COLOUR
 from ovseg_mm.utils.image_files import read_image
-
-# Colour around the object in a masked crop, CLIP's mean.
-FILL = (124, 116, 103)
 
 
 @TRANSFORMS.register_module()
@@ -48,11 +46,13 @@ class PackCropCaption(BaseTransform):
     has not the colour of its filling; ``captions``; ``crop_paths``.
 
     Args:
-        size: Side S in pixels.
-        scale: Smallest and largest share of the crop's area that a random
-            part of it has. None: the centre of the crop.
-        ratio: Smallest and largest aspect ratio of a random part.
-        fill: Red, green and blue of the filling.
+        size (int): Side S in pixels.
+        scale (Sequence[float], optional): Smallest and largest share of the
+            crop's area that a random part of it has. None: the centre of the
+            crop.
+        ratio (Sequence[float]): Smallest and largest aspect ratio of a random
+            part.
+        fill (Sequence[int]): Red, green and blue of the filling.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class PackCropCaption(BaseTransform):
         size: int = 224,
         scale: Sequence[float] | None = None,
         ratio: Sequence[float] = (3 / 4, 4 / 3),
-        fill: Sequence[int] = FILL,
+        fill: Sequence[int] = CLIP_MEAN_COLOUR,
     ) -> None:
         self.size = size
         self.scale = None if scale is None else list(scale)

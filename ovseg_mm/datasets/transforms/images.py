@@ -31,13 +31,15 @@ class LoadOpenVocabImage(LoadImageFromFile):
     turned by it.
 
     Args:
-        to_float32: Whether the pixels become float32.
-        color_type: ``'color'``, or ``'color_ignore_orientation'`` to read
-            the pixels as they are stored, whatever the EXIF orientation is.
-        imdecode_backend: No effect; accepted because configs name it.
-        ignore_empty: Whether the result is None, and not an error, for an
-            image that cannot be read.
-        backend_args: Options of MMEngine's file backend.
+        to_float32 (bool): Whether the pixels become float32.
+        color_type (str): ``'color'``, or ``'color_ignore_orientation'`` to
+            read the pixels as they are stored, whatever the EXIF orientation
+            is.
+        imdecode_backend (str, optional): No effect; accepted because configs
+            name it.
+        ignore_empty (bool): Whether the result is None, and not an error, for
+            an image that cannot be read.
+        backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
     def __init__(
@@ -90,13 +92,14 @@ def share_image_rule(
     """Have the images of a pipeline read by the shared rule, in place.
 
     Args:
-        transforms: Transforms; those inside of others are reached as well.
-        exif_orientation: ``'apply'``, ``'ignore'``, or None for what each
-            ``color_type`` says.
+        transforms (list): Transforms; those inside of others are reached as
+            well.
+        exif_orientation (str, optional): ``'apply'``, ``'ignore'``, or None
+            for what each ``color_type`` says.
 
     Returns:
-        Whether the images are turned by their EXIF orientation; None if no
-        transform reads an image in the shared way.
+        bool, optional: Whether the images are turned by their EXIF
+        orientation; None if no transform reads an image in the shared way.
     """
     turned = None
     for steps, index in _loaders(transforms):

@@ -35,9 +35,9 @@ class LoadOpenVocabAnnotations(BaseTransform):
     with ``backend='pillow'`` needs uint8.
 
     Args:
-        ignore_index: The value of pixels that do not count, for data sets
-            that do not say it themselves.
-        backend_args: Options of MMEngine's file backend.
+        ignore_index (int): The value of pixels that do not count, for data
+            sets that do not say it themselves.
+        backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ def check_label_values(
     """Make sure that every pixel holds a label or the ignored value.
 
     Args:
-        labels: Integers of any shape.
-        num_labels: Number of labels L; 0 to L - 1 are right.
-        ignore_index: The one other value that is right.
-        where: File, for the message.
+        labels (np.ndarray): Integers of any shape.
+        num_labels (int): Number of labels L; 0 to L - 1 are right.
+        ignore_index (int): The one other value that is right.
+        where (str): File, for the message.
 
     Raises:
         ValueError: If any other value occurs.
@@ -158,16 +158,16 @@ def compare_sizes(
     """Compare the size of a label map with that of its image.
 
     Args:
-        image: Image file, for messages.
-        label_file: Label file, for messages.
-        size: Height and width of the image as it was read.
-        label_size: Height and width of the label map.
-        orientation: EXIF orientation of the image, 1 to 8.
-        applied: Whether the image was turned by it.
+        image (str): Image file, for messages.
+        label_file (str): Label file, for messages.
+        size (tuple[int, int]): Height and width of the image as it was read.
+        label_size (tuple[int, int]): Height and width of the label map.
+        orientation (int): EXIF orientation of the image, 1 to 8.
+        applied (bool): Whether the image was turned by it.
 
     Returns:
-        A warning if the labels fit the image by their size, but may have
-        been drawn on the image as it is stored; None if all is clear.
+        str, optional: A warning if the labels fit the image by their size, but
+        may have been drawn on the image as it is stored; None if all is clear.
 
     Raises:
         InputError: If the sizes differ.
@@ -210,14 +210,15 @@ def map_label_values(
     """Turn the values of a label file into labels.
 
     Args:
-        values: Integers of any shape.
-        ignore_index: Value of pixels that do not count.
-        reduce_zero_label: Whether 0 is ignored and all others are lowered by
-            one; before ``label_map``.
-        label_map: Value: label; values that it does not name stay.
+        values (np.ndarray): Integers of any shape.
+        ignore_index (int): Value of pixels that do not count.
+        reduce_zero_label (bool): Whether 0 is ignored and all others are
+            lowered by one; before ``label_map``.
+        label_map (Mapping[int, int], optional): Value: label; values that it
+            does not name stay.
 
     Returns:
-        int32 of the same shape.
+        np.ndarray: int32 of the same shape.
     """
     labels = values.astype(np.int32)
     if reduce_zero_label:

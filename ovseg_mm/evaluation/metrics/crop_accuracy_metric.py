@@ -19,8 +19,9 @@ class CropAccuracyMetric(BaseMetric):
         """Compare the labels of a batch.
 
         Args:
-            data_batch: Not used.
-            data_samples: With ``crop_label`` and ``pred_crop_label``.
+            data_batch (dict): Not used.
+            data_samples (Sequence[dict]): With ``crop_label`` and
+                ``pred_crop_label``.
         """
         self.results += [
             (sample['crop_label'], sample['pred_crop_label'])

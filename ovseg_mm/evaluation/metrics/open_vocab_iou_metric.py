@@ -46,33 +46,36 @@ class OpenVocabIoUMetric(BaseMetric):
     vocabulary's ignore label) is a miss of its class and no hit of another.
 
     Args:
-        ignore_index: Truth value of pixels that do not count. By default 255
-            or, for more than 255 labels, 65535.
-        subsets: ``dict(seen=..., unseen=...)`` with label indices. By
-            default ``unseen`` is that of the data set's meta information,
-            and ``seen`` is the rest.
-        relations: JSON file that says which classes are kinds of which
-            others, see :func:`ovseg_mm.evaluation.scores.load_relations`.
-        iou_metrics: What is given besides, as MMSegmentation's
-            ``IoUMetric`` computes it: ``'mDice'``; ``'mFscore'`` with
-            ``mPrecision`` and ``mRecall``. ``'mIoU'`` is always given.
-        nan_to_num: Replaces scores of classes that are not defined, in the
-            table and in the averages of ``iou_metrics``. None: they are left
-            out.
-        beta: Weight of the recall in ``mFscore``.
-        per_class: Whether the scores of each class are given too, as
+        ignore_index (int, optional): Truth value of pixels that do not count.
+            By default 255 or, for more than 255 labels, 65535.
+        subsets (Mapping[str, Sequence[int]], optional): ``dict(seen=...,
+            unseen=...)`` with label indices. By default ``unseen`` is that of
+            the data set's meta information, and ``seen`` is the rest.
+        relations (str | PathLike, optional): JSON file that says which classes
+            are kinds of which others, see
+            :func:`ovseg_mm.evaluation.scores.load_relations`.
+        iou_metrics (str | Sequence[str]): What is given besides, as
+            MMSegmentation's ``IoUMetric`` computes it: ``'mDice'``;
+            ``'mFscore'`` with ``mPrecision`` and ``mRecall``. ``'mIoU'`` is
+            always given.
+        nan_to_num (float, optional): Replaces scores of classes that are not
+            defined, in the table and in the averages of ``iou_metrics``. None:
+            they are left out.
+        beta (float): Weight of the recall in ``mFscore``.
+        per_class (bool): Whether the scores of each class are given too, as
             ``IoU.NAME`` and ``Acc.NAME``, for logs and ``save_best``.
-        output_dir: Folder into which label maps are written as PNGs named
-            after the images: 8 bits, or 16 if the labels need it; in the
-            numbering of the data set's own files, that is one higher if it
-            has ``reduce_zero_label``, and ``label_map`` undone.
-        format_only: Whether only to write these files: images need no
+        output_dir (str | PathLike, optional): Folder into which label maps are
+            written as PNGs named after the images: 8 bits, or 16 if the labels
+            need it; in the numbering of the data set's own files, that is one
+            higher if it has ``reduce_zero_label``, and ``label_map`` undone.
+        format_only (bool): Whether only to write these files: images need no
             labels then.
-        keep_results: Accepted because MMSegmentation's test script sets it;
-            written files are always kept.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`.
-        collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
-        prefix: See :class:`mmengine.evaluator.BaseMetric`.
+        keep_results (bool): Accepted because MMSegmentation's test script sets
+            it; written files are always kept.
+        collect_device (str): See :class:`mmengine.evaluator.BaseMetric`.
+        collect_dir (str, optional): See
+            :class:`mmengine.evaluator.BaseMetric`.
+        prefix (str, optional): See :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
         ValueError: If ``format_only`` is set without ``output_dir``.
@@ -153,9 +156,10 @@ class OpenVocabIoUMetric(BaseMetric):
         """Count the label pairs of each image of a batch.
 
         Args:
-            data_batch: Not used.
-            data_samples: Predictions: ``pred_sem_seg['data']`` of shape
-                (1, H, W), and ``gt_sem_seg['data']`` of the same shape.
+            data_batch (dict): Not used.
+            data_samples (Sequence[dict]): Predictions:
+                ``pred_sem_seg['data']`` of shape (1, H, W), and
+                ``gt_sem_seg['data']`` of the same shape.
 
         Raises:
             ValueError: If truth and prediction do not fit each other or the
@@ -172,11 +176,11 @@ class OpenVocabIoUMetric(BaseMetric):
         """Add up the pairs and average.
 
         Args:
-            results: For each image, what :meth:`process` counted.
+            results (list): For each image, what :meth:`process` counted.
 
         Returns:
-            The figures named in the class docstring, in percent; NaN where
-            nothing is there to be averaged.
+            dict[str, float]: The figures named in the class docstring, in
+            percent; NaN where nothing is there to be averaged.
         """
         logger = MMLogger.get_current_instance()
         if self.format_only:
@@ -302,7 +306,7 @@ class OpenVocabIoUMetric(BaseMetric):
         """Whether all that is to be written of a sample is there.
 
         Args:
-            sample: With ``sample_name`` or ``img_path``.
+            sample (dict): With ``sample_name`` or ``img_path``.
         """
         return self.output_dir is None or self._file_of(sample).is_file()
 

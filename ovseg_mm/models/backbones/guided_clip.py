@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ovseg_mm.structures import CostFeatures
+from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 from ovseg_mm.utils.resize import resize
 
 # Sides of the guidance maps in patch grids, finest map first.
@@ -50,8 +51,8 @@ class GuidedCLIP(BaseModule):
         self,
         clip: dict,
         guidance: dict,
-        mean: Sequence[float] = (122.7709383, 116.7460125, 104.09373615),
-        std: Sequence[float] = (68.5005327, 66.6321579, 70.3231630),
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
         guidance_mean: Sequence[float] = (123.675, 116.28, 103.53),
         guidance_std: Sequence[float] = (58.395, 57.12, 57.375),
         frozen: Sequence[str] = (),

@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ovseg_mm.utils.clip_statistics import CLIP_UNIT_MEAN
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import init_clip_towers, with_tower_options
@@ -54,7 +55,7 @@ class ClassCropClassifier(BaseModel):
         clip: dict | None = None,
         prompts: dict | None = None,
         temperature: float = 100.0,
-        fill: Sequence[float] = (0.48145466, 0.4578275, 0.40821073),
+        fill: Sequence[float] = CLIP_UNIT_MEAN,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:

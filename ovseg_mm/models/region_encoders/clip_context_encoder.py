@@ -14,8 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ovseg_mm.structures import ImageContext
-
-from .clip_region_encoder import CLIP_MEAN, CLIP_STD
+from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 
 
 @MODELS.register_module()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ovseg_mm.inference import in_float32
 from ovseg_mm.structures import Regions
+from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 from ovseg_mm.utils.errors import InputError
 
 from ..layers import ContextShift
@@ -27,10 +28,6 @@ from ..utils import (
     region_crops,
     region_masks,
 )
-
-# CLIP's statistics of pixels from 0 to 255, red, green, blue.
-CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
-CLIP_STD = (68.5005327, 66.6321579, 70.3231630)
 
 
 @MODELS.register_module()
