@@ -25,6 +25,7 @@ from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import USER_ERRORS, debugging, error_message
 from ovseg_mm.utils.paths import find_config
 
+from .adapt_config import add_missing_hooks, replace_amp_on_cpu
 from .config_check import check_config
 from .config_options import merge_options
 from .distributed import setup_cpu_processes, unwrap
@@ -74,6 +75,8 @@ def build_runner(cfg: Config) -> Runner:
         ValueError: If the config names a class that there is not, or an
             option that a class does not have.
     """
+    add_missing_hooks(cfg)
+    replace_amp_on_cpu(cfg)
     setup_cpu_processes(cfg)
     set_matmul_precision(cfg)
     try:

@@ -48,7 +48,7 @@ class FiniteLossHook(Hook):
             ValueError: If one of them is not finite, in any process.
         """
         losses = {
-            name: float(value)
+            name: float(torch.as_tensor(value).detach())
             for name, value in (outputs or {}).items()
             if 'loss' in name
         }

@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -108,6 +109,15 @@ def test_finite_losses_pass():
     look({'loss': torch.tensor(3e38), 'acc': torch.tensor(float('nan'))})
     look({'loss': 0.5, 'decode.loss_ce': torch.tensor(0.5).half()})
     look(None)
+
+
+def test_losses_with_gradients_draw_no_warning():
+    loss = torch.ones((), requires_grad=True) * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        look({'loss': loss})
+    with pytest.raises(InputError, match='loss is nan'):
+        look({'loss': loss * float('nan')})
 
 
 SCRIPT = """
