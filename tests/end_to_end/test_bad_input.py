@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -158,12 +159,14 @@ def test_unreachable_hub_names_the_file_to_get(train):
     assert 'custom_clip_weights' in error
 
 
-def test_training_images_smaller_than_a_patch(train):
+def test_training_images_smaller_than_a_patch(train, own_data):
     status, error = train(
         'train_dataloader.dataset.pipeline.2.crop_size=(4, 4)'
     )
     assert status == 2
     assert 'image of 4x4 pixels is smaller than one patch' in error
+    files = re.findall(r'images/train/\d\.jpg', error)
+    assert len(files) == 2 and str(own_data) in error
 
 
 def test_unwritable_work_dir(train, tmp_path):

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import clip_arch
 from ovseg_mm.structures import CLIPFeatures
-from ovseg_mm.utils.errors import InputError
 
 from ..layers import CLIPTransformer, Replacements
-from ..utils import freeze_except
+from ..utils import ImageError, freeze_except
 from .last_blocks import LastBlock
 
 _LAST_BLOCKS = ('attention', 'value', 'value_cls')
@@ -241,7 +240,7 @@ class CLIPViT(BaseModule):
     def _embed(self, img: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + N, D) that enter the first block, and the grid."""
         if min(img.shape[2:]) < self.patch_size:
-            raise InputError(
+            raise ImageError(
                 f'an image of {img.shape[2]}x{img.shape[3]} pixels is '
                 f'smaller than one patch of {self.patch_size} pixels; resize '
                 'or pad it'

@@ -36,6 +36,7 @@ from ..decode_heads.mmseg_options import (
     split_mmseg_options,
 )
 from ..text_encoder import TextBank
+from ..utils import name_image_files
 from .options import checked_clip, checked_test_cfg
 from .training_labels import (
     check_learns_unseen,
@@ -319,6 +320,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             inputs = inputs.to(dtype)
         return super().extract_feat(inputs)
 
+    @name_image_files
     def loss(
         self, inputs: Tensor, data_samples: list[SegDataSample]
     ) -> dict[str, Tensor]:
@@ -368,6 +370,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             for img, sample in zip(data['inputs'], data['data_samples'])
         ]
 
+    @name_image_files
     def predict(
         self,
         inputs: Tensor,

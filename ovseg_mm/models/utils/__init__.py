@@ -2,6 +2,7 @@
 from .cosine import cosine_logits
 from .exporting import is_exporting, is_in_onnx_export
 from .finetune import FINETUNE_MODES, freeze_except
+from .image_errors import ImageError, name_image_files
 from .matching import HungarianMatcher, dice_losses, mask_targets, pixel_costs
 from .points import Draw, sample_points, uncertain_points
 from .regions import (
@@ -18,6 +19,7 @@ __all__ = [
     'Draw',
     'FINETUNE_MODES',
     'HungarianMatcher',
+    'ImageError',
     'cosine_logits',
     'dice_losses',
     'expand_boxes',
@@ -28,6 +30,7 @@ __all__ = [
     'mask_boxes',
     'mask_targets',
     'masked_crop',
+    'name_image_files',
     'patches_with_mask',
     'pixel_costs',
     'region_crops',
