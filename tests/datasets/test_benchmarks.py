@@ -89,10 +89,9 @@ def test_unseen_classes_leave_the_training_labels(tmp_path, name, seen):
     coco = name.startswith('COCO')
     suffix = '_labelTrainIds.png' if coco else '.png'
     build = dict(name=name, root=tmp_path, suffix=suffix)
-    total = len(
-        make(values=np.zeros(1, np.uint8), **build).metainfo['classes']
-    )
     first = int(not coco)
+    some = np.full(1, first, np.uint8)
+    total = len(make(values=some, **build).metainfo['classes'])
     values = np.arange(total + first, dtype=np.uint8)
     expected = np.arange(-first, total)
     expected[expected < 0] = 255
