@@ -8,11 +8,14 @@ import re
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from ovseg_mm.cli import main
 
 from ..conftest import forget_runs, free_port
 
@@ -101,19 +104,40 @@ def tool(monkeypatch, tmp_path, capfd):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        forget_runs()
-        capfd.readouterr()
-        try:
-            status = module.main()
-        except SystemExit as end:
-            status = end.code
-        except Exception:
-            status = 1
-            traceback.print_exc()
-        printed = capfd.readouterr()
-        return status, printed.out + printed.err
+        return _run_here(module.main, capfd)
 
     return run_tool
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """Runs ``python -m ovseg_mm COMMAND`` in this process.
+
+    One test of each command starts a real process; the others need not
+    wait for its imports. Gives the exit status and what was printed.
+    """
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+    def run_command(*arguments, cwd: Path) -> tuple[int, str]:
+        monkeypatch.chdir(cwd)
+        return _run_here(lambda: main([*map(str, arguments)]), capfd)
+
+    return run_command
+
+
+def _run_here(call: Callable[[], int], capfd) -> tuple[int, str]:
+    """Exit status of a call and what it printed, as a process would."""
+    forget_runs()
+    capfd.readouterr()
+    try:
+        status = call()
+    except SystemExit as end:
+        status = end.code
+    except Exception:
+        status = 1
+        traceback.print_exc()
+    printed = capfd.readouterr()
+    return status, printed.out + printed.err
 
 
 def data_options(root: Path) -> list[str]:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import signal
 import subprocess
 import time
@@ -38,6 +39,13 @@ def mim_test(
     )
 
 
+@pytest.fixture(scope='module')
+def plain(trained, tiny_data, tmp_path_factory) -> dict[str, float]:
+    """Metrics of one ordinary test."""
+    folder = tmp_path_factory.mktemp('plain')
+    return metrics_of(mim_test(trained, tiny_data, folder))
+
+
 def test_training_writes_checkpoints_and_validates(trained):
     assert (trained / 'iter_8.pth').is_file()
     assert not (trained / 'iter_4.pth').exists(), 'two checkpoints are kept'
@@ -74,8 +82,9 @@ def test_mim_test_draws_every_image_and_writes_labels(
         assert np.asarray(Image.open(path)).max() < 4
 
 
-def test_two_processes_give_the_metrics_of_one(trained, tiny_data, tmp_path):
-    one = mim_test(trained, tiny_data, tmp_path)
+def test_two_processes_give_the_metrics_of_one(
+    trained, plain, tiny_data, tmp_path
+):
     two = run(
         *('mim', 'test', 'ovseg_mm', TINY),
         *('--checkpoint', trained / 'iter_8.pth'),
@@ -84,16 +93,24 @@ def test_two_processes_give_the_metrics_of_one(trained, tiny_data, tmp_path):
         *data_options(tiny_data),
         cwd=tmp_path,
     )
-    assert metrics_of(one) == metrics_of(two)
+    assert metrics_of(two) == plain
 
 
-def test_mmsegmentation_as_package_and_tta(trained, tiny_data, tmp_path):
-    plain = mim_test(trained, tiny_data, tmp_path)
+def test_mmsegmentation_as_package(trained, plain, tiny_data, tmp_path):
     other = mim_test(trained, tiny_data, tmp_path, package='mmsegmentation')
-    assert metrics_of(plain) == metrics_of(other)
-    augmented = mim_test(trained, tiny_data, tmp_path, '--tta')
-    assert metrics_of(augmented).keys() == metrics_of(plain).keys()
-    assert metrics_of(augmented) != metrics_of(plain)
+    assert metrics_of(other) == plain
+
+
+def test_augmented_test(trained, plain, tool, tiny_data, tmp_path):
+    status, output = tool(
+        *('test', TINY, trained / 'iter_8.pth', '--tta'),
+        *('--work-dir', tmp_path / 'test', '--cfg-options'),
+        *data_options(tiny_data),
+    )
+    assert status == 0, output
+    augmented = metrics_of(output)
+    assert augmented.keys() == plain.keys()
+    assert augmented != plain
 
 
 # Each process tells its weights when it has trained.
@@ -147,8 +164,8 @@ def test_killed_training_resumes(tiny_data, tmp_path):
     command = [
         *('mim', 'train', 'ovseg_mm', TINY, '--gpus', 0),
         *('--work-dir', tmp_path / 'work', '--resume', '--cfg-options'),
-        *(*data_options(tiny_data), 'train_cfg.max_iters=60'),
-        'train_cfg.val_interval=60',
+        *(*data_options(tiny_data), 'train_cfg.max_iters=30'),
+        'train_cfg.val_interval=30',
     ]
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -163,21 +180,19 @@ def test_killed_training_resumes(tiny_data, tmp_path):
         assert process.poll() is None, 'training ended too early'
         assert time.time() < deadline
         time.sleep(0.1)
-    import os
-
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     last = (tmp_path / 'work' / 'last_checkpoint').read_text().strip()
     begun = int(last.rsplit('_', 1)[1].removesuffix('.pth'))
-    assert 4 <= begun < 60
+    assert 4 <= begun < 30
     output = run(*command, cwd=tmp_path)
     assert f'resumed epoch: 0, iter: {begun}' in output
-    assert (tmp_path / 'work' / 'iter_60.pth').is_file()
+    assert (tmp_path / 'work' / 'iter_30.pth').is_file()
     steps = [line['step'] for line in scalars_of(tmp_path / 'work')]
-    assert max(steps) == 60
+    assert max(steps) == 30
 
 
-def test_scripts_run_without_mim(trained, tiny_data, tmp_path):
+def test_scripts_run_without_mim(trained, plain, tiny_data, tmp_path):
     output = run(
         'bash',
         ROOT / 'tools' / 'dist_test.sh',
@@ -187,9 +202,7 @@ def test_scripts_run_without_mim(trained, tiny_data, tmp_path):
         *('--work-dir', tmp_path, '--cfg-options', *data_options(tiny_data)),
         cwd=tmp_path,
     )
-    assert metrics_of(output) == metrics_of(
-        mim_test(trained, tiny_data, tmp_path)
-    )
+    assert metrics_of(output) == plain
 
 
 def test_predict_with_words_of_the_command_line(trained, tiny_data, tmp_path):

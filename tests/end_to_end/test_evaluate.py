@@ -24,7 +24,11 @@ KEYS = (
     *('ade150', 'ade847', 'pc59', 'pc459'),
     *('voc20', 'voc20b', 'coco', 'cityscapes'),
 )
-OPTIONS = ('val_dataloader.num_workers=0', 'test_dataloader.num_workers=0')
+# Starting the workers would take longer than the images do.
+LOADER = (
+    *('--cfg-options', 'test_dataloader.num_workers=0'),
+    'test_dataloader.persistent_workers=False',
+)
 
 
 @pytest.fixture(scope='module')
@@ -48,14 +52,27 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def evaluate(checkpoint, cwd, *options, launch=(), **kwargs):
+def evaluate_in_processes(checkpoint, cwd, *options, launch=('python',)):
     return run(
-        *(launch or ('python',)),
-        *('-m', 'ovseg_mm', 'evaluate', TINY, checkpoint),
-        *options,
+        *(*launch, '-m', 'ovseg_mm', 'evaluate', TINY, checkpoint),
+        *(*options, *LOADER),
         cwd=cwd,
-        **kwargs,
     )
+
+
+@pytest.fixture
+def evaluate(command):
+    """Evaluates in this process; what was printed."""
+
+    def run_evaluate(checkpoint, cwd, *options, cfg_options=(), status=0):
+        found, output = command(
+            *('evaluate', TINY, checkpoint, *options, *LOADER, *cfg_options),
+            cwd=cwd,
+        )
+        assert found == status, output
+        return output
+
+    return run_evaluate
 
 
 def results_of(folder):
@@ -65,7 +82,7 @@ def results_of(folder):
 
 def test_all_benchmarks_agree_with_scikit_learn(home, checkpoint):
     root, truth = home
-    output = evaluate(
+    output = evaluate_in_processes(
         checkpoint,
         root,
         *('--datasets', ','.join(KEYS)),
@@ -115,9 +132,9 @@ def test_all_benchmarks_agree_with_scikit_learn(home, checkpoint):
     assert 'per class results' not in output
 
 
-def test_interrupted_evaluation_goes_on(home, checkpoint, tmp_path):
+def test_interrupted_evaluation_goes_on(home, checkpoint, evaluate, tmp_path):
     root, _ = home
-    options = ('--datasets', 'ade150,voc20b', '--work-dir')
+    options = ('--datasets', 'ade150,voc20b,pc59', '--work-dir')
     evaluate(checkpoint, root, *options, tmp_path / 'one')
     expected, _ = results_of(tmp_path / 'one')
     # As if killed in the middle of the second line of the second set.
@@ -126,14 +143,17 @@ def test_interrupted_evaluation_goes_on(home, checkpoint, tmp_path):
     first, second = path.read_text().splitlines()
     path.write_text(first + '\n' + second[: len(second) // 2])
     (tmp_path / 'two' / 'results.json').unlink()
+    shutil.rmtree(tmp_path / 'two' / 'pc59')
     torchrun = (sys.executable, '-m', 'torch.distributed.run')
     torchrun = (*torchrun, '--nproc_per_node', '2', '--master_port')
-    evaluate(
+    evaluate_in_processes(
         checkpoint,
         root,
         *(*options, tmp_path / 'two', '--launcher', 'pytorch'),
         launch=(*torchrun, free_port()),
     )
+    # The third set is counted by two processes from the start.
+    assert (tmp_path / 'two' / 'pc59' / 'images_1.jsonl').read_text()
     found, _ = results_of(tmp_path / 'two')
     assert found == expected
     lines = path.read_text().splitlines()
@@ -142,26 +162,20 @@ def test_interrupted_evaluation_goes_on(home, checkpoint, tmp_path):
     assert untouched.read_text().split() == (
         (tmp_path / 'one' / 'ade150' / 'images_0.jsonl').read_text().split()
     )
-    # Two processes from the start count the same.
-    evaluate(
-        checkpoint,
-        root,
-        *(*options, tmp_path / 'three', '--launcher', 'pytorch'),
-        launch=(*torchrun, free_port()),
-    )
-    assert results_of(tmp_path / 'three')[0] == expected
     # Results of other settings are not mixed in.
     output = evaluate(
         checkpoint,
         root,
         *(*options, tmp_path / 'two'),
-        *('--cfg-options', 'model.test_cfg.mode=whole'),
+        cfg_options=['model.test_cfg.mode=whole'],
         status=2,
     )
     assert 'results of another evaluation (windows differ)' in output
 
 
-def test_only_what_is_new_is_counted_again(home, checkpoint, tmp_path):
+def test_only_what_is_new_is_counted_again(
+    home, checkpoint, evaluate, tmp_path
+):
     root, _ = home
     work, out = tmp_path / 'work', tmp_path / 'out'
 
@@ -202,13 +216,13 @@ def test_only_what_is_new_is_counted_again(home, checkpoint, tmp_path):
     assert 'pc59: 2 of 2 images were counted before' in output
 
 
-def test_options_reach_the_benchmarks(home, checkpoint, tmp_path):
+def test_options_reach_the_benchmarks(home, checkpoint, evaluate, tmp_path):
     root, _ = home
     output = evaluate(
         checkpoint,
         root,
-        *('--datasets', 'voc20', '--work-dir', tmp_path, '--cfg-options'),
-        'test_dataloader.dataset.data_root=/nowhere',
+        *('--datasets', 'voc20', '--work-dir', tmp_path),
+        cfg_options=['test_dataloader.dataset.data_root=/nowhere'],
         status=1,
     )
     assert 'skipped voc20: The folder of images /nowhere' in output
@@ -217,13 +231,13 @@ def test_options_reach_the_benchmarks(home, checkpoint, tmp_path):
     evaluate(
         checkpoint,
         root,
-        *('--datasets', 'voc20', '--work-dir', tmp_path, '--cfg-options'),
-        f'test_evaluator.relations={tmp_path / "kinds.json"}',
+        *('--datasets', 'voc20', '--work-dir', tmp_path),
+        cfg_options=[f'test_evaluator.relations={tmp_path / "kinds.json"}'],
     )
     assert 'SG_mIoU' in results_of(tmp_path)[0]['voc20']['metrics']
 
 
-def test_missing_data_set_is_skipped(home, checkpoint, tmp_path):
+def test_missing_data_set_is_skipped(home, checkpoint, evaluate, tmp_path):
     root, _ = home
     hidden = root / 'data' / 'VOCdevkit' / 'VOC2012'
     hidden.rename(tmp_path / 'hidden')
@@ -244,7 +258,7 @@ def test_missing_data_set_is_skipped(home, checkpoint, tmp_path):
 
 
 def test_config_as_data_set_and_wrong_names(
-    home, checkpoint, tiny_data, tmp_path
+    home, checkpoint, evaluate, tiny_data, tmp_path
 ):
     own, whole = tmp_path / 'own.py', tmp_path / 'whole.py'
     own.write_text(
