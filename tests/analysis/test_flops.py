@@ -15,6 +15,8 @@ from ovseg_mm.analysis.flops import (
     window_size,
 )
 
+from ..tiny import clip_arch
+
 WORDS = ['cat', 'dog', 'blue sky']
 WIDTH, TOKENS, EMBED = 32, 16 + 1, 24
 
@@ -22,13 +24,7 @@ WIDTH, TOKENS, EMBED = 32, 16 + 1, 24
 @pytest.fixture
 def model():
     init_default_scope('mmseg')
-    arch = dict(
-        embed_dim=EMBED,
-        vision_cfg=dict(
-            image_size=32, layers=2, width=WIDTH, head_width=16, patch_size=8
-        ),
-        text_cfg=dict(width=16, heads=2, layers=1),
-    )
+    arch = clip_arch(embed_dim=EMBED, width=WIDTH)
     return MODELS.build(
         dict(
             type='OpenVocabSegmentor',

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-ARCH = dict(
-    embed_dim=16,
-    vision_cfg=dict(image_size=32, layers=2, width=64, patch_size=16),
-    text_cfg=dict(
-        context_length=9, vocab_size=50, width=64, heads=1, layers=3
-    ),
+from ..tiny import clip_arch
+
+ARCH = clip_arch(
+    width=64,
+    heads=1,
+    patch_size=16,
+    text=dict(context_length=9, vocab_size=50, width=64, heads=1, layers=3),
     quick_gelu=True,
 )
 

@@ -17,6 +17,8 @@ from ovseg_mm.checkpoints import (
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.version import __version__
 
+from ..tiny import clip_arch
+
 PREDICTOR = 'sem_seg_head.predictor.'
 PUBLISHED = f'{PREDICTOR}transformer.'
 
@@ -24,10 +26,11 @@ PUBLISHED = f'{PREDICTOR}transformer.'
 @pytest.fixture(scope='module')
 def config():
     """CAT-Seg at a tiny size."""
-    arch = dict(
-        embed_dim=16,
-        vision_cfg=dict(image_size=32, layers=2, width=64, patch_size=16),
-        text_cfg=dict(vocab_size=60, width=64, heads=1, layers=1),
+    arch = clip_arch(
+        width=64,
+        heads=1,
+        patch_size=16,
+        text=dict(vocab_size=60, width=64, heads=1, layers=1),
     )
     model = dict(
         type='OpenVocabSegmentor',

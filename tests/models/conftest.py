@@ -6,19 +6,19 @@ import torch
 
 import ovseg_mm  # noqa: F401  registers the models
 
-TINY_VISION = dict(
-    image_size=32, layers=3, width=32, head_width=16, patch_size=8
-)
-TINY_TEXT = dict(context_length=10, vocab_size=40, width=32, heads=2, layers=2)
+from ..tiny import clip_arch
 
 
 @pytest.fixture
 def tiny_arch():
     """A CLIP of two small towers."""
-    return dict(
+    return clip_arch(
         embed_dim=24,
-        vision_cfg=dict(TINY_VISION),
-        text_cfg=dict(TINY_TEXT),
+        width=32,
+        layers=3,
+        text=dict(
+            context_length=10, vocab_size=40, width=32, heads=2, layers=2
+        ),
         quick_gelu=True,
     )
 

@@ -12,94 +12,12 @@ from mmseg.structures import SegDataSample
 
 import ovseg_mm  # noqa: F401  registers the models
 
-from .segmentors.conftest import WORDS, model_config
-from .segmentors.test_open_vocab_mask_segmentor import config as zsseg_config
-from .segmentors.test_scan import config as scan_config
+from .. import tiny
 
 COLOURS = ((20, 20, 230), (20, 220, 20), (230, 30, 30), (230, 230, 40))
 
 
-def _cascade_clip() -> dict:
-    cfg = model_config(
-        backbone=dict(
-            type='CLIPViT',
-            out_indices=(0, 1),
-            prompt_depth=2,
-            prompt_length=2,
-            finetune='prompt',
-        ),
-        neck=dict(
-            type='CLIPLevelProjection',
-            in_channels=16,
-            out_channels=16,
-            num_levels=2,
-        ),
-    )
-    cfg['decode_head'] = dict(
-        type='CascadeCLIPHead',
-        embed_dims=16,
-        group_sizes=(2, 1),
-        num_heads=2,
-        dropout=0.0,
-    )
-    return cfg
-
-
-def _cat_seg_v1() -> dict:
-    cfg = model_config(
-        backbone=dict(
-            type='GuidedCLIP',
-            clip=dict(type='CLIPViT', last_block='value'),
-            guidance=dict(
-                type='ResNet',
-                depth=18,
-                base_channels=8,
-                stem_channels=8,
-                num_stages=3,
-                out_indices=(0, 1, 2),
-                strides=(1, 2, 2),
-                dilations=(1, 1, 1),
-            ),
-        ),
-        data_preprocessor=dict(type='SegDataPreProcessor', size_divisor=1),
-    )
-    del cfg['neck']
-    cfg['decode_head'].update(
-        appearance_channels=32, decoder_guidance_channels=(16, 8)
-    )
-    return cfg
-
-
-def _per_pixel() -> dict:
-    cfg = zsseg_config(vocabulary=WORDS)
-    for key in ('region_encoder', 'train_vocabulary'):
-        del cfg[key]
-    cfg.update(
-        type='OpenVocabSegmentor',
-        decode_head=dict(
-            type='PixelTextHead',
-            in_channels=16,
-            text_channels=16,
-            loss_decode=dict(type='CrossEntropyLoss'),
-        ),
-    )
-    return cfg
-
-
-def _scan() -> dict:
-    cfg = scan_config()
-    cfg['vocabulary'] = WORDS
-    return cfg
-
-
-CONFIGS = dict(
-    cat_seg=model_config,
-    cat_seg_v1=_cat_seg_v1,
-    cascade_clip=_cascade_clip,
-    zsseg=zsseg_config,
-    scan=_scan,
-    per_pixel=_per_pixel,
-)
+CONFIGS = tiny.METHODS
 METHODS = tuple(CONFIGS)
 # Proposals take longer than a test to learn.
 TRAINED = tuple(name for name in METHODS if name not in ('zsseg', 'scan'))

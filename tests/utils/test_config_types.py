@@ -22,6 +22,8 @@ from ovseg_mm.models.layers.clip_transformer import QuickGELU
 from ovseg_mm.models.region_encoders import CLIPRegionEncoder
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 
+from ..tiny import clip_arch
+
 KINDS = ['CLIPViT', 'mmseg.CLIPViT', 'ovseg_mm.models.CLIPViT', CLIPViT]
 
 
@@ -63,13 +65,7 @@ def test_towers_of_a_users_own_class_get_them_too():
 
 
 def test_a_model_of_classes_is_the_model_of_names():
-    arch = dict(
-        embed_dim=16,
-        vision_cfg=dict(
-            image_size=32, layers=2, width=16, head_width=8, patch_size=8
-        ),
-        text_cfg=dict(width=16, heads=2, layers=1),
-    )
+    arch = clip_arch()
 
     def build(segmentor, tower, text, head):
         torch.manual_seed(0)

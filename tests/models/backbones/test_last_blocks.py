@@ -16,16 +16,12 @@ from ovseg_mm.models.backbones.last_blocks.outliers import (
 )
 from ovseg_mm.utils.errors import InputError
 
+from ...tiny import clip_arch
 from . import naive_last_blocks as naive
 
 DEPTH, WIDTH = 6, 32
-ARCH = dict(
-    embed_dim=16,
-    vision_cfg=dict(
-        image_size=48, layers=DEPTH, width=WIDTH, head_width=8, patch_size=8
-    ),
-    text_cfg=dict(width=16, heads=2, layers=1),
-    quick_gelu=True,
+ARCH = clip_arch(
+    width=WIDTH, layers=DEPTH, heads=4, image_size=48, quick_gelu=True
 )
 # Odd, even, not square; native (6x6) first.
 GRIDS = [(6, 6), (5, 7), (9, 4)]
@@ -191,11 +187,7 @@ def test_images_of_one_colour_have_no_nan(name):
 
 
 def test_features_follow_the_arch():
-    arch = dict(
-        vision_cfg=dict(
-            image_size=42, layers=3, width=24, head_width=6, patch_size=6
-        )
-    )
+    arch = clip_arch(width=24, layers=3, heads=4, image_size=42, patch_size=6)
     for name in ALL:
         vit = tower(name, **arch)
         with torch.no_grad():

@@ -10,14 +10,9 @@ from mmseg.registry import MODELS
 from ovseg_mm.checkpoints import recognise
 from ovseg_mm.models.classifiers import shifted_clip
 
+from ...tiny import clip_arch
+
 WORDS = ['cat', 'dog', 'blue sky']
-ARCH = dict(
-    embed_dim=16,
-    vision_cfg=dict(
-        image_size=32, layers=3, width=16, head_width=8, patch_size=8
-    ),
-    text_cfg=dict(width=16, heads=2, layers=1),
-)
 
 
 def build(**options):
@@ -25,7 +20,7 @@ def build(**options):
     torch.manual_seed(0)
     cfg = dict(
         type='ShiftedCLIP',
-        clip=dict(arch=ARCH),
+        clip=dict(arch=clip_arch(layers=3)),
         vocabulary=WORDS,
         region_encoder=dict(
             type='CLIPRegionEncoder',

@@ -9,54 +9,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-WORDS = ['cat', 'dog', 'tree', 'blue sky', 'a red car']
-
-
-def model_config(**options) -> dict:
-    arch = dict(
-        embed_dim=16,
-        vision_cfg=dict(
-            image_size=32, layers=2, width=16, head_width=8, patch_size=8
-        ),
-        text_cfg=dict(width=16, heads=2, layers=1),
-    )
-    cfg = dict(
-        type='OpenVocabSegmentor',
-        data_preprocessor=dict(
-            type='SegDataPreProcessor',
-            mean=[120.0, 110.0, 100.0],
-            std=[60.0, 65.0, 70.0],
-            bgr_to_rgb=True,
-            size_divisor=1,
-        ),
-        clip=dict(arch=arch, finetune='attention'),
-        vocabulary=WORDS,
-        backbone=dict(
-            type='CLIPViT', last_block='value_cls', out_indices=(0, 1)
-        ),
-        text_encoder=dict(type='CLIPTextTransformer'),
-        neck=dict(
-            type='CLIPTokenPyramid', in_channels=16, out_channels=(8, 8)
-        ),
-        decode_head=dict(
-            type='CATSegCostHead',
-            text_channels=16,
-            appearance_channels=16,
-            decoder_guidance_channels=(8, 8),
-            embed_dims=16,
-            text_guidance_dims=8,
-            appearance_guidance_dims=8,
-            num_layers=1,
-            window_size=3,
-            pad_len=8,
-            decoder_dims=(16, 16),
-            decoder_guidance_dims=(8, 8),
-        ),
-        test_cfg=dict(mode='whole'),
-    )
-    head = options.pop('decode_head', {})
-    cfg['decode_head'].update(head)
-    return {**cfg, **options}
+from ...tiny import cat_seg
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +21,7 @@ def scope():
 @pytest.fixture
 def config():
     """Function from options to the config of the model."""
-    return model_config
+    return cat_seg
 
 
 @pytest.fixture
@@ -77,7 +30,7 @@ def build():
 
     def build(**options):
         torch.manual_seed(0)
-        model = MODELS.build(model_config(**options))
+        model = MODELS.build(cat_seg(**options))
         for name, parameter in model.decode_head.named_parameters():
             std = 1.0 if 'head.head' in name else 0.3
             nn.init.normal_(parameter, std=std)

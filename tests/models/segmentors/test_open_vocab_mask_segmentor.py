@@ -11,84 +11,13 @@ from mmseg.structures import SegDataSample
 
 from ovseg_mm.inference import postprocess
 
-WORDS = ['cat', 'dog', 'tree', 'blue sky', 'a red car']
-ARCH = dict(
-    embed_dim=16,
-    vision_cfg=dict(
-        image_size=32, layers=2, width=16, head_width=8, patch_size=8
-    ),
-    text_cfg=dict(width=16, heads=2, layers=1),
-)
-NORM = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 65.0, 70.0])
-
-
-def config(**options) -> dict:
-    cfg = dict(
-        type='OpenVocabMaskSegmentor',
-        data_preprocessor=dict(
-            type='SegDataPreProcessor',
-            **NORM,
-            bgr_to_rgb=True,
-            size_divisor=1,
-        ),
-        clip=dict(arch=ARCH),
-        vocabulary=dict(class_texts=WORDS, unseen=['tree', 'a red car']),
-        train_vocabulary=WORDS,
-        prompts=dict(synonyms='whole', average_templates=True),
-        backbone=dict(
-            type='ResNet',
-            depth=50,
-            base_channels=8,
-            stem_channels=8,
-            out_indices=(0, 1, 2, 3),
-            strides=(1, 2, 2, 2),
-            dilations=(1, 1, 1, 1),
-            norm_cfg=dict(type='BN', requires_grad=False),
-            norm_eval=True,
-        ),
-        neck=dict(
-            type='FPNPixelDecoder',
-            in_channels=(32, 64, 128, 256),
-            embed_dims=32,
-            mask_channels=16,
-        ),
-        text_encoder=dict(type='CLIPTextTransformer'),
-        decode_head=dict(
-            type='ZSSegHead',
-            text_channels=16,
-            proposals=dict(
-                type='MaskProposalHead',
-                mask_channels=16,
-                embedding_channels=16,
-                hidden_channels=16,
-                decoder=dict(
-                    type='MaskFormerDecoder',
-                    in_channels=256,
-                    num_queries=6,
-                    embed_dims=32,
-                    num_heads=4,
-                    num_layers=2,
-                    feedforward_dims=32,
-                ),
-            ),
-            loss_decode=dict(type='MaskSetLoss'),
-        ),
-        region_encoder=dict(
-            type='CLIPRegionEncoder', clip=dict(type='CLIPViT'), region_size=32
-        ),
-        test_cfg=dict(mode='whole'),
-    )
-    for key, value in options.items():
-        if isinstance(value, dict) and isinstance(cfg.get(key), dict):
-            value = {**cfg[key], **value}
-        cfg[key] = value
-    return cfg
+from ...tiny import WORDS, zsseg
 
 
 def build(**options):
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    model = MODELS.build(config(**options))
+    model = MODELS.build(zsseg(**options))
     # Masks and classes that differ from query to query.
     torch.nn.init.normal_(model.decode_head.proposals.mask_embed[4].weight)
     torch.nn.init.normal_(model.decode_head.proposals.class_embed[2].weight)
@@ -270,6 +199,6 @@ def test_what_is_missing_is_said():
         build(size_divisor=0)
     build(region_encoder=None, decode_head=dict(ensemble_weight=None))
     with pytest.raises(ValueError, match='to have mean and std'):
-        cfg = config()
+        cfg = zsseg()
         cfg['data_preprocessor'] = dict(type='SegDataPreProcessor')
         MODELS.build(cfg)

@@ -8,99 +8,13 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-WORDS = ['cat', 'dog', 'tree', 'blue sky']
-ARCH = dict(
-    embed_dim=16,
-    vision_cfg=dict(
-        image_size=32, layers=3, width=16, head_width=8, patch_size=8
-    ),
-    text_cfg=dict(width=16, heads=2, layers=1),
-)
-
-
-def config() -> dict:
-    return dict(
-        type='OpenVocabMaskSegmentor',
-        data_preprocessor=dict(
-            type='SegDataPreProcessor',
-            mean=[120.0, 110.0, 100.0],
-            std=[60.0, 65.0, 70.0],
-            bgr_to_rgb=True,
-            size_divisor=1,
-        ),
-        clip=dict(arch=ARCH, finetune='none'),
-        vocabulary=WORDS,
-        prompts=dict(synonyms='whole', average_templates=True),
-        backbone=dict(
-            type='SwinTransformer',
-            embed_dims=8,
-            depths=(1, 1, 1, 1),
-            num_heads=(1, 1, 1, 1),
-            window_size=2,
-        ),
-        neck=dict(
-            type='DeformPixelDecoder',
-            in_channels=(8, 16, 32, 64),
-            embed_dims=32,
-            mask_channels=16,
-            num_heads=4,
-            num_points=2,
-            num_layers=1,
-            feedforward_dims=16,
-        ),
-        text_encoder=dict(type='CLIPTextTransformer'),
-        context_encoder=dict(
-            type='CLIPContextEncoder',
-            clip=dict(type='CLIPViT', out_indices=(0, 2)),
-        ),
-        decode_head=dict(
-            type='SCANHead',
-            text_channels=16,
-            proposals=dict(
-                type='MaskProposalHead',
-                mask_channels=16,
-                embedding_channels=16,
-                hidden_channels=16,
-                decoder=dict(
-                    type='MaskedAttentionDecoder',
-                    num_queries=6,
-                    embed_dims=32,
-                    num_heads=4,
-                    num_layers=3,
-                    feedforward_dims=32,
-                    skip_penultimate=True,
-                ),
-            ),
-            integration=dict(
-                in_channels=16,
-                embed_dims=16,
-                blocks=(2,),
-                sigmas=(1,),
-                num_heads=4,
-                num_fusion_layers=2,
-                num_encoder_layers=1,
-                feedforward_dims=32,
-            ),
-            loss_decode=dict(
-                type='MaskSetLoss', mask_loss='bce', num_points=30
-            ),
-        ),
-        region_encoder=dict(
-            type='CLIPRegionEncoder',
-            clip=dict(type='CLIPViT'),
-            region_size=32,
-            # High enough for patches without foreground.
-            mask_threshold=0.95,
-            shift=dict(blocks=(0,), ratio=0.5),
-        ),
-        test_cfg=dict(mode='whole', keep_scores=True),
-    )
+from ...tiny import WORDS, scan
 
 
 def build(cfg=None):
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    model = MODELS.build(cfg or config())
+    model = MODELS.build(cfg or scan())
     # Masks that differ from query to query.
     torch.nn.init.normal_(model.decode_head.proposals.mask_embed[4].weight)
     return model.eval()
@@ -197,7 +111,7 @@ def test_training_leaves_clip_alone():
 
 def test_ablations():
     """Without integration, without shift, and without either."""
-    cfg = config()
+    cfg = scan()
     cfg['decode_head']['integration'] = None
     assert build(cfg).test_step(batch_of((40, 50)))
     cfg['region_encoder']['shift'] = None
@@ -205,7 +119,7 @@ def test_ablations():
     model = build(cfg)
     assert model.context_encoder is None
     assert model.test_step(batch_of((40, 50)))
-    cfg = config()
+    cfg = scan()
     cfg['region_encoder']['shift'] = None
     assert build(cfg).test_step(batch_of((40, 50)))
 
@@ -228,7 +142,7 @@ def test_ablations():
     ],
 )
 def test_context_that_is_missing(change, message):
-    cfg = config()
+    cfg = scan()
     change(cfg)
     with pytest.raises(ValueError, match=message):
         build(cfg)

@@ -10,24 +10,18 @@ from PIL import Image
 
 from ovseg_mm.datasets import OpenVocabDataset
 
-WORDS = ['cat', 'dog', 'tree', 'blue sky', 'a red car']
+from ...tiny import WORDS, clip_arch
+
 UNSEEN = [1, 3]
 SPLIT = dict(class_texts=WORDS, unseen=UNSEEN)
 
 
 def build(train_vocabulary):
     torch.manual_seed(0)
-    arch = dict(
-        embed_dim=16,
-        vision_cfg=dict(
-            image_size=32, layers=3, width=16, head_width=8, patch_size=8
-        ),
-        text_cfg=dict(width=16, heads=2, layers=1),
-    )
     cfg = dict(
         type='OpenVocabSegmentor',
         data_preprocessor=dict(type='SegDataPreProcessor', size_divisor=1),
-        clip=dict(arch=arch, finetune='none'),
+        clip=dict(arch=clip_arch(layers=3), finetune='none'),
         prompts=dict(templates=['a photo of a {}']),
         vocabulary=SPLIT,
         train_vocabulary=train_vocabulary,

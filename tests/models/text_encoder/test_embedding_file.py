@@ -11,6 +11,8 @@ from ovseg_mm.models import CLIPTextTransformer, TextBank
 from ovseg_mm.models.text_encoder import EmbeddingFile
 from ovseg_mm.vocabulary import get_templates, load_vocabulary
 
+from ...tiny import clip_arch
+
 WORDS = ['cat', 'sofa', 'wall-concrete', 'traffic light']
 
 
@@ -62,11 +64,7 @@ def test_wrong_files(tmp_path, table):
 @pytest.mark.parametrize('recipe', ['single', 'multi'])
 def test_ours_equal_a_published_recipe(recipe, tmp_path):
     """The tables of Cascade-CLIP, made as their authors made them."""
-    arch = dict(
-        embed_dim=12,
-        vision_cfg=dict(image_size=8, layers=1, width=64, patch_size=8),
-        text_cfg=dict(width=16, heads=2, layers=2),
-    )
+    arch = clip_arch(embed_dim=12, text=dict(width=16, heads=2, layers=2))
     tower = CLIPTextTransformer(arch).eval()
     templates = ['a photo of a {}']
     if recipe == 'multi':

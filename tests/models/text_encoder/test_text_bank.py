@@ -20,6 +20,8 @@ from ovseg_mm.models.text_encoder import (
 from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
+from ...tiny import clip_arch
+
 WORDS = load_vocabulary(['cat', 'sofa, couch, settee', 'traffic light'])
 PUBLISHED = dataclasses.replace(WORDS, published=(0, 1, 2))
 TEMPLATES = ['a photo of a {}.', 'a very small {} in a big scene', '{}']
@@ -46,10 +48,9 @@ class CountingTower(CLIPTextTransformer):
 
 def build_tower(finetune='none', heads=2, quick_gelu=False):
     torch.manual_seed(0)
-    arch = dict(
+    arch = clip_arch(
         embed_dim=12,
-        vision_cfg=dict(image_size=8, layers=1, width=64, patch_size=8),
-        text_cfg=dict(width=16, heads=heads, layers=2),
+        text=dict(width=16, heads=heads, layers=2),
         quick_gelu=quick_gelu,
     )
     return CountingTower(arch, finetune=finetune).eval()
