@@ -7,10 +7,9 @@ import sys
 from typing import NoReturn
 
 from ovseg_mm.utils.errors import (
-    USER_ERRORS,
+    REPORTED_ERRORS,
     add_debug_option,
-    debugging,
-    error_message,
+    report_error,
     shortened,
 )
 
@@ -52,11 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has enough
         sys.stderr.close()
         return 0
-    except USER_ERRORS as error:
-        if debugging():
-            raise
-        print(f'error: {error_message(error)}', file=sys.stderr)
-        return 2
+    except REPORTED_ERRORS as error:
+        return report_error(error)
 
 
 class _Parser(argparse.ArgumentParser):

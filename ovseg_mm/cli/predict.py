@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovseg_mm.utils.errors import InputError, debugging, error_message
+from ovseg_mm.utils.errors import InputError, report_error
 from ovseg_mm.utils.paths import expanded, find_config
 
 if TYPE_CHECKING:
@@ -98,10 +98,8 @@ def run(args: argparse.Namespace) -> int:
     for path, (overlay, labels) in outputs.items():
         try:
             pixels = read_image(path)
-        except (OSError, ValueError) as error:
-            if debugging():
-                raise
-            print(f'error: {error_message(error)}', file=sys.stderr)
+        except (OSError, InputError) as error:
+            report_error(error)
             damaged += 1
             continue
         result = inferencer(pixels, vocabulary)

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told in one sentence, and what is a bug."""
+"""Exceptions reported to the user as one line.
+
+All other exceptions are bugs and keep their traceback.
+"""
 
 import argparse
 import difflib
 import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 # Longest quote, word and message, in characters; longer ones are cut.
 LONGEST_WORD = 300
@@ -15,17 +20,20 @@ _LONG_WORDS = re.compile(
     rf'|(?<!\w)"[^"]{{{LONGEST_WORD},}}"(?!\w)'
     rf'|\S{{{LONGEST_WORD},}}'
 )
-# Beginning of the message of an error that another process handed on.
+# Beginning of the message of an error that a worker process passed on.
 _HANDED_ON = 'Caught '
 
 
 def shortened(message: str) -> str:
     """Cut long quotes, long words and long lists out of a message.
 
-    Beginning and end stay: the end of a message says what to do.
+    Beginning and end stay, because the end of a message says what to do.
 
     Args:
         message (str): Such as ``"'aaaa...' is not a file"``.
+
+    Returns:
+        str: At most about ``LONGEST_MESSAGE`` characters.
     """
     message = _LONG_WORDS.sub(lambda found: _cut(found[0], 80, 40), message)
     if len(message) > LONGEST_MESSAGE:
@@ -39,10 +47,11 @@ def _cut(text: str, first: int, last: int) -> str:
 
 
 class InputError(ValueError):
-    """What was given does not work; the message says what to do.
+    """Error that the user can mend: a bad file, option, setting or word.
 
     Args:
-        message (str): One sentence; long quotes in it are cut.
+        message (str): One sentence: the file or key, the value found, the
+            value expected, and what to do. Long quotes in it are cut.
     """
 
     def __init__(self, message: str = '') -> None:
@@ -52,20 +61,20 @@ class InputError(ValueError):
         super().__init__(message)
 
 
-USER_ERRORS = (ValueError, OSError, ImportError)
-"""What bad input raises before a run begins."""
-
-RUN_ERRORS = (InputError, OSError)
-"""What it raises later; any other error of a run shows its traceback."""
+REPORTED_ERRORS = (InputError, OSError, ImportError)
+"""Errors that a user can mend; all others are bugs."""
 
 
 def error_message(error: Exception) -> str:
-    """The message of an error, also of one that another process handed on.
+    """Message of an error, without the traceback of another process.
 
     Data loaders put the whole traceback of a worker into the message.
 
     Args:
-        error (Exception): What was raised.
+        error (Exception): Error that was raised.
+
+    Returns:
+        str: The message; long quotes in it are cut.
     """
     text = str(error)
     if text.startswith(_HANDED_ON):
@@ -73,17 +82,48 @@ def error_message(error: Exception) -> str:
     return shortened(text.strip())
 
 
-def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
-    """Question for a misspelt name, to be added to a message.
+def report_error(error: Exception) -> int:
+    """Print an error of the user's input as one line on stderr.
 
     Args:
-        name (str): What was found.
-        names (Iterable[str]): What is known.
-        cutoff (float): How like it a name must be, in [0, 1].
+        error (Exception): One of ``REPORTED_ERRORS``.
+
+    Returns:
+        int: Exit status 2.
+
+    Raises:
+        Exception: The error itself, if ``OVSEG_DEBUG`` is set.
+    """
+    if debugging():
+        raise error
+    print(f'error: {error_message(error)}', file=sys.stderr)
+    return 2
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """End the process with :func:`report_error` on an input error.
+
+    Raises:
+        SystemExit: With status 2, on one of ``REPORTED_ERRORS``.
+    """
+    try:
+        yield
+    except REPORTED_ERRORS as error:
+        sys.exit(report_error(error))
+
+
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """Suggestion for a misspelt name, to be appended to a message.
+
+    Args:
+        name (str): The name found.
+        names (Iterable[str]): The names known.
+        cutoff (float): Least similarity of a suggestion, in [0, 1].
 
     Returns:
         str: Such as ``"; did you mean 'img_suffix'?"``; empty if no name is
-        near.
+        similar.
     """
     by_small = {known.lower(): known for known in sorted(names)}
     near = difflib.get_close_matches(name.lower(), by_small, 2, cutoff)
@@ -92,21 +132,24 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def debugging() -> bool:
-    """Whether errors show where they came from: ``OVSEG_DEBUG`` is set."""
+    """Whether ``OVSEG_DEBUG`` is set, so that errors show a traceback."""
     return os.environ.get('OVSEG_DEBUG', '') not in ('', '0')
 
 
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``, which sets ``OVSEG_DEBUG``.
 
-    The processes that a command starts inherit it.
+    Processes started by the command inherit the variable.
+
+    Args:
+        parser (argparse.ArgumentParser): Parser of a command.
     """
     parser.add_argument(
         '--debug',
         nargs=0,
         action=_Debug,
         default=argparse.SUPPRESS,
-        help='show where an error came from, as OVSEG_DEBUG=1 does',
+        help='print the traceback of an error, as OVSEG_DEBUG=1 does',
     )
 
 

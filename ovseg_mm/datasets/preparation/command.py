@@ -7,7 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from ovseg_mm.utils.errors import add_debug_option, debugging, error_message
+from ovseg_mm.utils.errors import (
+    REPORTED_ERRORS,
+    add_debug_option,
+    report_error,
+)
 
 from .base import Preparation
 from .runner import check_files, run_tasks
@@ -32,11 +36,8 @@ def main(preparation: Preparation, argv: list[str] | None = None) -> int:
         if options.verify or preparation.ready_made:
             return _verify(preparation, root, options)
         return _prepare(preparation, root, options)
-    except (ValueError, OSError) as error:
-        if debugging():
-            raise
-        print(f'error: {error_message(error)}', file=sys.stderr)
-        return 2
+    except REPORTED_ERRORS as error:
+        return report_error(error)
 
 
 def _parse(
@@ -92,7 +93,7 @@ def _not_made(
     """Name the files that are still to be made, if the download is there."""
     try:
         tasks = preparation.tasks(root, options)
-    except (ValueError, OSError) as error:
+    except REPORTED_ERRORS as error:
         return [str(error)]
     paths = [path for task in tasks for path in task.outputs]
     missing = [path for path in paths if not path.is_file()]
