@@ -229,13 +229,15 @@ def keep_options(out: Path, options: dict) -> None:
     """Make sure that what a folder holds was made with the same options.
 
     Raises:
-        ValueError: If it was not.
+        InputError: If it was not.
     """
+    from ovseg_mm.utils.errors import InputError
+
     path = out / 'options.json'
     if path.is_file():
         found = json.loads(path.read_text())
         if found != options:
-            raise ValueError(
+            raise InputError(
                 f'{out} holds a demo with the options {found}, not {options};'
                 ' name another folder with --out, or remove this one'
             )
@@ -254,13 +256,14 @@ def show_table(rows: dict[str, dict[str, float]]) -> None:
 def main() -> int:
     """Run all steps and print what came out; 2 for bad input."""
     args = parse_args()
-    from ovseg_mm.engine.launch import check_writable, report_bad_input
+    from ovseg_mm.engine.launch import check_writable
+    from ovseg_mm.utils.errors import InputError, report_errors
 
     started = time.monotonic()
     options = dict(iters=args.iters, num_val=args.num_val, seed=args.seed)
-    with report_bad_input():
+    with report_errors():
         if args.iters < 1:
-            raise ValueError(f'--iters {args.iters} must be at least 1')
+            raise InputError(f'--iters {args.iters} must be at least 1')
         check_writable(args.out, '--out')
         keep_options(args.out, options)
     demo = Demo(args.out, **options)

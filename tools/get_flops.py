@@ -24,9 +24,10 @@ def main() -> int:
         count_view,
         window_size,
     )
-    from ovseg_mm.engine.launch import build_model, report_bad_input
+    from ovseg_mm.engine.launch import build_model
+    from ovseg_mm.utils.errors import report_errors
 
-    with report_bad_input():
+    with report_errors():
         model = build_model(args)
         size = tuple(args.shape or window_size(model))
         slides = model.test_cfg['mode'] == 'slide'

@@ -56,9 +56,10 @@ def main() -> int:
     import torch
 
     from ovseg_mm.analysis.speed import amp_dtype, measure_speed
-    from ovseg_mm.engine.launch import build_model, report_bad_input
+    from ovseg_mm.engine.launch import build_model
+    from ovseg_mm.utils.errors import report_errors
 
-    with report_bad_input():
+    with report_errors():
         warm_up, batches = counts(args)
         images = test_images(args, warm_up, batches)
         if images is not None:
@@ -105,20 +106,22 @@ def counts(args: argparse.Namespace) -> tuple[int, int]:
     """Batches to warm up and to time.
 
     Raises:
-        ValueError: If an option is too small, or two exclude each other.
+        InputError: If an option is too small, or two exclude each other.
     """
     warm_up, batches = args.warm_up, args.batches
     if warm_up is None:
         warm_up = 100 if args.test_images else 10
     if batches is None:
         batches = 900 if args.test_images else 100
+    from ovseg_mm.utils.errors import InputError
+
     if min(args.batch_size, batches) < 1 or warm_up < 0:
-        raise ValueError(
+        raise InputError(
             '--batch-size and --batches are at least 1, --warm-up is at '
             'least 0'
         )
     if args.test_images and args.shape:
-        raise ValueError(
+        raise InputError(
             '--shape is the size of random images; leave it out with '
             '--test-images, which have the sizes of the test pipeline'
         )
@@ -137,12 +140,13 @@ def test_images(
         image_batches,
     )
     from ovseg_mm.engine.launch import read_config
+    from ovseg_mm.utils.errors import InputError
 
     cfg = read_config(args.config, args.cfg_options)
     dataset = build_test_set(cfg)
     available = len(dataset) // args.batch_size
     if not available:
-        raise ValueError(
+        raise InputError(
             f'the test set has {len(dataset)} images, fewer than one batch of '
             f'{args.batch_size}; reduce --batch-size'
         )

@@ -34,17 +34,12 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).parents[1] / 'tests' / 'parity'))
     from runner import find_cases
 
-    from ovseg_mm.utils.errors import debugging
+    from ovseg_mm.utils.errors import report_errors
 
-    try:
+    with report_errors():
         cases = [
             case for folder in args.folders for case in find_cases(folder)
         ]
-    except ValueError as error:
-        if debugging():
-            raise
-        print(f'error: {error}', file=sys.stderr)
-        return 2
     failed = sum(map(run_case, cases))
     print(f'{failed} outputs over tolerance' if failed else 'all passed')
     return int(failed > 0)

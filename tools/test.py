@@ -50,14 +50,13 @@ def main() -> int:
         enable_tta,
         load_config,
         load_weights,
-        report_bad_input,
         set_output_dir,
     )
-    from ovseg_mm.utils.errors import RUN_ERRORS
+    from ovseg_mm.utils.errors import InputError, report_errors
 
-    with report_bad_input():
+    with report_errors():
         if args.show_proposals and not (args.show or args.show_dir):
-            raise ValueError('--show-proposals needs --show-dir or --show')
+            raise InputError('--show-proposals needs --show-dir or --show')
         cfg = load_config(args)
         # What a training starts from is no matter of a test.
         cfg.load_from = None
@@ -77,7 +76,6 @@ def main() -> int:
             set_output_dir(cfg, args.out)
         runner = build_runner(cfg)
         load_weights(runner, args.checkpoint)
-    with report_bad_input(RUN_ERRORS):
         runner.test()
     return 0
 

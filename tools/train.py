@@ -32,12 +32,11 @@ def main() -> int:
         build_runner,
         enable_amp,
         load_config,
-        report_bad_input,
     )
     from ovseg_mm.engine.resume import find_starting_checkpoint
-    from ovseg_mm.utils.errors import RUN_ERRORS
+    from ovseg_mm.utils.errors import report_errors
 
-    with report_bad_input():
+    with report_errors():
         cfg = load_config(args)
         if args.load_from is not None:
             cfg.load_from = args.load_from
@@ -49,7 +48,6 @@ def main() -> int:
         if args.amp:
             enable_amp(cfg)
         runner = build_runner(cfg)
-    with report_bad_input(RUN_ERRORS):
         runner.train()
     return 0
 

@@ -41,13 +41,14 @@ def main() -> int:
     from safetensors.torch import save
 
     from ovseg_mm.engine import AtomicBackend
-    from ovseg_mm.engine.launch import check_writable, report_bad_input
+    from ovseg_mm.engine.launch import check_writable
     from ovseg_mm.toy.clip_training import train_toy_clip, zero_shot_metrics
+    from ovseg_mm.utils.errors import report_errors
     from ovseg_mm.utils.paths import resource
 
     base = resource('configs', '_base_', 'models', 'catseg_clip-toy.py')
     arch = Config.fromfile(base).model.clip.arch
-    with report_bad_input():
+    with report_errors():
         check_writable(args.out.parent, '--out')
         model, losses = train_toy_clip(arch.to_dict(), args.iters, args.seed)
     AtomicBackend().put(save(model.weights()), args.out)

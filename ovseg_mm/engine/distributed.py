@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch import distributed, nn
 
 from ovseg_mm.utils.config_types import is_type, type_of
+from ovseg_mm.utils.errors import InputError
 
 
 def setup_cpu_processes(cfg: Config) -> None:
@@ -27,7 +28,7 @@ def setup_cpu_processes(cfg: Config) -> None:
     if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
         return
     if cfg.launcher != 'pytorch':
-        raise ValueError(
+        raise InputError(
             f"launcher={cfg.launcher!r} needs GPUs; on CPUs use 'pytorch'"
         )
     distributed.init_process_group('gloo')

@@ -3,7 +3,6 @@
 
 import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
-from ovseg_mm.utils.errors import USER_ERRORS, debugging, error_message
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import find_config
 
 from .adapt_config import add_missing_hooks, replace_amp_on_cpu
@@ -31,7 +30,7 @@ from .config_options import merge_options
 from .distributed import setup_cpu_processes, unwrap
 from .hooks import ActivationCheckpointingHook
 
-# What the registry and Python say of names that do not exist.
+# Messages of registries and Python for unknown names.
 _CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
 
 
@@ -40,9 +39,24 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such config.
-        InputError: If a setting cannot be set.
+        InputError: If the file is empty or cannot be read, or a setting
+            cannot be set.
     """
-    cfg = Config.fromfile(find_config(name))
+    path = find_config(name)
+    try:
+        cfg = Config.fromfile(path)
+    except (InputError, OSError, ImportError):
+        raise
+    except Exception as error:  # a config is code, which raises anything
+        raise InputError(
+            f'the config {path} cannot be read '
+            f'({type(error).__name__}: {error})'
+        ) from error
+    if not cfg:
+        raise InputError(
+            f'the config {path} is empty; expected at least a model, such as '
+            "_base_ = 'ovseg_mm::cat_seg/CONFIG.py'"
+        )
     if options is not None:
         merge_options(cfg, options)
     return cfg
@@ -72,14 +86,14 @@ def build_runner(cfg: Config) -> Runner:
     """Runner of the config, on CPUs too if there are several processes.
 
     Raises:
-        ValueError: If the config names a class that there is not, or an
-            option that a class does not have.
+        InputError: If the config names an unknown class or option, or gives
+            an option a value that its class refuses.
     """
     add_missing_hooks(cfg)
     replace_amp_on_cpu(cfg)
     setup_cpu_processes(cfg)
     set_matmul_precision(cfg)
-    try:
+    with config_errors():
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
         # MMEngine's own way loses gradients, see the hook.
@@ -88,11 +102,30 @@ def build_runner(cfg: Config) -> Runner:
         if modules:
             runner.register_hook(ActivationCheckpointingHook(modules))
         return runner
-    except (KeyError, TypeError) as error:
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """Turn errors of building from a config into input errors.
+
+    Constructors of MMEngine, MMSegmentation and PyTorch raise ValueError for
+    a bad value; registries and Python raise KeyError and TypeError for an
+    unknown name.
+
+    Raises:
+        InputError: For such an error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         reason = str(error.args[0]) if error.args else ''
-        if not any(words in reason for words in _CONFIG_ERRORS):
+        if not isinstance(error, ValueError) and not any(
+            words in reason for words in _CONFIG_ERRORS
+        ):
             raise
-        raise ValueError(f'the config does not work: {reason}') from error
+        raise InputError(f'the config does not work: {reason}') from error
 
 
 def build_model(
@@ -109,14 +142,15 @@ def build_model(
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If the checkpoint does not fit, or the device cannot be
+        InputError: If the checkpoint does not fit, or the device cannot be
             used.
     """
     device = resolve_device(device)
     cfg = read_config(args.config, args.cfg_options)
     check_config(cfg, ('model',), 'mmseg')
     set_matmul_precision(cfg, device)
-    model = init_model(cfg, device='cpu')
+    with config_errors():
+        model = init_model(cfg, device='cpu')
     # Nobody reads the scores here.
     model.test_cfg.setdefault('keep_scores', False)
     if checkpoint is not None:
@@ -129,7 +163,7 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it does not fit the model.
+        InputError: If it does not fit the model.
     """
     report = load_checkpoint_into(unwrap(runner.model), checkpoint)
     runner.logger.info(
@@ -169,17 +203,17 @@ def enable_pictures(
 
     Raises:
         OSError: If the folder cannot be written.
-        ValueError: If proposals are wanted of a model that makes none, or
+        InputError: If proposals are wanted of a model that makes none, or
             that is tested in windows.
     """
     if proposals:
         if not is_type(cfg.model, OpenVocabMaskSegmentor, MODELS):
-            raise ValueError(
+            raise InputError(
                 f'--show-proposals needs a model that proposes masks, but the '
                 f'config has a {type_name(cfg.model)}'
             )
         if cfg.model.test_cfg.get('mode') == 'slide':
-            raise ValueError(
+            raise InputError(
                 '--show-proposals draws proposals of whole images, but the '
                 'config tests in windows; add '
                 '--cfg-options model.test_cfg.mode=whole'
@@ -198,11 +232,11 @@ def enable_tta(cfg: Config) -> None:
     """Test with the config's ``tta_pipeline`` and ``tta_model``.
 
     Raises:
-        ValueError: If the config has none.
+        InputError: If the config has none.
     """
     for key in ('tta_pipeline', 'tta_model'):
         if key not in cfg:
-            raise ValueError(f'--tta needs {key} in the config')
+            raise InputError(f'--tta needs {key} in the config')
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.tta_model.module = cfg.model
     cfg.model = cfg.tta_model
@@ -240,22 +274,3 @@ def check_writable(folder: Path, option: str) -> None:
             f'{folder} cannot be written ({reason}); name another folder '
             f'with {option}'
         ) from error
-
-
-@contextmanager
-def report_bad_input(
-    kinds: tuple[type[Exception], ...] = USER_ERRORS,
-) -> Iterator[None]:
-    """Turn what bad input raises into one sentence and exit status 2.
-
-    Args:
-        kinds (tuple[type, ...]): Errors that are taken for bad input; the
-            environment variable ``OVSEG_DEBUG`` lets them pass.
-    """
-    try:
-        yield
-    except kinds as error:
-        if debugging():
-            raise
-        print(f'error: {error_message(error)}', file=sys.stderr)
-        sys.exit(2)

@@ -106,16 +106,6 @@ def test_output_folder_of_one_or_several_metrics(here):
         launch.set_output_dir(cfg, 'file')
 
 
-def test_bad_input_is_one_sentence(capsys, monkeypatch):
-    with pytest.raises(SystemExit) as end, launch.report_bad_input():
-        raise ValueError('what is wrong')
-    assert end.value.code == 2
-    assert capsys.readouterr().err == 'error: what is wrong\n'
-    monkeypatch.setenv('OVSEG_DEBUG', '1')
-    with pytest.raises(ValueError), launch.report_bad_input():
-        raise ValueError('what is wrong')
-
-
 @pytest.mark.slow
 def test_train_resume_and_test(tool, tiny_data, tmp_path):
     options = [

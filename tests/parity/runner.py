@@ -20,6 +20,7 @@ from mmseg.registry import MODELS
 from seeded import build_checkpoint, load_case, relative_error
 
 from ovseg_mm.checkpoints import convert, load_checkpoint_into
+from ovseg_mm.utils.errors import InputError
 
 
 class Comparison(NamedTuple):
@@ -72,18 +73,18 @@ def find_cases(folder: Path) -> list[Path]:
     """
     cases = sorted(file.parent for file in folder.rglob('case.json'))
     if not cases:
-        raise ValueError(f'no case.json in {folder}')
+        raise InputError(f'no case.json in {folder}')
     for case in cases:
         if not (case / 'golden.npz').is_file():
-            raise ValueError(f'no golden.npz beside {case / "case.json"}')
+            raise InputError(f'no golden.npz beside {case / "case.json"}')
         try:
             method = json.loads((case / 'case.json').read_text())['method']
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise InputError(
                 f'{case / "case.json"} is no description of a case: {error!r}'
             ) from error
         if not (Path(__file__).parent / f'{method}.py').is_file():
-            raise ValueError(
+            raise InputError(
                 f'{case / "case.json"} is of the method {method!r}, which '
                 'nothing here runs'
             )

@@ -62,6 +62,28 @@ def test_errors_of_other_processes_keep_their_traceback():
     assert error_message(error) == 'x.png is damaged'
 
 
+@pytest.mark.parametrize(
+    'error',
+    [InputError('a.png is damaged'), OSError('a.png is damaged')]
+    + [ImportError('a.png is damaged')],
+)
+def test_input_errors_are_one_line(error, capsys, monkeypatch):
+    with pytest.raises(SystemExit) as end, errors.report_errors():
+        raise error
+    assert end.value.code == 2
+    assert capsys.readouterr().err == 'error: a.png is damaged\n'
+    monkeypatch.setenv('OVSEG_DEBUG', '1')
+    with pytest.raises(type(error)), errors.report_errors():
+        raise error
+
+
+@pytest.mark.parametrize('kind', [ValueError, KeyError, RuntimeError])
+def test_bugs_keep_their_traceback(kind, capsys):
+    with pytest.raises(kind), errors.report_errors():
+        raise kind('a bug')
+    assert not capsys.readouterr().err
+
+
 def test_commands_do_not_repeat_long_arguments(capsys):
     for arguments in (['x' * 5000], ['convert', 'y' * 5000, 'z.pth']):
         try:

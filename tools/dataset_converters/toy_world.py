@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ovseg_mm.utils.errors import add_debug_option
+from ovseg_mm.utils.errors import add_debug_option, report_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,10 +31,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Write the data set; 2 for bad input."""
     args = parse_args()
-    from ovseg_mm.engine.launch import report_bad_input
     from ovseg_mm.toy.world import write_toy_world
 
-    with report_bad_input():
+    with report_errors():
         written = write_toy_world(
             args.folder, args.num_train, args.num_val, args.seed
         )

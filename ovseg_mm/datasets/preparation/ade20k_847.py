@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import read_image, write_image, write_label_map
 
 from .base import LabelCheck, Preparation, Task, label_table, raw_values
@@ -96,12 +97,12 @@ def convert(source: Path, image: Path, labels: Path) -> None:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If one is damaged, or the two differ in size.
+        InputError: If one is damaged, or the two differ in size.
     """
     pixels = _read_rgb(source)
     classes = _read_rgb(source.with_name(f'{source.stem}_seg.png'))
     if pixels.shape != classes.shape:
-        raise ValueError(
+        raise InputError(
             f'{source} and its _seg.png differ in size: {pixels.shape[:2]} '
             f'and {classes.shape[:2]}.'
         )
@@ -141,7 +142,7 @@ def _read_index(path: Path) -> list[tuple[str, Path]]:
             below = parts[parts.index('images') :]
             images.append((name.split('_')[1], Path(*below, name)))
     except Exception as error:  # a damaged pickle raises almost anything
-        raise ValueError(
+        raise InputError(
             f'{path} is no index of ADE20K ({type(error).__name__}: {error}).'
         ) from error
     return images

@@ -98,7 +98,7 @@ class Preparation(ABC):
 
         Raises:
             FileNotFoundError: If a file of the download is missing.
-            ValueError: If one is damaged.
+            InputError: If one is damaged.
         """
 
     @abstractmethod
@@ -150,11 +150,11 @@ def read_8_bit_labels(path: Path) -> np.ndarray:
     """Read a label file that must have 8 bits.
 
     Raises:
-        ValueError: If it has more, is damaged or is no label map.
+        InputError: If it has more, is damaged or is no label map.
     """
     labels = read_label_map(str(path))
     if labels.dtype != np.uint8:
-        raise ValueError(
+        raise InputError(
             f'The label file {path} has 16 bits or more; expected 8.'
         )
     return labels
@@ -164,7 +164,7 @@ def read_list(path: Path) -> list[str]:
     """Read the names in a list of samples.
 
     Raises:
-        ValueError: If a name leads out of the folders of the data set, where
+        InputError: If a name leads out of the folders of the data set, where
             files would be written.
     """
     names = read_names(str(path))

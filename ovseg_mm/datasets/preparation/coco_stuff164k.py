@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import write_label_map
 
 from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
@@ -83,13 +84,13 @@ def renumber(raw: Path, output: Path) -> None:
     """Write the labels of a raw map.
 
     Raises:
-        ValueError: If it holds a value that stands for nothing.
+        InputError: If it holds a value that stands for nothing.
     """
     values = read_8_bit_labels(raw)
     labels = _table()[values]
     if (labels == NO_CLASS).any():
         wrong = np.unique(values[labels == NO_CLASS]).tolist()
-        raise ValueError(
+        raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
             'it is no raw stuff-thing map.'
         )

@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ovseg_mm.utils.clip_statistics import CLIP_MEAN_COLOUR
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import decode_image, write_image
 from ovseg_mm.utils.paths import expanded, write_text
 
@@ -120,7 +121,7 @@ class CropCaptions(Preparation):
         Raises:
             ValueError: Always.
         """
-        raise ValueError(
+        raise InputError(
             'masked crops are pictures, of which nothing is known that could '
             'be verified; verify the data set that they are made of'
         )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import write_label_map
 
 from .base import LabelCheck, Preparation, Task, read_list, write_list
@@ -79,24 +80,24 @@ def convert(source: Path, output: Path) -> None:
     """Write the labels of a .mat file.
 
     Raises:
-        ValueError: If it is damaged or holds no labels of PASCAL-Context.
+        InputError: If it is damaged or holds no labels of PASCAL-Context.
     """
     from scipy.io import loadmat
 
     try:
         values = loadmat(str(source))['LabelMap']
     except Exception as error:  # SciPy raises many kinds of them
-        raise ValueError(
+        raise InputError(
             f'{source} is no label file of PASCAL-Context '
             f'({type(error).__name__}: {error}).'
         ) from error
     if values.ndim != 2 or values.dtype != np.uint16:
-        raise ValueError(
+        raise InputError(
             f'{source} holds an array of shape {values.shape} and type '
             f'{values.dtype}; expected (height, width) and uint16.'
         )
     if values.max(initial=0) > NUM_LABELS:
-        raise ValueError(
+        raise InputError(
             f'{source} holds the value {values.max()}; expected at most '
             f'{NUM_LABELS}.'
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import write_label_map
 
 from .base import (
@@ -99,7 +100,7 @@ def draw_segments(
         output (Path): Label file to write.
 
     Raises:
-        ValueError: If a code does not fit the image.
+        InputError: If a code does not fit the image.
     """
     known = {value: rank for rank, value in enumerate(raw_values('pc59'), 1)}
     values = np.zeros(size, dtype=np.int64)
@@ -107,7 +108,7 @@ def draw_segments(
         try:
             values[decode_runs(code, size)] = category
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
+            raise InputError(
                 f'trainval_merged.json: a segment of {output.stem} cannot be '
                 f'decoded ({error}).'
             ) from error
@@ -128,13 +129,13 @@ def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         np.ndarray: Boolean mask of that size.
 
     Raises:
-        ValueError: If the code is for another size.
+        InputError: If the code is for another size.
     """
     runs = code['counts']
     if not isinstance(runs, list):
         runs = _parse_runs(runs if isinstance(runs, str) else runs.decode())
     if tuple(code['size']) != tuple(size) or sum(runs) != size[0] * size[1]:
-        raise ValueError(
+        raise InputError(
             f'its code is for {code["size"]} and {sum(runs)} pixels, the '
             f'image is {list(size)} (height, width)'
         )
@@ -172,7 +173,7 @@ def _read_annotations(
                 (segment['category_id'], segment['segmentation'])
             )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f'{path} is not the file of annotations that it should be '
             f'({type(error).__name__}: {error}); download it again.'
         ) from error

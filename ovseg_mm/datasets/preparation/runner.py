@@ -118,7 +118,7 @@ def _bar(results: Iterable, total: int, title: str) -> Iterable:
 def _run(task: Task) -> str | None:
     try:
         task.function(*task.args)
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         return str(error)
     return None
 
@@ -129,7 +129,7 @@ def _check_file(check: LabelCheck, name: str) -> tuple[str | None, set[int]]:
     image = check.images / f'{name}{check.image_suffix}'
     try:
         labels = read_label_map(str(path))
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         return str(error), set()
     bits = 8 if labels.dtype == np.uint8 else 16
     if bits != check.bits:

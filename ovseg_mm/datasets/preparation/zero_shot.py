@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import write_label_map
 from ovseg_mm.utils.paths import expanded
 
@@ -160,7 +161,7 @@ def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
         first (int): Value of label 0 in the source.
 
     Raises:
-        ValueError: If the file is damaged or holds values that are no
+        InputError: If the file is damaged or holds values that are no
             labels.
     """
     vocabulary = shipped_vocabulary(split)
@@ -168,7 +169,7 @@ def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
     values = read_8_bit_labels(source)
     wrong = values[(values >= total + first) & (values != 255)]
     if wrong.size:
-        raise ValueError(
+        raise InputError(
             f'{source} holds the values {np.unique(wrong).tolist()}, but '
             f'{split} has {total} labels.'
         )
