@@ -2,6 +2,8 @@
 from .backbones import CLIPViT, GuidedCLIP
 from .classifiers import ClassCropClassifier, ShiftedCLIP
 from .decode_heads import (
+    BaseMaskHead,
+    BaseOpenVocabHead,
     CascadeCLIPHead,
     CATSegCostHead,
     CosineHead,
@@ -32,6 +34,8 @@ from .text_encoder import (
 )
 
 __all__ = [
+    'BaseMaskHead',
+    'BaseOpenVocabHead',
     'CATSegCostHead',
     'CLIPContextEncoder',
     'CLIPLevelProjection',

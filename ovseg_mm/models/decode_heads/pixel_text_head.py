@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -17,11 +16,11 @@ from ovseg_mm.inference import in_float32
 from ovseg_mm.structures import PixelFeatures
 from ovseg_mm.utils.resize import resize
 
-from ..losses import build_losses, dense_losses
+from .base_head import BaseOpenVocabHead
 
 
 @MODELS.register_module()
-class PixelTextHead(BaseModule):
+class PixelTextHead(BaseOpenVocabHead):
     """Compare each pixel's embedding with the texts.
 
     The per-pixel baseline of ZSSeg: MaskFormer's backbone and pixel decoder,
@@ -38,6 +37,8 @@ class PixelTextHead(BaseModule):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
+    method = 'ZSSeg'
+
     def __init__(
         self,
         loss_decode: dict | Sequence[dict],
@@ -47,8 +48,7 @@ class PixelTextHead(BaseModule):
         threshold: float = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        self.loss_decode = build_losses(loss_decode)
+        super().__init__(loss_decode, init_cfg)
         self.projection = nn.Conv2d(in_channels, text_channels, 1)
         self.temperature = temperature
         self.threshold = threshold
@@ -75,27 +75,14 @@ class PixelTextHead(BaseModule):
         text: Tensor,
         labels: Tensor,
         ignore_index: int = 255,
+        unseen: Sequence[int] = (),
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
-
-        Args:
-            feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): (T, P, C), normalised.
-            labels (Tensor): (B, H, W) int64.
-            ignore_index (int): Label of pixels without a class.
-
-        Returns:
-            dict[str, Tensor]: Losses by name.
-        """
+        """Losses of scaled cosines, see :meth:`BaseOpenVocabHead.loss`."""
         pixels = self.projection(feats.mask_features)
         features = F.normalize(pixels.float(), dim=1)
         logits = _products(features, text)
-        logits = resize(self.temperature * logits, labels.shape[1:])
-        return dense_losses(self.loss_decode, logits, labels, ignore_index)
-
-    def activate(self, scores: Tensor, classes: slice) -> Tensor:
-        """Scores need no activation before windows are averaged."""
-        return scores
+        logits = resize(self.temperature * logits, tuple(labels.shape[1:]))
+        return self.dense_losses(logits, labels, ignore_index)
 
 
 @in_float32

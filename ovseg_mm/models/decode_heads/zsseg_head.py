@@ -1,145 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """ZSSeg's classifiers of mask proposals.
 
-Letters: B images, Q queries, D supervised decoder states, n valid proposals
-(they have a region), T class texts, P prompts a class, C embedding width, h,
-w positions at stride 4, H, W pixels.
+Letters: Q queries, n valid proposals (they have a region), T class texts.
 """
 
-import torch
-import torch.nn.functional as F
-from mmengine.model import BaseModule
-from mmengine.utils import is_list_of
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ovseg_mm.inference import geometric_ensemble, region_weights
-from ovseg_mm.structures import MaskPredictions, MaskProposals, PixelFeatures
-from ovseg_mm.utils.config_types import is_type
-from ovseg_mm.utils.errors import InputError
 
-from ..losses import MaskSetLoss
-from ..utils import cosine_logits, mask_targets
+from .base_head import object_probs
+from .proposal_text_head import ProposalTextHead
 
 
 @MODELS.register_module()
-class ZSSegHead(BaseModule):
+class ZSSegHead(ProposalTextHead):
     """Proposals classified by text, and by CLIP on their regions.
 
     `A Simple Baseline for Open-Vocabulary Semantic Segmentation with
     Pre-trained Vision-language Model <https://arxiv.org/abs/2112.14757>`_.
-
-    The head of a mask method gives :class:`OpenVocabMaskSegmentor` six
-    things: ``head(feats, text)``, ``loss``, ``uses_regions``,
-    ``region_logits``, ``class_weights`` and ``context_blocks``, the blocks
-    of a CLIP on the whole image whose tokens it needs.
-
-    Args:
-        proposals (dict): Config of the :class:`MaskProposalHead`, whose
-            embeddings have C channels.
-        loss_decode (dict): Config of the :class:`MaskSetLoss`.
-        text_channels (int): C.
-        temperature (float): Factor of cosine similarities.
-        ensemble_weight (float, optional): Weight a of
-            :func:`geometric_ensemble`; the larger, the more proposals decide
-            on seen and regions on unseen classes. 0 or less: regions alone
-            decide. None: proposals alone.
-        threshold (float): Score that a pixel must exceed if the vocabulary
-            has one text only.
-        init_cfg (dict, optional): MMEngine's initialisation.
+    See :class:`ProposalTextHead` for the arguments.
     """
 
-    context_blocks: tuple[int, ...] = ()
-
-    def __init__(
-        self,
-        proposals: dict,
-        loss_decode: dict,
-        text_channels: int = 512,
-        temperature: float = 100.0,
-        ensemble_weight: float | None = 0.8,
-        threshold: float = 0.5,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(init_cfg)
-        if ensemble_weight is not None and not ensemble_weight <= 1:
-            raise ValueError(
-                f'ensemble_weight={ensemble_weight} must be at most 1, or '
-                'None to do without regions'
-            )
-        if is_list_of(loss_decode, dict) or not is_type(
-            loss_decode, MaskSetLoss, MODELS
-        ):
-            raise InputError(
-                f'loss_decode of a {type(self).__name__} is one '
-                "dict(type='MaskSetLoss', ...), which holds the losses of "
-                'classes and masks; set its weights instead of other losses'
-            )
-        self.proposals = MODELS.build(proposals)
-        self.loss_decode = MODELS.build(loss_decode)
-        self.temperature = temperature
-        self.ensemble_weight = ensemble_weight
-        self.threshold = threshold
-        self.no_object_embedding = nn.Parameter(
-            torch.randn(1, text_channels) * text_channels**-0.5
-        )
-
-    @property
-    def uses_regions(self) -> bool:
-        """Whether regions take part in the decision."""
-        return self.ensemble_weight is not None
-
-    def forward(self, feats: PixelFeatures, text: Tensor) -> MaskPredictions:
-        """Propose and classify.
-
-        Args:
-            feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): Text embeddings, (T, 1, C), normalised.
-
-        Returns:
-            MaskPredictions: See there.
-        """
-        proposals = self.proposals(feats)
-        embeddings = self._embeddings(proposals, feats)
-        text = torch.cat(
-            [_one_prompt(text), F.normalize(self.no_object_embedding, dim=1)]
-        )
-        return MaskPredictions(
-            self._similarity(embeddings, text), proposals.masks
-        )
-
-    def loss(
-        self,
-        feats: PixelFeatures,
-        text: Tensor,
-        labels: Tensor,
-        ignore_index: int = 255,
-    ) -> dict[str, Tensor]:
-        """Losses of a batch.
-
-        Args:
-            feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): (T, 1, C), normalised.
-            labels (Tensor): (B, H, W) int64, over the whole input.
-            ignore_index (int): Label of pixels without a class.
-
-        Returns:
-            dict[str, Tensor]: See :class:`MaskSetLoss`.
-        """
-        targets = [mask_targets(label, ignore_index) for label in labels]
-        return self.loss_decode(*self(feats, text), targets)
-
-    def region_logits(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Classify regions.
-
-        Args:
-            embeddings (Tensor): CLIP's embeddings of regions, (n, C).
-            text (Tensor): (T, 1, C), normalised.
-
-        Returns:
-            Tensor: (n, T); there is no class for no object.
-        """
-        return self._similarity(embeddings, _one_prompt(text))
+    method = 'ZSSeg'
 
     def class_weights(
         self,
@@ -148,48 +31,14 @@ class ZSSegHead(BaseModule):
         valid: Tensor | None = None,
         seen: Tensor | None = None,
     ) -> Tensor:
-        """Say how much each proposal of an image votes for each class.
-
-        Args:
-            class_logits (Tensor): (Q, T + 1), the last class is no object.
-            region_logits (Tensor, optional): (n, T), if regions are used.
-            valid (Tensor, optional): Which proposals have one, (Q,) bool.
-            seen (Tensor, optional): Which classes are seen, (T,) bool; None
-                if nobody says.
-
-        Returns:
-            Tensor: (Q, T). A pixel's score of a class is their product with
-            the mask probabilities, summed over all proposals.
-        """
-        probs = class_logits.float().softmax(dim=1)[:, :-1]
-        if not self.uses_regions:
+        """See :meth:`BaseMaskHead.class_weights`."""
+        probs = object_probs(class_logits)
+        if self.ensemble_weight is None:
             return probs
+        assert region_logits is not None and valid is not None
         region_probs = region_logits.float().softmax(dim=1)
         if self.ensemble_weight <= 0:
             return region_weights(region_probs, valid)
         return geometric_ensemble(
             probs, region_probs, valid, self.ensemble_weight, seen
         )
-
-    def activate(self, scores: Tensor, classes: slice) -> Tensor:
-        """Scores need no activation before windows are averaged."""
-        return scores
-
-    def _embeddings(
-        self, proposals: MaskProposals, feats: PixelFeatures
-    ) -> Tensor:
-        """What is compared with texts, (D, B, Q, C)."""
-        return proposals.embeddings
-
-    def _similarity(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Scaled cosines (..., T) of embeddings (..., C) and unit texts."""
-        return cosine_logits(embeddings, text, self.temperature)
-
-
-def _one_prompt(text: Tensor) -> Tensor:
-    if text.shape[1] != 1:
-        raise ValueError(
-            f'the head takes one text embedding a class, found '
-            f'{text.shape[1]}; set prompts.average_templates=True'
-        )
-    return text[:, 0]

@@ -26,11 +26,13 @@ from ovseg_mm.inference import (
     whole_view,
 )
 from ovseg_mm.structures import ViewLayout
+from ovseg_mm.utils.config_types import type_of
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.resize import resize
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import init_clip_towers, with_tower_options
+from ..decode_heads import BaseOpenVocabHead
 from ..decode_heads.mmseg_options import (
     check_mmseg_options,
     split_mmseg_options,
@@ -104,6 +106,10 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             the shipped ``background_words``, otherwise none, as ``[]``).
         init_cfg (dict, optional): MMEngine's initialisation.
     """
+
+    decode_head: BaseOpenVocabHead
+    head_class: type[BaseOpenVocabHead] = BaseOpenVocabHead
+    """Class that the decode head must have."""
 
     # The kind of TTA model that holds this one, if any.
     tta_model: type | None = None
@@ -433,7 +439,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
             self.text_embeddings(vocabulary),
             labels,
             vocabulary.ignore_label,
-            **(dict(unseen=vocabulary.unseen) if vocabulary.unseen else {}),
+            vocabulary.unseen,
         )
 
     def _load_from_state_dict(
@@ -465,6 +471,13 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         return self.text_encoder
 
     def _init_decode_head(self, decode_head: dict) -> None:
+        head = type_of(decode_head, MODELS)
+        if isinstance(head, type) and not issubclass(head, self.head_class):
+            raise InputError(
+                f'decode_head.type={head.__name__} does not take text '
+                f'embeddings as {type(self).__name__} needs; choose a '
+                f'sub-class of ovseg_mm.models.{self.head_class.__name__}'
+            )
         self.decode_head = MODELS.build(decode_head)
         self.align_corners = False
 
@@ -575,7 +588,7 @@ class BaseOpenVocabSegmentor(EncoderDecoder):
         seen = self._seen_texts(views.device)[classes] if penalty else None
 
         def activate(part: Tensor) -> Tensor:
-            scores = self.decode_head.activate(part, classes)
+            scores = self.decode_head.activate(part)
             return penalise_seen(scores, seen, penalty) if penalty else scores
 
         fused = fuse_views(views, layout, activate, cfg.get('score_size'))

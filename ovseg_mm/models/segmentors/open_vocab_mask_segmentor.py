@@ -20,6 +20,7 @@ from ovseg_mm.utils.resize import resize
 from ovseg_mm.vocabulary import Vocabulary
 
 from ..clip_towers import with_tower_options
+from ..decode_heads import BaseMaskHead
 from ..text_encoder import TextBank
 from .base import FLIPPED_AXES, BaseOpenVocabSegmentor
 
@@ -29,8 +30,8 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     """Mask proposals, classified by text and by CLIP on their regions.
 
     The backbone's maps go through ``neck``, a pixel decoder that gives
-    :class:`PixelFeatures`, to ``decode_head`` (see :class:`ZSSegHead` for
-    what it must offer). Its masks and the image go to ``region_encoder``,
+    :class:`PixelFeatures`, to ``decode_head``, a
+    :class:`BaseMaskHead`. Its masks and the image go to ``region_encoder``,
     whose regions are compared with the texts. See
     :class:`BaseOpenVocabSegmentor` for the other arguments. With the test
     option ``keep_proposals=N`` and without windows each sample gets
@@ -49,6 +50,9 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         size_divisor (int): Normalised images are padded with zeros on the
             right and at the bottom to a multiple of it.
     """
+
+    decode_head: BaseMaskHead
+    head_class = BaseMaskHead
 
     def __init__(
         self,

@@ -4,14 +4,14 @@
 Letters: B images, H, W pixels.
 """
 
-from inspect import signature
-
 import torch
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import UNKNOWN, Vocabulary
+
+from ..decode_heads import BaseOpenVocabHead
 
 
 def check_trainable(vocabulary: Vocabulary) -> None:
@@ -25,17 +25,19 @@ def check_trainable(vocabulary: Vocabulary) -> None:
         )
 
 
-def check_learns_unseen(head: nn.Module, vocabulary: Vocabulary) -> None:
+def check_learns_unseen(
+    head: BaseOpenVocabHead, vocabulary: Vocabulary
+) -> None:
     """Raise if there are unseen texts and the head makes no labels for them.
 
     Args:
-        head (nn.Module): Decode head; can if its ``loss`` takes ``unseen``.
+        head (BaseOpenVocabHead): Can if it ``learns_unseen``.
         vocabulary (Vocabulary): The training vocabulary.
 
     Raises:
         ValueError: See above.
     """
-    if vocabulary.unseen and 'unseen' not in signature(head.loss).parameters:
+    if vocabulary.unseen and not head.learns_unseen:
         raise InputError(
             f'the training vocabulary {vocabulary.source} has unseen labels, '
             f'which a {type(head).__name__} cannot learn; set '

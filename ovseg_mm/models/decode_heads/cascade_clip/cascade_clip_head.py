@@ -8,21 +8,17 @@ width, h, w patches, N = h * w.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
-from mmengine.model import BaseModule
-from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.structures import LevelFeatures
 
-from ...losses import build_losses, dense_losses
-from ...utils import fill_unknown
+from ..base_head import BaseOpenVocabHead
 from .matching import MatchingDecoder
 
 
 @MODELS.register_module()
-class CascadeCLIPHead(BaseModule):
+class CascadeCLIPHead(BaseOpenVocabHead):
     """Cascaded text-image matching of Cascade-CLIP.
 
     `Cascaded Vision-Language Embeddings Alignment for Zero-Shot Semantic
@@ -47,8 +43,10 @@ class CascadeCLIPHead(BaseModule):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
-    # Score above which a vocabulary of one text labels a pixel.
+    method = 'Cascade-CLIP'
+    learns_unseen = True
     threshold = 0.5
+    with_accuracy = True
 
     def __init__(
         self,
@@ -60,7 +58,14 @@ class CascadeCLIPHead(BaseModule):
         loss_decode: dict | Sequence[dict] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(
+            loss_decode
+            or [
+                dict(type='DenseFocalLoss', loss_weight=100.0),
+                dict(type='DenseDiceLoss'),
+            ],
+            init_cfg,
+        )
         self.group_sizes = tuple(group_sizes)
         self.level_weights = nn.ParameterList(
             nn.Parameter(gaussian_weights(size))
@@ -74,13 +79,6 @@ class CascadeCLIPHead(BaseModule):
             MatchingDecoder(embed_dims, num_layers, num_heads, dropout)
             for _ in self.group_sizes
         )
-        self.loss_decode = build_losses(
-            loss_decode
-            or [
-                dict(type='DenseFocalLoss', loss_weight=100.0),
-                dict(type='DenseDiceLoss'),
-            ]
-        )
 
     def forward(self, feats: LevelFeatures, text: Tensor) -> Tensor:
         """Logits of every class.
@@ -93,12 +91,7 @@ class CascadeCLIPHead(BaseModule):
         Returns:
             Tensor: (B, T, h, w).
         """
-        if text.shape[1] != 1:
-            raise ValueError(
-                f'CascadeCLIPHead takes one text embedding a class, found '
-                f'{text.shape[1]}; set prompts.average_templates=True'
-            )
-        text = text[:, 0].to(feats.cls.dtype)
+        text = self.one_prompt(text).to(feats.cls.dtype)
         # Features are in float32, the weights perhaps not.
         dtype = self.decoders[0].dtype
         descriptor = relationship_descriptor(feats.cls, text).to(dtype)
@@ -115,46 +108,8 @@ class CascadeCLIPHead(BaseModule):
         )
         return logits.unflatten(2, feats.levels[-1].shape[2:])
 
-    def loss(
-        self,
-        feats: LevelFeatures,
-        text: Tensor,
-        labels: Tensor,
-        ignore_index: int = 255,
-        unseen: Sequence[int] = (),
-    ) -> dict[str, Tensor]:
-        """Losses at the size of the labels, bilinearly upsampled.
-
-        Args:
-            feats (LevelFeatures): Image side.
-            text (Tensor): Text embeddings, (T, 1, C).
-            labels (Tensor): (B, H, W) int64 in [0, T), ``ignore_index`` or
-                :data:`UNKNOWN`, which stands for one of ``unseen``: the head
-                itself says which.
-            ignore_index (int): Label of pixels without a class.
-            unseen (Sequence[int]): Classes that ``UNKNOWN`` may be.
-
-        Returns:
-            dict[str, Tensor]: Losses by name, and the accuracy in percent.
-        """
-        logits = F.interpolate(
-            self(feats, text),
-            labels.shape[1:],
-            mode='bilinear',
-            align_corners=False,
-        )
-        labels = fill_unknown(labels, logits, unseen)
-        losses = dense_losses(self.loss_decode, logits, labels, ignore_index)
-        losses['acc_seg'] = accuracy(logits, labels, ignore_index=ignore_index)
-        return losses
-
-    def activate(self, logits: Tensor, classes: slice) -> Tensor:
-        """Scores that are averaged over windows, from logits (..., t, H, W).
-
-        Args:
-            logits (Tensor): Logits of some of the classes; overwritten.
-            classes (slice): Which classes of the vocabulary they are.
-        """
+    def activate(self, logits: Tensor) -> Tensor:
+        """Sigmoid of the logits, in place."""
         return logits.sigmoid_()
 
     def _aggregate(self, levels: Sequence[Tensor]) -> list[Tensor]:

@@ -9,15 +9,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
-from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
 from ovseg_mm.structures import CostFeatures
 
-from ...losses import build_losses, dense_losses
+from ..base_head import BaseOpenVocabHead
 from .chunks import over_classes
 from .classwise import ClasswiseAggregation
 from .spatial import SpatialAggregation
@@ -30,7 +28,7 @@ CLASS_MLP_RATIO = 4
 
 
 @MODELS.register_module()
-class CATSegCostHead(BaseModule):
+class CATSegCostHead(BaseOpenVocabHead):
     """Cost aggregation of CAT-Seg.
 
     `CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
@@ -92,6 +90,8 @@ class CATSegCostHead(BaseModule):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
+    method = 'CAT-Seg'
+
     def __init__(
         self,
         text_channels: int,
@@ -121,7 +121,7 @@ class CATSegCostHead(BaseModule):
         init_bias: float | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(loss_decode or dict(type='DenseBCELoss'), init_cfg)
         if score not in ('sigmoid', 'logits'):
             raise ValueError(f"score={score!r} is not 'sigmoid' or 'logits'")
         if pad_len is not None and pad_len < 1:
@@ -186,9 +186,6 @@ class CATSegCostHead(BaseModule):
             nn.Dropout2d(dropout_ratio) if dropout_ratio else nn.Identity()
         )
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
-        self.loss_decode = build_losses(
-            loss_decode or dict(type='DenseBCELoss')
-        )
 
     def init_weights(self) -> None:
         """PyTorch's initialisation, and the bias of the last convolution."""
@@ -226,41 +223,8 @@ class CATSegCostHead(BaseModule):
         index = kept[:, :, None, None].expand_as(logits)
         return full.scatter(1, index, logits)
 
-    def loss(
-        self,
-        feats: CostFeatures,
-        text: Tensor,
-        labels: Tensor,
-        ignore_index: int = 255,
-    ) -> dict[str, Tensor]:
-        """Losses at the size of the labels, bilinearly upsampled.
-
-        Args:
-            feats (CostFeatures): Image side.
-            text (Tensor): Text embeddings, (T, P, C).
-            labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
-            ignore_index (int): Label of pixels without a class.
-
-        Returns:
-            dict[str, Tensor]: Losses by name, perhaps ``acc_seg``.
-        """
-        logits = self(feats, text)
-        logits = F.interpolate(logits, labels.shape[1:], mode='bilinear')
-        losses = dense_losses(self.loss_decode, logits, labels, ignore_index)
-        if self.with_accuracy:
-            losses['acc_seg'] = accuracy(
-                logits.detach(), labels, ignore_index=ignore_index
-            )
-        return losses
-
-    def activate(self, logits: Tensor, classes: slice) -> Tensor:
-        """Scores that are averaged over windows, from logits (..., t, H, W).
-
-        Args:
-            logits (Tensor): Logits of some of the classes; may be
-                overwritten.
-            classes (slice): Which classes of the vocabulary they are.
-        """
+    def activate(self, logits: Tensor) -> Tensor:
+        """Sigmoid of the logits, in place, or the logits, see ``score``."""
         return logits.sigmoid_() if self.score == 'sigmoid' else logits
 
     def _aggregate(

@@ -7,21 +7,24 @@ Letters: Q queries, n valid proposals (they have a region), T class texts.
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ovseg_mm.inference import with_no_object
+from ovseg_mm.inference import (
+    geometric_ensemble,
+    region_weights,
+    with_no_object,
+)
 from ovseg_mm.structures import MaskProposals, PixelFeatures
 
-from ..zsseg_head import ZSSegHead
+from ..proposal_text_head import ProposalTextHead
 from .semantic_integration import SemanticIntegration
 
 
 @MODELS.register_module()
-class SCANHead(ZSSegHead):
+class SCANHead(ProposalTextHead):
     """Proposals that know what CLIP says of the whole image.
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
-    <https://arxiv.org/abs/2312.04089>`_. What is not said here is as in
-    :class:`ZSSegHead`. If no proposal of an image has a region, proposals
-    alone decide.
+    <https://arxiv.org/abs/2312.04089>`_. If no proposal of an image has a
+    region, proposals alone decide.
 
     Args:
         integration (dict, optional): Arguments of
@@ -29,8 +32,10 @@ class SCANHead(ZSSegHead):
         keep_no_object (bool): Whether votes are normalised again together
             with the probability of no object, see :func:`with_no_object`;
             for vocabularies of hundreds of classes.
-        **kwargs: Arguments of :class:`ZSSegHead`.
+        **kwargs: Arguments of :class:`ProposalTextHead`.
     """
+
+    method = 'SCAN'
 
     def __init__(
         self,
@@ -57,13 +62,20 @@ class SCANHead(ZSSegHead):
         valid: Tensor | None = None,
         seen: Tensor | None = None,
     ) -> Tensor:
-        """See :meth:`ZSSegHead.class_weights`."""
+        """See :meth:`BaseMaskHead.class_weights`; ``seen`` has no effect."""
         probs = class_logits.float().softmax(dim=1)
-        if not self.uses_regions or not valid.any():
+        weight = self.ensemble_weight
+        if weight is None or valid is None or not valid.any():
             return probs[:, :-1]
+        assert region_logits is not None
+        region_probs = region_logits.float().softmax(dim=1)
+        if weight <= 0:
+            return region_weights(region_probs, valid)
         # One weight for all classes: SCAN does not ask which ones are seen.
-        weights = super().class_weights(class_logits, region_logits, valid)
-        if self.keep_no_object and self.ensemble_weight > 0:
+        weights = geometric_ensemble(
+            probs[:, :-1], region_probs, valid, weight
+        )
+        if self.keep_no_object:
             weights = with_no_object(weights, probs[:, -1])
         return weights
 

@@ -7,17 +7,17 @@ patches.
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from ovseg_mm.inference import in_float32
 from ovseg_mm.structures import CLIPFeatures
-from ovseg_mm.utils.errors import InputError
+
+from ..base_head import BaseOpenVocabHead
 
 
 @MODELS.register_module()
-class CosineHead(BaseModule):
+class CosineHead(BaseOpenVocabHead):
     """Cosines of CLIP's patch embeddings and class texts; no parameters.
 
     What patch embeddings are worth is decided by ``last_block`` of
@@ -30,10 +30,12 @@ class CosineHead(BaseModule):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
+    method = 'CLIP without training'
+
     def __init__(
         self, threshold: float = 0.0, init_cfg: dict | None = None
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(init_cfg=init_cfg)
         self.threshold = threshold
 
     def forward(self, feats: CLIPFeatures, text: Tensor) -> Tensor:
@@ -47,21 +49,6 @@ class CosineHead(BaseModule):
             Tensor: (B, T, h, w) float32.
         """
         return _cosines(feats.dense, text)
-
-    def loss(self, *args, **kwargs) -> dict[str, Tensor]:
-        """There is none.
-
-        Raises:
-            InputError: Always.
-        """
-        raise InputError(
-            f'a {type(self).__name__} has nothing to train; use `mim test` or '
-            '`python -m ovseg_mm predict`'
-        )
-
-    def activate(self, scores: Tensor, classes: slice) -> Tensor:
-        """Cosines stay as they are until windows are averaged."""
-        return scores
 
 
 @in_float32

@@ -39,6 +39,8 @@ class MaskCLIPHead(CosineHead):
         **kwargs: See :class:`CosineHead`.
     """
 
+    method = 'MaskCLIP'
+
     def __init__(
         self,
         denoise_below: float | None = None,
