@@ -4,7 +4,6 @@ from .cascade_clip import CascadeCLIPHead
 from .cat_seg import CATSegCostHead
 from .mask_proposal_head import MaskProposalHead
 from .pixel_text_head import PixelTextHead
-from .proposal_text_head import ProposalTextHead
 from .scan import SCANHead, SemanticIntegration
 from .training_free import CosineHead, MaskCLIPHead
 from .zsseg_head import ZSSegHead
@@ -18,7 +17,6 @@ __all__ = [
     'MaskCLIPHead',
     'MaskProposalHead',
     'PixelTextHead',
-    'ProposalTextHead',
     'SCANHead',
     'SemanticIntegration',
     'ZSSegHead',
