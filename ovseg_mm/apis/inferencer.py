@@ -17,10 +17,10 @@ from mmseg.structures import SegDataSample
 
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.engine.config_check import check_config
+from ovseg_mm.engine.config_file import read_config_file
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.paths import find_config
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
@@ -98,7 +98,7 @@ class OpenVocabInferencer:
     ) -> None:
         device = resolve_device(device)
         if not isinstance(config, Config):
-            config = Config.fromfile(find_config(config))
+            config = read_config_file(config)
         if cfg_options is not None:
             config = copy.deepcopy(config)
             merge_options(config, cfg_options)

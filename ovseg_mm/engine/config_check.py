@@ -23,7 +23,14 @@ from ovseg_mm.models.segmentors.options import TEST_OPTIONS
 from ovseg_mm.models.text_encoder import TextBank
 from ovseg_mm.utils.errors import InputError, nearest
 
-from .config_rules import check_data, check_metric_names
+from .config_dicts import (
+    check_dataset_dicts,
+    check_keys,
+    check_optimizer_dicts,
+    check_run_dicts,
+)
+from .config_rules import check_data, check_hook, check_metric_names
+from .config_shape import check_loops, check_parts_are_dicts
 from .signatures import accepted_arguments, named_arguments
 
 # Registry of the parts of a config by key, and the type of those without one.
@@ -121,6 +128,7 @@ def check_config(
         InputError: At the first name that there is not, with the nearest
             right one.
     """
+    check_parts_are_dicts(cfg, (*_PARTS, *_LOADERS), keys)
     with _scope_of(cfg.get('default_scope') or scope):
         for key, (registry, default) in _PARTS.items():
             if cfg.get(key) is not None and (keys is None or key in keys):
@@ -129,6 +137,7 @@ def check_config(
             if cfg.get(key) is not None and (keys is None or key in keys):
                 _check_loader(cfg[key], key)
         if keys is None:
+            check_loops(cfg)
             _check_rest(cfg)
             check_metric_names(cfg)
     check_data(cfg, keys)
@@ -150,23 +159,26 @@ def _check_rest(cfg: Config) -> None:
             _check_part(hook, path, 'HOOKS')
     if cfg.get('runner_type') is not None:
         _find(cfg.runner_type, 'runner_type', 'RUNNERS')
-    constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
+    wrapper = cfg.get('optim_wrapper') or {}
+    constructor = wrapper.get('constructor')
     if constructor is not None:
         path = 'optim_wrapper.constructor'
-        _find(constructor, path, 'OPTIM_WRAPPER_CONSTRUCTORS')
+        constructor = _find(constructor, path, 'OPTIM_WRAPPER_CONSTRUCTORS')
+    check_optimizer_dicts(wrapper, constructor)
+    check_run_dicts(cfg)
     for key in ('env_cfg', 'auto_scale_lr'):
-        _check_names(cfg.get(key) or {}, key, _ENV_KEYS[key])
+        check_keys(cfg.get(key) or {}, key, _ENV_KEYS[key])
     processes = (cfg.get('env_cfg') or {}).get('mp_cfg') or {}
-    _check_names(processes, 'env_cfg.mp_cfg', _ENV_KEYS['mp_cfg'])
+    check_keys(processes, 'env_cfg.mp_cfg', _ENV_KEYS['mp_cfg'])
     randomness = accepted_arguments(Runner.set_randomness) - {'self'}
-    _check_names(cfg.get('randomness') or {}, 'randomness', randomness)
+    check_keys(cfg.get('randomness') or {}, 'randomness', randomness)
 
 
 def _check_loader(loader: Any, path: str) -> None:
     if not isinstance(loader, dict):
         return
     known = {*inspect.signature(DataLoader).parameters, *_LOADER_KEYS}
-    _check_names(loader, path, known)
+    check_keys(loader, path, known)
     for key, registry in (
         ('dataset', 'DATASETS'),
         ('sampler', 'DATA_SAMPLERS'),
@@ -195,7 +207,7 @@ def _check_parts(
         elif registry == 'LOOPS' and 'by_epoch' in node:
             by = 'Epoch' if node['by_epoch'] else 'Iter'
             _check_part(node, path, registry, f'{by}BasedTrainLoop')
-        elif registry in ('TRANSFORMS', 'HOOKS', 'METRICS', 'DATASETS'):
+        elif registry != 'MODELS':
             raise InputError(f'{path} has no type; found {dict(node)}')
 
 
@@ -204,12 +216,18 @@ def _check_part(
 ) -> None:
     """Check the type of a part, its arguments, and its own parts."""
     name = node.get('type', default)
+    if name is None:
+        raise InputError(f'{path} has no type; found {dict(node)}')
     if name == 'Evaluator':
         registry = 'EVALUATOR'
     with _scope_of(node.get('_scope_')):
         found = _find(name, f'{path}.type', registry)
         _check_arguments(node, path, registry, found)
         _check_below(node, path, registry, found)
+    if registry == 'DATASETS':
+        check_dataset_dicts(node, path, found)
+    elif registry == 'HOOKS':
+        check_hook(path, found)
 
 
 def _check_below(
@@ -223,7 +241,7 @@ def _check_below(
         return
     if registry == 'MODELS' and isinstance(node.get('prompts'), Mapping):
         known = accepted_arguments(TextBank)
-        _check_names(node['prompts'], f'{path}.prompts', known)
+        check_keys(node['prompts'], f'{path}.prompts', known)
     for key, value in node.items():
         child = children.get(key, children.get('*'))
         if child is None or key in _NO_PARTS:
@@ -289,15 +307,6 @@ def _elsewhere(path: str, name: str) -> str:
     if path in ('test_cfg', 'model') and name in TEST_OPTIONS:
         return f'; did you mean model.test_cfg.{name}?'
     return ''
-
-
-def _check_names(node: Mapping, path: str, known: Collection[str]) -> None:
-    for name in node:
-        if name not in known:
-            raise InputError(
-                f'{path} has no setting {name!r}{nearest(name, known)} (it '
-                f'has {", ".join(sorted(known))})'
-            )
 
 
 def _find(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of a config that have right names but do not fit each other."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import NaiveVisualizationHook
 
 from ovseg_mm.utils.errors import InputError, nearest
 from ovseg_mm.vocabulary import load_vocabulary
@@ -45,6 +46,24 @@ def check_data(cfg: Config, keys: Collection[str] | None = None) -> None:
         for path, dataset in _datasets(whole.get('dataset'), loader):
             _check_order(dataset.get('pipeline') or [], path, loader)
             _check_joined(dataset, path)
+
+
+def check_hook(path: str, kind: type | Callable) -> None:
+    """Refuse a hook that works with no model of MMSegmentation.
+
+    Args:
+        path (str): Where it is in the config.
+        kind (type): Its class.
+
+    Raises:
+        InputError: If it is MMEngine's ``NaiveVisualizationHook``.
+    """
+    if kind is NaiveVisualizationHook:
+        raise InputError(
+            f'{path}: NaiveVisualizationHook reads batches in a form that '
+            'MMEngine no longer has, and fails with every model; use '
+            "dict(type='OpenVocabVisualizationHook', draw=True)"
+        )
 
 
 def check_metric_names(cfg: Config) -> None:

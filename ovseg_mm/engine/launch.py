@@ -22,10 +22,10 @@ from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.paths import find_config
 
 from .adapt_config import add_missing_hooks, replace_amp_on_cpu
 from .config_check import check_config
+from .config_file import read_config_file
 from .config_options import merge_options
 from .distributed import setup_cpu_processes, unwrap
 from .hooks import ActivationCheckpointingHook
@@ -42,21 +42,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
         InputError: If the file is empty or cannot be read, or a setting
             cannot be set.
     """
-    path = find_config(name)
-    try:
-        cfg = Config.fromfile(path)
-    except (InputError, OSError, ImportError):
-        raise
-    except Exception as error:  # a config is code, which raises anything
-        raise InputError(
-            f'the config {path} cannot be read '
-            f'({type(error).__name__}: {error})'
-        ) from error
-    if not cfg:
-        raise InputError(
-            f'the config {path} is empty; expected at least a model, such as '
-            "_base_ = 'ovseg_mm::cat_seg/CONFIG.py'"
-        )
+    cfg = read_config_file(name)
     if options is not None:
         merge_options(cfg, options)
     return cfg

@@ -60,7 +60,7 @@ def find_config(name: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file is of another kind.
+        InputError: If it is a folder or a file of another kind.
     """
     path = expanded(name)
     if path.is_file():
@@ -76,6 +76,11 @@ def find_config(name: str | Path) -> Path:
         parts = config.relative_to(root.parent).parts
         if '_base_' not in parts and parts[-len(file.parts) :] == file.parts:
             return config
+    if path.is_dir():
+        raise InputError(
+            f'{name or "."} is a folder, not a config file '
+            f'({", ".join(CONFIG_SUFFIXES)})'
+        )
     raise FileNotFoundError(
         f'{name}: there is no such config file, here or among the shipped '
         "ones; 'python -m ovseg_mm models' lists those"

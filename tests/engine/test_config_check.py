@@ -113,6 +113,91 @@ def test_sound_configs(cfg):
             {'param_scheduler': [{'type': 'PolyLR', 'powr': 0.9}]},
             "'power'",
         ),
+        # Dicts without a type.
+        ({'train_dataloader.dataset.data_prefix.img_pth': 'x'}, 'img_path'),
+        ({'val_dataloader.dataset.data_prefix.labels': 'x'}, 'seg_map_path'),
+        ({'val_dataloader.dataset.metainfo.clases': ['x']}, "'classes'"),
+        ({'val_dataloader.dataset.metainfo.CLASSES': ['x']}, "'classes'"),
+        ({'optim_wrapper.paramwise_cfg.lr_mul.backbone': 0.1}, "'lr_mult'"),
+        (
+            {
+                'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor',
+                'optim_wrapper.paramwise_cfg': {
+                    '_delete_': True,
+                    'custom_key': {},
+                },
+            },
+            "'custom_keys'",
+        ),
+        (
+            {'optim_wrapper.constructor': None},
+            "constructor='OpenVocabOptimWrapperConstructor'",
+        ),
+        (
+            {
+                'optim_wrapper.constructor': None,
+                'optim_wrapper.paramwise_cfg': {
+                    '_delete_': True,
+                    'custom_keys': {'backbone': {'lr_mul': 0.1}},
+                },
+            },
+            r"custom_keys\.backbone .*'lr_mult'",
+        ),
+        (
+            {
+                'optim_wrapper.constructor': (
+                    'LearningRateDecayOptimizerConstructor'
+                ),
+                'optim_wrapper.paramwise_cfg': {
+                    '_delete_': True,
+                    'decay_rat': 0.9,
+                },
+            },
+            "'decay_rate'",
+        ),
+        ({'optim_wrapper.clip_grad.max_nrm': 1}, "'max_norm'"),
+        (
+            {'optim_wrapper.clip_grad': {'type': 'value', 'max_norm': 1}},
+            'it has clip_value',
+        ),
+        ({'optim_wrapper.clip_grad.type': 'mean'}, "'norm' or 'value'"),
+        (
+            {'train_dataloader.sampler': {'_delete_': True, 'shuffle': 1}},
+            'sampler has no type',
+        ),
+        ({'train_dataloader.sampler.shufle': True}, "'shuffle'"),
+        ({'train_cfg': {'_delete_': True, 'max_iters': 3}}, 'has no type'),
+        (
+            {'train_cfg': {'_delete_': True, 'by_epoch': 1, 'max_epoch': 3}},
+            "'max_epochs'",
+        ),
+        ({'env_cfg.dist_cfg.backnd': 'gloo'}, "'backend'"),
+        ({'compile.bakend': 'eager'}, "'backend'"),
+        (
+            {'default_hooks.checkpoint.backend_args.backend': 'atomc'},
+            "'atomic'",
+        ),
+        (
+            {
+                'log_processor.custom_cfg': [
+                    {'data_src': 'loss', 'window_sise': 3}
+                ]
+            },
+            "'window_size'",
+        ),
+        # Parts that are missing or not dicts.
+        ({'model': None}, 'tiny.py has no model'),
+        ({'model': 3}, 'model=3 is not a dict'),
+        ({'model': {'_delete_': True, 'neck': None}}, 'model has no type'),
+        ({'model.backbone': 'CLIPViT'}, "model.backbone='CLIPViT' is not a d"),
+        ({'train_dataloader': 3}, 'train_dataloader=3 is not a dict'),
+        ({'optim_wrapper': None}, 'has no optim_wrapper; training needs'),
+        ({'test_evaluator': None}, 'has no test_evaluator; testing needs'),
+        # A hook that works nowhere.
+        (
+            {'custom_hooks': [{'type': 'NaiveVisualizationHook'}]},
+            'OpenVocabVisualizationHook',
+        ),
         # Names of figures.
         ({'default_hooks.checkpoint.save_best': 'mIou'}, "'mIoU'"),
         (

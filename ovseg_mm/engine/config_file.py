@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading of config files, with one sentence for files that are wrong."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.fileio import load
+
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import find_config
+
+
+def read_config_file(name: str | Path) -> Config:
+    """Read a config by path or bare name.
+
+    Args:
+        name (str | Path): See :func:`ovseg_mm.utils.paths.find_config`.
+
+    Returns:
+        Config: The config; the modules of ``custom_imports`` are imported.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If the file, one of its bases or a module of
+            ``custom_imports`` cannot be read.
+    """
+    path = find_config(name)
+    try:
+        if path.suffix != '.py' and not isinstance(load(path), dict):
+            raise InputError(
+                f'{path} is not a config: expected an object with the keys '
+                'model, test_dataloader and so on'
+            )
+        return Config.fromfile(path)
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(
+            f'{path} needs {error.filename or error}, which does not exist; '
+            'correct its _base_'
+        ) from error
+    except ImportError as error:
+        raise InputError(f'{path}: {_missing_module(error)}') from error
+    except Exception as error:  # a config is a program, which may raise any
+        raise InputError(
+            f'{path} cannot be read as a config: {_reason(error)}; with '
+            'OVSEG_DEBUG=1 the whole traceback is shown'
+        ) from error
+
+
+def _missing_module(error: ImportError) -> str:
+    """The first import that failed; MMEngine's message lists ``sys.path``."""
+    first: BaseException = error
+    while isinstance(first.__context__, ImportError):
+        first = first.__context__
+    return (
+        f'an import of the config fails: {first}; correct custom_imports, '
+        'install the package or add its folder to PYTHONPATH'
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Kind, line and message of an error in one line."""
+    where = ''
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        where = f' in line {error.lineno}'
+    message = error.msg if isinstance(error, SyntaxError) else error.args[:1]
+    if isinstance(message, tuple):
+        message = str(*message) or str(error)
+    return f'{type(error).__name__}{where}: {" ".join(message.split())}'

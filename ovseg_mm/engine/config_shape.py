@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which parts a config must have, and whether they are dicts at all."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from ovseg_mm.utils.errors import InputError
+
+# Keys that MMEngine wants together, by what needs them.
+_LOOPS = dict(
+    training=('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    validation=('val_dataloader', 'val_cfg', 'val_evaluator'),
+    testing=('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
+_MODEL_PARTS = (
+    *('backbone', 'neck', 'decode_head', 'auxiliary_head', 'text_encoder'),
+    *('region_encoder', 'data_preprocessor', 'clip', 'prompts', 'test_cfg'),
+)
+
+
+def check_parts_are_dicts(
+    cfg: Config,
+    parts: Collection[str],
+    keys: Collection[str] | None = None,
+) -> None:
+    """Refuse a config without a model, or with parts that are not dicts.
+
+    Args:
+        cfg (Config): A whole config.
+        parts (Collection[str]): Keys whose values are dicts, or lists of
+            them, or None.
+        keys (Collection[str], optional): Keys to look at. None: all of them.
+
+    Raises:
+        InputError: If there is no model, or a part is a number or a text.
+    """
+    wanted = [key for key in parts if keys is None or key in keys]
+    model = cfg.get('model')
+    if 'model' in wanted and not model:
+        raise InputError(
+            f'{cfg.filename or "the config"} has no model; base it on one '
+            "that has, _base_ = ['...']"
+        )
+    for key in wanted:
+        _check_is_dict(cfg.get(key), key)
+    if 'model' in wanted and isinstance(model, Mapping):
+        if 'type' not in model:
+            raise InputError('model has no type')
+        for key in _MODEL_PARTS:
+            _check_is_dict(model.get(key), f'model.{key}')
+
+
+def check_loops(cfg: Config, wanted: str | None = None) -> None:
+    """Refuse a config that lacks some of the keys of a loop.
+
+    Args:
+        cfg (Config): A whole config.
+        wanted (str, optional): ``'training'`` or ``'testing'``, whose keys
+            must all be there. None: all or none of the keys of a loop.
+
+    Raises:
+        InputError: If a key is missing or None.
+    """
+    for loop, keys in _LOOPS.items():
+        missing = [key for key in keys if cfg.get(key) is None]
+        if missing and (loop == wanted or len(missing) < len(keys)):
+            raise InputError(
+                f'{cfg.filename or "the config"} has no '
+                f'{" and no ".join(missing)}; {loop} needs '
+                f'{", ".join(keys)}'
+            )
+
+
+def _check_is_dict(value: Any, path: str) -> None:
+    if value is not None and not isinstance(value, (Mapping, list, tuple)):
+        raise InputError(
+            f'{path}={value!r} is not a dict, such as dict(type=...)'
+        )
