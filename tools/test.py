@@ -57,7 +57,7 @@ def main() -> int:
     with report_errors():
         if args.show_proposals and not (args.show or args.show_dir):
             raise InputError('--show-proposals needs --show-dir or --show')
-        cfg = load_config(args)
+        cfg = load_config(args, 'testing')
         # What a training starts from is no matter of a test.
         cfg.load_from = None
         # Sharding is for training alone.

@@ -128,7 +128,8 @@ def check_config(
         InputError: At the first name that there is not, with the nearest
             right one.
     """
-    check_parts_are_dicts(cfg, (*_PARTS, *_LOADERS), keys)
+    dicts = (*_PARTS, *_LOADERS, 'default_hooks', 'env_cfg')
+    check_parts_are_dicts(cfg, dicts, keys)
     with _scope_of(cfg.get('default_scope') or scope):
         for key, (registry, default) in _PARTS.items():
             if cfg.get(key) is not None and (keys is None or key in keys):

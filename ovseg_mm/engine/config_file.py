@@ -61,10 +61,11 @@ def _missing_module(error: ImportError) -> str:
 
 def _reason(error: Exception) -> str:
     """Kind, line and message of an error in one line."""
-    where = ''
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        where = f' in line {error.lineno}'
-    message = error.msg if isinstance(error, SyntaxError) else error.args[:1]
-    if isinstance(message, tuple):
-        message = str(*message) or str(error)
+    message, where = str(error), ''
+    if isinstance(error, SyntaxError):
+        message = error.msg
+        where = f' in line {error.lineno}' if error.lineno else ''
+    elif isinstance(error, KeyError) and error.args:
+        # Otherwise the message is in quotes.
+        message = str(error.args[0])
     return f'{type(error).__name__}{where}: {" ".join(message.split())}'

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings that override those of a config, ``model.test_cfg.mode=whole``."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 from ovseg_mm.utils.errors import InputError, nearest
 
 from .config_check import RUN_KEYS
+from .config_variables import name_places, places_of
 
 _DELETE = '_delete_'
 
@@ -25,18 +27,45 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             integer is the index of a list.
 
     Raises:
-        InputError: If nothing reads a key, or a key leads through what is
-            not a dict or list, or an index is too high.
+        InputError: If a key is unknown or only a variable of the config
+            file, or leads through what is not a dict or list, or an index is
+            too high.
     """
     for key, value in options.items():
         first, *path = key.split('.')
-        if first not in cfg and first not in RUN_KEYS:
-            near = nearest(first, {*cfg, *RUN_KEYS})
-            raise InputError(
-                f'{key} cannot be set: the config has no {first!r}, and '
-                f'nothing reads it{near}'
-            )
+        if first not in RUN_KEYS:
+            _check_is_read(cfg, key, first, path)
         cfg[first] = _merged(cfg.get(first), path, value, key)
+
+
+def _check_is_read(
+    cfg: Config, key: str, first: str, path: Sequence[str]
+) -> None:
+    """Refuse a top-level key that is not read, naming those that are."""
+    # The pipeline of single images is a copy of the one of the test set.
+    read = set(RUN_KEYS) - {'test_pipeline', 'tta_pipeline'}
+    places = places_of(cfg, first, read)
+    known = first in cfg
+    if places:
+        reason = (
+            f'{first} is a variable of the config file, of which a change '
+            'after reading the file has no effect'
+            if known
+            else f'the config has no {first!r}'
+        )
+        raise InputError(
+            f'{key} cannot be set: {reason}; set {name_places(places, path)}'
+        )
+    if not known:
+        raise InputError(
+            f'{key} cannot be set: the config has no {first!r}, and nothing '
+            f'reads it{nearest(first, {*cfg, *RUN_KEYS})}'
+        )
+    warnings.warn(
+        f'{key} is set, but neither MMEngine nor ovseg_mm reads {first!r}; it '
+        'has an effect only if code of your own reads it',
+        stacklevel=3,
+    )
 
 
 def _merged(node: Any, path: Sequence[str], value: Any, key: str) -> Any:

@@ -14,6 +14,10 @@ _LOOPS = dict(
     validation=('val_dataloader', 'val_cfg', 'val_evaluator'),
     testing=('test_dataloader', 'test_cfg', 'test_evaluator'),
 )
+_LISTS = (
+    *('val_evaluator', 'test_evaluator', 'test_pipeline', 'tta_pipeline'),
+    *('param_scheduler', 'custom_hooks'),
+)
 _MODEL_PARTS = (
     *('backbone', 'neck', 'decode_head', 'auxiliary_head', 'text_encoder'),
     *('region_encoder', 'data_preprocessor', 'clip', 'prompts', 'test_cfg'),
@@ -44,12 +48,12 @@ def check_parts_are_dicts(
             "that has, _base_ = ['...']"
         )
     for key in wanted:
-        _check_is_dict(cfg.get(key), key)
+        _check_is_dict(cfg.get(key), key, key in _LISTS)
     if 'model' in wanted and isinstance(model, Mapping):
         if 'type' not in model:
             raise InputError('model has no type')
         for key in _MODEL_PARTS:
-            _check_is_dict(model.get(key), f'model.{key}')
+            _check_is_dict(model.get(key), f'model.{key}', True)
 
 
 def check_loops(cfg: Config, wanted: str | None = None) -> None:
@@ -73,8 +77,9 @@ def check_loops(cfg: Config, wanted: str | None = None) -> None:
             )
 
 
-def _check_is_dict(value: Any, path: str) -> None:
-    if value is not None and not isinstance(value, (Mapping, list, tuple)):
+def _check_is_dict(value: Any, path: str, or_list: bool = False) -> None:
+    kinds = (Mapping, list, tuple) if or_list else Mapping
+    if value is not None and not isinstance(value, kinds):
         raise InputError(
             f'{path}={value!r} is not a dict, such as dict(type=...)'
         )

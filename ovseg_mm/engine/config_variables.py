@@ -22,22 +22,23 @@ def places_of(
         keys (Collection[str]): Top-level keys that are read.
 
     Returns:
-        list[tuple[str, ...]]: Paths of settings, those of the same name
-        first, then those of the same value.
+        list[tuple[str, ...]]: Paths of the settings of the same value; if
+        there are none, of the same name; if there are none either, of texts
+        that contain the value.
     """
-    value = cfg.get(name)
-    same_name, same_value, contained = [], [], []
+    known, value = name in cfg, cfg.get(name)
+    equal, named, contained = [], [], []
     for path, found in _walk({k: cfg[k] for k in cfg if k in keys}, ()):
-        if path[-1] == name:
-            same_name.append(path)
-        elif name not in cfg or isinstance(value, _COMMON) or not value:
-            continue
-        elif _equal(found, value):
-            same_value.append(path)
-        elif isinstance(value, str) and value in str(found) != str(value):
-            if isinstance(found, str):
+        same_name = path[-1] == name
+        telling = same_name or not isinstance(value, _COMMON)
+        if known and telling and _equal(found, value):
+            equal.append(path)
+        elif same_name:
+            named.append(path)
+        elif isinstance(value, str) and isinstance(found, str):
+            if value and value in found:
                 contained.append(path)
-    return same_name + same_value or contained
+    return equal or named or contained
 
 
 def name_places(paths: Sequence[tuple[str, ...]], rest: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from .adapt_config import add_missing_hooks, replace_amp_on_cpu
 from .config_check import check_config
 from .config_file import read_config_file
 from .config_options import merge_options
+from .config_shape import check_loops
 from .distributed import setup_cpu_processes, unwrap
 from .hooks import ActivationCheckpointingHook
 
@@ -43,22 +44,36 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
             cannot be set.
     """
     cfg = read_config_file(name)
+    for key in options or ():
+        if key.partition('.')[0] == 'test_pipeline':
+            raise InputError(
+                f'{key} has no effect here: test_pipeline is for single '
+                'images; set test_dataloader.dataset.pipeline'
+                + key.removeprefix('test_pipeline')
+            )
     if options is not None:
         merge_options(cfg, options)
     return cfg
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """Config of a run with the command line's settings.
+def load_config(args: argparse.Namespace, wanted: str | None = None) -> Config:
+    """Read and check the config of a run with the command line's settings.
+
+    Args:
+        args (argparse.Namespace): Options of ``tools/common_options.py``.
+        wanted (str, optional): ``'training'`` or ``'testing'``, for which
+            the config must have all parts.
 
     Raises:
         FileNotFoundError: If there is no such config.
-        InputError: If the config names what there is not.
+        InputError: If the config lacks a part, or names an unknown class or
+            argument.
         OSError: If the work folder cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
     check_config(cfg)
+    check_loops(cfg, wanted)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

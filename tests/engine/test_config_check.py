@@ -188,6 +188,8 @@ def test_sound_configs(cfg):
         # Parts that are missing or not dicts.
         ({'model': None}, 'tiny.py has no model'),
         ({'model': 3}, 'model=3 is not a dict'),
+        ({'model': [{'type': 'X'}]}, r'model=\[.*is not a dict'),
+        ({'default_hooks': []}, r'default_hooks=\[\] is not a dict'),
         ({'model': {'_delete_': True, 'neck': None}}, 'model has no type'),
         ({'model.backbone': 'CLIPViT'}, "model.backbone='CLIPViT' is not a d"),
         ({'train_dataloader': 3}, 'train_dataloader=3 is not a dict'),

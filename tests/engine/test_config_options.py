@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of the command line and the config that they override."""
 
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
 from ovseg_mm.engine.config_options import merge_options
+from ovseg_mm.engine.launch import read_config
 from ovseg_mm.utils.errors import InputError
+
+TINY = Path(__file__).parents[1] / 'end_to_end' / 'tiny.py'
 
 
 def make_config() -> Config:
@@ -66,6 +71,74 @@ def test_keys_that_lead_nowhere(key):
     cfg = make_config()
     with pytest.raises(InputError, match=f'{key} cannot be set'):
         merge_options(cfg, {key: 1})
+
+
+@pytest.fixture
+def cfg() -> Config:
+    return Config.fromfile(TINY)
+
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+@pytest.mark.parametrize(
+    ('key', 'places'),
+    [
+        ('data_root', [f'{key}.dataset.data_root' for key in LOADERS]),
+        (
+            'vocabulary',
+            [
+                'model.vocabulary',
+                *[f'{key}.dataset.vocabulary' for key in LOADERS],
+            ],
+        ),
+        ('arch.embed_dim', ['model.clip.arch.embed_dim']),
+        (
+            'pipeline.0.type',
+            [
+                'val_dataloader.dataset.pipeline.0.type',
+                'test_dataloader.dataset.pipeline.0.type',
+            ],
+        ),
+        ('vis_backends', ['visualizer.vis_backends']),
+        # Not in the file at all.
+        ('optimizer.lr', ['optim_wrapper.optimizer.lr']),
+        ('stride', ['model.test_cfg.stride']),
+    ],
+)
+def test_variables_of_the_file(cfg, key, places):
+    before = cfg.to_dict()
+    with pytest.raises(InputError, match=f'{key} cannot be set') as error:
+        merge_options(cfg, {key: 'x'})
+    named = str(error.value).rpartition('; set ')[2].split(', ')
+    assert sorted(named) == sorted(places)
+    assert cfg.to_dict() == before
+
+
+def test_parts_of_texts_and_common_values():
+    cfg = Config(
+        dict(
+            root='data/ade',
+            number=4,
+            wide=(512, 512),
+            train_dataloader=dict(
+                batch_size=4,
+                dataset=dict(ann_file='data/ade/x.txt', size=[512, 512]),
+            ),
+        )
+    )
+    with pytest.raises(InputError, match='set train_dataloader.dataset.ann'):
+        merge_options(cfg, {'root': 'x'})
+    with pytest.raises(InputError, match='set train_dataloader.dataset.size'):
+        merge_options(cfg, {'wide': (8, 8)})
+    with pytest.warns(UserWarning, match="reads 'number'"):
+        merge_options(cfg, {'number': 8})
+    assert cfg.number == 8
+
+
+def test_pipeline_of_single_images():
+    with pytest.raises(InputError, match=r'set test_dat.*\.pipeline\.0\.type'):
+        read_config(TINY, {'test_pipeline.0.type': 'x'})
 
 
 @pytest.mark.parametrize(
