@@ -76,9 +76,9 @@ def find_config(name: str | Path) -> Path:
         parts = config.relative_to(root.parent).parts
         if '_base_' not in parts and parts[-len(file.parts) :] == file.parts:
             return config
-    if path.is_dir():
+    if str(name) and path.is_dir():
         raise InputError(
-            f'{name or "."} is a folder, not a config file '
+            f'{name} is a folder, not a config file '
             f'({", ".join(CONFIG_SUFFIXES)})'
         )
     raise FileNotFoundError(

@@ -71,7 +71,7 @@ def test_json(tmp_path):
 def test_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'configs.py').mkdir()
-    for name in ('configs.py', '.', '', tmp_path):
+    for name in ('configs.py', '.', tmp_path):
         with pytest.raises(InputError, match='is a folder, not a config'):
             read_config_file(name)
 
