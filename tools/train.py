@@ -36,13 +36,8 @@ def main() -> int:
     from ovseg_mm.engine.resume import find_starting_checkpoint
     from ovseg_mm.utils.errors import report_errors
 
-<<<<<<< HEAD
     with report_errors():
-        cfg = load_config(args)
-=======
-    with report_bad_input():
         cfg = load_config(args, 'training')
->>>>>>> 9dce6cb (Refuse settings of a config file's variables, name where they are used; sentences for config files that cannot be read)
         if args.load_from is not None:
             cfg.load_from = args.load_from
         if args.resume:

@@ -31,7 +31,7 @@ def read_config_file(name: str | Path) -> Config:
                 f'{path} is not a config: expected an object with the keys '
                 'model, test_dataloader and so on'
             )
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path)
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -46,6 +46,12 @@ def read_config_file(name: str | Path) -> Config:
             f'{path} cannot be read as a config: {_reason(error)}; with '
             'OVSEG_DEBUG=1 the whole traceback is shown'
         ) from error
+    if not cfg:
+        raise InputError(
+            f'the config {path} is empty; expected at least a model, such as '
+            "_base_ = 'ovseg_mm::cat_seg/CONFIG.py'"
+        )
+    return cfg
 
 
 def _missing_module(error: ImportError) -> str:

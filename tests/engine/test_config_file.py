@@ -30,6 +30,7 @@ TINY = Path(__file__).parents[1] / 'end_to_end' / 'tiny.py'
         ),
         ('a.py', "custom_imports = dict(import_=['os'])\n", 'import_'),
         ('a.py', b'# \xe9\nmodel = 3\n', "can't decode byte 0xe9"),
+        ('a.py', '', 'is empty; expected at least a model'),
         ('a.py', b'\0\1PK', 'null bytes'),
         ('a.json', '{"model": ', 'Expecting value'),
         ('a.json', '', 'Expecting value'),
@@ -49,7 +50,6 @@ def test_files_that_cannot_be_read(tmp_path, name, text, words):
 @pytest.mark.parametrize(
     ('name', 'text'),
     [
-        ('a.py', ''),
         ('a.py', "default_scope = 'mmseg'\n"),
         ('a.json', '{"default_scope": "mmseg"}'),
     ],
