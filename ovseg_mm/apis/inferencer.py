@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Own image, own words."""
+"""Segmentation of an image with arbitrary class texts."""
 
 import copy
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -29,15 +30,15 @@ from .pictures import Picture, is_list, rgb_of
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What the words mean in one picture.
+    """Result for one image.
 
     Attributes:
-        image (np.ndarray): RGB picture, (H, W, 3) uint8.
+        image (np.ndarray): RGB image, (H, W, 3) uint8.
         labels (np.ndarray): Label of each pixel, (H, W) int64 in [0, L), or
             ``vocabulary.ignore_label`` for none.
-        vocabulary (Vocabulary): What the labels stand for.
-        scores (np.ndarray, optional): (L, H, W) float32, if they were asked
-            for.
+        vocabulary (Vocabulary): Class texts and names of the labels.
+        scores (np.ndarray, optional): Score of each label, (L, H, W) float32;
+            None unless ``keep_scores`` is set.
     """
 
     image: np.ndarray
@@ -46,7 +47,11 @@ class Segmentation:
     scores: np.ndarray | None = None
 
     def shares(self) -> dict[str, float]:
-        """Share of the picture that each found class covers, in [0, 1]."""
+        """Share of the image that each found class covers.
+
+        Returns:
+            dict[str, float]: Share in (0, 1] by class name, largest first.
+        """
         values, counts = np.unique(self.labels, return_counts=True)
         found = sorted(zip(counts.tolist(), values.tolist()), reverse=True)
         return {
@@ -56,24 +61,27 @@ class Segmentation:
         }
 
     def overlay(self, alpha: float = 0.6) -> np.ndarray:
-        """The picture with coloured classes and a legend, RGB uint8.
+        """Draw the labels and a legend onto the image.
 
         Args:
             alpha (float): Opacity of the colours, in [0, 1].
+
+        Returns:
+            np.ndarray: RGB, (H', W', 3) uint8; the legend adds to the size.
         """
         return draw_overlay(self.image, self.labels, self.vocabulary, alpha)
 
 
 class OpenVocabInferencer:
-    """A model that takes pictures and words.
+    """Model that segments images with arbitrary class texts.
 
     >>> inferencer = OpenVocabInferencer(config, checkpoint)
     >>> result = inferencer('street.jpg', ['road', 'sofa|couch', 'sky'])
     >>> result.labels, result.shares()
 
-    Words and options are those of one call, also if several threads call at
-    the same time: the calls wait for each other. ``model`` keeps its own
-    words, and serves MMSegmentation's APIs.
+    Class texts and options are valid for one call. Several threads may share
+    an inferencer; their calls run one after the other. ``model`` keeps its
+    own vocabulary and works with MMSegmentation's APIs.
 
     Args:
         config (str | Path | Config): Config file, bare name of a shipped
@@ -111,41 +119,59 @@ class OpenVocabInferencer:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The model's own words, for calls without ``classes``."""
+        """Vocabulary of the model, used by calls without ``classes``."""
         return self.model.vocabulary
+
+    @overload
+    def __call__(
+        self,
+        image: Picture,
+        classes: Vocabulary | str | list | dict | None = None,
+        keep_scores: bool = False,
+    ) -> Segmentation: ...
+
+    @overload
+    def __call__(
+        self,
+        image: list[Picture] | tuple[Picture, ...],
+        classes: Vocabulary | str | list | dict | None = None,
+        keep_scores: bool = False,
+    ) -> list[Segmentation]: ...
 
     def __call__(
         self,
-        image: Picture | Sequence[Picture],
+        image: Picture | list[Picture] | tuple[Picture, ...],
         classes: Vocabulary | str | list | dict | None = None,
         keep_scores: bool = False,
     ) -> Segmentation | list[Segmentation]:
-        """Segment a picture, or several.
+        """Segment one image or several.
 
         Args:
-            image (Picture | Sequence[Picture]): Path, ``bytes`` of an image
-                file, PIL image, RGB array (H, W, 3) uint8, or tensor (3, H,
-                W) as torchvision has it; or a list of these. See
-                :func:`ovseg_mm.apis.pictures.rgb_of`.
-            classes: Words of this call, see
-                :func:`ovseg_mm.vocabulary.load_vocabulary`. None: those of
-                the model, which the config names and
+            image (Picture | list[Picture] | tuple[Picture, ...]): Path,
+                ``bytes`` of an image file, PIL image, RGB array (H, W, 3)
+                uint8, or tensor (3, H, W) as of torchvision; or a list of
+                these. See :func:`ovseg_mm.apis.pictures.rgb_of`.
+            classes (Vocabulary | str | list | dict, optional): Class texts of
+                this call, see :func:`ovseg_mm.vocabulary.load_vocabulary`.
+                None: those of the model, which the config names and
                 ``model.set_vocabulary`` changes.
             keep_scores (bool): Whether the result has ``scores``, which take
                 L * H * W * 4 bytes.
 
         Returns:
-            Segmentation | list[Segmentation]: At the size of the picture. A
-            list for a list, in its order.
+            Segmentation | list[Segmentation]: Result at the size of the
+            image; for a list, a list in the same order.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is not a picture or the words are
-                unusable.
+            InputError: If the file is not an image or the class texts are
+                not usable.
         """
         words = None if classes is None else load_vocabulary(classes)
         if not is_list(image):
-            return self._segment(rgb_of(image), words, keep_scores)
+            # mypy cannot narrow a type by the negative of a guard.
+            picture = cast('Picture', image)
+            return self._segment(rgb_of(picture), words, keep_scores)
         # All are read first: a bad one ends the call before long work.
         pictures = [
             _numbered(picture, index) for index, picture in enumerate(image)
@@ -153,17 +179,24 @@ class OpenVocabInferencer:
         return [self._segment(rgb, words, keep_scores) for rgb in pictures]
 
     def to(self, device: str | torch.device) -> 'OpenVocabInferencer':
-        """Move the model."""
+        """Move the model to a device.
+
+        Args:
+            device (str | torch.device): The device.
+
+        Returns:
+            OpenVocabInferencer: The inferencer itself.
+        """
         with self._lock:
             self.model.to(device)
         return self
 
     def __getstate__(self) -> dict:
-        """State of a copy, which has a lock of its own."""
+        """State without the lock, which cannot be copied."""
         return {k: v for k, v in self.__dict__.items() if k != '_lock'}
 
     def __setstate__(self, state: dict) -> None:
-        """Take the state of :meth:`__getstate__`."""
+        """Restore the state of :meth:`__getstate__` with a new lock."""
         self.__dict__.update(state, _lock=threading.RLock())
 
     def _segment(
@@ -188,7 +221,7 @@ class OpenVocabInferencer:
     def _set_for_call(
         self, words: Vocabulary | None, keep_scores: bool
     ) -> Iterator[Vocabulary]:
-        """Set the model for one call; gives the words that it has then."""
+        """Set vocabulary and options for one call; yields the vocabulary."""
         model = self.model
         with self._lock:
             own_words, own_cfg = model.vocabulary, model.test_cfg
@@ -204,7 +237,7 @@ class OpenVocabInferencer:
 
 
 def _array_pipeline(pipeline: list[dict]) -> Compose:
-    """Test pipeline for arrays instead of files."""
+    """Test pipeline that takes arrays instead of files."""
     steps = [
         step
         for step in copy.deepcopy(list(pipeline))
@@ -223,7 +256,7 @@ def _type_name(step: dict) -> str:
 
 
 def _numbered(picture: Picture, index: int) -> np.ndarray:
-    """RGB pixels of an entry of a list, whose number messages have."""
+    """RGB pixels of an element of a list; messages name its index."""
     try:
         return rgb_of(picture)
     except InputError as error:

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def rgb_of(picture: Picture) -> np.ndarray:
     )
 
 
-def is_list(pictures: object) -> bool:
+def is_list(pictures: object) -> TypeGuard[Sequence[Picture]]:
     """Whether these are several pictures."""
     return isinstance(pictures, Sequence) and not isinstance(
         pictures, (str, bytes, bytearray, memoryview)

@@ -14,7 +14,7 @@ from ovseg_mm.utils.errors import (
 )
 
 COMMANDS = ('doctor', 'predict', 'evaluate', 'convert', 'models')
-# Commands that need the package's own files alone.
+# Commands that need no MMSegmentation.
 WITHOUT_STACK = ('doctor', 'models')
 
 
@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv (list[str], optional): Arguments. None: the command line's.
+        argv (list[str], optional): Arguments. None: those of the command
+            line.
 
     Returns:
         int: Exit status; 2 for bad input.
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Does not repeat an argument of thousands of characters."""
+    """Parser whose messages cut long arguments."""
 
     def error(self, message: str) -> NoReturn:
         super().error(shortened(message))

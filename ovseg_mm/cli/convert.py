@@ -12,11 +12,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command's parser."""
     parser = subparsers.add_parser(
         'convert',
-        help='turn a published checkpoint or CLIP archive into a checkpoint '
+        help='convert a published checkpoint or CLIP archive to a checkpoint '
         'of this package',
-        description='Reads any known layout, writes a checkpoint that the '
-        'tools here and mmseg.apis.init_model load, and reports what became '
-        'of every tensor.',
+        description='Convert a file of any known layout to a checkpoint for '
+        'the tools of this package and mmseg.apis.init_model, and report how '
+        'each tensor was used.',
     )
     parser.add_argument('src', metavar='SRC', type=Path, help='file to read')
     parser.add_argument('dst', metavar='DST', type=Path, help='file to write')
@@ -24,15 +24,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--config',
         metavar='CFG',
         type=Path,
-        help='model config that the result must fit; nothing is written if '
-        'a learned tensor is missing or misshapen',
+        help='config of the model that the result must fit; nothing is '
+        'written if a learned tensor is missing or has another shape',
     )
     parser.add_argument(
         '--fuse-clip',
         metavar='CLIP',
         type=Path,
-        help='CLIP with contextual shift, fine-tuned by itself, whose region '
-        'and text towers take the place of those in SRC (SCAN)',
+        help='separately fine-tuned CLIP with contextual shift (SCAN); its '
+        'region and text towers replace those of SRC',
     )
     parser.set_defaults(run=run)
 
@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     if len(report.unused) > _SHOWN:
         rows.append(('', f'and {len(report.unused) - _SHOWN} more'))
     checked = (
-        f'every learned tensor of {args.config} is there'
+        f'every learned tensor of {args.config} is present'
         if report.checked
-        else 'no, give --config to hold it against a model'
+        else 'no; give --config to compare it with a model'
     )
     rows.append(('checked', checked))
     rows.append(('wrote', f'{args.dst} ({_tensors(report.converted)})'))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``doctor``: what is installed, where things are, and what is wrong."""
+"""``doctor``: report on the installation, its folders and problems."""
 
 import argparse
 import importlib
@@ -28,13 +28,13 @@ MIMS = ('onedl-mim', 'openmim')
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command, which has no options."""
     parser = subparsers.add_parser(
-        'doctor', help='print the state of the installation'
+        'doctor', help='report on the installation and its problems'
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the picture; 1 if something is broken."""
+    """Print the report; return 1 if there is a problem."""
     problems: list[str] = []
     for title, section in (
         ('Python', _python),

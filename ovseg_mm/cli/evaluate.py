@@ -14,9 +14,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         'evaluate',
         help='test a model on several benchmarks',
-        description='Tests a model on several benchmarks and writes one '
-        'table. Killed, it goes on where it was when started again. '
-        'With several processes: torchrun --nproc_per_node N -m ovseg_mm '
+        description='Test a model on several benchmarks and write one table. '
+        'A killed evaluation resumes when the command is run again. '
+        'Several processes: torchrun --nproc_per_node N -m ovseg_mm '
         'evaluate ... --launcher pytorch. Exit status 1: a data set was '
         'skipped because its files are missing.',
     )
@@ -30,10 +30,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--datasets',
         required=True,
         help='separated by commas: ade150, ade847, pc59, pc459, voc20, '
-        'voc20b, coco, cityscapes, which are tested with the configs beside '
-        'CONFIG for them if there are any, otherwise with the constants of '
-        'CONFIG, as the results say; or config files whose test data is '
-        'meant',
+        'voc20b, coco, cityscapes; or config files. For a benchmark, the '
+        'config that differs from CONFIG only in its data set is used if '
+        'there is one, otherwise the constants of CONFIG; the results name '
+        'the config',
     )
     parser.add_argument(
         '--work-dir',
@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='folder for results (default: work_dirs/CONFIG/evaluate)',
     )
     parser.add_argument(
-        '--out', help='folder for predicted label maps, 16-bit safe'
+        '--out', help='folder for predicted label maps (8 or 16 bits)'
     )
     add_cfg_options(parser)
     parser.add_argument(
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; 1 if a data set was skipped."""
+    """Evaluate; return 1 if a data set was skipped."""
     os.environ.setdefault('LOCAL_RANK', '0')
     from mmengine.dist import get_dist_info
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m ovseg_mm models``: the configs that come with the package."""
+"""``python -m ovseg_mm models``: list of the shipped configs."""
 
 import argparse
 
@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a block of lines for each config."""
+    """Print one paragraph for each config."""
     from ovseg_mm.utils.model_index import list_models
 
     for entry in list_models():

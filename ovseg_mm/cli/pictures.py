@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pictures a command line means, and what their results are called."""
+"""Images of a command line and names of their results."""
 
 import difflib
 import glob
@@ -17,21 +17,22 @@ _SHOWN = 3
 
 
 def find_images(names: Iterable[str | Path]) -> list[Path]:
-    """Files of pictures; folders and patterns become the pictures in them.
+    """List image files, with folders and patterns expanded.
 
     Args:
         names (Iterable[str | Path]): Files, folders, patterns such as
             ``'street/*.jpg'``.
 
     Returns:
-        list[Path]: Each file once; those of a folder or pattern by name.
+        list[Path]: Each file once; those of a folder or pattern sorted by
+        name.
 
     Raises:
-        FileNotFoundError: If there is no such file, or no picture in a
-            folder or of a pattern.
-        InputError: If a name is an address, or not that of a file.
+        FileNotFoundError: If a file does not exist, or a folder or pattern
+            has no image.
+        InputError: If a name is an address or a device.
     """
-    images = {}
+    images: dict[str, Path] = {}
     for name in names:
         for path in _images_of(str(name)):
             images.setdefault(os.path.abspath(path), path)
@@ -39,26 +40,26 @@ def find_images(names: Iterable[str | Path]) -> list[Path]:
 
 
 def split_images(words: list[str], alone: bool) -> tuple[list[str], list[str]]:
-    """Part the pictures from the words of ``--classes`` before them.
+    """Separate the classes of ``--classes`` from images that follow them.
 
-    ``--classes`` takes all arguments that follow it, pictures as well.
+    ``--classes`` takes all arguments that follow it, images too.
 
     Args:
-        words (list[str]): What ``--classes`` took.
-        alone (bool): Whether there are no other pictures, so that a folder
-            at the end is one of pictures.
+        words (list[str]): Arguments that ``--classes`` took.
+        alone (bool): Whether no other image is given, so that a folder at the
+            end is a folder of images.
 
     Returns:
-        tuple[list[str], list[str]]: The words, and the pictures.
+        tuple[list[str], list[str]]: Classes and images.
     """
     first = len(words)
-    while first > 0 and _looks_like_pictures(words[first - 1], alone):
+    while first > 0 and _looks_like_image(words[first - 1], alone):
         first -= 1
     return words[:first], words[first:]
 
 
 def output_names(images: list[Path]) -> list[str]:
-    """Stem of each picture; with a number where two agree."""
+    """Stem of each image, with a number where stems are equal."""
     names: dict[str, None] = {}
     for path in images:
         name, number = path.stem, 2
@@ -69,16 +70,20 @@ def output_names(images: list[Path]) -> list[str]:
 
 
 def check_outputs(images: list[Path], outputs: Iterable[Path]) -> None:
-    """Make sure that no picture is overwritten.
+    """Check that no image would be overwritten.
+
+    Args:
+        images (list[Path]): Images to read.
+        outputs (Iterable[Path]): Files to write.
 
     Raises:
-        InputError: If an output is one of the pictures.
+        InputError: If an output is one of the images.
     """
     inputs = {os.path.realpath(path): path for path in images}
     for output in outputs:
         if (path := inputs.get(os.path.realpath(output))) is not None:
             raise InputError(
-                f'the results would overwrite the picture {path}; name '
+                f'the results would overwrite the image {path}; name '
                 'another folder with --out'
             )
 
@@ -86,7 +91,7 @@ def check_outputs(images: list[Path], outputs: Iterable[Path]) -> None:
 def _images_of(name: str) -> list[Path]:
     if _ADDRESS.match(name):
         raise InputError(
-            f'{name} is an address, not a file; download the picture first '
+            f'{name} is an address, not a file; download the image first '
             'and give the path of its file'
         )
     path = expanded(name)
@@ -99,14 +104,13 @@ def _images_of(name: str) -> list[Path]:
             f'{path} is a link to {os.readlink(path)}, which does not exist'
         )
     if path.exists():
-        raise InputError(f'{path} is not a file or folder of pictures')
+        raise InputError(f'{path} is neither a file nor a folder of images')
     if glob.has_magic(name):
-        found = map(Path, glob.glob(str(path), recursive=True))
-        found = sorted(file for file in found if _is_image(file))
+        files = map(Path, glob.glob(str(path), recursive=True))
+        found = sorted(file for file in files if _is_image(file))
         if not found:
             raise FileNotFoundError(
-                f'no picture ({", ".join(IMAGE_SUFFIXES)}) has a name like '
-                f'{name}'
+                f'no image ({", ".join(IMAGE_SUFFIXES)}) matches {name}'
             )
         return found
     near = []
@@ -119,17 +123,17 @@ def _images_of(name: str) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Pictures directly in a folder, broken links to some included."""
+    """Images directly in a folder, with broken links to images."""
     entries = sorted(folder.iterdir())
     images = [path for path in entries if _is_image(path)]
     if images:
         return images
     deeper = [str(path) for path in entries if path.is_dir()]
     raise FileNotFoundError(
-        f'the folder {folder} has no picture in it '
+        f'the folder {folder} has no image in it '
         f'({", ".join(IMAGE_SUFFIXES)})'
         + (
-            f'; folders in it are not searched ({", ".join(deeper[:_SHOWN])}'
+            f'; its sub-folders are not searched ({", ".join(deeper[:_SHOWN])}'
             f'{", ..." if deeper[_SHOWN:] else ""}): give these, or the '
             f"pattern '{folder}/**/*'"
             if deeper
@@ -146,7 +150,7 @@ def _is_image(path: Path) -> bool:
     )
 
 
-def _looks_like_pictures(word: str, alone: bool) -> bool:
+def _looks_like_image(word: str, alone: bool) -> bool:
     if Path(word).suffix.lower() in IMAGE_SUFFIXES:
         return True
     return alone and (glob.has_magic(word) or expanded(word).is_dir())

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configs of other projects, read under their own names.
+"""Support of other projects' configs and of MMEngine's names.
 
-Nothing here is imported with the package: a config names the module that it
+``hub`` is imported with the package; a config names any other module that it
 needs in ``custom_imports``.
 """

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configs and checkpoints of MMSegmentation's project CAT-Seg.
 
-A config of that project runs here once it says
-``custom_imports = dict(imports=['ovseg_mm.compat.cat_seg'])``. From then on
-an ``EncoderDecoder`` whose backbone is ``CLIPOVCATSeg`` is built as an
-:class:`OpenVocabSegmentor`, loads checkpoints under the project's names, and
-learning-rate factors may be given by those names.
+A config of that project needs
+``custom_imports = dict(imports=['ovseg_mm.compat.cat_seg'])``. Then an
+``EncoderDecoder`` with the backbone ``CLIPOVCATSeg`` is built as an
+:class:`OpenVocabSegmentor`; its checkpoints and learning-rate factors may use
+the project's parameter names.
 """
 
 import json
@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
@@ -23,6 +24,7 @@ from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
 from ovseg_mm.models import OpenVocabSegmentor
 from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 from ovseg_mm.utils.config_types import type_name
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import expanded
 from ovseg_mm.vocabulary import get_templates, shipped_vocabularies
 
@@ -39,8 +41,8 @@ __all__ = [
 
 _BACKBONE, _NECK, _HEAD = 'CLIPOVCATSeg', 'CATSegAggregator', 'CATSegHead'
 
-# clip_pretrained: our arch and tag, side of the images that CLIP sees, and
-# whether its position embedding is resized to them when it is loaded.
+# clip_pretrained: arch and tag of open_clip, side of CLIP's images, and
+# whether its position embedding is resized to them at loading.
 _CLIPS = {
     'ViT-B/16': ('ViT-B-16', 'openai', 384, False),
     'ViT-L/14': ('ViT-L-14', 'openai', 336, False),
@@ -48,8 +50,8 @@ _CLIPS = {
     'ViT-H': ('ViT-H-14', 'laion2b_s32b_b79k', 336, True),
     'ViT-G': ('ViT-bigG-14', 'laion2b_s39b_b160k', 336, True),
 }
-# clip_finetune; whatever else it says there means frozen.
-_FINETUNE = {
+# clip_finetune; any other value means frozen.
+_FINETUNE: dict[str, str | list[str]] = {
     'attention': ['attn', 'position'],
     'full': 'all',
     'prompt': 'prompt',
@@ -104,8 +106,8 @@ _HEAD_KEYS = dict(
     out_channels=None,
     align_corners=False,
     sampler=None,
-    # What follows has no influence, there or here: the number of classes is
-    # that of the class list.
+    # The keys below have no effect in either implementation: the class list
+    # sets the number of classes.
     in_channels=None,
     channels=None,
     num_classes=None,
@@ -118,24 +120,24 @@ _HEAD_KEYS = dict(
 
 
 def translate(model: Mapping) -> dict:
-    """Config of the project's model to the config of ours.
+    """Translate the config of the project's model to a config of ours.
 
     Args:
         model (Mapping): ``EncoderDecoder`` with ``CLIPOVCATSeg``,
             ``CATSegAggregator`` and ``CATSegHead``.
 
     Returns:
-        dict: ``OpenVocabSegmentor`` that computes the same, with scores kept
-        as MMSegmentation keeps them.
+        dict: Config of an ``OpenVocabSegmentor`` with the same outputs; it
+        keeps scores, as MMSegmentation does.
 
     Raises:
-        ValueError: If a key is unknown, missing or contradicts another.
+        InputError: If a key is unknown or missing, or contradicts another.
     """
     backbone = _read(model, 'backbone', _BACKBONE, _BACKBONE_KEYS)
     neck = _read(model, 'neck', _NECK, _NECK_KEYS)
     head = _read(model, 'decode_head', _HEAD, _HEAD_KEYS)
     if model.get('auxiliary_head'):
-        raise ValueError(f'auxiliary_head does not go with {_BACKBONE}')
+        raise InputError(f'auxiliary_head cannot be used with {_BACKBONE}')
     train_texts, texts = _class_lists(backbone)
     templates = get_templates(backbone['prompt_ensemble_type'])
     arch, tag, side, resized = _clip(backbone['clip_pretrained'])
@@ -186,18 +188,25 @@ def translate(model: Mapping) -> dict:
 
 
 @MODELS.register_module(name='EncoderDecoder', force=True)
-def build_encoder_decoder(**model) -> EncoderDecoder:
-    """MMSegmentation's segmentor, or ours for the project's backbone."""
+def build_encoder_decoder(**model: Any) -> EncoderDecoder:
+    """Build MMSegmentation's segmentor, or ours for the project's backbone.
+
+    Args:
+        **model (Any): Options of the ``EncoderDecoder``.
+
+    Returns:
+        EncoderDecoder: The segmentor.
+    """
     if type_name(model['backbone']) != _BACKBONE:
         return EncoderDecoder(**model)
     return ProjectSegmentor(**_arguments(translate(model)))
 
 
 class ProjectSegmentor(OpenVocabSegmentor):
-    """Our segmentor; it takes checkpoints under the project's names too."""
+    """Segmentor that also loads checkpoints with the project's names."""
 
     def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args
+        self, state_dict: dict, prefix: str, *args: Any
     ) -> None:
         if LAYOUTS[0].matches(state_dict):
             _, renamed = fit_to_model(self, state_dict, 'the checkpoint')
@@ -207,31 +216,31 @@ class ProjectSegmentor(OpenVocabSegmentor):
 
 
 def _read(model: Mapping, part: str, kind: str, keys: dict) -> dict:
-    """Options of a part of the model, completed and checked."""
+    """Validate the options of a part of the model and fill in defaults."""
     given = dict(model.get(part) or {})
     found = type_name(given)
     given.pop('type', None)
     if found != kind:
-        raise ValueError(
+        raise InputError(
             f'model.{part} is {found!r}, but with the backbone {_BACKBONE} '
             f'it must be {kind!r}'
         )
     unknown = sorted(set(given) - set(keys))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f'{kind} has no option {", ".join(unknown)}; it has '
             f'{", ".join(keys)}'
         )
     options = {**keys, **given}
     missing = [key for key, value in options.items() if value is ...]
     if missing:
-        raise ValueError(f'{kind} needs {", ".join(missing)}')
+        raise InputError(f'{kind} needs {", ".join(missing)}')
     return options
 
 
 def _clip(name: str) -> tuple[str, str, int, bool]:
     if name not in _CLIPS:
-        raise ValueError(
+        raise InputError(
             f'clip_pretrained={name!r} has no dense tokens to work with; '
             f'choose one of {", ".join(_CLIPS)}'
         )
@@ -245,7 +254,7 @@ def _finetune(mode: str, prompted: bool) -> str | list[str]:
 
 
 def _class_lists(backbone: dict) -> tuple[str | list, str | list]:
-    """Training and test class lists; a test file of ``null`` has none."""
+    """Class lists for training and test; a test file may hold ``null``."""
     train = _class_list(backbone['train_class_json'])
     test = _class_list(backbone['test_class_json'])
     if isinstance(test, str) and test.endswith('.json'):
@@ -261,7 +270,7 @@ def _class_list(spec: str | list) -> str | list:
     if not path.is_file() and path.stem in shipped_vocabularies():
         warnings.warn(
             f'{path} does not exist; the class list {path.stem!r} of this '
-            'package is taken',
+            'package is used',
             stacklevel=2,
         )
         return path.stem
@@ -269,14 +278,14 @@ def _class_list(spec: str | list) -> str | list:
 
 
 def _existing(weights: str | None) -> str | None:
-    """The project, too, takes the hub's weights where there is no file."""
+    """Path of a file; None, for the hub's weights, if it is missing."""
     path = expanded(weights) if weights else None
     return str(path) if path and path.exists() else None
 
 
 def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
     for key, value, needed, reason in (
-        ('neck.init_cfg', neck['init_cfg'], None, 'nothing else is known'),
+        ('neck.init_cfg', neck['init_cfg'], None, 'the only known value'),
         ('decode_head.ignore_index', head['ignore_index'], 255, 'labels'),
         (
             'decode_head.align_corners',
@@ -293,7 +302,7 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
         (
             'decode_head.out_channels',
             head['out_channels'],
-            # MMSegmentation takes None for it.
+            # MMSegmentation treats None so.
             head['num_classes'] if head['out_channels'] else None,
             'there is a channel for each class',
         ),
@@ -311,11 +320,11 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
         ),
     ):
         if value != needed:
-            raise ValueError(f'{key}={value!r} must be {needed!r}: {reason}')
-    # MMSegmentation takes 0.3 where it is not given.
+            raise InputError(f'{key}={value!r} must be {needed!r}: {reason}')
+    # 0.3 is the default of MMSegmentation.
     threshold = 0.3 if head['threshold'] is None else head['threshold']
     if not 0 < threshold < 1:
-        raise ValueError(
+        raise InputError(
             f'decode_head.threshold={threshold!r} must lie between 0 and 1, '
             'as the probability of the one class of a class list'
         )
@@ -344,7 +353,7 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
         decoder_guidance_dims=head['decoder_guidance_proj_dims'],
         dropout_ratio=head['dropout_ratio'],
         score='logits',
-        # The project's is a probability.
+        # The project's threshold is a probability.
         threshold=math.log(threshold / (1 - threshold)),
         loss_decode=losses[0] if len(losses) == 1 else losses,
         with_accuracy=True,
@@ -353,7 +362,9 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
 
 
 def _own_init_cfg(init_cfg: dict | None) -> dict | None:
-    override = (init_cfg or {}).get('override')
+    if init_cfg is None:
+        return None
+    override = init_cfg.get('override')
     if isinstance(override, dict) and override.get('name') == 'conv_seg':
         return dict(init_cfg, override=dict(override, name='head'))
     return init_cfg

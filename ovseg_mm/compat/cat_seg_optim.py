@@ -17,17 +17,25 @@ from ovseg_mm.models import GuidedCLIP
     name='DefaultOptimWrapperConstructor'
 )
 class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor, with the project's names for its model.
+    """MMEngine's constructor, with the project's parameter names.
 
-    Keys of ``custom_keys`` are looked for in the names that the parameters
-    of CAT-Seg's first version have in the project; of several the longest
-    one counts, as in MMEngine. Keys that are in none, which many configs
-    carry along, have no effect; a warning names them. Other models are left
-    alone.
+    For CAT-Seg v1, keys of ``custom_keys`` are searched in the names that
+    parameters have in the project; the longest matching key counts, as in
+    MMEngine. Keys that match no name have no effect; a warning names them.
+    Other models are built as by MMEngine.
     """
 
+    paramwise_cfg: dict
+
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the wrapper for a model, wrapped for distribution or not."""
+        """Build the optimizer wrapper.
+
+        Args:
+            model (nn.Module): Model, distributed or not.
+
+        Returns:
+            OptimWrapper: The optimizer wrapper.
+        """
         keys = self.paramwise_cfg.get('custom_keys')
         backbone = getattr(unwrap(model), 'backbone', None)
         if not keys or not isinstance(backbone, GuidedCLIP):
@@ -43,7 +51,7 @@ class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _by_our_names(keys: dict, model: nn.Module) -> dict:
-    """Options by the whole name of each of our parameters that has some."""
+    """Options by the full name of each parameter that has options."""
     ordered = sorted(sorted(keys), key=len, reverse=True)
     options, used = {}, set()
     for name, _ in model.named_parameters():

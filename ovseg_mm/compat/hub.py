@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our configs by name in MMEngine: ``ovseg_mm::cat_seg/CONFIG.py``.
+"""Configs of this package by name in MMEngine: ``ovseg_mm::cat_seg/...``.
 
-MMEngine knows its own family of packages alone, expects their configs in a
-folder ``.mim`` that a checkout does not have, and takes OneDL's packages for
-missing: it would install the classic ones over them.
+MMEngine knows only its own packages, expects their configs in a folder
+``.mim``, which a checkout does not have, and does not find OneDL's packages:
+it would install the classic ones over them.
 """
 
 import functools
@@ -26,9 +26,9 @@ _DETECTION = ('mmdet', 'onedl-mmdetection')
 
 
 def register_names() -> None:
-    """Have MMEngine find our configs and models, and OneDL's packages.
+    """Let MMEngine find our configs and models, and OneDL's packages.
 
-    For ``_base_``, ``mmengine.hub`` and ``MMSegInferencer``.
+    ``_base_``, ``mmengine.hub`` and ``MMSegInferencer`` use them.
     """
     if PACKAGE in utils.MODULE2PACKAGE:
         return
@@ -50,7 +50,7 @@ def register_names() -> None:
 
 
 def _replace(module: ModuleType, name: str, ours: Callable) -> None:
-    """Replace a function of MMEngine where our package is asked for."""
+    """Replace a function of MMEngine for paths of our package."""
     theirs = getattr(module, name)
 
     @functools.wraps(theirs)
@@ -63,10 +63,10 @@ def _replace(module: ModuleType, name: str, ours: Callable) -> None:
 
 
 def _config_entry(config: str) -> dict:
-    """Entry of a config in our metafiles; its path is whole.
+    """Entry of a config in our metafiles, with an absolute path.
 
     Raises:
-        ValueError: If there is none, as MMEngine expects it of bases.
+        ValueError: If there is none; MMEngine expects this type for bases.
     """
     name = Path(config).with_suffix('.py').as_posix()
     for entry in _entries():
@@ -76,7 +76,7 @@ def _config_entry(config: str) -> dict:
 
 
 def _base_config(config: str) -> str:
-    """Path of a file below our folder of configs.
+    """Path of a file in our folder of configs.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -94,7 +94,7 @@ def _base_config(config: str) -> str:
 
 
 def _entries() -> Iterator[dict]:
-    """Models of our metafiles, with whole paths of their configs."""
+    """Models of our metafiles, with absolute paths of their configs."""
     for metafile in sorted(Path(resource('configs')).glob('*/metafile.yaml')):
         content = yaml.safe_load(metafile.read_text(encoding='utf-8'))
         for entry in content['Models']:
@@ -103,7 +103,7 @@ def _entries() -> Iterator[dict]:
 
 
 def _entries_beside(theirs: Callable, folder: str) -> Iterator[dict]:
-    """Models of a package; MMSegmentation's have ours beside them."""
+    """Models of a package; those of MMSegmentation include ours."""
     ours = Path(resource()).resolve()
     if Path(folder).resolve() != ours:
         yield from theirs(folder)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Helpers that every other part of the package may import."""
+"""Helpers for all other sub-packages."""
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:
-    """Register everything; MMEngine's hub calls this by its name.
+    """Register all modules; MMEngine's hub calls this function.
 
     Args:
-        init_default_scope (bool): Whether names are looked up in
-            MMSegmentation's scope from now on, if no scope was set.
+        init_default_scope (bool): Whether to make MMSegmentation's scope the
+            default one, if no scope is set.
     """
     from mmengine import registry
 

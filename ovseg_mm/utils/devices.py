@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where models compute."""
+"""Choice of the device and of its precision."""
 
 import torch
 from mmengine.config import Config
@@ -11,16 +11,17 @@ MATMUL_PRECISIONS = ('highest', 'high', 'medium')
 
 
 def resolve_device(name: str | None) -> str:
-    """A device by name, after a look whether it computes.
+    """Name of a device that is known to compute.
 
     Args:
-        name (str, optional): Such as ``'cuda:0'``. None: the best one.
+        name (str, optional): Device, such as ``'cuda:0'``. None: the best
+            one.
 
     Returns:
-        str: Its name.
+        str: Name of the device.
 
     Raises:
-        ValueError: If there is no such device, or it does not work.
+        InputError: If the device does not exist or does not compute.
     """
     best = get_device()
     name = name or best
@@ -36,18 +37,18 @@ def resolve_device(name: str | None) -> str:
 
 
 def set_matmul_precision(cfg: Config, device: str | None = None) -> None:
-    """Set the precision of float32 products on GPUs.
+    """Set the precision of float32 matrix products on GPUs.
 
-    It is ``env_cfg.float32_matmul_precision`` of a config, see
-    :func:`torch.set_float32_matmul_precision`. Without that setting, and on
-    CPUs, PyTorch's own stays.
+    The setting is ``env_cfg.float32_matmul_precision``, see
+    :func:`torch.set_float32_matmul_precision`. Without it, and on CPUs,
+    PyTorch's default stays.
 
     Args:
         cfg (Config): Config of a run or model.
-        device (str, optional): Device that is computed on. None: the best.
+        device (str, optional): Device of the model. None: the best one.
 
     Raises:
-        ValueError: If PyTorch has no such precision.
+        InputError: If PyTorch has no such precision.
     """
     precision = (cfg.get('env_cfg') or {}).get('float32_matmul_precision')
     if precision is None:

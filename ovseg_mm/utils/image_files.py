@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image files and label files: how they are read and written.
+"""Reading and writing of image files and label files.
 
-All parts of the package read images by :func:`decode_image`: data sets,
-``predict``, drawings of predictions, preparation. The rule:
+Data sets, ``predict``, drawings and preparation all read images with
+:func:`decode_image`, by one rule:
 
 - The result is RGB, 8 bits a channel; Pillow decodes.
 - Grey, 1-bit, palette and CMYK images are converted to RGB.
-- Of channels with 16 bits the upper 8 are kept, as OpenCV does it.
-- An alpha channel is dropped; colours below it stay as they are stored.
-- Of files with several pages or frames the first one is read.
-- Images of 32-bit integers or floats are refused: nothing tells which values
-  are black and white.
-- The EXIF orientation is applied unless the caller says no.
+- Channels of 16 bits keep their upper 8 bits, as in OpenCV.
+- An alpha channel is dropped; the stored colours do not change.
+- Files with several pages or frames: the first one is read.
+- Images of 32-bit integers or floats are refused, because their range is
+  unknown.
+- The EXIF orientation is applied unless the caller passes ``turn=False``.
 """
 
 import io
@@ -41,7 +41,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Orientations whose turn is undone by the turn of another one.
+# Orientations that are undone by another one, not by themselves.
 _INVERSE = {6: 8, 8: 6}
 _LOSSY = ('JPEG', 'MPO')
 
@@ -52,12 +52,12 @@ def read_image(
     """Read an image file as RGB.
 
     Args:
-        path: Image file.
-        turn: Whether to apply the EXIF orientation.
-        backend_args: Options of MMEngine's file backend.
+        path (str | Path): Image file.
+        turn (bool): Whether to apply the EXIF orientation.
+        backend_args (dict, optional): Options of MMEngine's file backend.
 
     Returns:
-        RGB uint8 of shape (H, W, 3).
+        np.ndarray: RGB, (H, W, 3) uint8.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -81,13 +81,13 @@ def decode_image(
     """Decode the content of an image file as RGB.
 
     Args:
-        content: The whole file.
-        name: Path of the file, for messages.
-        turn: Whether to apply the EXIF orientation.
+        content (bytes): The whole file.
+        name (str): Path of the file, for messages.
+        turn (bool): Whether to apply the EXIF orientation.
 
     Returns:
-        RGB uint8 of shape (H, W, 3), and the EXIF orientation, 1 to 8 (1:
-        stored upright, or not given).
+        tuple[np.ndarray, int]: RGB, (H, W, 3) uint8; and the EXIF
+        orientation, 1 to 8 (1: stored upright, or not given).
 
     Raises:
         InputError: If the file is damaged, is not an image, or has pixels of
@@ -107,14 +107,14 @@ def decode_image(
 
 
 def image_pixels(image: Image.Image, name: str) -> np.ndarray:
-    """Pixels of a PIL image by the same rule; its EXIF orientation counts.
+    """Pixels of a PIL image by the same rule, EXIF orientation applied.
 
     Args:
-        image: The image, opened or made; it stays open.
-        name: What to call it in messages.
+        image (Image.Image): The image, from a file or not; it stays open.
+        name (str): Name of the image in messages.
 
     Returns:
-        RGB uint8 of shape (H, W, 3).
+        np.ndarray: RGB, (H, W, 3) uint8.
 
     Raises:
         InputError: If it is damaged, or has pixels of 32 bits.
@@ -142,8 +142,8 @@ def _decoded(
     depth = _grey_bits(image)
     if depth == 32:
         raise InputError(
-            f'{name} has pixels of 32 bits, and nothing tells which values '
-            'are black and white; convert it to 8 or 16 bits'
+            f'{name} has pixels of 32 bits, whose range is unknown; convert '
+            'it to 8 or 16 bits'
         )
     pixels = _rgb(image, depth)
     turned_already = _orientation(image) != orientation
@@ -157,16 +157,17 @@ def _decoded(
 def image_size(
     path: str | Path, backend_args: dict | None = None
 ) -> tuple[tuple[int, int], int]:
-    """Size of an image as it is stored, and its EXIF orientation.
+    """Stored size of an image and its EXIF orientation.
 
-    Reads no more of a local file than it must.
+    Only the header of a local file is read.
 
     Args:
-        path: Image file.
-        backend_args: Options of MMEngine's file backend.
+        path (str | Path): Image file.
+        backend_args (dict, optional): Options of MMEngine's file backend.
 
     Returns:
-        Height and width without any turn, and the orientation, 1 to 8.
+        tuple[tuple[int, int], int]: Height and width before any turn, and
+        the orientation, 1 to 8.
 
     Raises:
         OSError: If the file is missing or cannot be opened as an image.
@@ -184,12 +185,12 @@ def image_size(
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Whether an EXIF orientation turns an image by a quarter."""
+    """Whether an EXIF orientation swaps height and width."""
     return orientation >= 5
 
 
 def orientation_text(orientation: int) -> str:
-    """Say in words how an EXIF orientation changes the stored image."""
+    """Description of how an EXIF orientation changes the stored image."""
     return {
         2: 'mirrored left to right',
         3: 'turned by 180 degrees',
@@ -205,77 +206,84 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     """Read the pixel values of a label file, unchanged.
 
     Args:
-        path: A one-channel image: 1 to 16 bits, grey or with a colour
+        path (str): Image of one channel, 1 to 16 bits, grey or with a colour
             palette, whose indices are the values.
-        backend_args: Options of MMEngine's file backend.
+        backend_args (dict, optional): Options of MMEngine's file backend.
 
     Returns:
-        Values of shape (H, W) and type uint8, or int32 for deeper files.
+        np.ndarray: Values, (H, W) uint8, or int32 for more than 8 bits.
 
     Raises:
         FileNotFoundError: If there is no such file.
         InputError: If the file is damaged or not a label map: colours,
             several pages, a lossy format, an EXIF orientation.
     """
-    content = fileio.get(path, backend_args=backend_args)
+    try:
+        content = fileio.get(path, backend_args=backend_args)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise FileNotFoundError(
+            f'{path}: there is no such label file'
+        ) from None
     try:
         with Image.open(io.BytesIO(content)) as image:
             fault = _fault_of_labels(image)
             values = np.array(image)
     except Exception as error:  # Pillow raises a dozen kinds of them
         raise InputError(
-            f'The label file {path} cannot be read; it is damaged or not an '
-            f'image ({reason_of(error)}).'
+            f'the label file {path} cannot be read; it is damaged or not an '
+            f'image ({reason_of(error)})'
         ) from error
     if values.ndim != 2 or values.dtype.kind not in 'bui':
         raise InputError(
-            f'The label file {path} has shape {values.shape} and type '
+            f'the label file {path} has shape {values.shape} and type '
             f'{values.dtype}; expected one channel of integers, the label '
-            f'of each pixel{_advice_for_colours(values)}.'
+            f'of each pixel{_advice_for_colours(values)}'
         )
     if fault:
-        raise InputError(f'The label file {path} {fault}')
+        raise InputError(f'the label file {path} {fault}')
     if values.dtype in (np.bool_, np.uint8):
         return values.astype(np.uint8) // _grey_step(content)
     return values.astype(np.int32)
 
 
 def sample_name(sample: Mapping | BaseDataElement) -> str:
-    """Name the files that are written for a sample.
+    """File name, without suffix, of what is written for a sample.
 
     Args:
-        sample: Data sample, or its dictionary, with ``img_path``; and with
-            ``sample_name`` if it is of an ``OpenVocabDataset``, which tells
-            images of the same name in different folders apart.
+        sample (Mapping | BaseDataElement): Data sample or its dictionary.
+            ``sample_name``, which an ``OpenVocabDataset`` sets to distinguish
+            images of one name in several folders, comes before ``img_path``.
 
     Returns:
-        A file name without suffix.
+        str: File name without suffix.
     """
-    return sample.get('sample_name') or Path(sample.get('img_path')).stem
+    name = sample.get('sample_name')
+    return name or Path(str(sample.get('img_path'))).stem
 
 
 def write_label_map(
     path: str | Path, labels: np.ndarray, num_values: int
 ) -> None:
-    """Write a label map as a grey image, 8 bits if its values allow it.
+    """Write a label map as a grey image of 8 bits, or 16 if needed.
 
     Args:
-        path: PNG or TIFF file to write; it is whole or not there.
-        labels: Integers of shape (H, W) in [0, ``num_values``).
-        num_values: Number of values that may occur in any such file of the
-            set, so that all of them get the same type.
+        path (str | Path): PNG or TIFF file to write.
+        labels (np.ndarray): Labels, (H, W) integers in [0, ``num_values``).
+        num_values (int): Number of values that may occur in any file of the
+            set, so that all its files have one type.
     """
     deep = np.uint8 if num_values <= 256 else np.uint16
     write_image(path, labels.astype(deep))
 
 
 def write_image(path: str | Path, pixels: np.ndarray) -> None:
-    """Write an image file that is whole or not there.
+    """Write an image file with :func:`~ovseg_mm.utils.paths.atomic_write`.
 
     Args:
-        path: PNG, TIFF or JPEG file to write; its folder is made if need be.
-        pixels: RGB uint8 of shape (H, W, 3), or grey uint8 or uint16 of
-            shape (H, W).
+        path (str | Path): PNG, TIFF or JPEG file to write; its folder is
+            created.
+        pixels (np.ndarray): RGB, (H, W, 3) uint8; or grey, (H, W) uint8 or
+            uint16.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -286,7 +294,7 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Kind and text of a decoder's error, without addresses of objects."""
+    """Type and message of a decoder's error, without object addresses."""
     text = re.sub(r' ?<[\w.]+ object at 0x[0-9a-f]+>', '', str(error))
     return f'{type(error).__name__}: {text}'
 
@@ -300,9 +308,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _grey_bits(image: Image.Image) -> int:
-    """Bits of a channel of an opened image: 8 or less, 16 or 32.
+    """Bits of a channel of an opened image: 8, 16 or 32.
 
-    Pillow turns grey images of more than 8 bits into RGB by clipping.
+    Pillow clips grey images of more than 8 bits when it converts them.
     """
     # Pillow opens PNG files of 16 bits as 32 in some versions.
     if image.mode.startswith('I;16') or (
@@ -319,7 +327,7 @@ def _rgb(image: Image.Image, depth: int) -> np.ndarray:
         return np.stack([grey] * 3, axis=-1)
     image.load()
     if image.mode in ('LA', 'La', 'PA'):
-        # Only by way of RGBA does the conversion not look at the alpha.
+        # A direct conversion blends with the alpha channel.
         image = image.convert('RGBA')
     return np.array(image.convert('RGB'))
 
@@ -332,27 +340,27 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _fault_of_labels(image: Image.Image) -> str | None:
-    """Say why an opened file cannot be a label map."""
+    """Reason why an opened file cannot be a label map."""
     if image.format in _LOSSY:
         return (
             'is a JPEG, whose compression changes label values; save the '
-            'labels as PNG, from the source and not from this file.'
+            'labels as PNG, from the source and not from this file'
         )
     pages = getattr(image, 'n_frames', 1)
     if pages > 1:
-        return f'has {pages} pages or frames; expected one.'
+        return f'has {pages} pages or frames; expected one'
     orientation = _orientation(image)
     if orientation != 1:
         return (
             f'has the EXIF orientation {orientation} '
             f'({orientation_text(orientation)}); save the labels as they are '
-            'to be read, without EXIF data.'
+            'to be read, without EXIF data'
         )
     return None
 
 
 def _advice_for_colours(values: np.ndarray) -> str:
-    """Say how a file with several channels becomes a label map."""
+    """Advice for a file with several channels."""
     if values.ndim != 3 or values.shape[2] < 3:
         return ''
     if (values[..., :3] == values[..., :1]).all():
@@ -361,9 +369,9 @@ def _advice_for_colours(values: np.ndarray) -> str:
 
 
 def _grey_step(content: bytes) -> int:
-    """Divisor that gives back the values of a PNG file of 2 or 4 bits.
+    """Divisor that restores the values of a PNG file of 2 or 4 bits.
 
-    Decoders stretch such grey values to the range from 0 to 255.
+    Decoders stretch such grey values to [0, 255].
     """
     is_png = content[:8] == b'\x89PNG\r\n\x1a\n'
     bits, colour_type = content[24:26] if is_png else (8, 0)

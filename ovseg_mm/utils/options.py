@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the command line, ``--cfg-options KEY=VALUE``.
+"""Parser of ``--cfg-options KEY=VALUE``.
 
-MMEngine's ``DictAction`` removes every blank and quote, cuts quoted texts at
-commas, and never ends with a dict; class texts do not survive it.
+MMEngine's ``DictAction`` damages class texts: it removes blanks and quotes,
+splits quoted texts at commas, and has no dicts.
 """
 
 import argparse
@@ -26,21 +26,21 @@ _WORDS = {'true': True, 'false': False}
 class KeyValues(argparse.Action):
     """Collects ``KEY=VALUE`` arguments in a dict.
 
-    See :func:`parse_value` for what a value may be. A bad one ends the
-    command with a sentence and exit status 2.
+    :func:`parse_value` reads the values. A bad one ends the command with one
+    sentence and exit status 2.
     """
 
     def __call__(
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: Sequence[str],
+        values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Add the values of one ``--cfg-options`` to those before."""
+        """Add the values of one ``--cfg-options`` to the earlier ones."""
         options = dict(getattr(namespace, self.dest, None) or {})
         try:
-            options.update(map(key_value, values))
+            options.update(map(key_value, values or ()))
         except InputError as error:
             parser.error(f'argument {option_string}: {error}')
         setattr(namespace, self.dest, options)
@@ -83,16 +83,16 @@ def key_value(text: str) -> tuple[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Value that a text stands for.
+    """Read a value of the command line.
 
-    - ``'a, b'`` in quotes: the text, whatever it holds;
-    - ``1``, ``1e-3``, ``true``, ``False``, ``None``: numbers and so on;
-    - ``[a,b]`` and ``a,b``: a list; ``(a,b)``: a tuple; ``{a:b}``: a dict;
-      of values of any kind;
-    - everything else: the text, blanks inside included.
+    - ``'a, b'`` in quotes: the text between the quotes;
+    - ``1``, ``1e-3``, ``true``, ``False``, ``None``: number, bool or None;
+    - ``[a,b]`` and ``a,b``: list; ``(a,b)``: tuple; ``{a:b}``: dict; their
+      elements are values too;
+    - anything else: the text itself, with its inner blanks.
 
     Args:
-        text (str): The text behind ``KEY=``.
+        text (str): Text after ``KEY=``.
 
     Returns:
         Any: The value, equal to that of MMEngine's ``DictAction`` where the
@@ -137,6 +137,7 @@ def _dict(text: str, parts: list[str]) -> Any:
 
 def _quoted(text: str) -> Any:
     found = _QUOTED.match(text)
+    assert found is not None, text
     if found.end() != len(text):
         raise InputError(
             f'{text[found.end() :]!r} follows the text {found[0]}; is a '
@@ -165,12 +166,14 @@ def _scalar(text: str) -> Any:
 
 
 def _split(text: str, sign: str, times: int = -1) -> list[str]:
-    """Split at a sign that is outside quotes and brackets.
+    """Split a text at a character outside quotes and brackets.
 
     Raises:
         InputError: If a bracket or quote is not closed.
     """
-    parts, opened, start = [], [], 0
+    parts: list[str] = []
+    opened: list[str] = []
+    start = 0
     for index, char in _outside_quotes(text):
         if char in _PAIRS:
             opened.append(char)
@@ -186,7 +189,7 @@ def _split(text: str, sign: str, times: int = -1) -> list[str]:
 
 
 def _whole_word(text: str, bracket: str) -> list[str]:
-    """A word with a bracket inside stays as it is; others are refused."""
+    """The text itself if the bracket is inside a word; else refuse it."""
     if ',' in text or text[0] in _PAIRS or text[-1] in _PAIRS.values():
         raise InputError(
             f'the bracket {bracket} of {text} has no partner; write a text '
@@ -196,7 +199,7 @@ def _whole_word(text: str, bracket: str) -> list[str]:
 
 
 def _closes_last(text: str) -> bool:
-    """Whether the first bracket of a text is closed by its last sign."""
+    """Whether the last character closes the first bracket of a text."""
     depth = 0
     for index, char in _outside_quotes(text):
         depth += (char in _PAIRS) - (char in _PAIRS.values())
@@ -206,9 +209,9 @@ def _closes_last(text: str) -> bool:
 
 
 def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
-    """Positions and signs of a text without those in quotes.
+    """Positions and characters of a text that are outside quotes.
 
-    A quote opens a text at the start of an element alone: that of
+    Only a quote at the start of an element opens a quoted text; the one in
     ``potter's wheel`` is an apostrophe.
 
     Raises:
@@ -228,5 +231,5 @@ def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _without_last_empty(parts: list[str]) -> list[str]:
-    """Parts without what follows a comma at the end."""
+    """Parts without the empty one after a final comma."""
     return parts if parts[-1].strip() else parts[:-1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where files are: the package's own, the user's cache, unfinished ones."""
+"""Paths of shipped and cached files, and safe writing of files."""
 
 import glob
 import os
@@ -14,7 +14,7 @@ from .errors import InputError
 
 # Name of a file while it is written; a killed process may leave one.
 _TEMPORARY = '.{name}.{token}.tmp'
-# So much of the file's own name, since file systems limit the length.
+# Characters of the file's own name, since file systems limit the length.
 _SHOWN_NAME = 100
 CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -23,8 +23,14 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 def expanded(path: str | Path) -> Path:
     """Path with ``~`` expanded.
 
+    Args:
+        path (str | Path): Path, perhaps with ``~`` or ``~user``.
+
+    Returns:
+        Path: The expanded path.
+
     Raises:
-        InputError: If it begins with the name of a user that there is not.
+        InputError: If the user of ``~user`` is unknown.
     """
     try:
         return Path(path).expanduser()
@@ -36,14 +42,18 @@ def expanded(path: str | Path) -> Path:
         ) from None
 
 
-def resource(*parts: str) -> Path:
+def resource(*parts: str | Path) -> Path:
     """Path of a file or folder of the project.
 
     ``configs``, ``tools`` and ``data`` lie beside the package in a checkout
     or an editable install, and in its ``.mim`` folder in a wheel.
 
     Args:
-        *parts (str): Such as ``'configs', 'cat_seg'``.
+        *parts (str | Path): Path below the project's root, such as
+            ``'configs', 'cat_seg'``.
+
+    Returns:
+        Path: The path; it may not exist.
     """
     root = _PACKAGE / '.mim'
     if not (root / 'configs').is_dir():
@@ -52,15 +62,18 @@ def resource(*parts: str) -> Path:
 
 
 def find_config(name: str | Path) -> Path:
-    """Config file by path, or a shipped one by its bare file name.
+    """Path of a config file, given by path or by the name of a shipped one.
 
     Args:
         name (str | Path): Path; or file name of a shipped config, with or
             without ``.py`` and with or without its folders (``cat_seg/...``).
 
+    Returns:
+        Path: The config file.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If it is a folder or a file of another kind.
+        InputError: If it is a folder, or its suffix is not that of a config.
     """
     path = expanded(name)
     if path.is_file():
@@ -88,15 +101,15 @@ def find_config(name: str | Path) -> Path:
 
 
 def find_weights(name: str | Path) -> Path:
-    """Weight file by path; a relative one also beside the package.
+    """Path of a weight file, relative to the current folder or the project.
 
     Args:
-        name (str | Path): Path; ``~`` is expanded. A relative path that
-            leads nowhere from the current folder is taken from the
-            project's root, where ``data/toy_clip.safetensors`` lies.
+        name (str | Path): Path; ``~`` is expanded. A relative path that does
+            not exist in the current folder is looked up in the project's
+            root, which has ``data/toy_clip.safetensors``.
 
     Returns:
-        Path: The path, whether there is a file or not.
+        Path: The path; it may not exist.
     """
     path = expanded(name)
     shipped = resource(path)
@@ -104,7 +117,7 @@ def find_weights(name: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Folder for what can be computed again: ``$OVSEG_CACHE`` if set."""
+    """Folder of cached files: ``$OVSEG_CACHE`` or the user's cache folder."""
     folder = os.environ.get('OVSEG_CACHE')
     if folder:
         return expanded(folder)
@@ -113,17 +126,17 @@ def cache_folder() -> Path:
 
 
 def check_destination(path: str | Path) -> None:
-    """Refuse a file name that cannot be written without harm.
+    """Refuse a path that must not be replaced by a new file.
 
-    A finished file takes its name by renaming, which would put it in place of
-    a device or a pipe, and of a file that is protected from writing.
+    A finished file gets its name by renaming, which would replace a device,
+    a pipe or a read-only file.
 
     Args:
-        path (str | Path): The file to write; links are followed.
+        path (str | Path): File to write; links are followed.
 
     Raises:
-        OSError: If there is anything but a file that may be written, or the
-            folder does not exist or cannot be written.
+        OSError: If the path is not a writable regular file, or its folder
+            does not exist or is read-only.
     """
     path = Path(path)
     try:
@@ -159,14 +172,17 @@ def check_destination(path: str | Path) -> None:
 
 
 def path_inside(folder: str | Path, name: str) -> Path:
-    """Path of a file in a folder; the name may not lead out of it.
+    """Path of a file in a folder; names that lead out of it are refused.
 
     Args:
         folder (str | Path): The folder.
-        name (str): Name of the file, perhaps in a folder below.
+        name (str): Relative path of the file below it.
+
+    Returns:
+        Path: Path of the file.
 
     Raises:
-        ValueError: If the name is absolute or goes upwards.
+        InputError: If the name is absolute or contains ``..``.
     """
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or '..' in parts:
@@ -179,25 +195,24 @@ def path_inside(folder: str | Path, name: str) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that is whole or not there.
+    """Open a file for writing that appears only when it is complete.
 
-    The content goes to a temporary file in the same folder, of a random name
-    and never an existing one, and takes its name when the block ends.
+    The content goes to a new temporary file of a random name in the same
+    folder, which is renamed when the block ends.
 
     >>> with atomic_write(path) as file:
     ...     file.write(content)
 
     Args:
-        path (str | Path): The file; it is there or replaced when the block
-            ends.
+        path (str | Path): File to write or replace.
 
     Yields:
         BinaryIO: The open temporary file.
 
     Raises:
-        OSError: If it cannot be written, or ``path`` is anything but a file
-            (see :func:`check_destination`); the message names the file and
-            the reason.
+        OSError: If the file cannot be written, see also
+            :func:`check_destination`; the message names the file and the
+            reason.
     """
     path = Path(path)
     check_destination(path)
@@ -210,25 +225,26 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         temporary = None
     except (OSError, RuntimeError) as error:
         # torch.save hides a full disk behind a RuntimeError of its own.
-        while error is not None and not isinstance(error, OSError):
-            error = error.__context__
-        if error is None:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        if cause is None:
             raise
-        reason = error.strerror or error
-        raise OSError(f'{path} cannot be written: {reason}') from error
+        reason = cause.strerror or cause
+        raise OSError(f'{path} cannot be written: {reason}') from cause
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file, UTF-8, that is whole or not there."""
+    """Write a UTF-8 text file with :func:`atomic_write`."""
     with atomic_write(path) as file:
         file.write(text.encode('utf-8'))
 
 
 def to_disk(file: BinaryIO) -> None:
-    """Wait until what was written is on the disk, which takes a while."""
+    """Flush a file to the disk, which takes a while."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -237,8 +253,8 @@ def remove_leftovers(folder: Path, name: str = '*') -> None:
     """Remove temporary files that killed processes have left.
 
     Args:
-        folder (Path): Where they are. No other process may write there now.
-        name (str): File that they were to become; all by default.
+        folder (Path): Folder to clean. No other process may write there now.
+        name (str): Name of the file that was being written; all by default.
     """
     known = '*' if name == '*' else glob.escape(name[:_SHOWN_NAME])
     for leftover in folder.glob(_TEMPORARY.format(name=known, token='*')):
@@ -246,7 +262,7 @@ def remove_leftovers(folder: Path, name: str = '*') -> None:
 
 
 def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:
-    """Make a new file beside another one; never opens what is there."""
+    """Create and open a new file next to a path, never an existing one."""
     name = _TEMPORARY.format(
         name=path.name[:_SHOWN_NAME], token=secrets.token_hex(8)
     )

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of (B, C, H, W); the tensor itself if it fits."""
+    """Resize (B, C, H, W) bilinearly; return x itself if the size is right."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x, size, mode='bilinear', align_corners=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which OpenMMLab packages are installed, and whether they fit together."""
+"""Check and import of the installed OpenMMLab packages."""
 
 import functools
 import importlib
@@ -28,7 +28,7 @@ CLASSIC_VERSIONS = {
     'mmseg': ((1, 2), (2, 0)),
 }
 OLDEST_TORCH = (2, 1)
-# What the OneDL packages say at each import of parts that nobody misses:
+# Messages of the OneDL packages at import about parts that are not needed:
 # data sets of the OneDL service, and a compiled operator.
 NO_ONEDL = 'Could not import OneDL'
 NO_OPERATOR = r'Fail to import ``MultiScaleDeformableAttention`` from'
@@ -41,7 +41,7 @@ class Package:
     Attributes:
         name (str): Distribution name.
         version (str): Its version.
-        onedl (bool): Whether it is of the OneDL release.
+        onedl (bool): Whether it belongs to the OneDL release.
     """
 
     name: str
@@ -50,7 +50,12 @@ class Package:
 
 
 def installed_packages() -> dict[str, list[Package]]:
-    """Installed distributions by import name; more than one clash."""
+    """Installed OpenMMLab distributions.
+
+    Returns:
+        dict[str, list[Package]]: Distributions by import name. More than one
+        of a name overwrite each other.
+    """
     found: dict[str, list[Package]] = {}
     for module, names in DISTRIBUTIONS.items():
         found[module] = [
@@ -62,10 +67,10 @@ def installed_packages() -> dict[str, list[Package]]:
 
 
 def check_stack() -> None:
-    """Make sure that one whole stack of OpenMMLab packages is installed.
+    """Check that one complete stack of OpenMMLab packages is installed.
 
     Raises:
-        ImportError: With what is wrong and the command that mends it.
+        ImportError: If not; the message has the command that repairs it.
     """
     found = installed_packages()
     missing = [module for module in REQUIRED if not found[module]]
@@ -78,10 +83,10 @@ def check_stack() -> None:
     listed = ', '.join(f'{p.name} {p.version}' for p in packages)
     if missing:
         onedl = any(package.onedl for package in packages)
-        names = [DISTRIBUTIONS[module][onedl] for module in missing]
+        names = ' '.join(DISTRIBUTIONS[module][onedl] for module in missing)
         raise ImportError(
             f'ovseg_mm needs {", ".join(missing)}, which is not installed '
-            f'beside {listed}; run: pip install {" ".join(names)}'
+            f'beside {listed}; run: pip install {names}'
         )
     if len({package.onedl for package in packages}) > 1:
         names = ' '.join(package.name for package in packages)
@@ -96,11 +101,11 @@ def check_stack() -> None:
 
 
 def import_stack() -> None:
-    """Import MMSegmentation and what it stands on.
+    """Import MMEngine, MMCV and MMSegmentation.
 
     Raises:
-        ImportError: If the packages are there but do not work, with the
-            reason and what to do.
+        ImportError: If an installed package does not import; the message has
+            the reason and the command that repairs it.
     """
     for module in REQUIRED:
         try:
@@ -124,7 +129,7 @@ def import_stack() -> None:
 
 
 def _silence_known_lines() -> None:
-    """Leave out the lines that open every command, and nothing else."""
+    """Drop the messages of the OneDL packages at import, and no others."""
     warnings.filterwarnings(
         'ignore',
         message=NO_OPERATOR,
@@ -146,7 +151,7 @@ def _silence_known_lines() -> None:
 
 
 def _check_classic(found: dict[str, list[Package]]) -> None:
-    """The classic packages have to be of versions that fit together."""
+    """Check that the classic packages have compatible versions."""
     for module, (first, end) in CLASSIC_VERSIONS.items():
         (package,) = found[module]
         if not first <= _release(package.version) < end:
@@ -158,7 +163,7 @@ def _check_classic(found: dict[str, list[Package]]) -> None:
 
 
 def _check_torch() -> None:
-    """Torch has to be there, new enough, and built for this NumPy."""
+    """Check that torch is installed, recent and built for this NumPy."""
     for name in ('torch', 'numpy'):
         if not _installed(name):
             raise ImportError(

@@ -172,7 +172,7 @@ def test_pictures_are_not_overwritten(predict, picture, tmp_path):
     before = (folder / 'a_overlay.png').read_bytes()
     status, _, error = predict(folder, '--classes', 'a')
     assert status == 2
-    assert f'overwrite the picture {folder / "a_overlay.png"}' in error
+    assert f'overwrite the image {folder / "a_overlay.png"}' in error
     assert (folder / 'a_overlay.png').read_bytes() == before
     assert len(list(folder.iterdir())) == 2
 
@@ -190,7 +190,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
     'arguments, words',
     [
         (['gone.jpg', '--classes', 'a'], 'gone.jpg: there is no such image'),
-        (['empty', '--classes', 'a'], 'empty has no picture in it'),
+        (['empty', '--classes', 'a'], 'empty has no image in it'),
         (['broken.jpg', '--classes', 'a'], 'broken.jpg'),
         (['nothing.jpg', '--classes', 'a'], 'nothing.jpg cannot be read as '),
         (['text.jpg', '--classes', 'a'], 'text.jpg cannot be read as an'),
@@ -198,10 +198,10 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
         (['pipe.jpg', '--classes', 'a'], 'is not a file or folder'),
         (['1.jpeg', '--classes', 'a'], 'did you mean 1.jpg?'),
         (['*.bmp', '--classes', 'a'], 'has a name like *.bmp'),
-        (['http://x.org/a.jpg', '--classes', 'a'], 'download the picture'),
+        (['http://x.org/a.jpg', '--classes', 'a'], 'download the image'),
         (['~nobody_here/a.jpg', '--classes', 'a'], 'no home folder ~nobody_'),
         (['a' * 5000 + '.jpg', '--classes', 'a'], 'characters'),
-        (['deep', '--classes', 'a'], 'folders in it are not searched (deep/'),
+        (['deep', '--classes', 'a'], 'sub-folders are not searched (deep/'),
         (['--classes', 'a', 'b'], 'no picture is given; write: predict IMAGE'),
         (['--classes', '1.jpg'], 'has no words, but the picture 1.jpg'),
         (['--classes', 'a', 'gone.jpg'], 'gone.jpg: there is no such image'),

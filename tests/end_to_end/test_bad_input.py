@@ -88,7 +88,7 @@ def test_label_files_that_are_wrong(train, own_data, kind):
             Image.fromarray(np.zeros((5, 7), np.uint8)).save(path)
     # In the process of a data loader, too, whose message is a traceback.
     status, error = train('train_dataloader.num_workers=1')
-    assert status == 2 and error.startswith(f'error: The label file {folder}')
+    assert status == 2 and error.startswith(f'error: the label file {folder}')
     assert 'Traceback' not in error
 
 
