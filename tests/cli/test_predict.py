@@ -195,7 +195,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
         (['nothing.jpg', '--classes', 'a'], 'nothing.jpg cannot be read as '),
         (['text.jpg', '--classes', 'a'], 'text.jpg cannot be read as an'),
         (['link.jpg', '--classes', 'a'], 'is a link to gone.png, which does'),
-        (['pipe.jpg', '--classes', 'a'], 'is not a file or folder'),
+        (['pipe.jpg', '--classes', 'a'], 'is neither a file nor a folder'),
         (['1.jpeg', '--classes', 'a'], 'did you mean 1.jpg?'),
         (['*.bmp', '--classes', 'a'], 'has a name like *.bmp'),
         (['http://x.org/a.jpg', '--classes', 'a'], 'download the image'),
