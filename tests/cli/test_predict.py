@@ -197,7 +197,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
         (['link.jpg', '--classes', 'a'], 'is a link to gone.png, which does'),
         (['pipe.jpg', '--classes', 'a'], 'is neither a file nor a folder'),
         (['1.jpeg', '--classes', 'a'], 'did you mean 1.jpg?'),
-        (['*.bmp', '--classes', 'a'], 'has a name like *.bmp'),
+        (['*.bmp', '--classes', 'a'], '.webp) matches *.bmp'),
         (['http://x.org/a.jpg', '--classes', 'a'], 'download the image'),
         (['~nobody_here/a.jpg', '--classes', 'a'], 'no home folder ~nobody_'),
         (['a' * 5000 + '.jpg', '--classes', 'a'], 'characters'),
