@@ -46,8 +46,8 @@ def main() -> int:
     from ovseg_mm.utils.errors import report_errors
     from ovseg_mm.utils.paths import resource
 
-    base = resource('configs', '_base_', 'models', 'catseg_clip-toy.py')
-    arch = Config.fromfile(base).model.clip.arch
+    base = resource('configs', '_base_', 'models', 'toy-clip.py')
+    arch = Config.fromfile(base).toy_clip.arch
     with report_errors():
         check_writable(args.out.parent, '--out')
         model, losses = train_toy_clip(arch.to_dict(), args.iters, args.seed)

@@ -3,8 +3,9 @@
 _base_ = [
     '../_base_/models/cascadeclip_clip-vit-b16.py',
     '../_base_/datasets/pascal_context_59_49-10.py',
+    '../_base_/test_sets/pascal_context_59_49-10.py',
     '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw-2e-4_poly-20k.py',
+    '../_base_/schedules/adamw-2e-4_poly.py',
 ]
 load_from = (
     'work_dirs/cascadeclip_clip-vit-b16_4xb4-40k_pascal-context-59-49-10-512x512/'
@@ -19,4 +20,10 @@ model = dict(
 )
 # Pixels of unseen classes are told from ignored ones, not from each other.
 train_dataloader = dict(dataset=dict(unseen_labels='mark'))
+test_dataloader = _base_.test_dataloader
+test_dataloader.dataset.pipeline = _base_.test_pipeline
+val_dataloader = test_dataloader
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].end = 20000
+train_cfg = dict(max_iters=20000, val_interval=10000)
 default_hooks = dict(checkpoint=dict(interval=2000))

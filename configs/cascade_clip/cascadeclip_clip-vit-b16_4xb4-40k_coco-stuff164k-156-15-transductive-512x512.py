@@ -2,8 +2,9 @@
 _base_ = [
     '../_base_/models/cascadeclip_clip-vit-b16.py',
     '../_base_/datasets/coco-stuff164k_156-15.py',
+    '../_base_/test_sets/coco-stuff164k_156-15.py',
     '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw-2e-4_poly-40k.py',
+    '../_base_/schedules/adamw-2e-4_poly.py',
 ]
 load_from = (
     'work_dirs/cascadeclip_clip-vit-b16_4xb4-80k_coco-stuff164k-156-15-512x512/'
@@ -18,4 +19,10 @@ model = dict(
 )
 # Pixels of unseen classes are told from ignored ones, not from each other.
 train_dataloader = dict(dataset=dict(unseen_labels='mark'))
+test_dataloader = _base_.test_dataloader
+test_dataloader.dataset.pipeline = _base_.test_pipeline
+val_dataloader = test_dataloader
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].end = 40000
+train_cfg = dict(max_iters=40000, val_interval=20000)
 default_hooks = dict(checkpoint=dict(interval=4000))

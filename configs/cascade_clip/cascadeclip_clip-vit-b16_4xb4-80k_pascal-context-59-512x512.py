@@ -2,8 +2,9 @@
 _base_ = [
     '../_base_/models/cascadeclip_clip-vit-b16.py',
     '../_base_/datasets/coco-stuff164k_156-15.py',
+    '../_base_/test_sets/pascal_context_59.py',
     '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw-2e-4_poly-80k.py',
+    '../_base_/schedules/adamw-2e-4_poly.py',
 ]
 model = dict(
     vocabulary='pc59-table',
@@ -11,22 +12,14 @@ model = dict(
     # every class counts as seen
     test_cfg=dict(seen_penalty=0.0),
 )
-val_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='OpenVocabDataset',
-        vocabulary='pc59-table',
-        reduce_zero_label=True,
-        data_root='data/VOCdevkit/VOC2010',
-        data_prefix=dict(
-            img_path='JPEGImages', seg_map_path='SegmentationClassContext'
-        ),
-        ann_file='ImageSets/SegmentationContext/val.txt',
-        pipeline=_base_.test_pipeline,
-        test_mode=True,
-    )
+test_dataloader = _base_.test_dataloader
+test_dataloader.dataset.update(
+    vocabulary='pc59-table', pipeline=_base_.test_pipeline
 )
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].end = 80000
+train_cfg = dict(max_iters=80000, val_interval=40000)
 # The six that are kept begin with the middle of the schedule, which the
 # second stage starts from.
 default_hooks = dict(checkpoint=dict(interval=8000, max_keep_ckpts=6))

@@ -2,8 +2,9 @@
 _base_ = [
     '../_base_/models/cascadeclip_clip-vit-b16.py',
     '../_base_/datasets/coco-stuff164k_156-15.py',
+    '../_base_/test_sets/pascal_voc20.py',
     '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw-2e-4_poly-80k.py',
+    '../_base_/schedules/adamw-2e-4_poly.py',
 ]
 model = dict(
     prompts=dict(templates=['a photo of a {}']),
@@ -12,20 +13,12 @@ model = dict(
     # every class counts as seen
     test_cfg=dict(seen_penalty=0.0),
 )
-val_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='PascalVOC20Dataset',
-        data_root='data/VOCdevkit/VOC2012',
-        data_prefix=dict(
-            img_path='JPEGImages', seg_map_path='SegmentationClass'
-        ),
-        ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=_base_.test_pipeline,
-        test_mode=True,
-    )
-)
-test_dataloader = val_dataloader
+test_dataloader = _base_.test_dataloader
+test_dataloader.dataset.pipeline = _base_.test_pipeline
+val_dataloader = test_dataloader
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].end = 80000
+train_cfg = dict(max_iters=80000, val_interval=40000)
 # The six that are kept begin with the middle of the schedule, which the
 # second stage starts from.
 default_hooks = dict(checkpoint=dict(interval=8000, max_keep_ckpts=6))

@@ -2,8 +2,9 @@
 _base_ = [
     '../_base_/models/cascadeclip_clip-vit-b16.py',
     '../_base_/datasets/pascal_voc20_15-5.py',
+    '../_base_/test_sets/pascal_voc20_15-5.py',
     '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw-2e-4_poly-10k.py',
+    '../_base_/schedules/adamw-2e-4_poly.py',
 ]
 load_from = (
     'work_dirs/cascadeclip_clip-vit-b16_4xb4-20k_pascal-voc20-15-5-512x512/'
@@ -27,4 +28,10 @@ train_dataloader = dict(
         ]
     ),
 )
+test_dataloader = _base_.test_dataloader
+test_dataloader.dataset.pipeline = _base_.test_pipeline
+val_dataloader = test_dataloader
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].end = 10000
+train_cfg = dict(max_iters=10000, val_interval=5000)
 default_hooks = dict(checkpoint=dict(interval=1000))

@@ -1,8 +1,8 @@
 # Trained on COCO-Stuff, tested on ADE20K-150.
 _base_ = [
     '../_base_/models/scan_clip-vit-b16_swin-b.py',
-    '../_base_/datasets/ade20k.py',
-    '../_base_/datasets/scan_640x640.py',
+    '../_base_/datasets/scan_coco-stuff164k_640x640.py',
+    '../_base_/test_sets/ade20k.py',
     '../_base_/default_runtime.py',
     '../_base_/schedules/adamw-6e-5_poly-120k.py',
 ]
@@ -11,9 +11,8 @@ model = dict(
     decode_head=dict(ensemble_weight=0.7),
     region_encoder=dict(mask_threshold=0.4, shift=dict(ratio=0.05)),
 )
-crop_size = _base_.scan_crop_size
-train_pipeline = _base_.scan_train_pipeline
-tta_pipeline = _base_.scan_tta_pipeline
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(vocabulary='ade150-synonyms'))
-test_dataloader = val_dataloader
+test_dataloader = _base_.test_dataloader
+test_dataloader.dataset.update(
+    vocabulary='ade150-synonyms', pipeline=_base_.test_pipeline
+)
+val_dataloader = test_dataloader

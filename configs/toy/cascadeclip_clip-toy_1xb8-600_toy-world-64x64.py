@@ -2,8 +2,9 @@
 _base_ = [
     '../_base_/models/cascadeclip_clip-toy.py',
     '../_base_/datasets/toy_world.py',
+    '../_base_/test_sets/toy_world.py',
     '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw-2e-3_poly-600.py',
+    '../_base_/schedules/adamw-2e-3_poly.py',
 ]
 train_dataloader = dict(
     batch_size=8,
@@ -14,6 +15,13 @@ train_dataloader = dict(
         unseen_labels='ignore',
     ),
 )
+test_dataloader = _base_.test_dataloader
+test_dataloader.dataset.pipeline = _base_.test_pipeline
+val_dataloader = test_dataloader
+max_iters = 600
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].end = max_iters
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
 # The six that are kept hold the middle of the schedule, which the second
 # stage starts from.
 default_hooks = dict(

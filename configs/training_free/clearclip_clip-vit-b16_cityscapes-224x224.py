@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    vocabulary=_base_.vocabulary,
+    vocabulary='cityscapes-sclip',
     test_cfg=dict(crop_size=(224, 224), stride=(224, 224)),
 )
 test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

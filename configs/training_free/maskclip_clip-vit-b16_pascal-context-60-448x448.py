@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    vocabulary=_base_.vocabulary,
+    vocabulary='pc60',
     test_cfg=dict(prob_thd=0.15),
 )
 test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    vocabulary=_base_.vocabulary,
+    vocabulary='voc20-sclip',
     test_cfg=dict(mode='whole', score_size='input'),
 )
 test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

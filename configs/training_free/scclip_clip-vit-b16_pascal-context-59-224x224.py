@@ -3,5 +3,5 @@ _base_ = [
     '../_base_/test_sets/pascal_context_59.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(vocabulary=_base_.vocabulary)
+model = dict(vocabulary='pc59-table')
 test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

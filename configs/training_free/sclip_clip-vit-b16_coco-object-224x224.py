@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    vocabulary=_base_.vocabulary,
+    vocabulary='coco_object-sclip',
     test_cfg=dict(logit_scale=50.0, prob_thd=0.1),
 )
 test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

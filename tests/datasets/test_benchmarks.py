@@ -146,18 +146,17 @@ def test_label_map_of_the_user(tmp_path):
 @pytest.mark.parametrize(
     ('config', 'seen'),
     [
-        ('pascal_voc20_15-5', 15),
-        ('pascal_context_59_49-10', 49),
-        ('coco-stuff164k_156-15', 156),
+        ('4xb4-20k_pascal-voc20-15-5', 15),
+        ('4xb4-40k_pascal-context-59-49-10', 49),
+        ('4xb4-80k_coco-stuff164k-156-15', 156),
     ],
 )
-def test_zero_shot_bases_train_on_seen_labels(
+def test_zero_shot_configs_train_on_seen_labels(
     tmp_path, monkeypatch, config, seen
 ):
     monkeypatch.chdir(tmp_path)
-    config = Config.fromfile(
-        resource('configs', '_base_', 'datasets', f'{config}.py')
-    )
+    name = f'cascadeclip_clip-vit-b16_{config}-512x512.py'
+    config = Config.fromfile(resource('configs', 'cascade_clip', name))
     loader = config.train_dataloader.dataset
     for part in loader.get('datasets', [loader]):
         _write_sample(tmp_path, part)

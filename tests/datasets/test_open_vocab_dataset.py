@@ -206,9 +206,10 @@ def test_shipped_data_sets_in_their_folders(tmp_path, monkeypatch, name):
         (lists / 'SegmentationContext').mkdir(parents=True)
         (lists / 'SegmentationContext' / 'val.txt').write_text('x\n')
     monkeypatch.chdir(tmp_path)
-    config = Config.fromfile(
-        resource('configs', '_base_', 'datasets', f'{name}.py')
+    (path,) = resource('configs', 'cat_seg').glob(
+        f'catseg_clip-vit-b16_*_{name.replace("_", "-")}-*x*.py'
     )
+    config = Config.fromfile(path)
     assert config.val_dataloader == config.test_dataloader
     dataset = DATASETS.build(config.test_dataloader.dataset)
     assert len(dataset.metainfo['classes']) == num_labels

@@ -24,8 +24,8 @@ needs_muon = pytest.mark.skipif(
 
 @pytest.fixture(scope='module')
 def clip_cfg():
-    base = resource('configs', '_base_', 'models', 'catseg_clip-toy.py')
-    return Config.fromfile(base).model.clip
+    base = resource('configs', '_base_', 'models', 'toy-clip.py')
+    return Config.fromfile(base).toy_clip
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,5 @@
-# COCO-Stuff 164k: CAT-Seg's training data, and its own test. Images go through
-# Pillow, whose bilinear resize (with antialiasing) is what the method used.
+# COCO-Stuff 164k as training data of CAT-Seg, with CAT-Seg's pipelines.
+# Images are resized by Pillow (bilinear with antialiasing), as in the method.
 dataset_type = 'OpenVocabDataset'
 data_root = 'data/coco_stuff164k'
 vocabulary = 'coco'
@@ -63,24 +63,5 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='images/val2017', seg_map_path='annotations/val2017'
-        ),
-        seg_map_suffix='_labelTrainIds.png',
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
-test_dataloader = val_dataloader
 
 val_evaluator = dict(type='OpenVocabIoUMetric')
-test_evaluator = val_evaluator

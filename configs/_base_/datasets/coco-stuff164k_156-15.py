@@ -1,4 +1,4 @@
-# COCO-Stuff 164k, trained on 156 of the 171 classes. The model takes
+# COCO-Stuff 164k as training data, 156 of the 171 classes. The model takes
 # train_vocabulary=dict(class_texts='coco-156-15', subset='seen').
 _base_ = './zero-shot_512x512.py'
 
@@ -16,16 +16,3 @@ train_dataloader = dict(
         pipeline=_base_.train_pipeline,
     )
 )
-val_dataloader = dict(
-    dataset=dict(
-        type='COCOStuffZeroShotDataset',
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='images/val2017', seg_map_path='annotations/val2017'
-        ),
-        pipeline=_base_.test_pipeline,
-        test_mode=True,
-    )
-)
-test_dataloader = val_dataloader

@@ -1,5 +1,5 @@
-# COCO-Stuff 164k, cropped without a resize, tested with 512 pixels at the
-# short side.
+# COCO-Stuff 164k as training data of CAT-Seg v1: crops without a resize; tests
+# with a short side of 512 pixels.
 _base_ = './coco-stuff164k.py'
 
 crop_size = (384, 384)
@@ -39,5 +39,3 @@ tta_pipeline = [
 ]
 
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader

@@ -40,3 +40,4 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(type='CropAccuracyMetric')
 test_evaluator = val_evaluator
+test_cfg = dict(type='TestLoop')

@@ -1,4 +1,4 @@
-# PASCAL-Context 59, trained on 49 of the classes. The model takes
+# PASCAL-Context 59 as training data, 49 of the 59 classes. The model takes
 # train_vocabulary=dict(class_texts='pc59-49-10', subset='seen').
 _base_ = './zero-shot_512x512.py'
 
@@ -17,17 +17,3 @@ train_dataloader = dict(
         pipeline=_base_.train_pipeline,
     )
 )
-val_dataloader = dict(
-    dataset=dict(
-        type='PascalContext59ZeroShotDataset',
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='JPEGImages', seg_map_path='SegmentationClassContext'
-        ),
-        ann_file='ImageSets/SegmentationContext/val.txt',
-        pipeline=_base_.test_pipeline,
-        test_mode=True,
-    )
-)
-test_dataloader = val_dataloader

@@ -1,4 +1,4 @@
-# PASCAL VOC, trained on 15 of the 20 objects. The model takes
+# PASCAL VOC as training data, 15 of the 20 objects. The model takes
 # train_vocabulary=dict(class_texts='voc20-15-5', subset='seen').
 _base_ = './zero-shot_512x512.py'
 
@@ -29,17 +29,3 @@ train_dataloader = dict(
         ],
     )
 )
-val_dataloader = dict(
-    dataset=dict(
-        type='PascalVOC20ZeroShotDataset',
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='JPEGImages', seg_map_path='SegmentationClass'
-        ),
-        ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=_base_.test_pipeline,
-        test_mode=True,
-    )
-)
-test_dataloader = val_dataloader

@@ -1,5 +1,5 @@
-# Made by tools/dataset_converters/toy_world.py. No training scene shows one of
-# the nine unseen classes.
+# Training scenes of the toy world, which show none of the nine unseen classes;
+# tools/dataset_converters/toy_world.py makes them.
 dataset_type = 'OpenVocabDataset'
 data_root = 'data/toy_world'
 vocabulary = 'toy_world'
@@ -49,23 +49,5 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='images/val', seg_map_path='annotations/val'
-        ),
-        img_suffix='.png',
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
-test_dataloader = val_dataloader
 
 val_evaluator = dict(type='OpenVocabIoUMetric')
-test_evaluator = val_evaluator

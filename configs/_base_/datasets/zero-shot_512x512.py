@@ -1,6 +1,6 @@
-# What the zero-shot data sets share: training crops of 512x512 pixels, tests
-# with a short side of 512. Smaller training images are padded by the data
-# preprocessor, whose size is crop_size.
+# Pipelines and data loaders of the zero-shot training sets: training crops of
+# 512x512 pixels, tests with a short side of 512. Smaller training images are
+# padded by the data preprocessor, whose size is crop_size.
 crop_size = (512, 512)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -49,11 +49,5 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-)
+
 val_evaluator = dict(type='OpenVocabIoUMetric')
-test_evaluator = val_evaluator

@@ -1,5 +1,5 @@
-# COCO-Stuff 164k for ZSSeg, trained on 156 of the 171 classes. The model takes
-# train_vocabulary=dict(class_texts='coco-156-15', subset='seen').
+# COCO-Stuff 164k as training data of ZSSeg, 156 of the 171 classes. The model
+# takes train_vocabulary=dict(class_texts='coco-156-15', subset='seen').
 data_root = 'data/coco_stuff164k'
 vocabulary = 'coco-156-15'
 crop_size = (640, 640)
@@ -68,23 +68,5 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='COCOStuffZeroShotDataset',
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='images/val2017', seg_map_path='annotations/val2017'
-        ),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
-test_dataloader = val_dataloader
 
 val_evaluator = dict(type='OpenVocabIoUMetric')
-test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-# PASCAL VOC for ZSSeg, trained on 15 of the 20 objects. The model takes
+# PASCAL VOC as training data of ZSSeg, 15 of the 20 objects. The model takes
 # train_vocabulary=dict(class_texts='voc20-15-5', subset='seen').
 data_root = 'data/VOCdevkit/VOC2012'
 vocabulary = 'voc20-15-5'
@@ -80,24 +80,5 @@ train_dataloader = dict(
         ],
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='PascalVOC20ZeroShotDataset',
-        vocabulary=vocabulary,
-        data_root=data_root,
-        data_prefix=dict(
-            img_path='JPEGImages', seg_map_path='SegmentationClass'
-        ),
-        ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
-test_dataloader = val_dataloader
 
 val_evaluator = dict(type='OpenVocabIoUMetric')
-test_evaluator = val_evaluator

@@ -1,5 +1,5 @@
-# Tests of ZSSeg, trained on COCO-Stuff, on sets whose images have a short side
-# of 512 pixels.
+# COCO-Stuff 164k as training data of ZSSeg; test images have a short side of
+# 512 pixels.
 _base_ = './zsseg_coco-stuff164k-156-15.py'
 
 test_pipeline = [

@@ -21,4 +21,3 @@ param_scheduler = [
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=17270, val_interval=1727)
 val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')

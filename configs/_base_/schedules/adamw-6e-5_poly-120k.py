@@ -23,4 +23,3 @@ train_cfg = dict(
     type='IterBasedTrainLoop', max_iters=120000, val_interval=5000
 )
 val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')

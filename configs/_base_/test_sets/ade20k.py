@@ -1,5 +1,4 @@
-# ADE20K, 150 classes, with SCLIP's words.
-vocabulary = 'ade150-sclip'
+# ADE20K, 150 classes.
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,

@@ -1,5 +1,4 @@
-# Cityscapes with SCLIP's words.
-vocabulary = 'cityscapes-sclip'
+# Cityscapes, 19 classes.
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,

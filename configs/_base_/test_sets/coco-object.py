@@ -1,5 +1,4 @@
-# COCO, 80 objects and background, with SCLIP's words.
-vocabulary = 'coco_object-sclip'
+# COCO, 80 objects and background.
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,

@@ -1,5 +1,4 @@
-# COCO-Stuff 164k with SCLIP's words.
-vocabulary = 'coco-sclip'
+# COCO-Stuff 164k, 171 classes.
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,

@@ -1,5 +1,4 @@
-# PASCAL-Context, 59 classes, with SCLIP's words.
-vocabulary = 'pc59-table'
+# PASCAL-Context, 59 classes.
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,

@@ -1,5 +1,4 @@
 # PASCAL-Context, 59 classes and background.
-vocabulary = 'pc60'
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,

@@ -1,5 +1,4 @@
-# PASCAL VOC 2012, 20 objects, with SCLIP's words.
-vocabulary = 'voc20-sclip'
+# PASCAL VOC 2012, 20 objects.
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,

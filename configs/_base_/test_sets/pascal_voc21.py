@@ -1,5 +1,4 @@
-# PASCAL VOC 2012, 20 objects and background, with SCLIP's words.
-vocabulary = 'voc21-sclip'
+# PASCAL VOC 2012, 20 objects and background.
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,

@@ -1,12 +1,11 @@
-# Made by tools/dataset_converters/toy_world.py.
-vocabulary = 'toy_world'
+# The toy world; tools/dataset_converters/toy_world.py makes it.
 test_dataloader = dict(
     batch_size=1,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='OpenVocabDataset',
-        vocabulary=vocabulary,
+        vocabulary='toy_world',
         data_root='data/toy_world',
         data_prefix=dict(
             img_path='images/val', seg_map_path='annotations/val'

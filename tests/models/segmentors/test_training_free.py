@@ -16,6 +16,9 @@ from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
+ZSSEG = resource(
+    'configs', 'toy', 'zsseg_clip-toy_1xb8-1600_toy-world-96x96.py'
+)
 BASE = resource('configs', '_base_', 'models', 'training-free_clip-toy.py')
 THINGS = ('striped red', 'dotted blue')
 BLOCKS = ('MaskCLIPBlock', 'SCLIPBlock', 'ClearCLIPBlock', 'NACLIPBlock')
@@ -202,9 +205,7 @@ def test_wrong_options(options, message):
 
 
 def test_mask_heads_make_no_softmax_of_their_scores():
-    cfg = Config.fromfile(
-        resource('configs', '_base_', 'models', 'zsseg_clip-toy.py')
-    )
+    cfg = Config.fromfile(ZSSEG)
     cfg.model.test_cfg.logit_scale = 40.0
     with pytest.raises(ValueError, match='are for dense heads'):
         MODELS.build(cfg.model)
@@ -219,9 +220,7 @@ def test_divisor_of_patches():
 
 def test_mask_heads_are_refined_too(scene):
     torch.manual_seed(0)
-    cfg = Config.fromfile(
-        resource('configs', '_base_', 'models', 'zsseg_clip-toy.py')
-    )
+    cfg = Config.fromfile(ZSSEG)
     cfg.model.vocabulary = ['grass', 'sand', 'striped red']
     cfg.model.test_cfg = dict(mode='whole', keep_scores=True)
     model = MODELS.build(cfg.model).eval()

@@ -1,9 +1,10 @@
-# ZSSeg, trained on COCO-Stuff, tested on PASCAL-Context 459.
-_base_ = './zsseg_short-side-512.py'
-
-val_dataloader = dict(
+# PASCAL-Context, 459 classes.
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        _delete_=True,
         type='PascalContext459Dataset',
         data_root='data/VOCdevkit/VOC2010',
         data_prefix=dict(
@@ -11,8 +12,8 @@ val_dataloader = dict(
             seg_map_path='annotations_detectron2/pc459_val',
         ),
         ann_file='ImageSets/SegmentationContext/val.txt',
-        pipeline=_base_.test_pipeline,
         test_mode=True,
-    )
+    ),
 )
-test_dataloader = val_dataloader
+test_evaluator = dict(type='OpenVocabIoUMetric')
+test_cfg = dict(type='TestLoop')

@@ -1,5 +1,5 @@
-# AdamW with a polynomial decay to zero over 60k iterations, the backbone at a
-# tenth.
+# AdamW with a polynomial decay to zero, the backbone at a tenth of the
+# learning rate. Configs set the length: max_iters and the end of the decay.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='OpenVocabOptimWrapperConstructor',
@@ -8,10 +8,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=0.01),
 )
 param_scheduler = [
-    dict(
-        type='PolyLR', by_epoch=False, power=0.9, eta_min=0, begin=0, end=60000
-    )
+    dict(type='PolyLR', by_epoch=False, power=0.9, eta_min=0, begin=0)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=60000, val_interval=5000)
+train_cfg = dict(type='IterBasedTrainLoop', val_interval=5000)
 val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')

@@ -1,7 +1,9 @@
-# SCAN's training crops and scales of augmented tests; a config sets
-# train_pipeline and tta_pipeline to them.
-scan_crop_size = (640, 640)
-scan_train_pipeline = [
+# COCO-Stuff 164k as training data of SCAN: crops of 640x640 pixels. Tests are
+# those of CAT-Seg, augmented tests have other sizes.
+_base_ = './coco-stuff164k.py'
+
+crop_size = (640, 640)
+train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadOpenVocabAnnotations'),
     dict(
@@ -10,13 +12,13 @@ scan_train_pipeline = [
         keep_ratio=True,
         backend='pillow',
     ),
-    dict(type='RandomCrop', crop_size=scan_crop_size, cat_max_ratio=1.0),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=1.0),
     dict(type='PhotoMetricDistortion'),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='Pad', size=scan_crop_size, pad_val=dict(img=128, seg=255)),
+    dict(type='Pad', size=crop_size, pad_val=dict(img=128, seg=255)),
     dict(type='PackSegInputs'),
 ]
-scan_tta_pipeline = [
+tta_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(
         type='TestTimeAug',
@@ -39,3 +41,4 @@ scan_tta_pipeline = [
         ],
     ),
 ]
+train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))

@@ -1,4 +1,5 @@
-# SGD with a cosine to zero over 3200 iterations after a short warm-up.
+# SGD: a short constant warm-up, then a cosine to zero. Configs set the length:
+# max_iters, and T_max and end of the cosine.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='OpenVocabOptimWrapperConstructor',
@@ -7,15 +8,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='ConstantLR', by_epoch=False, factor=0.005, begin=0, end=100),
-    dict(
-        type='CosineAnnealingLR',
-        by_epoch=False,
-        T_max=3200,
-        eta_min=0,
-        begin=0,
-        end=3200,
-    ),
+    dict(type='CosineAnnealingLR', by_epoch=False, eta_min=0, begin=0),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=3200, val_interval=1000)
+train_cfg = dict(type='IterBasedTrainLoop', val_interval=1000)
 val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
