@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-from .evaluate import BENCHMARKS, Evaluation, evaluate
+from .benchmarks import BENCHMARKS
+from .evaluate import Evaluation, evaluate
 from .inferencer import OpenVocabInferencer, Segmentation
 
 __all__ = [

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One model on several benchmarks."""
+"""Evaluation of one model on several benchmarks."""
 
-import copy
 import hashlib
 import json
 import os
 import os.path as osp
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,13 +28,12 @@ from ovseg_mm.analysis.speed import amp_dtype
 from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.checkpoints.files import file_sha256
 from ovseg_mm.engine.config_check import check_config
-from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.engine.launch import read_config
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.utils.devices import set_matmul_precision
-from ovseg_mm.utils.paths import resource
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.stack import installed_packages
 from ovseg_mm.version import __version__
 from ovseg_mm.vocabulary import (
@@ -45,25 +42,9 @@ from ovseg_mm.vocabulary import (
     load_vocabulary,
 )
 
+from .benchmarks import Benchmark, find_benchmark
 from .progress import EvaluationProgress
 from .report import Row, read_rows, write_reports
-
-# Name of each benchmark, and the config base that describes it; configs of
-# models on it have that name in theirs, with hyphens.
-BENCHMARKS = {
-    'ade150': 'ade20k',
-    'ade847': 'ade20k-847',
-    'pc59': 'pascal_context_59',
-    'pc459': 'pascal_context_459',
-    'voc20': 'pascal_voc20',
-    'voc20b': 'pascal_voc20b',
-    'coco': 'coco-stuff164k',
-    'stuff': 'coco-stuff164k',
-    'voc21': 'pascal_voc21',
-    'pc60': 'pascal_context_60',
-    'object': 'coco-object',
-    'cityscapes': 'cityscapes',
-}
 
 
 @dataclass
@@ -71,9 +52,10 @@ class Evaluation:
     """Results on several data sets.
 
     Attributes:
-        rows: For each data set ``dataset``, ``images``, ``metrics`` and
-            ``settings``; on the first process only.
-        skipped: Why a data set was not evaluated, by its name.
+        rows (list[Row]): ``dataset``, ``images``, ``metrics`` and
+            ``settings`` of each data set; empty in all processes but the
+            first.
+        skipped (dict[str, str]): For each skipped data set, the reason.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -91,43 +73,44 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on several data sets, one after the other.
 
-    What was counted is kept in ``work_dir``; if the evaluation is killed,
-    the same call goes on where it was, and results on other data sets stay
-    in the table. To be called by all processes of a distributed launch; the
-    images that are left are shared out among them.
+    Counts of each image are saved in ``work_dir``: after an interruption the
+    same call continues, and results of earlier calls on other data sets stay
+    in the table. In a distributed launch, all processes call this function
+    and share the images that are left.
 
     Args:
-        config: Config of the model, by path or bare name.
-        checkpoint: Weights, ours or a published file.
-        datasets: Benchmarks (keys of ``BENCHMARKS``), or configs, which say
-            all themselves: test data, metric, and a model that takes the same
-            weights. A benchmark is tested with the config beside ``config``
-            that differs in data set and size alone, since some methods have
-            constants for each; if there is none, with the model and the
-            ``test_pipeline`` of ``config``. The results name the config and
-            say whose constants these are. A model is built anew only if it
-            is another one.
-        work_dir: Folder for results: ``results.json``, ``.csv``, ``.md``,
-            and ``evaluate.log`` with the tables of classes.
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        cfg_options: Settings to override in all of these configs.
-        output_dir: Folder for predicted label maps.
+        config (str | Path): Config of the model, by path or bare name.
+        checkpoint (str | Path): Weights, ours or a published file.
+        datasets (Sequence[str]): Benchmarks (keys of ``BENCHMARKS``) or
+            configs. A config is used as it is: test data, metric, and a
+            model that takes the same weights. For a benchmark,
+            :func:`~ovseg_mm.apis.benchmarks.find_benchmark` chooses the
+            config, since some methods have constants for each benchmark; the
+            results name it.
+        work_dir (str | Path): Folder for ``results.json``, ``results.csv``
+            and ``results.md``, and for ``evaluate.log`` with the tables of
+            all classes.
+        launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        cfg_options (dict, optional): Settings to override in all of these
+            configs.
+        output_dir (str | Path, optional): Folder for predicted label maps.
 
     Returns:
-        The results. Data sets whose files are missing are skipped.
+        Evaluation: The results. Data sets whose files are missing are
+        skipped.
 
     Raises:
-        FileNotFoundError: If config or checkpoint do not exist.
-        ValueError: If the checkpoint does not fit the config, a vocabulary
-            has the classes of a data set in another order, or the work
-            folder holds results of another evaluation.
+        FileNotFoundError: If a config or the checkpoint does not exist.
+        InputError: If the checkpoint does not fit the config, a vocabulary
+            lists the classes of a data set in another order, or ``work_dir``
+            holds results of another evaluation.
     """
     cfg = read_config(config, cfg_options)
     cfg.launcher = launcher
-    benchmarks = {key: _benchmark(key, cfg, cfg_options) for key in datasets}
-    for benchmark in benchmarks.values():
+    chosen = {key: find_benchmark(key, cfg, cfg_options) for key in datasets}
+    for benchmark in chosen.values():
         keys = ('model', 'test_dataloader', 'test_evaluator')
-        check_config(benchmark, keys, 'mmseg')
+        check_config(benchmark.cfg, keys, 'mmseg')
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     _init_processes(cfg)
@@ -135,29 +118,27 @@ def evaluate(
     _log_to(work_dir / 'evaluate.log')
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     evaluation = Evaluation(rows=read_rows(work_dir))
-    built = _build_datasets(benchmarks, evaluation.skipped)
+    built = _build_datasets(chosen, evaluation.skipped)
     if get_dist_info()[0] == 0:
         for key in built:
-            _, constants = _origin(key, benchmarks[key], cfg)
-            print(f'{key}: image size and constants {constants}')
-    words = {
-        key: _words(benchmarks[key], dataset, key)
+            print(f'{key}: image size and constants {chosen[key].constants}')
+    vocabularies = {
+        key: _vocabulary(chosen[key].cfg, dataset, key)
         for key, dataset in built.items()
     }
     fp16 = cfg.get('test_cfg', {}).get('fp16', False)
-    model, loaded = None, None
+    model, digest, loaded = None, '', None
     for key, dataset in built.items():
-        benchmark = benchmarks[key]
-        if model is None or _network(benchmark) != loaded:
-            benchmark.model.vocabulary = words[key]
-            model, digest = _load(benchmark, checkpoint)
-            loaded = _network(benchmark)
-        model.set_vocabulary(words[key])
-        name, constants = _origin(key, benchmark, cfg)
-        settings = _settings(name, benchmark, model, digest, fp16)
-        metric = _build_metric(benchmark, model, output_dir, key)
+        benchmark = chosen[key]
+        if model is None or _network(benchmark.cfg) != loaded:
+            benchmark.cfg.model.vocabulary = vocabularies[key]
+            model, digest = _load(benchmark.cfg, checkpoint)
+            loaded = _network(benchmark.cfg)
+        model.set_vocabulary(vocabularies[key])
+        settings = _settings(benchmark, model, digest, fp16)
+        metric = _build_metric(benchmark.cfg, model, output_dir, key)
         progress = EvaluationProgress(work_dir / Path(key).stem, settings)
-        workers = benchmark.test_dataloader.get('num_workers', 0)
+        workers = benchmark.cfg.test_dataloader.get('num_workers', 0)
         with autocast(enabled=fp16):
             counts = _count(model, dataset, metric, progress, workers, key)
         if get_dist_info()[0] == 0:
@@ -165,102 +146,54 @@ def evaluate(
                 dataset=key,
                 images=len(dataset),
                 metrics=metric.compute_metrics(counts),
-                settings=dict(settings, constants=constants),
+                settings=dict(settings, constants=benchmark.constants),
             )
             others = [r for r in evaluation.rows if r['dataset'] != key]
             evaluation.rows = [*others, row]
             write_reports(work_dir, evaluation.rows, evaluation.skipped)
     if get_dist_info()[0] == 0:
         write_reports(work_dir, evaluation.rows, evaluation.skipped)
-    # A process that ends with an error status has launchers kill the others.
+    # Launchers kill the other processes when one ends with an error status.
     barrier()
     return evaluation
 
 
-def _benchmark(key: str, cfg: Config, cfg_options: dict | None) -> Config:
-    """Config of a data set and of the model that is tested on it."""
-    if key not in BENCHMARKS:
-        try:
-            return read_config(key, cfg_options)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
-                'nor a config file.'
-            ) from error
-    leaf = _config_beside(Path(cfg.filename), BENCHMARKS[key])
-    if leaf is not None:
-        return read_config(leaf, cfg_options)
-    base = Config.fromfile(_base_of(BENCHMARKS[key]))
-    base.test_dataloader.dataset.pipeline = cfg.test_pipeline
-    base.model = copy.deepcopy(cfg.model)
-    base.model.pop('vocabulary', None)
-    merge_options(base, cfg_options or {})
-    return base
-
-
-def _base_of(name: str) -> Path:
-    """Config base of a test set, with a training set if it has one."""
-    paths = [
-        resource('configs', '_base_', folder, f'{name}.py')
-        for folder in ('datasets', 'test_sets')
-    ]
-    return next(path for path in paths if path.is_file())
-
-
-def _origin(key: str, benchmark: Config, cfg: Config) -> tuple[str, str]:
-    """Name of the config that a data set is tested with.
-
-    Returns:
-        The name, and whose constants it has: image size, thresholds, weights.
-    """
-    name, given = Path(benchmark.filename).stem, Path(cfg.filename).stem
-    if name != BENCHMARKS.get(key):
-        return name, 'of its own config'
-    return given, f'of {given}, since there is no config for {key} beside it'
-
-
-def _config_beside(config: Path, base: str) -> Path | None:
-    """Config of the same model and schedule for another data set."""
-    model, dataset = config.stem.rpartition('_')[0], base.replace('_', '-')
-    name = re.compile(rf'{re.escape(model)}_{re.escape(dataset)}-\d+x\d+')
-    paths = sorted(config.parent.glob('*.py'))
-    return next((p for p in paths if name.fullmatch(p.stem)), None)
-
-
 def _build_datasets(
-    benchmarks: dict[str, Config], skipped: dict[str, str]
+    chosen: dict[str, Benchmark], skipped: dict[str, str]
 ) -> dict[str, BaseSegDataset]:
-    """Build the data sets; say of the others why they are skipped."""
+    """Build the data sets; add the reason to ``skipped`` if files lack."""
     built = {}
-    for key, benchmark in benchmarks.items():
+    for key, benchmark in chosen.items():
         try:
-            built[key] = DATASETS.build(benchmark.test_dataloader.dataset)
+            built[key] = DATASETS.build(benchmark.cfg.test_dataloader.dataset)
         except FileNotFoundError as error:
             skipped[key] = str(error)
     return built
 
 
-def _words(benchmark: Config, dataset: BaseSegDataset, key: str) -> Vocabulary:
-    """Class texts of a data set, after a look at their order."""
-    # A benchmark's vocabulary goes before that of a model made for others.
-    words = benchmark.model.get('vocabulary') or dataset.vocabulary
-    vocabulary = load_vocabulary(words)
+def _vocabulary(cfg: Config, dataset: BaseSegDataset, key: str) -> Vocabulary:
+    """Vocabulary for a data set, with its classes in the same order.
+
+    It is the model's, or the data set's if the model has none.
+    """
+    source = cfg.model.get('vocabulary') or dataset.vocabulary
+    vocabulary = load_vocabulary(source)
     check_same_classes(vocabulary, dataset.metainfo['classes'], key)
     return vocabulary
 
 
-def _network(benchmark: Config) -> dict[str, Any]:
-    """What makes a model another one than that of the data set before."""
-    model = benchmark.to_dict()['model']
+def _network(cfg: Config) -> dict[str, Any]:
+    """Settings of the model; if they change, it is built again."""
+    model = cfg.to_dict()['model']
     return {k: v for k, v in model.items() if not k.endswith('vocabulary')}
 
 
 def _load(
-    benchmark: Config, checkpoint: str | Path
+    cfg: Config, checkpoint: str | Path
 ) -> tuple[BaseOpenVocabSegmentor, str]:
     """Build the model; return it and the SHA-256 of its weights."""
-    model = init_model(benchmark, None, get_device())
-    # Only labels are counted.
+    model = init_model(cfg, None, get_device())
+    # Scores are not needed, only labels.
     model.test_cfg.setdefault('keep_scores', False)
     source = load_checkpoint_into(model, checkpoint).source
     return model, file_sha256(source)
@@ -275,22 +208,23 @@ def _init_processes(cfg: Config) -> None:
 
 
 def _log_to(path: Path) -> None:
-    """Have the tables of classes, too long for a terminal, in a file."""
+    """Log the tables of classes to a file; the terminal gets warnings."""
     logger = MMLogger.get_instance('evaluate', log_file=str(path))
     logger.handlers[0].setLevel('WARNING')
 
 
 def _build_metric(
-    benchmark: Config,
+    cfg: Config,
     model: BaseOpenVocabSegmentor,
     output_dir: str | Path | None,
     key: str,
 ) -> OpenVocabIoUMetric:
-    evaluator = benchmark.test_evaluator
+    evaluator = cfg.test_evaluator
     metric = METRICS.build(evaluator) if isinstance(evaluator, dict) else None
     if not isinstance(metric, OpenVocabIoUMetric):
-        raise ValueError(
-            f'{key}: test_evaluator must be one OpenVocabIoUMetric.'
+        raise InputError(
+            f'{key}: test_evaluator is {evaluator}; expected one '
+            'OpenVocabIoUMetric'
         )
     metric.dataset_meta = model.vocabulary.metainfo
     if output_dir is not None:
@@ -299,17 +233,16 @@ def _build_metric(
 
 
 def _settings(
-    config: str,
-    benchmark: Config,
+    benchmark: Benchmark,
     model: BaseOpenVocabSegmentor,
     checkpoint: str,
     fp16: bool,
 ) -> dict[str, Any]:
-    """What the figures of a data set depend on."""
-    whole = benchmark.to_dict()
+    """Settings that the results on a data set depend on."""
+    whole = benchmark.cfg.to_dict()
     data = whole['test_dataloader']['dataset']
     data.pop('data_root', None)
-    network = _network(benchmark)
+    network = _network(benchmark.cfg)
     network.pop('test_cfg', None)
     recipe = json.dumps(
         [network, data, whole['test_evaluator']], sort_keys=True, default=str
@@ -317,7 +250,7 @@ def _settings(
     dtype = amp_dtype(get_device()) if fp16 else torch.float32
     packages = [p for found in installed_packages().values() for p in found]
     return dict(
-        config=config,
+        config=benchmark.config,
         vocabulary=model.vocabulary.fingerprint,
         templates=model.text_bank.templates,
         synonyms=model.text_bank.synonyms,
@@ -327,7 +260,7 @@ def _settings(
         windows={
             key: value
             for key, value in model.test_cfg.items()
-            # Those two have no influence.
+            # These two do not change the results.
             if key not in ('window_batch', 'keep_scores')
         },
         precision=str(dtype).removeprefix('torch.'),
@@ -351,7 +284,7 @@ def _count(
     workers: int,
     key: str,
 ) -> list:
-    """Count the images that are left; return the counts of all."""
+    """Count the images that are left; return the counts of all images."""
     rank, world_size = get_dist_info()
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]
     names = [sample['img_path'] for sample in samples]
@@ -367,7 +300,7 @@ def _count(
             f'{key}: {len(names) - len(left)} of {len(names)} images were '
             f'counted before ({progress.folder})'
         )
-    # Nobody may write before everybody has read.
+    # All processes read before one of them writes.
     barrier()
     model.prepare_text()
     own = left[rank::world_size]
@@ -391,7 +324,7 @@ def _count(
 
 
 def _stamp(sample: dict) -> list[list[int]]:
-    """Sizes and times of the files of a sample, which tell of a change."""
+    """Sizes and times of the files of a sample, to notice changed files."""
     paths = [sample.get('img_path'), sample.get('seg_map_path')]
     stats = [os.stat(path) for path in paths if path and osp.isfile(path)]
     return [[stat.st_size, stat.st_mtime_ns] for stat in stats]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped configs and what their metafiles say of them."""
+"""Index of the shipped configs, read from their metafiles."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,37 +16,77 @@ class ModelEntry:
     """One config of the index.
 
     Attributes:
-        name (str): Stem of the config file.
-        method (str): Method, as its collection is called.
+        name (str): Name of the config file without ``.py``.
+        method (str): Name of the metafile's collection.
         config (str): Config file, relative to the project's root.
-        clip (str): CLIP that it is built on; empty if the file is silent.
-        training_data (str): Data set; empty if the file is silent.
+        clip (str): CLIP of the model; empty if the metafile has none.
+        family (str): Name shared by the configs that take the same weights
+            and differ in the test set; empty if the metafile has none.
+        training_data (str): Data set; empty if the metafile has none.
+        test_set (str): File of ``configs/_base_/test_sets``, without
+            ``.py``, or a description; empty if the metafile has none.
         miou (dict[str, float]): Published mIoU in percent by test set.
-        weights (str): Address of weights; empty if there are none.
+        weights (str): Address of weights, or how to get them; empty if the
+            metafile has none.
     """
 
     name: str
     method: str
     config: str
     clip: str
+    family: str
     training_data: str
+    test_set: str
     miou: dict[str, float]
     weights: str
 
 
 def list_models() -> list[ModelEntry]:
-    """Read all metafiles of the shipped configs.
+    """Read the metafiles of all shipped configs.
 
     Returns:
-        list[ModelEntry]: Sorted by method, then in the order of the file.
+        list[ModelEntry]: Sorted by method; within a method, in the order of
+        the metafile.
 
     Raises:
-        ValueError: If a metafile is not of the expected form.
+        ValueError: If an entry of a metafile lacks a key, or a value has
+            another type than expected.
     """
-    entries = []
-    for metafile in sorted(Path(resource('configs')).glob('*/metafile.yaml')):
+    return list(_entries_below(resource('configs')))
+
+
+@functools.cache
+def _entries_below(folder: Path) -> tuple[ModelEntry, ...]:
+    entries: list[ModelEntry] = []
+    for metafile in sorted(folder.glob('*/metafile.yaml')):
         entries.extend(_entries_of(metafile))
-    return sorted(entries, key=lambda entry: entry.method)
+    return tuple(sorted(entries, key=lambda entry: entry.method))
+
+
+def find_config_of_family(config: str | Path, test_set: str) -> Path | None:
+    """Find the shipped config that tests the same weights on a test set.
+
+    Args:
+        config (str | Path): Config file.
+        test_set (str): As in :attr:`ModelEntry.test_set`.
+
+    Returns:
+        Path | None: Path of the config, which may be ``config`` itself; None
+        if ``config`` is not a shipped one, or none of its family has this
+        test set.
+    """
+    given = Path(config).resolve()
+    entries = list_models()
+    families = {
+        entry.family
+        for entry in entries
+        if entry.name == given.stem
+        and resource(entry.config).resolve() == given
+    }
+    for entry in entries:
+        if entry.family in families - {''} and entry.test_set == test_set:
+            return resource(entry.config)
+    return None
 
 
 def _entries_of(metafile: Path) -> Iterator[ModelEntry]:
@@ -58,7 +99,9 @@ def _entries_of(metafile: Path) -> Iterator[ModelEntry]:
                 method=model['In Collection'],
                 config=model['Config'],
                 clip=_text(facts.get('CLIP')),
+                family=_text(facts.get('Family')),
                 training_data=_text(facts.get('Training Data')),
+                test_set=_text(facts.get('Test Set')),
                 miou=_miou(model.get('Results') or []),
                 weights=_text(model.get('Weights')),
             )

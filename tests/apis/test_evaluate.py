@@ -1,52 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-from ovseg_mm.apis.evaluate import (
+from ovseg_mm.apis.benchmarks import (
     BENCHMARKS,
-    _base_of,
-    _benchmark,
-    _origin,
-    evaluate,
+    find_benchmark,
+    path_of_test_set,
 )
+from ovseg_mm.apis.evaluate import _build_metric, evaluate
+from ovseg_mm.engine.launch import read_config
 from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.model_index import find_config_of_family
 from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
 
 from ..end_to_end.conftest import TINY, tiny_data
 
 __all__ = ['tiny_data']
-
 SCAN = resource('configs', 'scan')
 NAME = 'scan_clip-vit-l14-swin-b_8xb4-120k_{}-640x640.py'
+
+
+def test_shipped_configs_find_those_of_their_family():
+    """Names of configs say the same as the metafiles."""
+    paths = sorted(resource('configs').glob('[!_]*/*.py'))
+    for path in paths:
+        model = re.escape(path.stem.rpartition('_')[0])
+        for test_set in set(BENCHMARKS.values()):
+            name = re.escape(test_set.replace('_', '-'))
+            expected = [
+                other
+                for other in paths
+                if re.fullmatch(rf'{model}_{name}-\d+x\d+', other.stem)
+            ]
+            found = find_config_of_family(path, test_set)
+            assert [found] == (expected or [None]), (path, test_set)
 
 
 @pytest.mark.parametrize('key', BENCHMARKS)
 def test_constants_of_a_benchmark_are_those_of_its_config(key):
     cfg = Config.fromfile(SCAN / NAME.format('ade20k'))
-    found = _benchmark(key, cfg, {'model.test_cfg.keep_scores': True})
+    options = {'model.test_cfg.keep_scores': True}
+    found = find_benchmark(key, cfg, options)
     dataset = BENCHMARKS[key].replace('_', '-')
     if key in ('voc20b', 'cityscapes', 'voc21', 'pc60', 'object'):
         # SCAN has none for them.
-        assert _origin(key, found, cfg) == (
-            Path(cfg.filename).stem,
-            f'of {Path(cfg.filename).stem}, since there is no config for '
-            f'{key} beside it',
-        )
-        base = Config.fromfile(_base_of(BENCHMARKS[key]))
-        base = base.test_dataloader.dataset
-        for name in ('type', 'data_root', 'data_prefix'):
-            assert found.test_dataloader.dataset[name] == base[name]
-        assert found.model.decode_head == cfg.model.decode_head
+        stem = Path(cfg.filename).stem
+        note = f'of {stem}: there is no config of this model for {key}'
+        assert (found.config, found.constants) == (stem, note)
+        base = Config.fromfile(path_of_test_set(BENCHMARKS[key]))
+        expected = base.test_dataloader
+        expected.dataset.pipeline = cfg.test_pipeline
+        assert found.cfg.test_dataloader == expected
+        assert found.cfg.model.decode_head == cfg.model.decode_head
+        assert found.cfg.model.test_cfg.keep_scores
+        assert 'vocabulary' not in found.cfg.model
     else:
-        assert Path(found.filename) == SCAN / NAME.format(dataset)
+        assert Path(found.cfg.filename) == SCAN / NAME.format(dataset)
         expected = Config.fromfile(SCAN / NAME.format(dataset)).model
         expected.test_cfg.keep_scores = True
-        assert found.model == expected
-        stem = Path(found.filename).stem
-        assert _origin(key, found, cfg) == (stem, 'of its own config')
+        assert found.cfg.model == expected
+        stem = Path(found.cfg.filename).stem
+        assert (found.config, found.constants) == (stem, f'of {stem}')
 
 
 # Threshold of the masks, weight of the regions, short and long side.
@@ -64,7 +82,7 @@ ZSSEG = {
 def test_constants_of_zsseg(key, given):
     stem = 'zsseg_clip-vit-b16-r101c-vild_8xb4-120k'
     path = resource('configs', 'zsseg', f'{stem}_{given}.py')
-    cfg = _benchmark(key, Config.fromfile(path), None)
+    cfg = find_benchmark(key, Config.fromfile(path)).cfg
     threshold, weight, short, long = ZSSEG[key]
     assert Path(cfg.filename).stem.startswith(stem)
     assert cfg.model.region_encoder.mask_threshold == threshold
@@ -83,18 +101,42 @@ def test_constants_of_zsseg(key, given):
     assert list(unseen) == ([15, 16, 17, 18, 19] if key == 'voc20' else [])
 
 
-def test_a_config_without_others_beside_it(tmp_path):
+def test_a_config_that_is_not_a_shipped_one(tmp_path):
+    # The name of a shipped config changes nothing.
     path = tmp_path / NAME.format('ade20k')
     path.write_text(f"_base_ = ['{SCAN / NAME.format('ade20k')}']\n")
     cfg = Config.fromfile(path)
-    assert _benchmark('ade150', cfg, None).filename == str(path)
-    found = _benchmark('ade847', cfg, None)
-    assert Path(found.filename).stem == 'ade20k-847'
-    assert 'vocabulary' not in found.model
-    assert found.model.decode_head == cfg.model.decode_head
+    own = find_benchmark('ade150', cfg)
+    assert own.cfg.filename == str(path)
+    assert own.cfg.model == cfg.model and own.cfg.model is not cfg.model
+    assert own.constants == f'of {path.stem}'
+    for folder in ('elsewhere', 'data/ade/ADEChallengeData2016/'):
+        cfg.test_dataloader.dataset.data_root = folder
+        assert find_benchmark('ade150', cfg).constants == f'of {path.stem}'
+    other = find_benchmark('ade847', cfg)
+    assert Path(other.cfg.filename).stem == 'ade20k-847'
+    assert 'vocabulary' not in other.cfg.model
+    assert other.cfg.model.decode_head == cfg.model.decode_head
+    assert 'no config of this model for ade847' in other.constants
 
 
-def test_words_in_another_order_are_refused_before_any_model(
+def test_a_config_without_test_pipeline(tmp_path):
+    path = tmp_path / 'own.py'
+    path.write_text("model = dict(type='OpenVocabSegmentor')\n")
+    with pytest.raises(InputError, match=f'{path} has no test_pipeline'):
+        find_benchmark('pc59', Config.fromfile(path))
+
+
+def test_evaluator_that_is_not_ours(tiny_data, tmp_path):
+    options = {
+        'test_dataloader.dataset.data_root': str(tiny_data),
+        'test_evaluator': [dict(type='OpenVocabIoUMetric')],
+    }
+    with pytest.raises(InputError, match='expected one OpenVocabIoUMetric'):
+        _build_metric(read_config(TINY, options), None, None, 'own')
+
+
+def test_vocabulary_in_another_order_is_refused_before_any_model(
     tiny_data, tmp_path, monkeypatch
 ):
     def load(*_):

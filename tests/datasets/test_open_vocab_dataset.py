@@ -207,7 +207,7 @@ def test_shipped_data_sets_in_their_folders(tmp_path, monkeypatch, name):
         (lists / 'SegmentationContext' / 'val.txt').write_text('x\n')
     monkeypatch.chdir(tmp_path)
     (path,) = resource('configs', 'cat_seg').glob(
-        f'catseg_clip-vit-b16_*_{name.replace("_", "-")}-*x*.py'
+        f'catseg_clip-vit-b16_*_{name.replace("_", "-")}-???x???.py'
     )
     config = Config.fromfile(path)
     assert config.val_dataloader == config.test_dataloader

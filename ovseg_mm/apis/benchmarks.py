@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configs with which a model is tested on the benchmarks."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ovseg_mm.engine.config_options import merge_options
+from ovseg_mm.engine.launch import read_config
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.model_index import find_config_of_family
+from ovseg_mm.utils.paths import resource
+
+# Test set of each benchmark: a file of configs/_base_/test_sets, and a
+# `Test Set` of the metafiles.
+BENCHMARKS = {
+    'ade150': 'ade20k',
+    'ade847': 'ade20k-847',
+    'pc59': 'pascal_context_59',
+    'pc459': 'pascal_context_459',
+    'voc20': 'pascal_voc20',
+    'voc20b': 'pascal_voc20b',
+    'coco': 'coco-stuff164k',
+    'stuff': 'coco-stuff164k',
+    'voc21': 'pascal_voc21',
+    'pc60': 'pascal_context_60',
+    'object': 'coco-object',
+    'cityscapes': 'cityscapes',
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A test set and the model that is tested on it.
+
+    Attributes:
+        cfg (Config): Config with ``model``, ``test_dataloader`` and
+            ``test_evaluator``.
+        config (str): Name of the config that the model, the image size and
+            the method's constants (thresholds, weights) come from.
+        constants (str): The same as a phrase for reports; it also says when
+            these constants were not chosen for this test set.
+    """
+
+    cfg: Config
+    config: str
+    constants: str
+
+
+def find_benchmark(
+    key: str, cfg: Config, options: dict[str, Any] | None = None
+) -> Benchmark:
+    """Choose the config for testing a model on a benchmark.
+
+    The first of these that exists:
+
+    1. For a shipped config, the shipped config of the same family (same
+       network and weights) for the benchmark, as the metafiles list them.
+    2. ``cfg`` itself if its test data are those of the benchmark.
+    3. The benchmark's test set with model and ``test_pipeline`` of ``cfg``.
+
+    Args:
+        key (str): Key of :data:`BENCHMARKS`, or a config file by path or
+            bare name, which is used as it is.
+        cfg (Config): Config of the model.
+        options (dict, optional): Settings to override, as in
+            ``--cfg-options``; ``cfg`` has them already.
+
+    Returns:
+        Benchmark: The config, and where its constants come from.
+
+    Raises:
+        FileNotFoundError: If ``key`` is neither a benchmark nor a config.
+        InputError: If an option cannot be set, or ``cfg`` has no
+            ``test_pipeline``.
+    """
+    if key not in BENCHMARKS:
+        try:
+            return _as_it_is(read_config(key, options))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
+                'nor a config file'
+            ) from error
+    test_set = BENCHMARKS[key]
+    sibling = find_config_of_family(cfg.filename, test_set)
+    if sibling is not None:
+        return _as_it_is(read_config(sibling, options))
+    base = Config.fromfile(path_of_test_set(test_set))
+    if _data(cfg) == _data(base):
+        return _as_it_is(copy.deepcopy(cfg))
+    if 'test_pipeline' not in cfg:
+        raise InputError(
+            f'{cfg.filename} has no test_pipeline; {key} needs it, since '
+            'there is no config of this model for it'
+        )
+    base.test_dataloader.dataset.pipeline = cfg.test_pipeline
+    base.model = copy.deepcopy(cfg.model)
+    base.model.pop('vocabulary', None)
+    merge_options(base, options or {})
+    name = Path(cfg.filename).stem
+    note = f'of {name}: there is no config of this model for {key}'
+    return Benchmark(base, name, note)
+
+
+def path_of_test_set(test_set: str) -> Path:
+    """Config base of a test set.
+
+    Args:
+        test_set (str): Value of :data:`BENCHMARKS`.
+    """
+    return resource('configs', '_base_', 'test_sets', f'{test_set}.py')
+
+
+def _as_it_is(cfg: Config) -> Benchmark:
+    name = Path(cfg.filename).stem
+    return Benchmark(cfg, name, f'of {name}')
+
+
+def _data(cfg: Config) -> dict[str, Any]:
+    """Test data of a config; folder, class texts and pipeline left out."""
+    dataset = cfg.to_dict().get('test_dataloader', {}).get('dataset', {})
+    left_out = ('data_root', 'vocabulary', 'pipeline')
+    return {k: v for k, v in dataset.items() if k not in left_out}
