@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was counted so far, on disk."""
+"""Counts of an unfinished evaluation, saved image by image."""
 
 import json
 import os
@@ -9,24 +9,29 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import check_destination, write_text
+
+from .report import read_json
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
 class EvaluationProgress:
-    """The counts of each image of a data set, kept as they are made.
+    """Save the counts of each image of a data set, and read them again.
 
-    Every process appends to a file of its own, a line an image, so that a
-    killed evaluation loses nothing but the image at hand, and another number
-    of processes may go on.
+    Each process appends one line per image to a file of its own. A killed
+    process loses only the image that it was working on, and an evaluation can
+    be continued with another number of processes.
 
     Args:
-        folder: Where the files are; made if need be.
-        settings: What the counts depend on, as JSON knows it.
+        folder (Path): Folder of the files; created if it does not exist.
+        settings (dict[str, Any]): Settings that the counts depend on; must be
+            serialisable as JSON.
 
     Raises:
-        ValueError: If the folder holds counts made with other settings.
+        InputError: If the folder holds counts made with other settings, or
+            its settings cannot be read.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -35,34 +40,38 @@ class EvaluationProgress:
         path = folder / 'settings.json'
         settings = json.loads(json.dumps(settings))
         if path.is_file():
-            found = json.loads(path.read_text())
+            found = read_json(path)
             changed = sorted(
                 key
                 for key in {*found, *settings}
                 if found.get(key) != settings.get(key)
             )
             if changed:
-                raise ValueError(
+                raise InputError(
                     f'{folder} holds results of another evaluation '
                     f'({", ".join(changed)} differ); delete it or name '
-                    'another --work-dir.'
+                    'another --work-dir'
                 )
         else:
             write_text(path, json.dumps(settings, indent=1) + '\n')
 
     def read(self, stamps: Mapping[str, list]) -> dict[str, Pairs]:
-        """Read the counts of each image that is done, by its name.
+        """Read the counts of the images that are done.
 
         Args:
-            stamps: By name, what tells the files of an image from others of
-                their names; what was counted with other files is left out.
+            stamps (Mapping[str, list]): Sizes and times of each image's
+                files, by image name. Counts made with other files are left
+                out.
+
+        Returns:
+            dict[str, Pairs]: Counts by image name.
         """
         done = {}
         for path in sorted(self.folder.glob('images_*.jsonl')):
             for line in path.read_text().splitlines():
                 try:
                     name, stamp, pairs, pixels = json.loads(line)
-                except ValueError:  # what a killed process left
+                except ValueError:  # the unfinished line of a killed process
                     continue
                 if stamps.get(name) != stamp:
                     continue
@@ -73,22 +82,35 @@ class EvaluationProgress:
         return done
 
     def open(self, rank: int) -> TextIO:
-        """Open the file that a process appends to.
+        """Open the file of a process for appending.
+
+        Args:
+            rank (int): Rank of the process.
+
+        Returns:
+            TextIO: The file; each line is written at once.
 
         Raises:
-            OSError: If it cannot be written, or is a link.
+            OSError: If the file cannot be written, or is a symbolic link.
         """
         path = self.folder / f'images_{rank}.jsonl'
         check_destination(path)
         file = open(path, 'a', buffering=1, opener=_without_links)
-        # The line that a killed process left must not swallow the next one.
+        # Ends the unfinished line that a killed process may have left.
         if path.stat().st_size:
             file.write('\n')
         return file
 
     @staticmethod
     def write(file: TextIO, name: str, stamp: list, counts: Pairs) -> None:
-        """Append the counts of an image."""
+        """Append the counts of an image.
+
+        Args:
+            file (TextIO): File from :meth:`open`.
+            name (str): Name of the image.
+            stamp (list): Sizes and times of its files.
+            counts (Pairs): Its two arrays of counts, of integers.
+        """
         pairs, pixels = counts
         line = [name, stamp, pairs.tolist(), pixels.tolist()]
         file.write(json.dumps(line) + '\n')

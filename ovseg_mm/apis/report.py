@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of results, with what makes a figure comparable."""
+"""Tables of results, with the settings that the results depend on."""
 
 import csv
 import io
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import prettytable
 from prettytable import PrettyTable
 
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import write_text
 
-# The name moved between releases.
+# Its place differs between releases of prettytable.
 MARKDOWN = getattr(prettytable, 'TableStyle', prettytable).MARKDOWN
 RULES = (
     'mIoU: mean over the classes that occur in the labels (current '
@@ -26,16 +28,16 @@ Row = dict[str, Any]
 
 
 def result_table(rows: list[Row], markdown: bool = False) -> str:
-    """Lay out the results of several data sets as text.
+    """Format the results on several data sets as text.
 
     Args:
-        rows: For each data set ``dataset``, ``images``, ``metrics`` (by name,
-            in percent) and ``settings`` (by name).
-        markdown: Whether as Markdown.
+        rows (list[Row]): For each data set ``dataset``, ``images``,
+            ``metrics`` (percentages by name) and ``settings`` (by name).
+        markdown (bool): Use Markdown tables.
 
     Returns:
-        A table of the figures, and one of the settings, in which those that
-        are the same for all data sets stand once; hashes are cut.
+        str: A table of metrics and a table of settings. A setting that all
+        data sets share has one row; hashes are cut to 12 digits.
     """
     metrics = _keys(row['metrics'] for row in rows)
     figures = PrettyTable(['data set', 'images', *metrics])
@@ -58,16 +60,18 @@ def result_table(rows: list[Row], markdown: bool = False) -> str:
     return f'{figures.get_string()}\n\n{RULES}\n\n{settings.get_string()}\n'
 
 
-def write_reports(folder: Path, rows: list[Row], skipped: Row) -> None:
+def write_reports(
+    folder: Path, rows: list[Row], skipped: dict[str, str]
+) -> None:
     """Write ``results.json``, ``results.csv`` and ``results.md``.
 
     Args:
-        folder: Where to.
-        rows: See :func:`result_table`.
-        skipped: Why a data set has no result, by its name.
+        folder (Path): Folder of the files.
+        rows (list[Row]): See :func:`result_table`.
+        skipped (dict[str, str]): For each skipped data set, the reason.
     """
     content = dict(rules=RULES, results=rows, skipped=skipped)
-    # JSON knows no NaN.
+    # JSON has no NaN; null stands for it.
     content = json.loads(json.dumps(content), parse_constant=lambda _: None)
     write_text(folder / 'results.json', json.dumps(content, indent=1) + '\n')
     flat = [
@@ -91,19 +95,66 @@ def write_reports(folder: Path, rows: list[Row], skipped: Row) -> None:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Read the rows that :func:`write_reports` wrote, if any."""
+    """Read the rows of an earlier :func:`write_reports`.
+
+    Args:
+        folder (Path): Folder of ``results.json``.
+
+    Returns:
+        list[Row]: The rows; empty if there is no such file.
+
+    Raises:
+        InputError: If the file was not written by :func:`write_reports`.
+    """
     path = folder / 'results.json'
     if not path.is_file():
         return []
-    rows = json.loads(path.read_text())['results']
-    for row in rows:
-        for key, value in row['metrics'].items():
-            row['metrics'][key] = math.nan if value is None else value
+    rows: list[Row] = []
+    try:
+        for row in read_json(path)['results']:
+            metrics = {
+                key: math.nan if value is None else value
+                for key, value in row['metrics'].items()
+            }
+            known = {key: row[key] for key in ('dataset', 'images')}
+            rows.append(
+                {**known, 'metrics': metrics, 'settings': row['settings']}
+            )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(path) from error
     return rows
 
 
-def _keys(mappings) -> list[str]:
-    """Keys of all mappings, in the order in which they come."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that an evaluation wrote.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        dict[str, Any]: Its content.
+
+    Raises:
+        InputError: If the file holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise _unreadable(path) from error
+    if not isinstance(content, dict):
+        raise _unreadable(path)
+    return content
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(
+        f'{path} is damaged or was not written by an evaluation; delete it or '
+        'name another --work-dir'
+    )
+
+
+def _keys(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Keys of all mappings, in the order of their first occurrence."""
     return list(dict.fromkeys(key for each in mappings for key in each))
 
 

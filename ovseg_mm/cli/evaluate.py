@@ -29,11 +29,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--datasets',
         required=True,
-        help='separated by commas: ade150, ade847, pc59, pc459, voc20, '
-        'voc20b, coco, cityscapes; or config files. For a benchmark, the '
-        'config that differs from CONFIG only in its data set is used if '
-        'there is one, otherwise the constants of CONFIG; the results name '
-        'the config',
+        help='benchmarks, separated by commas: ade150, ade847, pc59, pc459, '
+        'voc20, voc20b, voc21, pc60, coco (or stuff), object, cityscapes; or '
+        'config files, which are used as they are. For a benchmark, the '
+        "shipped config of CONFIG's model for it is used; without one, the "
+        'image size and constants of CONFIG, as the results then say',
     )
     parser.add_argument(
         '--work-dir',

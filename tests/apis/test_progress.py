@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ovseg_mm.apis.progress import EvaluationProgress
+from ovseg_mm.utils.errors import InputError
 
 STAMPS = {name: [[number, 10]] for number, name in enumerate('xyz')}
 
@@ -53,7 +54,7 @@ def test_what_was_counted_with_other_files_is_left_out(tmp_path):
 
 def test_other_settings_are_named(tmp_path):
     EvaluationProgress(tmp_path, dict(a=1, b=2))
-    with pytest.raises(ValueError, match=r'evaluation \(b, c differ\)'):
+    with pytest.raises(InputError, match=r'evaluation \(b, c differ\)'):
         EvaluationProgress(tmp_path, dict(a=1, b=3, c=4))
 
 
@@ -67,3 +68,10 @@ def test_links_and_pipes_are_not_written(tmp_path):
         with pytest.raises(OSError, match=f'images_{rank}.jsonl'):
             progress.open(rank)
     assert victim.read_text() == 'old'
+
+
+def test_settings_that_are_damaged(tmp_path):
+    path = tmp_path / 'settings.json'
+    path.write_text('{"a": ')
+    with pytest.raises(InputError, match=f'{path} is damaged'):
+        EvaluationProgress(tmp_path, dict(a=1))

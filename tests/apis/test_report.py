@@ -2,7 +2,10 @@
 import csv
 import json
 
-from ovseg_mm.apis.report import result_table, write_reports
+import pytest
+
+from ovseg_mm.apis.report import read_rows, result_table, write_reports
+from ovseg_mm.utils.errors import InputError
 
 ROWS = [
     dict(
@@ -54,3 +57,14 @@ def test_files(tmp_path):
     assert rows[0]['vocabulary'] == '0' * 64
     text = (tmp_path / 'results.md').read_text()
     assert 'pc59: its folder is missing' in text
+
+
+@pytest.mark.parametrize(
+    'content',
+    ['{', '[]', '{"results": [{"dataset": "a"}]}', '{"results": 3}', '{}'],
+)
+def test_results_that_are_damaged(tmp_path, content):
+    path = tmp_path / 'results.json'
+    path.write_text(content)
+    with pytest.raises(InputError, match=f'{path} is damaged'):
+        read_rows(tmp_path)

@@ -116,7 +116,7 @@ def test_all_benchmarks_agree_with_scikit_learn(home, checkpoint):
     for needed in ('templates', 'precision', 'windows', 'image_size'):
         assert needed in settings['ade150']
     for key in KEYS:
-        note = f'of tiny, since there is no config for {key} beside it'
+        note = f'of tiny: there is no config of this model for {key}'
         assert settings[key]['constants'] == note
         assert f'{key}: image size and constants {note}' in output
     assert settings['ade150']['versions']['torch'] == torch.__version__
