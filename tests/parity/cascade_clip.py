@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import Taps, as_read, clip_arch, image_batch, shipped_config
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.structures import SegDataSample
@@ -23,7 +24,6 @@ from ovseg_mm.evaluation.scores import (
 )
 from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.utils.image_files import read_label_map, write_image
-from ovseg_mm.utils.paths import resource
 
 FOLDER = 'cascade_clip/cascadeclip_clip-vit-b16_'
 INDUCTIVE = f'{FOLDER}4xb4-80k_coco-stuff164k-156-15-512x512.py'
@@ -38,19 +38,9 @@ def build_config(case: Mapping) -> Config:
     clip, head, test = config['backbone'], config['head'], config['test']
     width, groups = clip['width'], (3, 3, 1)
     out_indices = tuple(clip['out_indices'])
-    text = config.get('text_encoder', dict(width=64, layers=1, heads=1))
-    arch = dict(
-        embed_dim=clip['output_dim'],
-        vision_cfg=dict(
-            image_size=224,
-            layers=clip['layers'],
-            width=width,
-            head_width=width // clip['heads'],
-            patch_size=clip['patch_size'],
-        ),
-        text_cfg=dict(text),
-        quick_gelu=True,
-    )
+    arch = clip_arch(dict(clip, image_size=224))
+    if 'text_encoder' in config:
+        arch['text_cfg'] = dict(config['text_encoder'])
     vocabulary = dict(class_texts=case['class_texts'], unseen=config['novel'])
     train_vocabulary = vocabulary
     if config['novel'] and not config['self_training']:
@@ -105,8 +95,7 @@ def build_config(case: Mapping) -> Config:
     if 'text_encoder' not in config:
         model['text_encoder'] = None
     name = TRANSDUCTIVE if config['self_training'] else INDUCTIVE
-    cfg = Config.fromfile(resource('configs', name))
-    cfg.merge_from_dict(dict(model=model))
+    cfg = shipped_config(name, model)
     cfg.model.vocabulary = vocabulary
     cfg.model.train_vocabulary = train_vocabulary
     return cfg
@@ -179,13 +168,7 @@ def _predict(case: Mapping, model: torch.nn.Module) -> dict:
 def _predict_image(
     model: torch.nn.Module, spec: Mapping, seed: int
 ) -> SegDataSample:
-    size = spec['height'], spec['width']
-    img = seeded_image(spec['name'], *size, spec.get('seed', seed))
-    sample = SegDataSample(
-        metainfo=dict(ori_shape=tuple(spec['ori_shape']), img_shape=size)
-    )
-    batch = dict(inputs=[_as_read(img)], data_samples=[sample])
-    return model.test_step(batch)[0]
+    return model.test_step(image_batch(spec, seed, spec['ori_shape']))[0]
 
 
 def _window(case: Mapping, model: torch.nn.Module) -> dict:
@@ -193,25 +176,26 @@ def _window(case: Mapping, model: torch.nn.Module) -> dict:
     spec = case['inputs']['window']
     size = spec['height'], spec['width']
     images = [
-        _as_read(seeded_image(name, *size, spec['seed']))
+        as_read(seeded_image(name, *size, spec['seed']))
         for name in spec['names']
     ]
     img = model.data_preprocessor(dict(inputs=images))['inputs']
     img = torch.stack(list(img)) if isinstance(img, (list, tuple)) else img
     outputs, head = {}, model.decode_head
-    taps = _tap(model)
     text = model.text_embeddings(model.vocabulary)
     outputs['normalized_window'] = img
-    outputs['logits_sum'] = head(model.extract_feat(img), text)
-    for index, tokens in taps['blocks'].items():
-        outputs[f'block_{index}_tokens'] = tokens
-    feats, grid = taps['levels'], outputs['logits_sum'].shape[2:]
+    with _tap(model) as taps:
+        outputs['logits_sum'] = head(model.extract_feat(img), text)
+    for index in range(len(model.backbone.transformer.resblocks)):
+        outputs[f'block_{index}_tokens'] = taps.last(f'block_{index}')
+    feats, grid = taps.last('levels'), outputs['logits_sum'].shape[2:]
     names = [*model.backbone.out_indices, 'last']
     for name, level in zip(names, feats.levels):
         outputs[f'feature_{name}'] = level
     outputs['global_embedding'] = feats.cls
-    for index, (queries, patches, logits) in taps['decoders'].items():
-        decoder, stage = head.decoders[index], f's{index + 1}'
+    for index, decoder in enumerate(head.decoders):
+        queries, patches = taps.last(f'matched_{index}')
+        logits, stage = taps.last(f'decoder_{index}'), f's{index + 1}'
         first = [*decoder.layers, decoder][0].similarity
         outputs[f'query_{stage}'] = queries
         outputs[f'lateral_{stage}'] = patches
@@ -223,23 +207,13 @@ def _window(case: Mapping, model: torch.nn.Module) -> dict:
     return outputs
 
 
-def _tap(model: torch.nn.Module) -> dict:
-    taps = dict(blocks={}, decoders={})
+def _tap(model: torch.nn.Module) -> Taps:
+    taps = Taps().outputs(levels=model.neck)
     for index, block in enumerate(model.backbone.transformer.resblocks):
-        block.register_forward_hook(
-            lambda _module, _inputs, output, index=index: taps[
-                'blocks'
-            ].update({index: output})
-        )
-    model.neck.register_forward_hook(
-        lambda _module, _inputs, output: taps.update(levels=output)
-    )
+        taps.outputs(**{f'block_{index}': block})
     for index, decoder in enumerate(model.decode_head.decoders):
-        decoder.register_forward_hook(
-            lambda _module, inputs, output, index=index: taps[
-                'decoders'
-            ].update({index: (*inputs, output)})
-        )
+        taps.inputs(**{f'matched_{index}': decoder})
+        taps.outputs(**{f'decoder_{index}': decoder})
     return taps
 
 
@@ -263,15 +237,11 @@ def _train(case: Mapping, model: torch.nn.Module, kind: str) -> dict:
             read_label_map(sample['data_samples'].seg_map_path)
             for sample in samples
         ]
-    taps = {}
-    model.decode_head.loss_decode[0].register_forward_hook(
-        lambda _module, inputs, _output: taps.update(
-            logits=inputs[0], labels=inputs[1]
-        )
-    )
     model.train()
     batch = model.data_preprocessor(pseudo_collate(samples), training=True)
-    losses = model(**batch, mode='loss')
+    with Taps().inputs(loss=model.decode_head.loss_decode[0]) as taps:
+        losses = model(**batch, mode='loss')
+    logits, labels = taps.last('loss')[:2]
     total, _ = model.parse_losses(losses)
     total.backward()
     grads = _grads(case, model)
@@ -282,8 +252,8 @@ def _train(case: Mapping, model: torch.nn.Module, kind: str) -> dict:
         f'{kind}_loss_dice': losses['decode.loss_dice'][None],
         f'{kind}_acc_seg': losses['decode.acc_seg'].view(1),
         f'{kind}_total': total[None],
-        f'{kind}_pred_masks': taps['logits'],
-        f'{kind}_target_labels': taps['labels'][:, None],
+        f'{kind}_pred_masks': logits,
+        f'{kind}_target_labels': labels[:, None],
         f'{kind}_grad_norms': torch.stack(norms),
         f'{kind}_grad_weights_s1': grads['decode_head.weights_s1'],
         f'{kind}_grad_weights_s2': grads['decode_head.weights_s2'],
@@ -373,8 +343,3 @@ def _evaluate(case: Mapping, model: torch.nn.Module) -> dict:
         eval_iou=scores['IoU'],
         eval_summary=np.array([figures[key] for key in keys]) / 100,
     )
-
-
-def _as_read(img: np.ndarray) -> torch.Tensor:
-    """RGB (H, W, 3) to what MMSegmentation reads: BGR, (3, H, W)."""
-    return torch.from_numpy(img[..., ::-1].copy()).permute(2, 0, 1)

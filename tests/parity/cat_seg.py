@@ -10,17 +10,21 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import (
+    Taps,
+    clip_arch,
+    image_batch,
+    labelled_batch,
+    shipped_config,
+)
 from mmengine.config import Config
-from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from seeded import seeded_image, seeded_labels
 
 from ovseg_mm.checkpoints.layouts.cat_seg import LAYOUTS
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
     select_classes,
 )
-from ovseg_mm.utils.paths import resource
 
 CANVAS = 640, 640
 # Four times the 24x24 tokens that every case has.
@@ -31,25 +35,9 @@ CONFIG = 'cat_seg/catseg_clip-vit-b16_4xb1-80k_coco-stuff164k-384x384.py'
 def build_config(case: Mapping) -> Config:
     """Our shipped config with the sizes of a case."""
     clip, head = case['config']['clip'], case['config']['aggregator']
-    width, text_width = clip['vision_width'], clip['text_width']
-    arch = dict(
-        embed_dim=clip['embed_dim'],
-        vision_cfg=dict(
-            image_size=clip['image_resolution'],
-            layers=clip['vision_layers'],
-            width=width,
-            patch_size=clip['vision_patch_size'],
-        ),
-        text_cfg=dict(
-            width=text_width,
-            heads=text_width // 64,
-            layers=clip['text_layers'],
-        ),
-        quick_gelu=True,
-    )
     pooling = tuple(head['pooling_sizes'])
     model = dict(
-        clip=dict(_delete_=True, arch=arch, finetune='attention'),
+        clip=dict(_delete_=True, arch=clip_arch(clip), finetune='attention'),
         prompts=dict(templates=case['templates'], synonyms='first'),
         vocabulary=case['class_texts'],
         train_vocabulary=case['class_texts'],
@@ -57,7 +45,7 @@ def build_config(case: Mapping) -> Config:
             out_indices=tuple(case['config']['layer_indexes']),
             input_size=tuple(case['config']['clip_resolution']),
         ),
-        neck=dict(in_channels=width),
+        neck=dict(in_channels=clip['vision_width']),
         decode_head=dict(
             text_channels=clip['embed_dim'],
             appearance_channels=clip['embed_dim'],
@@ -79,8 +67,7 @@ def build_config(case: Mapping) -> Config:
         ),
         test_cfg=dict(keep_scores=True),
     )
-    cfg = Config.fromfile(resource('configs', CONFIG))
-    cfg.merge_from_dict(dict(model=model))
+    cfg = shipped_config(CONFIG, model)
     if not case['config']['sliding_window']:
         cfg.model.test_cfg = dict(mode='whole', keep_scores=True)
     return cfg
@@ -88,39 +75,35 @@ def build_config(case: Mapping) -> Config:
 
 def run(case: Mapping, model: torch.nn.Module) -> dict[str, np.ndarray]:
     """All outputs of a case, whole, by the names that the case uses."""
-    taps = _tap(model)
-    if 'labels' in case['inputs'][0]:
-        outputs = _train(case, model)
-    else:
-        outputs = _predict(case, model)
+    with _tap(model) as taps:
+        if 'labels' in case['inputs'][0]:
+            outputs = _train(case, model)
+        else:
+            outputs = _predict(case, model)
     outputs.update(_intermediate(model, taps))
     return {
         name: value.detach().float().numpy() for name, value in outputs.items()
     }
 
 
-def _tap(model: torch.nn.Module) -> dict:
-    taps = {}
-
-    def tap(name: str, module: torch.nn.Module) -> None:
-        def keep(_module, _inputs, output):
-            taps[name] = output
-
-        module.register_forward_hook(keep)
-
-    tap('features', model.backbone)
-    tap('pyramid', model.neck)
-    tap('cost_embed', model.decode_head.cost_embedding)
-    tap('window_logits', model.decode_head)
-    for index, layer in enumerate(model.decode_head.layers):
-        tap(f'layer{index}_swin', layer.spatial)
-        tap(f'layer{index}', layer)
+def _tap(model: torch.nn.Module) -> Taps:
+    head = model.decode_head
+    taps = Taps().outputs(
+        features=model.backbone,
+        pyramid=model.neck,
+        cost_embed=head.cost_embedding,
+        window_logits=head,
+    )
+    for index, layer in enumerate(head.layers):
+        taps.outputs(
+            **{f'layer{index}_swin': layer.spatial, f'layer{index}': layer}
+        )
     return taps
 
 
-def _intermediate(model: torch.nn.Module, taps: dict) -> dict:
-    features, head = taps.pop('features'), model.decode_head
-    pyramid, embedded = taps.pop('pyramid'), taps.pop('cost_embed')
+def _intermediate(model: torch.nn.Module, taps: Taps) -> dict:
+    features, head = taps.last('features'), model.decode_head
+    pyramid, embedded = taps.last('pyramid'), taps.last('cost_embed')
     text = model.text_embeddings(model.vocabulary).detach()
     cost = cost_volume(features.dense, text)
     patches = features.dense.flatten(2).transpose(1, 2)
@@ -131,10 +114,11 @@ def _intermediate(model: torch.nn.Module, taps: dict) -> dict:
         text_features=text[:, 0],
         cost_volume=cost[:, :, 0],
         cost_embed=embedded.unflatten(0, (len(cost), -1)),
-        window_logits=taps.pop('window_logits'),
+        window_logits=taps.last('window_logits'),
     )
-    for name, maps in taps.items():  # (B, T, h, w, E)
-        outputs[name] = maps.permute(0, 4, 1, 2, 3)
+    for name in taps.calls:
+        if name.startswith('layer'):  # (B, T, h, w, E)
+            outputs[name] = taps.last(name).permute(0, 4, 1, 2, 3)
     if len(text) > (head.pad_len or len(text)):
         kept = select_classes(cost, head.pad_len)
         outputs['selected_classes'] = kept
@@ -147,15 +131,13 @@ def _intermediate(model: torch.nn.Module, taps: dict) -> dict:
 def _predict(case: Mapping, model: torch.nn.Module) -> dict:
     (entry,) = case['inputs']
     size = entry['height'], entry['width']
-    img = seeded_image(entry['name'], *size, case['seed'])
     sliding = case['config']['sliding_window']
     default = CANVAS if sliding else size
     out = tuple(
         entry.get(key, side)
         for key, side in zip(('out_height', 'out_width'), default)
     )
-    sample = SegDataSample(metainfo=dict(ori_shape=out, img_shape=size))
-    batch = dict(inputs=[_as_read(img)], data_samples=[sample])
+    batch = image_batch(entry, case['seed'], out)
     with torch.no_grad():
         if sliding:
             (result,) = model.test_step(batch)
@@ -163,7 +145,7 @@ def _predict(case: Mapping, model: torch.nn.Module) -> dict:
             inputs = _padded(model.data_preprocessor(batch)['inputs'])
             if min(size) < min(MAP):
                 return _predict_small(model, inputs, size, out)
-            (result,) = model.predict(inputs, [sample])
+            (result,) = model.predict(inputs, batch['data_samples'])
     return dict(
         scores=result.seg_logits.data, labels=result.pred_sem_seg.data[0]
     )
@@ -193,27 +175,11 @@ def _padded(inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _train(case: Mapping, model: torch.nn.Module) -> dict:
-    images, samples = [], []
-    for entry in case['inputs']:
-        size = entry['height'], entry['width']
-        img = seeded_image(entry['name'], *size, case['seed'])
-        spec = entry['labels']
-        labels = seeded_labels(
-            spec['name'],
-            spec['height'],
-            spec['width'],
-            spec['num_classes'],
-            case['seed'],
-            spec['ignore_every'],
-            spec['ignore_index'],
-        )
-        labels = PixelData(data=torch.from_numpy(labels)[None])
-        images.append(_as_read(img))
-        samples.append(
-            SegDataSample(metainfo=dict(img_shape=size), gt_sem_seg=labels)
-        )
+    entries = case['inputs']
+    batch = labelled_batch(
+        entries, [entry['labels'] for entry in entries], case['seed']
+    )
     model.train()
-    batch = dict(inputs=images, data_samples=samples)
     batch = model.data_preprocessor(batch, training=True)
     batch['inputs'] = _padded(batch['inputs'])
     losses = model(**batch, mode='loss')
@@ -268,8 +234,3 @@ def optimizer_table(case: Mapping, model: torch.nn.Module) -> dict:
     if rates:
         raise ValueError('parameters are trained that the reference has not')
     return table
-
-
-def _as_read(img: np.ndarray) -> torch.Tensor:
-    """RGB (H, W, 3) to what MMSegmentation reads: BGR, (3, H, W)."""
-    return torch.from_numpy(img[..., ::-1].copy()).permute(2, 0, 1)

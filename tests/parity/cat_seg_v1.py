@@ -5,16 +5,18 @@ A case holds the model config of MMSegmentation's project; it is brought
 into ours by the compatibility module.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
 import torch
-from cat_seg import _as_read
+from common import (
+    RUNTIME,
+    Taps,
+    clip_arch,
+    image_batch,
+    labelled_batch,
+)
 from mmengine.config import Config
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
-from seeded import seeded_image, seeded_labels
 
 from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
 from ovseg_mm.compat.cat_seg import translate
@@ -22,8 +24,6 @@ from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
 )
 from ovseg_mm.utils.paths import resource
-
-RUNTIME = ('configs', '_base_', 'default_runtime.py')
 
 
 def build_config(case: Mapping) -> Config:
@@ -36,27 +36,10 @@ def build_config(case: Mapping) -> Config:
         test_class_json=texts,
     )
     model = translate(dict(model, backbone=backbone))
-    text_width = clip['text_width']
-    arch = dict(
-        embed_dim=clip['embed_dim'],
-        vision_cfg=dict(
-            image_size=clip['vision_grid'] * clip['patch_size'],
-            layers=clip['vision_layers'],
-            width=clip['vision_width'],
-            patch_size=clip['patch_size'],
-        ),
-        text_cfg=dict(
-            width=text_width,
-            heads=text_width // 64,
-            layers=clip['text_layers'],
-            context_length=clip['context_length'],
-            vocab_size=clip['vocab_size'],
-        ),
-        quick_gelu=model['clip']['pretrained'] == 'openai',
-    )
-    model['clip'] = dict(arch=arch)
+    quick_gelu = model['clip']['pretrained'] == 'openai'
+    model['clip'] = dict(arch=clip_arch(clip, quick_gelu))
     model['backbone']['clip'].pop('pos_image_size', None)
-    cfg = Config.fromfile(resource(*RUNTIME))
+    cfg = Config.fromfile(resource('configs', RUNTIME))
     cfg.model = model
     return cfg
 
@@ -88,76 +71,53 @@ def not_compared(case: Mapping) -> set[str]:
     }
 
 
-class _Taps:
-    """Outputs of modules by name; those of class chunks are joined."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.kept = defaultdict(list)
-        head = model.decode_head
-        self.handles = [
-            module.register_forward_hook(self._keeper(name))
-            for name, module in [
-                ('features', model.backbone),
-                ('maps', model.backbone.guidance),
-                ('cost_embedding', head.cost_embedding),
-                ('appearance_guidance', head.appearance_projection),
-                ('text_guidance', head.text_projection),
-                ('decoder1', head.upsample_blocks[0]),
-                ('decoder2', head.upsample_blocks[1]),
-                ('logits', head),
-                *(
-                    pair
-                    for index, layer in enumerate(head.layers)
-                    for pair in (
-                        (f'spatial_{index}', layer.spatial),
-                        (f'class_{index}', layer),
-                    )
-                ),
-            ]
-            if module is not None
-        ]
-
-    def _keeper(self, name: str):
-        def keep(_module, _inputs, output):
-            self.kept[name].append(output)
-
-        return keep
-
-    def outputs(self) -> dict:
-        """What was seen, in the reference's shapes; the taps are removed."""
-        for handle in self.handles:
-            handle.remove()
-        single = {
-            name: values[0]
-            for name, values in self.kept.items()
-            if not name.startswith('decoder')
-        }
-        outputs = dict(
-            clip_image=single['features'].image,
-            cost_embedding=single['cost_embedding'][None].transpose(1, 2),
-            appearance_guidance=single['appearance_guidance'].relu(),
-            logits=single['logits'],
+def _tap(model: torch.nn.Module) -> Taps:
+    head = model.decode_head
+    taps = Taps().outputs(
+        features=model.backbone,
+        cost_embedding=head.cost_embedding,
+        appearance_guidance=head.appearance_projection,
+        decoder1=head.upsample_blocks[0],
+        decoder2=head.upsample_blocks[1],
+        logits=head,
+    )
+    if model.backbone.guidance is not None:
+        taps.outputs(maps=model.backbone.guidance)
+    if head.text_projection is not None:
+        taps.outputs(text_guidance=head.text_projection)
+    for index, layer in enumerate(head.layers):
+        taps.outputs(
+            **{f'spatial_{index}': layer.spatial, f'class_{index}': layer}
         )
-        if 'text_guidance' in single:
-            outputs['text_guidance'] = single['text_guidance'].relu()
-        for index, part in enumerate(single['maps']):
-            outputs[f'appearance_{index}'] = part
-        for name in ('decoder1', 'decoder2'):
-            outputs[name] = torch.cat(self.kept[name], dim=1).flatten(0, 1)
-        for name, maps in single.items():
-            if name.startswith(('spatial_', 'class_')):
-                outputs[name] = maps.permute(0, 4, 1, 2, 3)
-        return outputs
+    return taps
+
+
+def _intermediate(taps: Taps) -> dict:
+    """What was seen, in the reference's shapes; class chunks are joined."""
+    embedding = taps['cost_embedding'][0]
+    outputs = dict(
+        clip_image=taps['features'][0].image,
+        cost_embedding=embedding[None].transpose(1, 2),
+        appearance_guidance=taps['appearance_guidance'][0].relu(),
+        logits=taps['logits'][0],
+    )
+    if 'text_guidance' in taps:
+        outputs['text_guidance'] = taps['text_guidance'][0].relu()
+    for index, part in enumerate(taps['maps'][0]):
+        outputs[f'appearance_{index}'] = part
+    for name in ('decoder1', 'decoder2'):
+        outputs[name] = torch.cat(taps[name], dim=1).flatten(0, 1)
+    for name, (maps, *_) in taps.calls.items():
+        if name.startswith(('spatial_', 'class_')):
+            outputs[name] = maps.permute(0, 4, 1, 2, 3)
+    return outputs
 
 
 @torch.no_grad()
 def _predict(case: Mapping, model: torch.nn.Module) -> dict:
     entry = case['inputs']['image']
     size = entry['height'], entry['width']
-    img = seeded_image(entry['name'], *size, entry['seed'])
-    ori_shape = tuple(case['inputs'].get('ori_shape', size))
-    sample = SegDataSample(metainfo=dict(ori_shape=ori_shape, img_shape=size))
-    batch = dict(inputs=[_as_read(img)], data_samples=[sample])
+    batch = image_batch(entry, size=case['inputs'].get('ori_shape', size))
     (result,) = model.test_step(batch)
     labels = result.pred_sem_seg.data[0]
     scores = result.seg_logits.data
@@ -166,9 +126,9 @@ def _predict(case: Mapping, model: torch.nn.Module) -> dict:
     inputs = model.data_preprocessor(batch)['inputs'].float()
     views, _ = model._cut_views(inputs[0])
     text = model.text_embeddings(model.vocabulary)
-    taps = _Taps(model)
-    model.encode_decode(views[:1])
-    outputs = taps.outputs()
+    with _tap(model) as taps:
+        model.encode_decode(views[:1])
+    outputs = _intermediate(taps)
     outputs.update(
         scores=scores,
         labels=labels,
@@ -181,40 +141,16 @@ def _predict(case: Mapping, model: torch.nn.Module) -> dict:
 
 
 def _train(case: Mapping, model: torch.nn.Module) -> dict:
-    images, samples = [], []
-    for image, label in zip(
-        case['inputs']['images'], case['inputs']['labels']
-    ):
-        size = image['height'], image['width']
-        img = seeded_image(image['name'], *size, image['seed'])
-        size = label['height'], label['width']
-        labels = seeded_labels(
-            label['name'],
-            *size,
-            label['num_classes'],
-            label['seed'],
-            label.get('ignore_every', 11),
-            label.get('ignore_index', 255),
-        )
-        labels = PixelData(data=torch.from_numpy(labels)[None])
-        images.append(_as_read(img))
-        samples.append(
-            SegDataSample(metainfo=dict(img_shape=size), gt_sem_seg=labels)
-        )
+    batch = labelled_batch(case['inputs']['images'], case['inputs']['labels'])
     model.train()
-    batch = dict(inputs=images, data_samples=samples)
     batch = model.data_preprocessor(batch, training=True)
-    kept = []
-    tap = model.decode_head.register_forward_hook(
-        lambda _module, _inputs, output: kept.append(output)
-    )
-    losses = model(**batch, mode='loss')
-    tap.remove()
+    with Taps().outputs(logits=model.decode_head) as taps:
+        losses = model(**batch, mode='loss')
     model.parse_losses(losses)[0].backward()
     computed = dict(
         loss_ce=losses['decode.loss_ce'],
         acc_seg=losses['decode.acc_seg'].squeeze(),
-        logits=kept[0],
+        logits=taps['logits'][0],
     )
     buffers = dict(model.named_buffers())
     table = _Parameters(case, model)

@@ -2,5 +2,5 @@
 import sys
 from pathlib import Path
 
-# The runner's modules find each other as they do in tools/parity.py.
+# The runner's modules find each other as in `python tests/parity`.
 sys.path.insert(0, str(Path(__file__).parent))

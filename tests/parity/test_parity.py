@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import numpy as np
 import pytest
 import runner
 from seeded import load_case
 
 CASES = Path(__file__).parent / 'cases'
-TOOL = Path(__file__).parents[2] / 'tools' / 'parity.py'
 # Parameters of the largest model that is tested every time.
 SMALL = 5e7
 
@@ -108,21 +108,16 @@ def test_spoiled_numbers_are_seen(tiny):
     assert outputs['unheard_of'].error == math.inf
 
 
-def run_tool(*folders):
+def test_exit_statuses(tiny, capsys):
     result = subprocess.run(
-        [sys.executable, str(TOOL), *map(str, folders)],
+        [sys.executable, str(Path(__file__).parent), str(tiny)],
         capture_output=True,
         text=True,
         timeout=300,
     )
-    return result.returncode, result.stdout, result.stderr
-
-
-def test_exit_statuses(tiny):
-    status, output, _ = run_tool(tiny)
-    names = read(tiny)['outputs']
+    output, names = result.stdout, read(tiny)['outputs']
     lines = [line for line in output.splitlines() if line.startswith('  ')]
-    assert status == 0 and output.endswith('all passed\n')
+    assert result.returncode == 0 and output.endswith('all passed\n')
     assert len(lines) == len(names)
     for line, name in zip(lines, names):
         assert line.startswith(f'  ok   {name}: relative error ')
@@ -133,8 +128,9 @@ def test_exit_statuses(tiny):
     case = read(broken)
     case['parameters'] = case['parameters'][1:]
     (broken / 'case.json').write_text(json.dumps(case))
-    status, output, errors = run_tool(tiny.parent)
-    assert status == 1 and output.endswith('2 outputs over tolerance\n')
+    assert command.main([str(tiny.parent)]) == 1
+    output, errors = capsys.readouterr()
+    assert output.endswith('2 outputs over tolerance\n')
     over = [line for line in output.splitlines() if 'OVER' in line]
     assert 'cannot be run' in over[0] and 'is missing' in errors
     assert 'OVER scores: relative error 1.0e-03, tolerance 1.0e-04' in over[1]
@@ -161,10 +157,12 @@ def test_wrong_folders_are_refused(tiny, spoil, message):
         runner.find_cases(tiny)
 
 
-def test_wrong_folder_is_refused_before_any_case_runs(tiny, tmp_path):
+def test_wrong_folder_is_refused_before_any_case_runs(tiny, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
-    status, output, errors = run_tool(tiny, tmp_path / 'empty')
-    assert status == 2 and 'tiny' not in output
+    with pytest.raises(SystemExit) as end:
+        command.main([str(tiny), str(tmp_path / 'empty')])
+    output, errors = capsys.readouterr()
+    assert end.value.code == 2 and 'tiny' not in output
     assert errors.splitlines()[-1] == (
         f'error: no case.json in {tmp_path / "empty"}'
     )
