@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.cli import main
 from ovseg_mm.cli.pictures import find_images, output_names
 from ovseg_mm.models.decode_heads import CATSegCostHead
@@ -102,9 +103,26 @@ def test_shipped_vocabulary_of_many_labels(predict, picture, tmp_path):
     assert labels.max() < 459
 
 
-def test_one_word_marks_what_it_names_and_leaves_the_rest(predict, picture):
-    status, printed, _ = predict(picture, '--classes', 'moss')
+def test_one_word_marks_what_it_names_and_leaves_the_rest(
+    predict, picture, trained, tmp_path
+):
+    inferencer = OpenVocabInferencer(TINY, trained, 'cpu')
+    result = inferencer(picture, ['moss'], keep_scores=True)
+    (scores,) = np.asarray(result.scores)
+    # The middle of the scores, so that one half is marked.
+    threshold = float(np.median(scores))
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = {str(TINY)!r}\n'
+        f'model = dict(test_cfg=dict(threshold={threshold!r}))'
+    )
+    status, printed, _ = predict(picture, '--classes', 'moss', config=config)
     assert status == 0
+    labels = np.asarray(Image.open(tmp_path / 'out' / '1_labels.png'))
+    marked = scores > threshold
+    assert 0.4 < marked.mean() < 0.6
+    assert (labels == np.where(marked, 0, 255)).all()
+    assert f'moss {marked.mean():.1%}' in printed
 
 
 @pytest.mark.parametrize(

@@ -114,16 +114,51 @@ def test_windows_and_flips():
         )
     )
     (sample,) = model.test_step(batch_of((70, 50)))
-    assert sample.seg_logits.data.shape == (5, 70, 50)
-    assert sample.seg_logits.data.isfinite().all()
+    scores = sample.seg_logits.data
+    # A flipped image is flipped back at the end.
+    batch = batch_of((70, 50))
+    batch['data_samples'][0].set_metainfo(
+        dict(flip=True, flip_direction='horizontal')
+    )
+    (flipped,) = model.test_step(batch)
+    torch.testing.assert_close(flipped.seg_logits.data, scores.flip(2))
+    # Windows are averaged where they overlap.
+    total, count = torch.zeros_like(scores), torch.zeros(1, 70, 50)
+    model.test_cfg['mode'] = 'whole'
+    for top, left in ((0, 0), (0, 2), (22, 0), (22, 2)):
+        rows, columns = slice(top, top + 48), slice(left, left + 48)
+        place = slice(None), rows, columns
+        batch = batch_of((70, 50))
+        batch['inputs'] = [img[place] for img in batch['inputs']]
+        batch['data_samples'] = batch_of((48, 48))['data_samples']
+        (window,) = model.test_step(batch)
+        total[place] += window.seg_logits.data
+        count[place] += 1
+    torch.testing.assert_close(scores, total / count, rtol=1e-3, atol=1e-4)
 
 
 def test_an_image_without_any_region():
-    model = build(region_encoder=dict(mask_threshold=1.0))
-    for weight in (0.8, 0.0):
+    model = build(
+        region_encoder=dict(mask_threshold=1.0),
+        test_cfg=dict(keep_scores=True),
+    )
+    img = model.data_preprocessor(batch_of((40, 40)))['inputs'].float()
+    with torch.no_grad():
+        feats = model.neck(model.backbone(F.pad(img, (0, 24, 0, 24))))
+        text = model.text_embeddings(model.vocabulary)
+        classes, masks = (x[-1, 0] for x in model.decode_head(feats, text))
+    masks = F.interpolate(masks[None], (64, 64), mode='bilinear')[0]
+    masks = masks[:, :40, :40].sigmoid()
+    probs = classes.softmax(dim=1)[:, :5]
+    seen = torch.tensor([True, True, False, True, False])
+    powers = torch.where(seen, 0.8, 0.2)
+    for weight, votes in ((0.8, probs**powers), (0.0, probs * 0)):
         model.decode_head.ensemble_weight = weight
         (sample,) = model.test_step(batch_of((40, 40)))
-        assert sample.pred_sem_seg.data.shape == (1, 40, 40)
+        scores = torch.einsum('qt,qhw->thw', votes, masks)
+        torch.testing.assert_close(
+            sample.seg_logits.data, scores, rtol=1e-3, atol=1e-4
+        )
 
 
 def test_texts_of_the_regions_own():

@@ -93,8 +93,13 @@ def test_size_of_the_input_where_none_is_known(build, sample_of):
         img = torch.randn(2, 3, 40, 50)
         for samples in (None, [sample_of(), sample_of()]):
             results = model.predict(img, samples)
+            known = [sample_of(ori_shape=(40, 50)) for _ in range(2)]
+            expected = model.predict(img, known)
             assert len(results) == 2
-            assert results[0].pred_sem_seg.data.shape == (1, 40, 50)
+            for result, wanted in zip(results, expected):
+                labels = result.pred_sem_seg.data
+                assert labels.shape == (1, 40, 50)
+                assert torch.equal(labels, wanted.pred_sem_seg.data)
 
 
 def test_one_window_is_the_whole(build, sample_of):
