@@ -25,6 +25,16 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first.
+
+    ``--dist loadfile --no-loadscope-reorder`` deals files out in this order,
+    so that no worker is alone with a long file at the end.
+    """
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope='session', autouse=True)
 def cache(tmp_path_factory):
     """The package's cache, away from the user's; commands inherit it."""
