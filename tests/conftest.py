@@ -44,6 +44,16 @@ def cache(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope='session', autouse=True)
+def unformatted_configs():
+    """Dumps of configs are not formatted: it takes longer than tiny runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True)
+        )
+        yield
+
+
 def forget_runs() -> None:
     """Drop what a run leaves in its process for later ones of its name."""
     for kind in (Visualizer, OpenVocabVisualizer, MMLogger, MessageHub):
