@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..rename import Drop, Row
 from .clip import image_rows, text_rows
-from .layout import Layout
+from .layout import LAYOUTS, Layout
 
 _PROMPTS = ('backbone.prompt_embeddings', 'backbone.deep_prompt_embeddings')
 _PARAMS = r'\.(weight|bias)'
@@ -20,23 +20,15 @@ _DECODER = r'decode_head\.cascade_decoders\.(\d+)\.layers\.'
 _UNUSED = Drop('a part of the decoder that its mask logits do not depend on')
 
 
-def _join_prompts(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put the prompts of all blocks into one tensor."""
-    tensors = dict(state_dict)
-    if all(name in tensors for name in _PROMPTS):
-        shallow, deep = (tensors.pop(name) for name in _PROMPTS)
-        tensors['backbone.prompt_tokens'] = torch.cat([shallow, deep])
-    return tensors
+def _decoder_rows(last: int) -> list[Row]:
+    """Rows of the decoders; little of their last layer is used.
 
-
-def _table(names: Iterable[str]) -> list[Row]:
-    """Rows for a file; of the last layer of a decoder little is used."""
-    matches = (re.match(rf'{_DECODER}(\d+)\.', name) for name in names)
-    last = max((int(match[2]) for match in matches if match), default=0)
+    Args:
+        last (int): Index of the last layer.
+    """
     layer = rf'{_DECODER}(\d+)\.'
     into = r'decode_head.decoders.\1.'
     return [
-        *_ROWS,
         (
             rf'{_DECODER}{last}\.multihead_attn\.([qk]){_PARAMS}',
             rf'{into}similarity.\2.\3',
@@ -61,7 +53,7 @@ def _table(names: Iterable[str]) -> list[Row]:
     ]
 
 
-_ROWS = [
+_ROWS: list[Row] = [
     *image_rows('backbone.'),
     *text_rows('text_encoder.'),
     (
@@ -82,26 +74,29 @@ _ROWS = [
     ),
 ]
 
-LAYOUTS = (
-    Layout(
-        'cascade_clip',
-        'Cascade-CLIP',
-        (
-            r'backbone\.deep_prompt_embeddings',
-            r'backbone\.proj_layers',
-            r'decode_head\.cascade_decoders\.0\.layers\.0\..*',
-        ),
-        _table,
-        prepare=_join_prompts,
-    ),
-    Layout(
-        'cascade_clip_ovseg_mm',
-        'Cascade-CLIP',
-        (
-            r'backbone\.conv1\.weight',
-            r'neck\.projections',
-            r'decode_head\.query_projections\.0\.weight',
-        ),
-        [(r'(?:backbone|text_encoder|neck|decode_head)\..*', r'\g<0>')],
-    ),
-)
+
+@LAYOUTS.register
+class CascadeCLIPLayout(Layout):
+    """Files of Cascade-CLIP's authors."""
+
+    name = 'cascade_clip'
+    method = 'Cascade-CLIP'
+    signature = (
+        r'backbone\.deep_prompt_embeddings',
+        r'backbone\.proj_layers',
+        r'decode_head\.cascade_decoders\.0\.layers\.0\..*',
+    )
+
+    def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Join the prompts of all blocks into one tensor."""
+        joined = dict(tensors)
+        if all(name in joined for name in _PROMPTS):
+            shallow, deep = (joined.pop(name) for name in _PROMPTS)
+            joined['backbone.prompt_tokens'] = torch.cat([shallow, deep])
+        return joined
+
+    def rows(self, names: Iterable[str]) -> list[Row]:
+        """Return rows that leave out what a decoder's last layer ignores."""
+        matches = (re.match(rf'{_DECODER}(\d+)\.', name) for name in names)
+        last = max((int(match[2]) for match in matches if match), default=0)
+        return [*_ROWS, *_decoder_rows(last)]

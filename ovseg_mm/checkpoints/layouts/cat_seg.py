@@ -8,7 +8,7 @@ import torch
 
 from ..rename import Drop, Row, map_tensor
 from .clip import TEMPERATURE, image_rows, text_rows
-from .layout import Layout
+from .layout import LAYOUTS, Layout
 
 CLIP = 'sem_seg_head.predictor.clip_model.'
 _HEAD = r'sem_seg_head\.predictor\.transformer\.'
@@ -110,27 +110,18 @@ _TABLE = [
     (rf'upsample2{_PARAMS}', r'neck.upsamples.1.\1'),
 ]
 
-LAYOUTS = (
-    Layout(
-        'cat_seg',
-        'CAT-Seg',
-        (
-            r'sem_seg_head\.predictor\.clip_model\.visual\.conv1\.weight',
-            rf'{_HEAD}conv1\.weight',
-            rf'{_HEAD}layers\.0\.swin_block\.guidance_norm\.weight',
-            r'upsample1\.weight',
-        ),
-        _TABLE,
-        vocabulary='coco',
-    ),
-    Layout(
-        'cat_seg_ovseg_mm',
-        'CAT-Seg',
-        (
-            r'backbone\.conv1\.weight',
-            r'decode_head\.cost_embedding\.weight',
-            r'neck\.upsamples\.0\.weight',
-        ),
-        [(r'(?:backbone|text_encoder|neck|decode_head)\..*', r'\g<0>')],
-    ),
-)
+
+@LAYOUTS.register
+class CATSegLayout(Layout):
+    """Files of CAT-Seg's authors."""
+
+    name = 'cat_seg'
+    method = 'CAT-Seg'
+    signature = (
+        r'sem_seg_head\.predictor\.clip_model\.visual\.conv1\.weight',
+        rf'{_HEAD}conv1\.weight',
+        rf'{_HEAD}layers\.0\.swin_block\.guidance_norm\.weight',
+        r'upsample1\.weight',
+    )
+    table = _TABLE
+    vocabulary = 'coco'

@@ -10,7 +10,7 @@ import re
 from ..rename import Drop, Row, split_rows
 from . import cat_seg
 from .clip import TEMPERATURE, image_rows, text_rows
-from .layout import Layout
+from .layout import LAYOUTS, Layout
 from .resnet import basic_stem_rows, detectron2_rows
 from .swin import swin_rows
 
@@ -180,37 +180,31 @@ def project_name(name: str) -> str:
     return name
 
 
-LAYOUTS = (
-    Layout(
-        'cat_seg_v1',
-        'CAT-Seg v1',
-        (
-            r'backbone\.clip_model\.visual\.conv1\.weight',
-            r'neck\.conv1\.weight',
-            r'neck\.layers\.0\.spatial_agg\.guidance_norm\.weight',
-        ),
-        _TABLE,
-    ),
-    Layout(
-        'cat_seg_v1_ovseg_mm',
-        'CAT-Seg v1',
-        (
-            r'backbone\.clip\.conv1\.weight',
-            r'backbone\.guidance\..+',
-            r'decode_head\.cost_embedding\.weight',
-        ),
-        [(r'(?:backbone|text_encoder|decode_head)\..*', r'\g<0>')],
-    ),
-    Layout(
-        'cat_seg_v1_authors',
-        'CAT-Seg v1',
-        (
-            r'backbone\.(?:stem\.conv1|patch_embed\.proj)\.weight',
-            rf'{re.escape(cat_seg.CLIP)}visual\.conv1\.weight',
-            r'sem_seg_head\.predictor\.transformer\.layers\.0\.swin_block'
-            r'\.guidance_norm\.weight',
-        ),
-        _AUTHORS_TABLE,
-        vocabulary='coco',
-    ),
-)
+@LAYOUTS.register
+class CATSegV1Layout(Layout):
+    """Files of MMSegmentation's project CAT-Seg."""
+
+    name = 'cat_seg_v1'
+    method = 'CAT-Seg v1'
+    signature = (
+        r'backbone\.clip_model\.visual\.conv1\.weight',
+        r'neck\.conv1\.weight',
+        r'neck\.layers\.0\.spatial_agg\.guidance_norm\.weight',
+    )
+    table = _TABLE
+
+
+@LAYOUTS.register
+class CATSegV1AuthorsLayout(Layout):
+    """Files of CAT-Seg's authors, first version."""
+
+    name = 'cat_seg_v1_authors'
+    method = 'CAT-Seg v1'
+    signature = (
+        r'backbone\.(?:stem\.conv1|patch_embed\.proj)\.weight',
+        rf'{re.escape(cat_seg.CLIP)}visual\.conv1\.weight',
+        r'sem_seg_head\.predictor\.transformer\.layers\.0\.swin_block'
+        r'\.guidance_norm\.weight',
+    )
+    table = _AUTHORS_TABLE
+    vocabulary = 'coco'

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..compact import expand_clip
 from ..rename import Drop, Row, map_tensor, split_rows
-from .layout import Layout
+from .layout import LAYOUTS, Layout
 
 _BLOCK = (
     r'transformer\.resblocks\.\d+\.(?:'
@@ -93,21 +93,6 @@ def _huggingface_rows(source: str, target: str) -> list[Row]:
     ]
 
 
-def _fuse_huggingface_biases(
-    state_dict: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
-    """Join the biases of q, k and v, which CLIP itself holds in one."""
-    fused = dict(state_dict)
-    for name in state_dict:
-        prefix, found, _ = name.partition('self_attn.q_proj.bias')
-        parts = [f'{prefix}self_attn.{key}_proj.bias' for key in 'qkv']
-        if found and all(part in fused for part in parts):
-            fused[f'{prefix}self_attn.in_proj_bias'] = torch.cat(
-                [fused.pop(part) for part in parts]
-            )
-    return fused
-
-
 _HF_TABLE = [
     *_huggingface_rows('vision_model', 'backbone.'),
     *_huggingface_rows('text_model', 'text_encoder.'),
@@ -153,45 +138,61 @@ _HF_TABLE = [
     (r'.*\.position_ids', Drop('a plain count of positions')),
 ]
 
-LAYOUTS = (
-    Layout(
-        'clip_compact',
-        'CLIP',
-        (r'visual\.conv1\.weight', r'token_embedding\.rows'),
-        _BOTH_TOWERS,
-        prepare=expand_clip,
-    ),
-    Layout(
-        'clip',
-        'CLIP',
-        (r'visual\.conv1\.weight', r'token_embedding\.weight'),
-        _BOTH_TOWERS,
-    ),
-    Layout(
-        'clip_custom_text',
-        'CLIP',
-        (r'visual\.conv1\.weight', r'text\.token_embedding\.weight'),
-        [*text_rows('text.'), *_BOTH_TOWERS],
-    ),
-    Layout(
-        'clip_huggingface',
-        'CLIP',
-        (
-            r'vision_model\.embeddings\.class_embedding',
-            r'text_model\.embeddings\.token_embedding\.weight',
-        ),
-        _HF_TABLE,
-        prepare=_fuse_huggingface_biases,
-    ),
-    Layout(
-        'clip_ovseg_mm',
-        'CLIP',
-        (r'backbone\.conv1\.weight', r'text_encoder\.token_embedding\.weight'),
-        [
-            *image_rows('backbone.'),
-            *text_rows('text_encoder.'),
-            ('logit_scale', 'logit_scale'),
-        ],
-        without=r'(?:neck|decode_head)\..*',
-    ),
-)
+
+@LAYOUTS.register
+class CLIPLayout(Layout):
+    """OpenAI's and open_clip's names."""
+
+    name = 'clip'
+    method = 'CLIP'
+    signature = (r'visual\.conv1\.weight', r'token_embedding\.weight')
+    table = _BOTH_TOWERS
+
+
+@LAYOUTS.register
+class CompactCLIPLayout(Layout):
+    """Small files whose token table is stored in part."""
+
+    name = 'clip_compact'
+    method = 'CLIP'
+    signature = (r'visual\.conv1\.weight', r'token_embedding\.rows')
+    table = _BOTH_TOWERS
+
+    def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Restore the whole token table."""
+        return expand_clip(tensors)
+
+
+@LAYOUTS.register
+class CustomTextCLIPLayout(Layout):
+    """open_clip's names where the text tower is a module of its own."""
+
+    name = 'clip_custom_text'
+    method = 'CLIP'
+    signature = (r'visual\.conv1\.weight', r'text\.token_embedding\.weight')
+    table = (*text_rows('text.'), *_BOTH_TOWERS)
+
+
+@LAYOUTS.register
+class HuggingFaceCLIPLayout(Layout):
+    """Names of transformers' ``CLIPModel``."""
+
+    name = 'clip_huggingface'
+    method = 'CLIP'
+    signature = (
+        r'vision_model\.embeddings\.class_embedding',
+        r'text_model\.embeddings\.token_embedding\.weight',
+    )
+    table = _HF_TABLE
+
+    def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Join the biases of q, k and v, which CLIP holds as one tensor."""
+        fused = dict(tensors)
+        for name in tensors:
+            prefix, found, _ = name.partition('self_attn.q_proj.bias')
+            parts = [f'{prefix}self_attn.{key}_proj.bias' for key in 'qkv']
+            if found and all(part in fused for part in parts):
+                fused[f'{prefix}self_attn.in_proj_bias'] = torch.cat(
+                    [fused.pop(part) for part in parts]
+                )
+        return fused

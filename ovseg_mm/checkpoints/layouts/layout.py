@@ -1,45 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a layout of a published checkpoint is."""
+"""Layouts of published checkpoints, and the registry that holds them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
+
+from ovseg_mm.utils.errors import InputError
 
 from ..rename import Renamed, Table, rename
 
 
-@dataclass(frozen=True)
 class Layout:
-    """One way of naming the tensors of a method.
+    """Tensor names of one kind of published checkpoint.
+
+    Sub-class it and register the sub-class with ``@LAYOUTS.register``.
+    Checkpoints that this package has written need no layout: their names and
+    shapes are those of the model.
 
     Attributes:
-        name (str): Short name, stored in converted checkpoints.
-        method (str): Method as users call it, for messages.
-        signature (tuple[str, ...]): Patterns; a file has this layout if each
-            matches the whole of one of its names, ...
-        without (str): ... and this pattern matches none.
-        table (Table | Callable): Rows for
-            :func:`ovseg_mm.checkpoints.rename`, giving the names of our
-            models (``backbone.``, ``text_encoder.``, ``neck.``,
-            ``decode_head.``); or what makes them from the names in a file.
-        prepare (Callable, optional): Joins tensors before the table is used;
-            takes and gives a dict of tensors by name.
+        name (str): Short unique name, stored in converted checkpoints.
+        method (str): Name of the method as users say it, for messages.
+        signature (tuple[str, ...]): Regular expressions. A file has this
+            layout if each of them matches the whole name of a tensor, ...
+        without (str): ... and this one matches no name.
+        table (Table): Rows for :func:`ovseg_mm.checkpoints.rename` that give
+            the names of our models (``backbone.``, ``text_encoder.``,
+            ``neck.``, ``decode_head.``).
         vocabulary (str, optional): Key of the shipped vocabulary that the
             published weights were trained with.
     """
 
-    name: str
-    method: str
-    signature: tuple[str, ...]
-    table: Table | Callable[[Iterable[str]], Table]
-    without: str = ''
-    prepare: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
-    vocabulary: str | None = None
+    name: ClassVar[str]
+    method: ClassVar[str]
+    signature: ClassVar[tuple[str, ...]]
+    without: ClassVar[str] = ''
+    table: ClassVar[Table] = ()
+    vocabulary: ClassVar[str | None] = None
+
+    def prepare(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Join or expand tensors before they are renamed.
+
+        Args:
+            tensors (Mapping[str, Tensor]): Tensors by the names of the file.
+
+        Returns:
+            Mapping[str, Tensor]: Tensors by the names that :meth:`rows`
+            knows. By default the same tensors.
+        """
+        return tensors
+
+    def rows(self, names: Iterable[str]) -> Table:
+        """Return the rows of the renaming table.
+
+        Args:
+            names (Iterable[str]): Tensor names, for tables that depend on the
+                number of layers.
+
+        Returns:
+            Table: By default ``table``.
+        """
+        return self.table
 
     def matches(self, names: Iterable[str]) -> bool:
-        """Whether a file with these tensor names has this layout."""
+        """Return whether a file with these tensor names has this layout."""
         names = list(names)
         if any(re.fullmatch(self.without, name) for name in names):
             return False
@@ -48,11 +73,110 @@ class Layout:
             for pattern in self.signature
         )
 
-    def convert(self, state_dict: Mapping[str, Tensor]) -> Renamed:
-        """Bring tensors of this layout under our names."""
-        if self.prepare:
-            state_dict = self.prepare(state_dict)
-        table = self.table
-        if callable(table):
-            table = table(state_dict)
-        return rename(state_dict, table)
+    def convert(self, tensors: Mapping[str, Tensor]) -> Renamed:
+        """Rename the tensors of a file of this layout to our names."""
+        tensors = self.prepare(tensors)
+        return rename(tensors, self.rows(tensors))
+
+
+LayoutType = TypeVar('LayoutType', bound=type[Layout])
+
+
+class LayoutRegistry:
+    """The known layouts; other packages register theirs here too."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[str, Layout] = {}
+
+    def register(self, layout: LayoutType) -> LayoutType:
+        """Register a sub-class of :class:`Layout`; used as a decorator.
+
+        Args:
+            layout (LayoutType): Class to register.
+
+        Returns:
+            LayoutType: The same class.
+
+        Raises:
+            TypeError: If it is not a layout or lacks an attribute.
+            ValueError: If another class has registered the same name.
+        """
+        if not (isinstance(layout, type) and issubclass(layout, Layout)):
+            raise TypeError(f'{layout!r} is not a sub-class of Layout')
+        for attribute in ('name', 'method', 'signature'):
+            if not getattr(layout, attribute, None):
+                raise TypeError(
+                    f'{layout.__name__} needs the class attribute {attribute}'
+                )
+        if isinstance(layout.signature, str):
+            raise TypeError(
+                f'{layout.__name__}.signature is a string; write a tuple of '
+                'strings'
+            )
+        known = self._layouts.get(layout.name)
+        # A module that is imported again defines the same class again.
+        if known is not None and _path_of(type(known)) != _path_of(layout):
+            raise ValueError(
+                f'{layout.__name__}.name={layout.name!r} is the name of '
+                f'{_path_of(type(known))}; choose another one'
+            )
+        self._layouts.pop(layout.name, None)
+        self._layouts[layout.name] = layout()
+        return layout
+
+    def find(self, names: Iterable[str]) -> Layout | None:
+        """Find the layout of a file.
+
+        Args:
+            names (Iterable[str]): Tensor names.
+
+        Returns:
+            Layout | None: The matching layout with the longest signature; of
+            several the one that was registered last. None if none matches.
+        """
+        names = list(names)
+        found = [layout for layout in self if layout.matches(names)]
+        longest = max((len(layout.signature) for layout in found), default=0)
+        found = [f for f in found if len(f.signature) == longest]
+        return found[-1] if found else None
+
+    def __getitem__(self, name: str) -> Layout:
+        return self._layouts[name]
+
+    def __iter__(self) -> Iterator[Layout]:
+        return iter(self._layouts.values())
+
+    def __len__(self) -> int:
+        return len(self._layouts)
+
+
+LAYOUTS = LayoutRegistry()
+"""The known layouts."""
+
+
+def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
+    """Find the layout of a published checkpoint.
+
+    Args:
+        names (Iterable[str]): Tensor names, for example a state dict.
+        where (str): Name of the checkpoint in the message.
+
+    Returns:
+        Layout: See :meth:`LayoutRegistry.find`.
+
+    Raises:
+        InputError: If no layout matches.
+    """
+    names = list(names)
+    layout = LAYOUTS.find(names)
+    if layout is not None:
+        return layout
+    known = ', '.join(dict.fromkeys(layout.method for layout in LAYOUTS))
+    raise InputError(
+        f'{where} has no known layout (known are those of {known}): its '
+        f'{len(names)} tensors begin with {", ".join(names[:3]) or "nothing"}'
+    )
+
+
+def _path_of(kind: type) -> str:
+    return f'{kind.__module__}.{kind.__qualname__}'

@@ -5,7 +5,7 @@ Ours are MMSegmentation's names, which torchvision's are as well.
 """
 
 from ..rename import Drop, Row
-from .layout import Layout
+from .layout import LAYOUTS, Layout
 
 _NORM = r'(weight|bias|running_mean|running_var)'
 _CLASSIFIER = Drop('the classifier of ImageNet')
@@ -51,27 +51,42 @@ def basic_stem_rows(source: str = '', target: str = '') -> list[Row]:
 _HEAD = [(r'(?:stem\.)?fc\.(?:weight|bias)', _CLASSIFIER)]
 _DETECTRON2 = [*detectron2_rows(), *_HEAD]
 
-LAYOUTS = (
-    Layout(
-        'resnet_detectron2_deeplab',
-        'ResNet',
-        (r'stem\.conv3\.weight', r'res2\.0\.conv1\.weight'),
-        _DETECTRON2,
-    ),
-    Layout(
-        'resnet_detectron2',
-        'ResNet',
-        (r'stem\.conv1\.weight', r'res2\.0\.conv1\.weight'),
-        [*basic_stem_rows(), *_DETECTRON2],
-    ),
-    Layout(
-        'resnet_torchvision',
-        'ResNet',
-        (r'layer1\.0\.conv1\.weight', r'layer1\.0\.bn1\.running_var'),
-        [
-            (r'(?:conv1|bn1|stem\.\d+|layer\d\.\d+)\..*', r'\g<0>'),
-            (r'(?:conv1|bn1)\.(?:weight|bias|running.*)', r'\g<0>'),
-            *_HEAD,
-        ],
-    ),
-)
+
+@LAYOUTS.register
+class Detectron2ResNetLayout(Layout):
+    """detectron2's ResNet with a basic stem."""
+
+    name = 'resnet_detectron2'
+    method = 'ResNet'
+    signature = (r'stem\.conv1\.weight', r'res2\.0\.conv1\.weight')
+    table = (*basic_stem_rows(), *_DETECTRON2)
+
+
+@LAYOUTS.register
+class Detectron2DeepLabResNetLayout(Layout):
+    """detectron2's ResNet with a three-layer stem."""
+
+    name = 'resnet_detectron2_deeplab'
+    method = 'ResNet'
+    signature = (
+        r'stem\.conv1\.weight',
+        r'stem\.conv3\.weight',
+        r'res2\.0\.conv1\.weight',
+    )
+    table = _DETECTRON2
+
+
+@LAYOUTS.register
+class TorchvisionResNetLayout(Layout):
+    """torchvision's ResNet; MMSegmentation has the same names."""
+
+    name = 'resnet_torchvision'
+    method = 'ResNet'
+    signature = (
+        r'layer1\.0\.conv1\.weight',
+        r'layer1\.0\.bn1\.running_var',
+    )
+    table = (
+        (r'(?:conv1|bn1|stem\.\d+|layer\d\.\d+)\..*', r'\g<0>'),
+        *_HEAD,
+    )

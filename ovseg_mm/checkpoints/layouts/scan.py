@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..rename import Drop, Row, map_tensor
 from .clip import TEMPERATURE, image_rows, text_rows
-from .layout import Layout
+from .layout import LAYOUTS, Layout
 from .swin import swin_rows
 
 _PARAMS = r'\.(weight|bias)'
@@ -137,60 +137,32 @@ _SEGMENTER = [
 ]
 SHIFTED_CLIP = 'SCAN, CLIP with contextual shift'
 
-LAYOUTS = (
-    Layout(
-        'scan',
-        'SCAN',
-        (
-            r'fusion_decoder\.multiattn\.0\.in_proj_weight',
-            r'clip_adapter\.original_clip\.conv1\.weight',
-        ),
-        _SEGMENTER,
-        vocabulary='coco',
-    ),
-    Layout(
-        'scan_clip',
-        SHIFTED_CLIP,
-        (
-            r'clip_model\.visual\.conv1\.weight',
-            r'original_clip_visual\.conv1\.weight',
-        ),
-        [
-            *_clip_rows('clip_model.', 'original_clip_visual.'),
-            (r'clip_model\.logit_scale', 'logit_scale'),
-        ],
-    ),
-    Layout(
-        'scan_ovseg_mm',
-        'SCAN',
-        (
-            r'decode_head\.no_object_embedding',
-            r'decode_head\.proposals\.decoder\.query_feat\.weight',
-        ),
-        [
-            (
-                r'(?:backbone|text_encoder|region_encoder|context_encoder'
-                r'|neck|decode_head)\..*',
-                r'\g<0>',
-            )
-        ],
-    ),
-    Layout(
-        'scan_clip_ovseg_mm',
-        SHIFTED_CLIP,
-        (
-            r'region_encoder\.clip\.conv1\.weight',
-            r'context_encoder\.clip\.conv1\.weight',
-            r'text_encoder\.token_embedding\.weight',
-            r'logit_scale',
-        ),
-        [
-            (
-                r'(?:text_encoder|region_encoder|context_encoder)\..*',
-                r'\g<0>',
-            ),
-            ('logit_scale', 'logit_scale'),
-        ],
-        without=r'decode_head\..*',
-    ),
-)
+
+@LAYOUTS.register
+class SCANLayout(Layout):
+    """Segmenters of SCAN's authors."""
+
+    name = 'scan'
+    method = 'SCAN'
+    signature = (
+        r'fusion_decoder\.multiattn\.0\.in_proj_weight',
+        r'clip_adapter\.original_clip\.conv1\.weight',
+    )
+    table = _SEGMENTER
+    vocabulary = 'coco'
+
+
+@LAYOUTS.register
+class ShiftedCLIPLayout(Layout):
+    """CLIP with contextual shift, fine-tuned by itself."""
+
+    name = 'scan_clip'
+    method = SHIFTED_CLIP
+    signature = (
+        r'clip_model\.visual\.conv1\.weight',
+        r'original_clip_visual\.conv1\.weight',
+    )
+    table = (
+        *_clip_rows('clip_model.', 'original_clip_visual.'),
+        (r'clip_model\.logit_scale', 'logit_scale'),
+    )

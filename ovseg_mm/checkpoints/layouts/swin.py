@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..rename import Drop, Row, map_tensor
-from .layout import Layout
+from .layout import LAYOUTS, Layout
 
 _PARAMS = r'\.(weight|bias)'
 
@@ -64,20 +64,20 @@ def _reorder(tensor: Tensor) -> Tensor:
     return blocks.transpose(-1, -2).flatten(-2)
 
 
-LAYOUTS = (
-    Layout(
-        'swin',
-        'Swin',
+@LAYOUTS.register
+class SwinLayout(Layout):
+    """Swin Transformers for ImageNet, of their authors."""
+
+    name = 'swin'
+    method = 'Swin'
+    signature = (
+        r'patch_embed\.proj\.weight',
+        r'layers\.0\.blocks\.0\.attn\.relative_position_bias_table',
+    )
+    table = (
+        *swin_rows(),
         (
-            r'patch_embed\.proj\.weight',
-            r'layers\.0\.blocks\.0\.attn\.relative_position_bias_table',
+            rf'(?:norm|head){_PARAMS}',
+            Drop('the classifier of ImageNet'),
         ),
-        [
-            *swin_rows(),
-            (
-                rf'(?:norm|head){_PARAMS}',
-                Drop('the classifier of ImageNet'),
-            ),
-        ],
-    ),
-)
+    )

@@ -3,7 +3,7 @@
 
 from ..rename import Drop, Row
 from .clip import TEMPERATURE, image_rows, text_rows
-from .layout import Layout
+from .layout import LAYOUTS, Layout
 from .resnet import basic_stem_rows, detectron2_rows
 
 _PARAMS = r'\.(weight|bias)'
@@ -123,61 +123,59 @@ _PROMPT_STAGE = (
     r'clip_adapter\.prompt_learner\.(?:prefix|suffix)_prompt',
 )
 
-LAYOUTS = (
-    *(
-        Layout(
-            f'zsseg{"_r101c" if deep else ""}{"_separate" if own else ""}',
-            'ZSSeg',
-            (
-                *_SIGNATURE,
-                *([_DEEP] if deep else []),
-                *([_REGION] if own else []),
-            ),
-            [
-                *([] if deep else _BASIC_STEM),
-                *_BACKBONE,
-                *_SEGMENTER,
-                *(_SEPARATE if own else _SHARED),
-            ],
-            without=_NOT_SCAN,
-        )
-        # The more particular one comes first.
-        for deep in (True, False)
-        for own in (True, False)
-    ),
-    Layout(
-        'zsseg_prompts',
-        'ZSSeg, learned prompts',
-        _PROMPT_STAGE,
-        [
-            *image_rows('clip_adapter.clip_model.visual.', 'image_encoder.'),
-            *_adapter_rows('clip_adapter', 'text_encoder'),
-        ],
-        without=r'sem_seg_head\..*',
-    ),
-    Layout(
-        'zsseg_prompts_ovseg_mm',
-        'ZSSeg, learned prompts',
-        (
-            r'image_encoder\.conv1\.weight',
-            r'text_encoder\.(?:prefix|suffix)_prompt',
-        ),
-        [(r'(?:image_encoder|text_encoder)\..*', r'\g<0>')],
-    ),
-    Layout(
-        'zsseg_ovseg_mm',
-        'ZSSeg',
-        (
-            r'decode_head\.no_object_embedding',
-            r'neck\.mask_features\.weight',
-            r'decode_head\.proposals\.decoder\.input_proj\.weight',
-        ),
-        [
-            (
-                r'(?:backbone|text_encoder|region_encoder|region_text_encoder'
-                r'|neck|decode_head)\..*',
-                r'\g<0>',
-            )
-        ],
-    ),
-)
+
+class _SegmenterLayout(Layout):
+    """What all segmenters share."""
+
+    method = 'ZSSeg'
+    without = _NOT_SCAN
+
+
+@LAYOUTS.register
+class ZSSegLayout(_SegmenterLayout):
+    """Basic stem, regions encoded by the CLIP that encodes the texts."""
+
+    name = 'zsseg'
+    signature = _SIGNATURE
+    table = (*_BASIC_STEM, *_BACKBONE, *_SEGMENTER, *_SHARED)
+
+
+@LAYOUTS.register
+class ZSSegSeparateLayout(_SegmenterLayout):
+    """Basic stem, regions encoded by a CLIP of their own."""
+
+    name = 'zsseg_separate'
+    signature = (*_SIGNATURE, _REGION)
+    table = (*_BASIC_STEM, *_BACKBONE, *_SEGMENTER, *_SEPARATE)
+
+
+@LAYOUTS.register
+class ZSSegR101cLayout(_SegmenterLayout):
+    """Three-layer stem, regions encoded by the CLIP of the texts."""
+
+    name = 'zsseg_r101c'
+    signature = (*_SIGNATURE, _DEEP)
+    table = (*_BACKBONE, *_SEGMENTER, *_SHARED)
+
+
+@LAYOUTS.register
+class ZSSegR101cSeparateLayout(_SegmenterLayout):
+    """Three-layer stem, regions encoded by a CLIP of their own."""
+
+    name = 'zsseg_r101c_separate'
+    signature = (*_SIGNATURE, _DEEP, _REGION)
+    table = (*_BACKBONE, *_SEGMENTER, *_SEPARATE)
+
+
+@LAYOUTS.register
+class ZSSegPromptsLayout(Layout):
+    """CLIP with learned prompts, the first stage."""
+
+    name = 'zsseg_prompts'
+    method = 'ZSSeg, learned prompts'
+    signature = _PROMPT_STAGE
+    without = r'sem_seg_head\..*'
+    table = (
+        *image_rows('clip_adapter.clip_model.visual.', 'image_encoder.'),
+        *_adapter_rows('clip_adapter', 'text_encoder'),
+    )
