@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one door for weights of others."""
+"""Reading, converting and loading of weights."""
 
 from .clip_arch import clip_arch, clip_shapes
 from .clip_weights import load_clip_weights
 from .compact import compact_clip, expand_clip, random_token_table
 from .convert import (
     ConversionReport,
-    check_fit,
     convert,
-    fit_to_model,
     load_checkpoint_into,
 )
 from .files import (
@@ -21,8 +19,16 @@ from .files import (
     save_atomically,
     state_dict_of,
 )
-from .layouts import LAYOUTS, Layout, method_of, recognise
-from .rename import Drop, Renamed, plain_name, rename
+from .fit import check_fit, fit_to_model, method_of
+from .layouts import LAYOUTS, Layout, recognise
+from .rename import (
+    Drop,
+    Renamed,
+    map_tensor,
+    rename,
+    split_rows,
+    unsharded_name,
+)
 
 __all__ = [
     'LAYOUTS',
@@ -43,13 +49,16 @@ __all__ = [
     'fit_to_model',
     'load_checkpoint_into',
     'load_clip_weights',
+    'map_tensor',
     'method_of',
-    'plain_name',
+    'unsharded_name',
     'random_token_table',
     'read_content',
     'read_weights',
     'recognise',
     'rename',
     'save_atomically',
+    'split_rows',
     'state_dict_of',
+    'unsharded_name',
 ]

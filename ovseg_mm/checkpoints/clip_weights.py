@@ -20,7 +20,13 @@ from .clip_sources import (
     warn_of_normalisation,
 )
 from .files import WeightFile, check_finite, read_weights
+from .fit import has_own_names, unrenamed
 from .layouts import recognise
+from .rename import Renamed
+
+# Modules of a CLIP that this package has converted, or of a segmentor whose
+# head has no parameters.
+_OWN_PARTS = {'backbone', 'text_encoder', 'logit_scale'}
 
 
 def load_clip_weights(
@@ -89,16 +95,28 @@ def _read_custom(name: str | Path) -> WeightFile:
     return read_weights(path)
 
 
+def _renamed(file: WeightFile) -> Renamed:
+    """Rename the tensors of a CLIP to those of our towers."""
+    parts = {name.partition('.')[0] for name in file.tensors}
+    if has_own_names(file.tensors) and parts <= _OWN_PARTS:
+        return unrenamed(file.tensors)
+    if has_own_names(file.tensors):
+        method = 'a segmentor'
+    else:
+        layout = recognise(file.tensors, str(file.path))
+        if layout.method == 'CLIP':
+            return layout.convert(file.tensors)
+        method = layout.method
+    raise InputError(
+        f'{file.path} is a checkpoint of {method}, expected weights of CLIP '
+        'alone'
+    )
+
+
 def _clip_state_dict(
     file: WeightFile, config: dict, arch: str | dict
 ) -> dict[str, Tensor]:
-    layout = recognise(file.tensors, str(file.path))
-    if layout.method != 'CLIP':
-        raise InputError(
-            f'{file.path} is a checkpoint of {layout.method}, expected '
-            'weights of CLIP alone'
-        )
-    converted = layout.convert(file.tensors)
+    converted = _renamed(file)
     state_dict = {}
     for name, tensor in converted.state_dict.items():
         name = name.replace('backbone.', 'visual.', 1)

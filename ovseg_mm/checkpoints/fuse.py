@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Fusion of a SCAN segmentor with a fine-tuned CLIP."""
+
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,43 +13,41 @@ from .files import read_weights
 from .layouts import recognise
 from .layouts.scan import SHIFTED_CLIP
 
-_TOWERS = ('region_encoder.', 'text_encoder.')
+_REGION_TOWER, _TEXT_TOWER = 'region_encoder.', 'text_encoder.'
+# Modules of our model of the fine-tuned CLIP.
+_OWN_PARTS = {'region_encoder', 'context_encoder', 'text_encoder'}
 
 
 def shifted_clip_towers(
     path: str | Path, state_dict: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
-    """Read the towers that a segmentor of SCAN takes over from fine-tuning.
+    """Read the fine-tuned towers that a SCAN segmentor takes over.
 
-    These are the tower of the regions and that of the texts; the one that
-    sees whole images was not trained.
+    These are the region tower and the text tower; the tower of whole images
+    was not trained.
 
     Args:
         path (str | Path): Checkpoint of SCAN's CLIP with contextual shift,
             ours or a published one.
-        state_dict (Mapping[str, Tensor]): Of the segmentor, our names.
-        where (str): What to call the segmentor's file in messages.
+        state_dict (Mapping[str, Tensor]): Tensors of the segmentor by our
+            names; without a text tower it takes the region tower alone.
+        where (str): Name of the segmentor's file in messages.
 
     Returns:
-        dict[str, Tensor]: Tensors by our names, all of which ``state_dict``
-        has.
+        dict[str, Tensor]: Tensors by our names, all of which are in
+        ``state_dict``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is of another kind or does not fit.
+        FileNotFoundError: If the file does not exist.
+        InputError: If it is another kind of checkpoint or does not fit.
     """
     path = expanded(path)
-    tensors = read_weights(path).tensors
-    layout = recognise(tensors, str(path))
-    if layout.method != SHIFTED_CLIP:
-        raise InputError(
-            f'{path} is a checkpoint of {layout.method}, but only one of '
-            f'{SHIFTED_CLIP} can be fused with a segmentor'
-        )
+    has_text = any(name.startswith(_TEXT_TOWER) for name in state_dict)
+    wanted = (_REGION_TOWER, _TEXT_TOWER) if has_text else (_REGION_TOWER,)
     towers = {
         name: tensor
-        for name, tensor in layout.convert(tensors).state_dict.items()
-        if name.startswith(_TOWERS)
+        for name, tensor in _shifted_clip(path).items()
+        if name.startswith(wanted)
     }
     for name, tensor in towers.items():
         theirs, ours = tuple(tensor.shape), None
@@ -59,3 +59,22 @@ def shifted_clip_towers(
                 f'{ours or "missing"} there; fuse files of the same CLIP'
             )
     return towers
+
+
+def _shifted_clip(path: Path) -> dict[str, Tensor]:
+    """Read the fine-tuned CLIP under our names."""
+    tensors = read_weights(path).tensors
+    parts = {name.partition('.')[0] for name in tensors}
+    if parts == {*_OWN_PARTS, 'logit_scale'}:
+        return tensors
+    if 'decode_head' in parts and 'region_encoder' in parts:
+        found = 'a segmentor'
+    else:
+        layout = recognise(tensors, str(path))
+        if layout.method == SHIFTED_CLIP:
+            return layout.convert(tensors).state_dict
+        found = layout.method
+    raise InputError(
+        f'{path} is a checkpoint of {found}, but only one of {SHIFTED_CLIP} '
+        'can be fused with a segmentor'
+    )

@@ -87,8 +87,11 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
     return result
 
 
-def plain_name(name: str) -> str:
-    """Name without what sharding and activation checkpointing put into it."""
+def unsharded_name(name: str) -> str:
+    """Return a parameter name without the parts that wrappers add to it.
+
+    Sharding and activation checkpointing put wrappers around modules.
+    """
     return '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
 
 

@@ -19,8 +19,7 @@ from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 
 import ovseg_mm
-from ovseg_mm.checkpoints import fit_to_model
-from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
+from ovseg_mm.checkpoints import LAYOUTS, fit_to_model
 from ovseg_mm.models import OpenVocabSegmentor
 from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 from ovseg_mm.utils.config_types import type_name
@@ -208,7 +207,7 @@ class ProjectSegmentor(OpenVocabSegmentor):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any
     ) -> None:
-        if LAYOUTS[0].matches(state_dict):
+        if LAYOUTS['cat_seg_v1'].matches(state_dict):
             _, renamed = fit_to_model(self, state_dict, 'the checkpoint')
             state_dict.clear()
             state_dict.update(renamed.state_dict)

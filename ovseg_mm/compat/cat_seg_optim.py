@@ -7,7 +7,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from ovseg_mm.checkpoints import plain_name
+from ovseg_mm.checkpoints import unsharded_name
 from ovseg_mm.checkpoints.layouts.cat_seg_v1 import project_name
 from ovseg_mm.engine.distributed import unwrap
 from ovseg_mm.models import GuidedCLIP
@@ -55,7 +55,7 @@ def _by_our_names(keys: dict, model: nn.Module) -> dict:
     ordered = sorted(sorted(keys), key=len, reverse=True)
     options, used = {}, set()
     for name, _ in model.named_parameters():
-        theirs = project_name(plain_name(name))
+        theirs = project_name(unsharded_name(name))
         matching = [key for key in ordered if key in theirs]
         used.update(matching)
         if matching:

@@ -4,7 +4,7 @@ from mmengine.registry import OPTIMIZERS
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
-from ovseg_mm.checkpoints import plain_name
+from ovseg_mm.checkpoints import unsharded_name
 from ovseg_mm.utils.errors import InputError
 
 from .distributed import unwrap
@@ -71,7 +71,7 @@ class OpenVocabOptimWrapperConstructor:
         groups: dict[tuple[float, bool], list] = {}
         used = set()
         for name, parameter in model.named_parameters():
-            name = plain_name(name)
+            name = unsharded_name(name)
             prefix = self._prefix(name)
             used.add(prefix)
             if not parameter.requires_grad:

@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from ovseg_mm.checkpoints.layouts.cat_seg import LAYOUTS
+from ovseg_mm.checkpoints import LAYOUTS
 from ovseg_mm.engine import OpenVocabOptimWrapperConstructor
 from ovseg_mm.utils.paths import find_config
 
@@ -128,7 +128,7 @@ def test_cat_seg_trains_as_published(monkeypatch):
     expected = {}
     for name, *settings in case['optimizer']['table']:
         tensors = {name: torch.empty(shapes[name])}
-        (own_name,) = LAYOUTS[0].convert(tensors).state_dict
+        (own_name,) = LAYOUTS['cat_seg'].convert(tensors).state_dict
         expected[own_name] = tuple(map(pytest.approx, settings))
     assert found == expected
 

@@ -14,7 +14,7 @@ from mmengine.dataset import pseudo_collate
 from mmseg.structures import SegDataSample
 from seeded import seeded_array, seeded_image, seeded_labels
 
-from ovseg_mm.checkpoints.layouts.cascade_clip import LAYOUTS
+from ovseg_mm.checkpoints import LAYOUTS
 from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.evaluation.scores import (
@@ -301,7 +301,7 @@ def _grads(case: Mapping, model: torch.nn.Module) -> dict:
     names = [entry['name'] for entry in case['parameters']]
     # Three rows, for the tensors that are cut into q, k and v.
     numbers = {name: torch.full((3,), i) for i, name in enumerate(names)}
-    renamed = LAYOUTS[0].convert(numbers).state_dict
+    renamed = LAYOUTS['cascade_clip'].convert(numbers).state_dict
     own_names = {names[int(n[0])]: own for own, n in renamed.items()}
     grads = {
         name: model.get_parameter(own).grad for name, own in own_names.items()

@@ -20,7 +20,7 @@ from common import (
 from mmengine.config import Config
 from mmseg.structures import SegDataSample
 
-from ovseg_mm.checkpoints.layouts.cat_seg import LAYOUTS
+from ovseg_mm.checkpoints import LAYOUTS
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
     select_classes,
@@ -203,7 +203,9 @@ def _grads(case: Mapping, model: torch.nn.Module) -> dict:
     grads = {}
     for entry in case['parameters']:
         name, shape = entry['name'], entry['shape']
-        renamed = LAYOUTS[0].convert({name: torch.empty(shape)}).state_dict
+        renamed = (
+            LAYOUTS['cat_seg'].convert({name: torch.empty(shape)}).state_dict
+        )
         for own_name in renamed:
             if ours[own_name].grad is not None:
                 grads[name] = ours[own_name].grad.view(shape)
@@ -228,7 +230,7 @@ def optimizer_table(case: Mapping, model: torch.nn.Module) -> dict:
     table = {}
     for entry in case['parameters']:
         tensors = {entry['name']: torch.empty(entry['shape'])}
-        for own_name in LAYOUTS[0].convert(tensors).state_dict:
+        for own_name in LAYOUTS['cat_seg'].convert(tensors).state_dict:
             if id(ours[own_name]) in rates:
                 table[entry['name']] = rates.pop(id(ours[own_name]))
     if rates:

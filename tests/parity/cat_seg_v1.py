@@ -18,7 +18,7 @@ from common import (
 )
 from mmengine.config import Config
 
-from ovseg_mm.checkpoints.layouts.cat_seg_v1 import LAYOUTS
+from ovseg_mm.checkpoints import LAYOUTS
 from ovseg_mm.compat.cat_seg import translate
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
@@ -179,7 +179,7 @@ class _Parameters:
     def own_names(self, name: str) -> list[str]:
         """Names that a tensor of the reference has here."""
         tensors = {name: torch.empty(self.shapes[name])}
-        return list(LAYOUTS[0].convert(tensors).state_dict)
+        return list(LAYOUTS['cat_seg_v1'].convert(tensors).state_dict)
 
     def grad_norm(self, name: str) -> torch.Tensor:
         """L2 norm of the gradient; parts without one count as zero."""

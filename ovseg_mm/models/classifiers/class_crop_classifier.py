@@ -46,6 +46,9 @@ class ClassCropClassifier(BaseModel):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
+    # Name of the method in messages about checkpoints.
+    method = 'ZSSeg, learned prompts'
+
     def __init__(
         self,
         image_encoder: dict,

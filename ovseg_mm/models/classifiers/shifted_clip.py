@@ -49,6 +49,9 @@ class ShiftedCLIP(BaseModel):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
+    # Name of the method in messages about checkpoints.
+    method = 'SCAN, CLIP with contextual shift'
+
     def __init__(
         self,
         region_encoder: dict,

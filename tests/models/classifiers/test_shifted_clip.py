@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from ovseg_mm.checkpoints import recognise
+from ovseg_mm.checkpoints import fit_to_model, method_of
 from ovseg_mm.models.classifiers import shifted_clip
 
 from ...tiny import clip_arch
@@ -140,10 +140,12 @@ def test_negatives_of_other_processes(pairs, monkeypatch):
     assert image.grad.abs().sum() > 0
 
 
-def test_checkpoint_is_recognised():
-    layout = recognise(build().state_dict())
-    assert layout.name == 'scan_clip_ovseg_mm'
-    assert layout.convert(build().state_dict()).unused == []
+def test_own_checkpoint_is_loaded_as_it_is():
+    tensors = build().state_dict()
+    layout, renamed = fit_to_model(build(), tensors, 'the checkpoint')
+    assert layout is None
+    assert renamed.state_dict.keys() == tensors.keys()
+    assert method_of(build()) == 'SCAN, CLIP with contextual shift'
 
 
 def test_blocks_without_context():

@@ -133,7 +133,7 @@ def open_with_inferencer(cfg, path):
         ('part', r'does not fit the model: decode_head\.head\.bias is miss'),
         ('shape', r'decode_head\.head\.bias is \(3,\) in the file and \(1,'),
         ('CLIP', 'is a checkpoint of CLIP, but the model is CAT-Seg'),
-        ('nothing', 'has no layout that is known'),
+        ('nothing', 'has no known layout'),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(
