@@ -29,7 +29,19 @@ def register() -> None:
     importlib.import_module(f'{__name__}.compat.hub').register_names()
 
 
-# `python -m ovseg_mm` comes by here before its command is known. `doctor`
-# must run where the installation is broken, so commands register themselves.
-if sys.argv[:1] != ['-m']:
+def _is_own_command() -> bool:
+    """Return whether Python was started with ``-m ovseg_mm``.
+
+    While Python looks for the module of ``-m``, ``sys.argv[0]`` is ``'-m'``.
+    The module itself is in ``sys.orig_argv`` alone, before its arguments.
+    """
+    if sys.argv[:1] != ['-m']:
+        return False
+    module = sys.orig_argv[-len(sys.argv)]
+    return module in (__name__, f'-m{__name__}')
+
+
+# `python -m ovseg_mm doctor` must run where the installation is broken: the
+# commands register themselves. Every other import registers at once.
+if not _is_own_command():
     register()

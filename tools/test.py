@@ -13,7 +13,9 @@ def parse_args() -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument(
         'checkpoint',
-        help='weights, ours or a published file of the method',
+        nargs='?',
+        help="weights, ours or a published file of the method; 'none', or no "
+        "argument, for methods without training, which have CLIP's weights",
     )
     parser.add_argument(
         '--out', help='folder for predicted label maps, 16-bit safe'
@@ -44,14 +46,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Test; 2 for bad input."""
     args = parse_args()
+    from ovseg_mm.engine.distributed import unwrap
     from ovseg_mm.engine.launch import (
         build_runner,
         enable_pictures,
         enable_tta,
         load_config,
-        load_weights,
         set_output_dir,
     )
+    from ovseg_mm.engine.weights import load_weights
     from ovseg_mm.utils.errors import InputError, report_errors
 
     with report_errors():
@@ -75,7 +78,8 @@ def main() -> int:
         if args.out:
             set_output_dir(cfg, args.out)
         runner = build_runner(cfg)
-        load_weights(runner, args.checkpoint)
+        weights = load_weights(unwrap(runner.model), args.checkpoint)
+        runner.logger.info(f'loaded {weights.text}')
         runner.test()
     return 0
 

@@ -25,11 +25,10 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Subset
 
 from ovseg_mm.analysis.speed import amp_dtype
-from ovseg_mm.checkpoints import load_checkpoint_into
-from ovseg_mm.checkpoints.files import file_sha256
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.engine.launch import read_config
+from ovseg_mm.engine.weights import load_weights
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.utils.devices import set_matmul_precision
@@ -64,7 +63,7 @@ class Evaluation:
 
 def evaluate(
     config: str | Path,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     datasets: Sequence[str],
     work_dir: str | Path,
     launcher: str = 'none',
@@ -80,7 +79,8 @@ def evaluate(
 
     Args:
         config (str | Path): Config of the model, by path or bare name.
-        checkpoint (str | Path): Weights, ours or a published file.
+        checkpoint (str | Path, optional): Checkpoint, ours or a published
+            one. None for methods without training, which have CLIP's weights.
         datasets (Sequence[str]): Benchmarks (keys of ``BENCHMARKS``) or
             configs. A config is used as it is: test data, metric, and a
             model that takes the same weights. For a benchmark,
@@ -189,14 +189,13 @@ def _network(cfg: Config) -> dict[str, Any]:
 
 
 def _load(
-    cfg: Config, checkpoint: str | Path
+    cfg: Config, checkpoint: str | Path | None
 ) -> tuple[BaseOpenVocabSegmentor, str]:
     """Build the model; return it and the SHA-256 of its weights."""
     model = init_model(cfg, None, get_device())
     # Scores are not needed, only labels.
     model.test_cfg.setdefault('keep_scores', False)
-    source = load_checkpoint_into(model, checkpoint).source
-    return model, file_sha256(source)
+    return model, load_weights(model, checkpoint).sha256(model)
 
 
 def _init_processes(cfg: Config) -> None:

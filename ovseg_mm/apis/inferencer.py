@@ -16,10 +16,10 @@ from mmengine.dataset import Compose
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
-from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_file import read_config_file
 from ovseg_mm.engine.config_options import merge_options
+from ovseg_mm.engine.weights import load_weights
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.visualization import draw_overlay
@@ -86,8 +86,9 @@ class OpenVocabInferencer:
     Args:
         config (str | Path | Config): Config file, bare name of a shipped
             one, or a config.
-        checkpoint (str | Path): Weights: our own, or a published file of the
-            method, which is converted on the fly.
+        checkpoint (str | Path, optional): Checkpoint, ours or a published
+            one of the method. None for methods without training, which have
+            CLIP's weights.
         device (str, optional): Such as ``'cuda:0'``. None: the best one.
         cfg_options (dict, optional): Settings to override in the config.
 
@@ -100,7 +101,7 @@ class OpenVocabInferencer:
     def __init__(
         self,
         config: str | Path | Config,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         device: str | None = None,
         cfg_options: dict | None = None,
     ) -> None:
@@ -113,7 +114,7 @@ class OpenVocabInferencer:
         check_config(config, ('model', 'test_pipeline'), 'mmseg')
         self.model = init_model(config, None, device)
         set_matmul_precision(config, device)
-        load_checkpoint_into(self.model, checkpoint)
+        load_weights(self.model, checkpoint)
         self._pipeline = _array_pipeline(self.model.cfg.test_pipeline)
         self._lock = threading.RLock()
 

@@ -24,7 +24,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'config', help='config file, or the bare name of a shipped one'
     )
     parser.add_argument(
-        'checkpoint', help='weights, ours or a published file of the method'
+        'checkpoint',
+        nargs='?',
+        help='weights, ours or a published file of the method; leave it out '
+        "for methods without training, which have CLIP's weights",
     )
     parser.add_argument(
         '--datasets',

@@ -19,8 +19,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         'predict',
         help='segment pictures with your own words',
-        usage='%(prog)s IMAGE [IMAGE ...] --config CONFIG --checkpoint '
-        'CHECKPOINT --classes WORDS [WORDS ...] [--out FOLDER] '
+        usage='%(prog)s IMAGE [IMAGE ...] --config CONFIG [--checkpoint '
+        'CHECKPOINT] --classes WORDS [WORDS ...] [--out FOLDER] '
         '[--device DEVICE]',
         description='Segment pictures with your own words. Writes a label '
         'map and an overlay with a legend for each picture.',
@@ -36,7 +36,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         required=True,
         help='config file, or the bare name of a shipped one',
     )
-    parser.add_argument('--checkpoint', required=True, help='weights')
+    parser.add_argument(
+        '--checkpoint',
+        help='weights, ours or a published file of the method; leave it out '
+        "for methods without training, which have CLIP's weights",
+    )
     parser.add_argument(
         '--classes',
         nargs='+',
@@ -71,9 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     vocabulary = load_vocabulary(parse_classes(words))
     config = find_config(args.config)
-    checkpoint = expanded(args.checkpoint)
-    if not checkpoint.exists():
-        raise FileNotFoundError(f'{checkpoint}: there is no such checkpoint')
+    checkpoint = _checkpoint(args.checkpoint)
     out = expanded(args.out)
     outputs = {
         path: (out / f'{name}_overlay.png', out / f'{name}_labels.png')
@@ -110,6 +112,16 @@ def run(args: argparse.Namespace) -> int:
     if damaged == len(images):
         return 2
     return 1 if damaged else 0
+
+
+def _checkpoint(name: str | None) -> Path | None:
+    """Path of a checkpoint; None for ``'none'``, as ``mim test`` has it."""
+    if name is None or name == 'none':
+        return None
+    path = expanded(name)
+    if not path.exists():
+        raise FileNotFoundError(f'{path}: there is no such checkpoint')
+    return path
 
 
 def _words_and_images(

@@ -17,8 +17,8 @@ from mmseg.apis import init_model
 from mmseg.registry import MODELS, OPTIM_WRAPPERS
 from torch import nn
 
-from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.models import OpenVocabMaskSegmentor
+from ovseg_mm.models.clip_towers import parameters_of_no_file
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError
@@ -28,8 +28,9 @@ from .config_check import check_config
 from .config_file import read_config_file
 from .config_options import merge_options
 from .config_shape import check_loops
-from .distributed import setup_cpu_processes, unwrap
+from .distributed import setup_cpu_processes
 from .hooks import ActivationCheckpointingHook
+from .weights import load_weights
 
 # Messages of registries and Python for unknown names.
 _CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
@@ -138,7 +139,8 @@ def build_model(
 
     Args:
         args (argparse.Namespace): With ``config`` and ``cfg_options``.
-        checkpoint (str, optional): Weights; random ones without it.
+        checkpoint (str, optional): Checkpoint. None: CLIP's weights if the
+            model needs no others, otherwise random ones.
         device (str, optional): Where; a GPU if there is one.
 
     Raises:
@@ -154,23 +156,9 @@ def build_model(
         model = init_model(cfg, device='cpu')
     # Nobody reads the scores here.
     model.test_cfg.setdefault('keep_scores', False)
-    if checkpoint is not None:
-        load_checkpoint_into(model, checkpoint)
+    if checkpoint is not None or not parameters_of_no_file(model):
+        load_weights(model, checkpoint)
     return model.to(device)
-
-
-def load_weights(runner: Runner, checkpoint: str) -> None:
-    """Load a checkpoint of ours or a published one, strictly and safely.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it does not fit the model.
-    """
-    report = load_checkpoint_into(unwrap(runner.model), checkpoint)
-    runner.logger.info(
-        f'loaded {report.converted} tensors of {report.source} '
-        f'({report.layout})'
-    )
 
 
 def enable_amp(cfg: Config) -> None:

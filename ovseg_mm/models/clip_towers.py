@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import load_clip_weights
+from ovseg_mm.checkpoints.clip_sources import is_source
 from ovseg_mm.utils.config_types import is_type
 
 from .backbones import CLIPViT
@@ -78,9 +79,50 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
     return weights
 
 
+def parameters_of_no_file(model: nn.Module) -> list[str]:
+    """Name the parameters that only training or a checkpoint can give.
+
+    Args:
+        model (nn.Module): Any model; those of this package have ``clip``.
+
+    Returns:
+        list[str]: Names of the parameters that are neither in the weights
+        that ``model.clip`` names, nor below a module with
+        ``init_cfg=dict(type='Pretrained', ...)``.
+    """
+    clip = getattr(model, 'clip', None) or {}
+    has_clip = (
+        clip.get('pretrained') is not None
+        or clip.get('custom_clip_weights') is not None
+        or is_source(clip.get('arch'))
+    )
+    filled = set()
+    for prefix, module in model.named_modules():
+        names = [name for name, _ in module.named_parameters()]
+        if isinstance(module, TOWERS) and has_clip:
+            names = [name for name in names if not _is_prompt(name)]
+        elif not _is_pretrained(getattr(module, 'init_cfg', None)):
+            continue
+        filled.update(f'{prefix}.{name}'.lstrip('.') for name in names)
+    return [n for n, _ in model.named_parameters() if n not in filled]
+
+
+def _is_pretrained(init_cfg: object) -> bool:
+    rules = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+    return any(
+        isinstance(rule, Mapping) and rule.get('type') == 'Pretrained'
+        for rule in rules
+    )
+
+
+def _is_prompt(name: str) -> bool:
+    """Return whether a parameter of a tower is a prompt, learned by us."""
+    return 'prompt' in name
+
+
 def _load(tower: nn.Module, weights: dict[str, Tensor]) -> None:
     missing, unexpected = tower.load_state_dict(weights, strict=False)
-    missing = [name for name in missing if 'prompt' not in name]
+    missing = [name for name in missing if not _is_prompt(name)]
     if missing or unexpected:
         warnings.warn(
             f'{type(tower).__name__}: weights without a place '

@@ -15,7 +15,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ovseg_mm.engine.launch import load_weights
+from ovseg_mm.engine.weights import load_weights
 
 from ..raw_data import prepare_everything, write_everything
 from .conftest import ROOT, run
@@ -58,7 +58,7 @@ def test_config_trains_and_tests_a_step(path, home, recipes, monkeypatch):
             # runs are those of the toy configs.
             runner.resume(checkpoint)
             assert runner.iter == 1
-            load_weights(runner, checkpoint)
+            load_weights(runner.model, checkpoint)
         metrics = runner.test()
     crops = cfg.test_evaluator.type == 'CropAccuracyMetric'
     figure = 'accuracy' if crops else 'mIoU'

@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ovseg_mm.engine.launch import load_weights
+from ovseg_mm.engine.weights import load_weights
 from ovseg_mm.toy.world import write_toy_world
 
 from ..conftest import forget_runs
@@ -45,6 +45,6 @@ def test_toy_config_trains_and_tests(path, home, monkeypatch):
         runner = Runner.from_cfg(cfg)
         runner.train()
         assert runner.iter == 3
-        load_weights(runner, str(checkpoint))
+        load_weights(runner.model, str(checkpoint))
     metrics = runner.test()
     assert {'mIoU_seen', 'mIoU_unseen', 'hIoU'} <= metrics.keys()
