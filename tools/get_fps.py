@@ -16,7 +16,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_model_arguments(parser)
     parser.add_argument(
-        'checkpoint', nargs='?', help='weights; random ones without it'
+        'checkpoint',
+        nargs='?',
+        help="weights; without it CLIP's for methods without training, random "
+        'ones for others',
     )
     parser.add_argument('--device', help='where; a GPU if there is one')
     parser.add_argument(
@@ -57,6 +60,7 @@ def main() -> int:
 
     from ovseg_mm.analysis.speed import amp_dtype, measure_speed
     from ovseg_mm.engine.launch import build_model
+    from ovseg_mm.models.clip_towers import parameters_of_no_file
     from ovseg_mm.utils.errors import report_errors
 
     with report_errors():
@@ -77,6 +81,9 @@ def main() -> int:
         else f'CPU, {torch.get_num_threads()} threads'
     )
     precision = amp_dtype(device) if args.amp else torch.get_default_dtype()
+    weights = 'random' if parameters_of_no_file(model) else "CLIP's"
+    if args.checkpoint is not None:
+        weights = args.checkpoint
     vocabulary = model.vocabulary
     print(
         f'{args.batch_size / speed.median:.2f} images/s: median '
@@ -97,7 +104,7 @@ def main() -> int:
     )
     print(
         f'{note}; vocabulary: {vocabulary.num_texts} texts '
-        f'({vocabulary.source}); weights: {args.checkpoint or "random"}'
+        f'({vocabulary.source}); weights: {weights}'
     )
     return 0
 

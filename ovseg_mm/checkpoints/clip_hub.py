@@ -71,14 +71,17 @@ def fetch_hub_file(repo: str, names: Sequence[str], what: str) -> Path:
             return Path(cached)
         if (folder / name).is_file():
             return folder / name
-    for name in names:
+    for name in names[:-1]:
         try:
             return _download(repo, name, folder)
+        except EntryNotFoundError:
+            continue
         except Exception as error:  # whatever the network and disk raise
-            absent = isinstance(error, EntryNotFoundError)
-            if absent and name != names[-1]:
-                continue
             raise _missing_file(what, repo, name, error) from error
+    try:
+        return _download(repo, names[-1], folder)
+    except Exception as error:
+        raise _missing_file(what, repo, names[-1], error) from error
 
 
 def _download(repo: str, name: str, folder: Path) -> Path:

@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -65,8 +65,8 @@ _TEXT_SIZES = {
 }
 
 
-def is_source(name: object) -> bool:
-    """Whether a name is that of a hub repository or a folder."""
+def is_source(name: object) -> TypeGuard[str]:
+    """Return whether a name is that of a hub repository or a folder."""
     return isinstance(name, str) and name.startswith((HUB, FOLDER))
 
 

@@ -59,11 +59,14 @@ def load_clip_weights(
         ValueError: If it holds anything but this CLIP.
     """
     if custom_clip_weights is None and is_source(arch):
-        custom_clip_weights = arch
+        custom_clip_weights = str(arch)
     if custom_clip_weights is None and pretrained is None:
         return None
     config = clip_arch(arch, pretrained)
-    if custom_clip_weights is None:
+    if custom_clip_weights is not None:
+        file = _read_custom(custom_clip_weights)
+    else:
+        assert pretrained is not None, 'see above'
         if not isinstance(arch, str):
             raise InputError(
                 f'pretrained={pretrained!r} names weights of the hub, which '
@@ -73,8 +76,6 @@ def load_clip_weights(
         # The tag decides the activation, whatever a file beside it says.
         file = read_weights(fetch_clip_weights(arch, pretrained))
         file = file._replace(config={})
-    else:
-        file = _read_custom(custom_clip_weights)
     refuse_other_weights(file.tensors, str(file.path))
     warn_of_normalisation(file.config, str(file.path))
     _check_activation(file, config)
@@ -85,7 +86,7 @@ def load_clip_weights(
 
 def _read_custom(name: str | Path) -> WeightFile:
     if is_source(name):
-        return read_source(name)
+        return read_source(str(name))
     path = find_weights(name)
     if not path.exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(name)):
         raise FileNotFoundError(

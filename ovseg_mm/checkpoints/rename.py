@@ -65,10 +65,11 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
     rows = [(re.compile(pattern), action) for pattern, action in table]
     result = Renamed({}, [], {}, [])
     for name, tensor in state_dict.items():
-        match, action = _first_match(rows, name)
-        if match is None:
+        found = _first_match(rows, name)
+        if found is None:
             result.unused.append(name)
             continue
+        match, action = found
         if isinstance(action, Drop):
             result.dropped[name] = action.reason
             continue
@@ -139,9 +140,9 @@ def map_tensor(target: str, function: Callable[[Tensor], Tensor]) -> TensorMap:
 
 def _first_match(
     rows: list[tuple[re.Pattern, 'str | Drop | TensorMap']], name: str
-) -> tuple['re.Match | None', 'str | Drop | TensorMap | None']:
+) -> 'tuple[re.Match, str | Drop | TensorMap] | None':
     for pattern, action in rows:
         match = pattern.fullmatch(name)
         if match:
             return match, action
-    return None, None
+    return None

@@ -2,13 +2,14 @@
 """Reading of torch pickles without running what they may hold."""
 
 import codecs
+import importlib
 import io
 import pickle
 import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,10 +18,9 @@ from mmengine.utils import apply_to, digit_version
 from torch import Tensor
 from torch.storage import TypedStorage, UntypedStorage
 
-try:
-    from numpy._core.multiarray import _reconstruct, scalar
-except ImportError:  # NumPy 1
-    from numpy.core.multiarray import _reconstruct, scalar
+# NumPy 2 has renamed it.
+_core = 'numpy.core' if np.__version__.startswith('1.') else 'numpy._core'
+_multiarray = importlib.import_module(f'{_core}.multiarray')
 
 
 MapLocation = Any
@@ -63,7 +63,7 @@ _ALLOWED = {
     **{
         f'numpy.{core}.multiarray.{function.__name__}': function
         for core in ('core', '_core')
-        for function in (_reconstruct, scalar)
+        for function in (_multiarray._reconstruct, _multiarray.scalar)
     },
     **{
         f'numpy.dtypes.{type(np.dtype(name)).__name__}': type(np.dtype(name))
@@ -204,7 +204,8 @@ class ArchiveUnpickler(ListedUnpickler):
             return UntypedStorage(0)
         content = bytearray(size)
         with self._archive.open(entry) as file:
-            filled = file.readinto(content)
+            # A buffered reader, which the type stubs do not say.
+            filled = cast(io.BufferedIOBase, file).readinto(content)
         if filled != size:
             raise pickle.UnpicklingError(f'{entry.filename} is cut short')
         return torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
@@ -218,7 +219,7 @@ def refusal(name: str) -> pickle.UnpicklingError:
 
 
 def _load_weights_only(path: Path, map_location: MapLocation) -> object:
-    allowed = [(value, name) for name, value in _ALLOWED.items()]
+    allowed: list[Any] = [(value, name) for name, value in _ALLOWED.items()]
     with torch.serialization.safe_globals(allowed):
         try:
             return torch.load(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModule
 from torch import nn
 
 from ovseg_mm.checkpoints import file_sha256, load_checkpoint_into
@@ -44,12 +45,12 @@ class LoadedWeights(NamedTuple):
 
 
 def load_weights(
-    model: nn.Module, checkpoint: str | Path | None
+    model: BaseModule, checkpoint: str | Path | None
 ) -> LoadedWeights:
     """Fill a model with its weights.
 
     Args:
-        model (nn.Module): Model of this package or of one that extends it.
+        model (BaseModule): Model of this package or of one that extends it.
         checkpoint (str | Path, optional): Checkpoint, ours or a published
             one. None or ``'none'`` for a model that learns nothing: CLIP's
             weights fill its towers.

@@ -58,7 +58,7 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
         nothing was done.
     """
     weights = load_clip_weights(
-        clip.get('arch'),
+        clip.get('arch', ''),
         clip.get('pretrained'),
         clip.get('custom_clip_weights'),
     )
@@ -96,7 +96,7 @@ def parameters_of_no_file(model: nn.Module) -> list[str]:
         or clip.get('custom_clip_weights') is not None
         or is_source(clip.get('arch'))
     )
-    filled = set()
+    filled: set[str] = set()
     for prefix, module in model.named_modules():
         names = [name for name, _ in module.named_parameters()]
         if isinstance(module, TOWERS) and has_clip:

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+import ovseg_mm
 from ovseg_mm.cli import COMMANDS, main
 
 
@@ -21,6 +22,45 @@ def test_wrong_command_names_the_right_ones(capsys):
     error = capsys.readouterr().err
     assert "'segment'" in error
     assert all(command in error for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ('argv', 'orig_argv', 'own'),
+    [
+        (['-m', 'doctor'], ['python', '-m', 'ovseg_mm', 'doctor'], True),
+        (['-m'], ['python', '-u', '-m', 'ovseg_mm'], True),
+        (['-m', 'x'], ['python', '-movseg_mm', 'x'], True),
+        (['-m'], ['python', '-m', 'somebody.train'], False),
+        (['-m', 'ovseg_mm'], ['python', '-m', 'train', 'ovseg_mm'], False),
+        (['-m'], ['python', '-m', 'ovseg_mm.toy'], False),
+        (['-c'], ['python', '-c', 'import ovseg_mm'], False),
+        (['train.py', '-m'], ['python', 'train.py', '-m'], False),
+        ([], [], False),
+    ],
+)
+def test_own_commands_alone_register_later(monkeypatch, argv, orig_argv, own):
+    monkeypatch.setattr(sys, 'argv', argv)
+    monkeypatch.setattr(sys, 'orig_argv', orig_argv)
+    assert ovseg_mm._is_own_command() == own
+
+
+@pytest.mark.slow
+def test_modules_of_others_find_everything_registered(tmp_path):
+    package = tmp_path / 'somebody'
+    package.mkdir()
+    # The package is imported while Python still looks for its module.
+    (package / '__init__.py').write_text('import ovseg_mm\n')
+    (package / 'train.py').write_text(
+        'from mmseg.registry import MODELS\n'
+        "print('CLIPViT' in MODELS, 'OpenVocabSegmentor' in MODELS)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, '-m', 'somebody.train', 'ovseg_mm'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == 'True True\n', result.stderr
 
 
 @pytest.mark.slow
