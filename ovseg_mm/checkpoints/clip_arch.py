@@ -39,7 +39,7 @@ _SUPPORTED = (
 
 
 def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
-    """Give the complete description of a CLIP.
+    """Complete and check the description of a CLIP.
 
     Args:
         arch (str | dict): Name of an open_clip model config (``'ViT-B-16'``);
@@ -51,7 +51,7 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
             layers`` and optionally ``heads, mlp_ratio, context_length,
             vocab_size``) and optionally ``quick_gelu``.
         pretrained (str, optional): open_clip's tag of the weights. It
-            decides the activation, which is no matter of shapes:
+            decides the activation, which shapes do not show:
             ``'openai'`` means QuickGELU.
 
     Returns:
@@ -139,7 +139,7 @@ def clip_shapes(arch: dict) -> dict[str, tuple[int, ...]]:
 
 
 def plain_vit_names() -> list[str]:
-    """Names of all open_clip models that :func:`clip_arch` takes."""
+    """List the open_clip models that :func:`clip_arch` accepts."""
     import open_clip
 
     names = []
@@ -159,7 +159,7 @@ def _named_config(name: str) -> dict:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=4, cutoff=0.4)
         raise InputError(
-            f'{name!r} is no open_clip model; '
+            f'{name!r} is not an open_clip model; '
             + (
                 f"a repository of the hub is written 'hf-hub:{name}'; "
                 if '/' in name
@@ -192,7 +192,7 @@ def _tag_has_quick_gelu(name: str, tag: str | None) -> bool:
 
 
 def _refuse_other_kinds(name: str, config: dict) -> None:
-    """Raise unless ``config`` says nothing that the towers do not have."""
+    """Raise if ``config`` has options that the towers do not support."""
     if 'siglip' in name.lower() or 'init_logit_bias' in config:
         raise InputError(f'{name} {SIGLIP}; {_SUPPORTED}')
     missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(config)
@@ -224,7 +224,7 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
 def _without_defaults(
     sizes: dict, part: str, known: set[str]
 ) -> tuple[dict, list[str]]:
-    """Sizes without options that open_clip has, at their defaults.
+    """Return sizes without options that are at open_clip's defaults.
 
     Returns:
         tuple[dict, list[str]]: The sizes, and the other options.

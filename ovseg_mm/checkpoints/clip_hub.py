@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetching of CLIP weights from the hub by open_clip's names."""
+"""Download CLIP weights from the hub by open_clip's names."""
 
 import os
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ _SAFE_NAMES = {'open_clip_pytorch_model.bin': 'open_clip_model.safetensors'}
 def fetch_clip_weights(arch: str, pretrained: str) -> Path:
     """Fetch the weights of a CLIP, or find them in a cache.
 
-    The cache of the hub's own client is looked into first, then that of this
-    package. A download shows a bar, and goes on where an interrupted one
-    stopped. ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and
-    ``HF_HUB_OFFLINE`` count.
+    The cache of the hub's client is searched first, then the cache of this
+    package. A download shows a progress bar and continues an interrupted one.
+    ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are
+    respected.
 
     Args:
         arch (str): Name of an open_clip model.
@@ -29,7 +29,7 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
 
     Raises:
         FileNotFoundError: If the file is in no cache and cannot be fetched;
-            says what to put where.
+            the message says which file to place where.
     """
     import open_clip
 
@@ -53,7 +53,7 @@ def fetch_hub_file(repo: str, names: Sequence[str], what: str) -> Path:
     Args:
         repo (str): ``ORG/NAME``.
         names (Sequence[str]): Names of files, the best one first.
-        what (str): What they are, for the message.
+        what (str): Description of the files for the message.
 
     Returns:
         Path: The file.
@@ -76,7 +76,7 @@ def fetch_hub_file(repo: str, names: Sequence[str], what: str) -> Path:
             return _download(repo, name, folder)
         except EntryNotFoundError:
             continue
-        except Exception as error:  # whatever the network and disk raise
+        except Exception as error:  # network and disk raise many types
             raise _missing_file(what, repo, name, error) from error
     try:
         return _download(repo, names[-1], folder)
@@ -85,9 +85,9 @@ def fetch_hub_file(repo: str, names: Sequence[str], what: str) -> Path:
 
 
 def _download(repo: str, name: str, folder: Path) -> Path:
-    """Download a file of a hub repository, the rest of it if some is there.
+    """Download a file of a hub repository, or the rest of a partial one.
 
-    The hub's own client begins again with every process.
+    The client of the hub starts from the beginning in every process.
     """
     from filelock import FileLock
     from huggingface_hub import get_hf_file_metadata, hf_hub_url

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIPs that open_clip names by their place: on the hub, in a folder.
+"""CLIPs named by their place, as in open_clip: on the hub or in a folder.
 
 ``'hf-hub:ORG/NAME'`` is a repository of the hub, ``'local-dir:PATH'`` a
 folder; both hold weights and a config, open_clip's or transformers'.
@@ -32,7 +32,7 @@ SIGLIP = (
     'no class token, but a pooling by attention, and its text tower is not '
     'causal and has a tokenizer of its own; take a CLIP'
 )
-# What each tower alone has, and in front of that: open_clip's whole model and
+# A tensor that each tower has, and its prefixes: open_clip's whole model and
 # tower, transformers' old and new towers.
 _TOWERS = (
     (
@@ -71,7 +71,7 @@ def is_source(name: object) -> TypeGuard[str]:
 
 
 def source_arch(name: str) -> dict:
-    """Architecture that a source's config describes.
+    """Read the architecture of a CLIP from the config of its source.
 
     Args:
         name (str): ``'hf-hub:ORG/NAME'`` or ``'local-dir:PATH'``.
@@ -80,7 +80,7 @@ def source_arch(name: str) -> dict:
         dict: A model config as open_clip has it.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or its files cannot be
+        FileNotFoundError: If the folder does not exist, or its files cannot be
             fetched.
         InputError: If its config describes something else than a CLIP.
     """
@@ -104,7 +104,7 @@ def read_source(name: str) -> WeightFile:
         WeightFile: See there.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or its files cannot be
+        FileNotFoundError: If the folder does not exist, or its files cannot be
             fetched.
         InputError: If they hold no weights, or are damaged.
     """
@@ -117,7 +117,7 @@ def read_source(name: str) -> WeightFile:
 
 
 def arch_of_config(config: Mapping[str, Any], where: str) -> dict:
-    """Architecture in the content of a config file.
+    """Return the architecture in the content of a config file.
 
     Args:
         config (Mapping): ``open_clip_config.json`` or ``config.json``.
@@ -185,7 +185,7 @@ def activation_of(config: Mapping[str, Any]) -> str | None:
 
 
 def warn_of_normalisation(config: Mapping[str, Any], where: str) -> None:
-    """Warn of weights that were trained on other normalised images.
+    """Warn of weights that were trained with other pixel statistics.
 
     Args:
         config (Mapping): See :func:`arch_of_config`.
@@ -227,7 +227,7 @@ def refuse_other_weights(names: Collection[str], where: str) -> None:
 
 
 def one_tower(where: str, image: bool) -> str:
-    """Message for a file of one tower."""
+    """Return the message for a file that holds one tower."""
     there, missing = ('image', 'text') if image else ('text', 'image')
     return (
         f'{where} holds the {there} tower of a CLIP alone; the {missing} '
@@ -254,7 +254,7 @@ def _folder(name: str) -> Path:
     folder = expanded(name.removeprefix(FOLDER))
     if name == FOLDER or not folder.is_dir():
         raise FileNotFoundError(
-            f'{name}: there is no such folder; write {FOLDER}PATH'
+            f'{name}: the folder does not exist; write {FOLDER}PATH'
         )
     return folder
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of a whole CLIP, from a file or from the hub."""
+"""Load the weights of a whole CLIP from a file or the hub."""
 
 import re
 from collections.abc import Mapping
@@ -49,14 +49,14 @@ def load_clip_weights(
             ``'hf-hub:ORG/NAME'``, or ``'local-dir:PATH'``.
 
     Returns:
-        dict[str, Tensor] | None: float32 tensors under CLIP's own names with
-        q, k and v weights apart; image tower under ``visual.``, text tower
-        bare, ``logit_scale`` if the file has it. None if neither a tag nor a
-        file is given: random initialisation.
+        dict[str, Tensor] | None: float32 tensors by CLIP's names, with
+        separate q, k and v weights: the image tower under ``visual.``, the
+        text tower without a prefix, and ``logit_scale`` if the file has it.
+        None (random initialisation) if neither a tag nor a file is given.
 
     Raises:
         FileNotFoundError: If the file does not exist or cannot be fetched.
-        ValueError: If it holds anything but this CLIP.
+        InputError: If it does not hold this CLIP.
     """
     if custom_clip_weights is None and is_source(arch):
         custom_clip_weights = str(arch)
@@ -148,7 +148,7 @@ def _clip_state_dict(
 
 
 def _check_activation(file: WeightFile, config: dict) -> None:
-    """Refuse weights that are known to want the other activation."""
+    """Refuse weights that were trained with the other activation."""
     if file.kind == 'torchscript' and 'input_resolution' in file.tensors:
         wants = True
         reason = "it is OpenAI's archive, trained with QuickGELU"

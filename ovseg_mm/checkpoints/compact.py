@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small file for a small CLIP.
+"""Compact files of tiny CLIPs.
 
-Most of a tiny CLIP is its table of 49408 token embeddings, of which a small
-world uses a few. The compact layout holds those rows and the seed of the
-others.
+Most of a tiny CLIP is its table of 49408 token embeddings, of which a toy
+vocabulary uses a few. A compact file stores these rows and the random seed of
+the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,10 @@ _PREFIX = 'token_embedding.'
 def random_token_table(
     vocab_size: int, width: int, seed: int, std: float
 ) -> Tensor:
-    """Random token embeddings that are the same on every machine.
+    """Draw random token embeddings that are the same on every machine.
 
-    They come from ``numpy.random.RandomState``, whose streams NumPy keeps
-    as they are; torch's may differ between versions and processors.
+    They come from ``numpy.random.RandomState``, whose streams NumPy does not
+    change; those of torch may differ between versions and processors.
 
     Args:
         vocab_size (int): Number of rows.
@@ -45,9 +45,9 @@ def compact_clip(
     std: float,
     dtype: torch.dtype = torch.float16,
 ) -> dict[str, Tensor]:
-    """Replace the token table of a CLIP by its rows in use.
+    """Replace the token table of a CLIP by the rows that are used.
 
-    The rows that are left out must be those of
+    The rows that are left out must be equal to those of
     ``random_token_table(vocab_size, W, seed, std)``: start training from
     that table, without weight decay on it, and they are.
 
@@ -57,7 +57,7 @@ def compact_clip(
         used_ids (Sequence[int]): Token ids whose rows are kept.
         seed (int): Seed of the table before training.
         std (float): Standard deviation of the table before training.
-        dtype (torch.dtype): What floating-point tensors are stored in.
+        dtype (torch.dtype): Stored type of floating-point tensors.
 
     Returns:
         dict[str, Tensor]: For a ``.safetensors`` file or ``torch.save``.

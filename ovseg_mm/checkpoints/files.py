@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of weight files of any kind."""
+"""Read and write weight files."""
 
 import hashlib
 import json
@@ -35,15 +35,16 @@ _EXPECTED = (
 
 
 class WeightFile(NamedTuple):
-    """What :func:`read_weights` gives.
+    """Tensors and descriptions read from a weight file.
 
     Attributes:
-        tensors (dict[str, Tensor]): On the CPU, in the file's own types.
-        path (Path): The file that was read (in a folder: the chosen one).
+        tensors (dict[str, Tensor]): Tensors by name, on the CPU, with the
+            dtypes of the file.
+        path (Path): File that was read; for a folder, the file in it.
         kind (str): ``'torch'``, ``'torchscript'`` or ``'safetensors'``.
         meta (dict): The ``meta`` of an MMEngine checkpoint, else empty.
-        config (dict): See :func:`config_of_folder`; empty for a file that
-            has not one of the names that model hubs give.
+        config (dict): See :func:`config_of_folder`; empty unless the file has
+            a name that model hubs use.
     """
 
     tensors: dict[str, Tensor]
@@ -56,20 +57,19 @@ class WeightFile(NamedTuple):
 def read_weights(path: str | Path) -> WeightFile:
     """Read the tensors of a weight file or of a model folder.
 
-    The kind is told from the content, not from the name. A state dict is
-    looked for under ``model`` and ``state_dict``, a common prefix
-    ``module.`` is cut, and NumPy arrays become tensors.
+    The content decides the kind of the file, not the name. The state dict may
+    be under ``model`` or ``state_dict``. A prefix ``module.`` that all names
+    have is removed, and NumPy arrays become tensors.
 
     Args:
-        path (str | Path): File, or a folder as model hubs lay it out; ``~``
-            is expanded.
+        path (str | Path): File, or folder of a model hub; ``~`` is expanded.
 
     Returns:
-        WeightFile: See there.
+        WeightFile: Tensors and descriptions.
 
     Raises:
-        FileNotFoundError: If there is nothing of that name.
-        ValueError: If it is no weight file, or a damaged one.
+        FileNotFoundError: If the path does not exist.
+        InputError: If the file is not a weight file, or is damaged.
     """
     path = expanded(path)
     if not path.exists():
@@ -91,7 +91,7 @@ def read_weights(path: str | Path) -> WeightFile:
 def read_content(
     path: Path, map_location: MapLocation = 'cpu'
 ) -> tuple[str, Any]:
-    """Read all that a weight file holds, running nothing of it.
+    """Read the whole content of a weight file without running code in it.
 
     Args:
         path (Path): The file.
@@ -99,12 +99,12 @@ def read_content(
             :func:`safe_torch_load`.
 
     Returns:
-        tuple[str, Any]: Kind of the file, see :class:`WeightFile`, and what
-        was saved.
+        tuple[str, Any]: Kind of the file, see :class:`WeightFile`, and the
+        saved object.
 
     Raises:
-        ValueError: If it is no weight file, or a damaged one, or names other
-            types than those of weight files.
+        InputError: If the file is not a weight file, is damaged, or names
+            types that weight files do not need.
     """
     kind = _kind_of(path)
     try:
@@ -112,7 +112,7 @@ def read_content(
             return kind, safe_torch_load(path, map_location)
         read = _read_safetensors if kind == 'safetensors' else read_torchscript
         return kind, moved(read(path), map_location)
-    except Exception as error:  # torch raises whatever comes along
+    except Exception as error:  # torch raises many types
         reason = ' '.join(str(error).split())[:300] or type(error).__name__
         raise InputError(
             f'{path} cannot be read as the {_NAMES[kind]} that its first '
@@ -123,27 +123,30 @@ def read_content(
 
 
 def config_of_folder(folder: Path) -> dict:
-    """Config of the weights in a model folder.
+    """Read the config beside the weights of a model folder.
 
     Args:
-        folder (Path): As model hubs lay it out.
+        folder (Path): Folder of a model hub.
 
     Returns:
         dict: Content of ``open_clip_config.json`` or ``config.json``,
-        whichever fits the weights; empty if there is none.
+        the one that belongs to the weights; empty if there is none.
 
     Raises:
-        ValueError: If there are no weights, or the config is not JSON.
+        InputError: If there are no weights, or the config is not JSON.
     """
     return _config_beside(_file_of_folder(folder))
 
 
 def check_whole(path: str | Path) -> None:
-    """Look whether a weight file is whole, without reading its tensors.
+    """Check that a weight file is complete, without reading its tensors.
+
+    Args:
+        path (str | Path): Weight file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no weight file, cut short or damaged.
+        FileNotFoundError: If the file does not exist.
+        InputError: If it is not a weight file, is cut short or damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -152,18 +155,18 @@ def check_whole(path: str | Path) -> None:
 
 
 def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
-    """Find the tensors in what a file held.
+    """Find the state dict in the content of a file.
 
     Args:
         content (object): Tensors by name, bare or under ``model`` or
             ``state_dict``, perhaps all with the prefix ``module.``.
-        where (str): What to call the file in the message.
+        where (str): Name of the file in the message.
 
     Returns:
         dict[str, Tensor]: Tensors by name; NumPy arrays become tensors.
 
     Raises:
-        ValueError: If there are none.
+        InputError: If there are no tensors.
     """
     state_dict = content
     for key in ('model', 'state_dict'):
@@ -191,21 +194,23 @@ def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Refuse numbers that are not finite, in a pass over the tensors.
+    """Raise if a tensor has numbers that are not finite.
 
     Args:
-        tensors (Mapping[str, Tensor]): By name; integers may be among them.
-        where (str): What to call them in the message.
+        tensors (Mapping[str, Tensor]): Tensors of any dtype by name.
+        where (str): Name of their file in the message.
 
     Raises:
-        ValueError: If a tensor holds NaN or infinity; names the first one.
+        InputError: If a tensor holds NaN or infinity; it names the first.
     """
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.numel():
             continue
-        if tensor.element_size() < 4:  # which have no minimum everywhere
+        if (
+            tensor.element_size() < 4
+        ):  # half precision has no minimum on all devices
             tensor = tensor.float()
-        # A tenth of the time of isfinite(), which makes copies.
+        # isfinite() makes copies and takes ten times as long.
         if not torch.stack(torch.aminmax(tensor.detach())).isfinite().all():
             count = int((~tensor.isfinite()).sum())
             raise InputError(
@@ -218,6 +223,9 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 def file_sha256(path: str | Path) -> str:
     """Hash a file.
 
+    Args:
+        path (str | Path): File.
+
     Returns:
         str: SHA-256, 64 hexadecimal digits.
     """
@@ -229,11 +237,12 @@ def file_sha256(path: str | Path) -> str:
 
 
 def save_atomically(content: object, path: str | Path) -> None:
-    """``torch.save`` that leaves nothing half-written behind.
+    """Save with ``torch.save``; a failure leaves no incomplete file.
 
     Args:
-        content (object): What to save.
-        path (str | Path): Where; an existing file is replaced at the end.
+        content (object): Object to save.
+        path (str | Path): File to write. An existing file is replaced when
+            the new one is complete.
     """
     with atomic_write(path) as file:
         torch.save(content, file)
@@ -283,7 +292,8 @@ def _kind_of(path: Path) -> str:
             'the config may have changed places'
         )
     raise InputError(
-        f'{path} is no weight file: it begins with {head[:8]!r}; {_EXPECTED}'
+        f'{path} is not a weight file: it begins with {head[:8]!r}; '
+        + _EXPECTED
     )
 
 
@@ -333,7 +343,7 @@ def _file_of_folder(folder: Path) -> Path:
 
 
 def _config_beside(file: Path) -> dict:
-    """Config of a weight file; both libraries may have left theirs."""
+    """Read the config of open_clip or transformers beside a weight file."""
     names = ['open_clip_config.json', 'config.json']
     if not file.name.startswith('open_clip'):
         names.reverse()
@@ -342,7 +352,7 @@ def _config_beside(file: Path) -> dict:
 
 
 def _read_shards(index: Path, config: dict) -> WeightFile:
-    """Join the files that an index of a large model names."""
+    """Read all weight files that the index of a large model names."""
     shards = set(_read_json(index).get('weight_map', {}).values())
     if not shards:
         raise InputError(
@@ -362,12 +372,12 @@ def _read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise InputError(f'{path} is no JSON file: {error}') from None
+        raise InputError(f'{path} is not a JSON file: {error}') from None
     return content if isinstance(content, dict) else {}
 
 
 def _meta_of(content: object) -> dict:
-    """MMEngine's ``meta`` in what a file held."""
+    """Return ``meta`` of an MMEngine checkpoint, empty for other files."""
     meta = content.get('meta') if isinstance(content, Mapping) else None
     return meta if isinstance(meta, dict) else {}
 

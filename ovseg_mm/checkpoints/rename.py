@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renaming of checkpoint entries by a table."""
+"""Rename the tensors of a checkpoint by a table."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +11,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Drop:
-    """Right-hand side of a row whose tensors are known but not wanted.
+    """Action of a row whose tensors are known and left out on purpose.
 
     Attributes:
-        reason (str): Why, for the report.
+        reason (str): Reason for the report.
     """
 
     reason: str
 
 
 TensorMap = Callable[[re.Match, Tensor], dict[str, Tensor]]
-"""Makes the renamed tensors of one entry, from the match of its name."""
+"""Function of the matched name and the tensor that gives new tensors."""
 
 SHARDED = '_fsdp_wrapped_module'
 _WRAPPERS = ('', SHARDED, '_checkpoint_wrapped_module')
@@ -31,13 +31,14 @@ Table = Sequence[Row]
 
 
 class Renamed(NamedTuple):
-    """What :func:`rename` gives.
+    """Result of :func:`rename`.
 
     Attributes:
-        state_dict (dict[str, Tensor]): Under the new names.
-        used (list[str]): Old names that went into ``state_dict``.
-        dropped (dict[str, str]): Old names left out on purpose, and why.
-        unused (list[str]): Old names that no row knows.
+        state_dict (dict[str, Tensor]): Tensors by their new names.
+        used (list[str]): Old names of the tensors in ``state_dict``.
+        dropped (dict[str, str]): Old names that are left out on purpose, with
+            the reason.
+        unused (list[str]): Old names that no row matches.
     """
 
     state_dict: dict[str, Tensor]
@@ -57,7 +58,7 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
             match and the tensor that gives new names and tensors.
 
     Returns:
-        Renamed: See there.
+        Renamed: New tensors and the fate of every old name.
 
     Raises:
         ValueError: If two entries claim the same new name.
@@ -100,7 +101,7 @@ def split_rows(*targets: str) -> TensorMap:
     r"""Cut a tensor into equal blocks of rows.
 
     Args:
-        *targets (str): Templates of the new names, one a block.
+        *targets (str): Templates of the new names, one for each block.
 
     Returns:
         TensorMap: Action for a table.
@@ -126,7 +127,7 @@ def map_tensor(target: str, function: Callable[[Tensor], Tensor]) -> TensorMap:
 
     Args:
         target (str): Template of the new name.
-        function (Callable[[Tensor], Tensor]): What is done to the tensor.
+        function (Callable[[Tensor], Tensor]): Change of the tensor.
 
     Returns:
         TensorMap: Action for a table.

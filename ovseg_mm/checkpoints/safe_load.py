@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of torch pickles without running what they may hold."""
+"""Read PyTorch's pickles without running code in them."""
 
 import codecs
 import importlib
@@ -24,11 +24,11 @@ _multiarray = importlib.import_module(f'{_core}.multiarray')
 
 
 MapLocation = Any
-"""What ``torch.load`` takes as ``map_location``."""
+"""Argument ``map_location`` of ``torch.load``."""
 
 
 class _Ignored:
-    """Takes the place of an object that is not a weight."""
+    """Placeholder of an object that is not a weight."""
 
     def __init__(self, *args: object) -> None:
         pass
@@ -38,7 +38,7 @@ class _Ignored:
 
 
 class _History:
-    """Takes the place of a history of MMEngine's log, and keeps its state."""
+    """Placeholder of a history of MMEngine's log; keeps its state."""
 
     state: object = None
 
@@ -47,7 +47,7 @@ class _History:
 
 
 def _ignored(*args: object) -> None:
-    """Take the place of a function that makes no weight."""
+    """Placeholder of a function that does not make a weight."""
 
 
 # detectron2's files hold NumPy arrays and scalars, MMEngine's the histories
@@ -80,19 +80,19 @@ _LEGACY_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19'
 
 
 def safe_torch_load(path: Path, map_location: MapLocation = 'cpu') -> object:
-    """Load what ``torch.save`` or ``pickle.dump`` wrote, running nothing.
+    """Load a file of ``torch.save`` or ``pickle.dump`` without running code.
 
-    Only tensors, plain containers, NumPy arrays and scalars are built, and
-    the histories of MMEngine's log, from their numbers; parsed command lines
-    become placeholders.
+    Tensors, plain containers, NumPy arrays and scalars are built, and the
+    histories of MMEngine's log from their numbers. Parsed command lines
+    become placeholders. All other types are refused.
 
     Args:
-        path (Path): The file.
+        path (Path): File.
         map_location (str | torch.device | dict | Callable): See
-            ``torch.load``; the last two kinds count with torch 2.6 and later.
+            ``torch.load``; a dict or a function needs torch 2.6 or later.
 
     Returns:
-        object: What was saved.
+        object: Saved object.
 
     Raises:
         pickle.UnpicklingError: If the file holds anything else.
@@ -113,21 +113,24 @@ def safe_torch_load(path: Path, map_location: MapLocation = 'cpu') -> object:
 
 
 def read_archive(path: Path) -> object:
-    """Read the zip archive that ``torch.save`` writes, without torch.
+    """Read a zip archive of ``torch.save`` without ``torch.load``.
+
+    Args:
+        path (Path): File.
 
     Returns:
-        object: What was saved; tensors are on the CPU.
+        object: Saved object; tensors are on the CPU.
 
     Raises:
-        pickle.UnpicklingError: If it holds other things than
-            :func:`safe_torch_load` builds.
+        pickle.UnpicklingError: If it holds types that
+            :func:`safe_torch_load` does not build.
     """
     with zipfile.ZipFile(path) as archive:
         return ArchiveUnpickler(archive).load()
 
 
 def moved(content: object, map_location: MapLocation) -> object:
-    """Content with its tensors on a device, if one is named."""
+    """Return the content with its tensors on a device, if one is named."""
     if not isinstance(map_location, (str, torch.device)):
         return content
     device = torch.device(map_location)
@@ -139,7 +142,7 @@ def moved(content: object, map_location: MapLocation) -> object:
 
 
 def with_histories(content: object) -> object:
-    """Content whose log, if it has one, holds MMEngine's histories again."""
+    """Replace the placeholders in a log by MMEngine's histories."""
     hub = content.get('message_hub') if isinstance(content, dict) else None
     scalars = hub.get('log_scalars') if isinstance(hub, dict) else None
     if isinstance(scalars, dict):
@@ -150,10 +153,10 @@ def with_histories(content: object) -> object:
 
 
 class ListedUnpickler(pickle.Unpickler):
-    """Builds what is on the list, and refuses all other names."""
+    """Unpickler that builds the listed types and refuses all others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look a name up in the list."""
+        """Return a listed type by its name."""
         from torch._weights_only_unpickler import _get_allowed_globals
 
         # torch.save writes the names of Python 2.
@@ -165,7 +168,7 @@ class ListedUnpickler(pickle.Unpickler):
 
 
 class ArchiveUnpickler(ListedUnpickler):
-    """Reads the pickle in an archive of torch, with the storages beside it.
+    """Unpickler of an archive of ``torch.save`` with its storages.
 
     Args:
         archive (ZipFile): Holds ``NAME/data.pkl`` and ``NAME/data/*``.
@@ -183,7 +186,7 @@ class ArchiveUnpickler(ListedUnpickler):
         super().__init__(io.BytesIO(archive.read(pickled)), encoding='utf-8')
 
     def persistent_load(self, pid: tuple) -> TypedStorage:
-        """Storage of tensors; the same one for the same key."""
+        """Return the storage of a tensor; one object for each key."""
         kind, storage_type, key, _, numel = pid
         if kind != 'storage':
             raise pickle.UnpicklingError(f'unknown reference {kind!r}')
@@ -212,7 +215,7 @@ class ArchiveUnpickler(ListedUnpickler):
 
 
 def refusal(name: str) -> pickle.UnpicklingError:
-    """What is raised for a name that is not on the list."""
+    """Return the error for a type that is not listed."""
     return pickle.UnpicklingError(
         f'it names {name}, which is not among the types of a weight file'
     )
@@ -234,7 +237,7 @@ def _load_weights_only(path: Path, map_location: MapLocation) -> object:
 
 
 def _load_legacy(path: Path) -> object:
-    """Load the format before 1.6 with a torch that knows no list."""
+    """Load the format before torch 1.6 with a torch before 2.6."""
     module = SimpleNamespace(
         Unpickler=ListedUnpickler,
         load=lambda file, **kwargs: ListedUnpickler(file, **kwargs).load(),
@@ -247,7 +250,7 @@ def _load_legacy(path: Path) -> object:
 
 
 def _history_of(state: object) -> HistoryBuffer:
-    """A history with the numbers of a pickled one."""
+    """Build a history from the state of a pickled one."""
     state = state if isinstance(state, dict) else {}
     kept = [
         np.asarray(state.get(name, ()), dtype=float)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of TorchScript archives without running them.
+"""Read TorchScript archives without running them.
 
-``torch.jit.load`` runs what an archive says, such as the ``__setstate__`` of
-its modules. Here the pickled attributes of the modules are read, and of the
-code only the names and types of attributes, as text.
+``torch.jit.load`` runs code of the archive, such as ``__setstate__`` of its
+modules. Here the pickled attributes of the modules are read; the code is only
+searched, as text, for the names and types of attributes.
 """
 
 import pickle
@@ -27,18 +27,19 @@ _DEEPEST = 100
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
-    """Parameters and buffers of a TorchScript archive.
+    """Read the parameters and buffers of a TorchScript archive.
 
     Args:
-        path (Path): What ``torch.jit.save`` wrote.
+        path (Path): File of ``torch.jit.save``.
 
     Returns:
-        dict[str, Tensor]: What ``torch.jit.load(path).state_dict()`` gives,
-        on the CPU.
+        dict[str, Tensor]: The tensors of
+        ``torch.jit.load(path).state_dict()``, on the CPU.
 
     Raises:
-        pickle.UnpicklingError: If a module has a ``__setstate__``, without
-            which nobody knows its attributes, or the archive is damaged.
+        pickle.UnpicklingError: If a module has a ``__setstate__``, which
+            would have to be run to know its attributes, or if the archive is
+            damaged.
     """
     with zipfile.ZipFile(path) as archive:
         unpickler = _ScriptUnpickler(archive)
@@ -54,7 +55,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 class _ScriptObject:
-    """An object of a class that the archive itself defines."""
+    """Placeholder of an object whose class the archive defines."""
 
     qualified_name = ''
     state: object = None
@@ -67,10 +68,10 @@ class _ScriptObject:
 
 
 class _ScriptUnpickler(ArchiveUnpickler):
-    """Knows the types that TorchScript adds to those of a checkpoint."""
+    """Unpickler that also knows the types that TorchScript adds."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look a name up; classes of the archive are made up."""
+        """Return a listed type, or a placeholder of a class of the archive."""
         if module.split('.')[0] == '__torch__':
             names = dict(qualified_name=f'{module}.{name}')
             return type('_ScriptClass', (_ScriptObject,), names)
@@ -88,7 +89,7 @@ def _first(value: object, *types: object) -> object:
 
 @dataclass
 class _Class:
-    """What the code of an archive says of a class.
+    """Attributes of a class, as declared in the code of an archive.
 
     Attributes:
         is_module (bool): Whether its objects are modules.
@@ -104,7 +105,7 @@ class _Class:
 
 
 def _read_classes(archive: zipfile.ZipFile, folder: str) -> dict[str, _Class]:
-    """Read what the code in a folder says of its classes, by their names."""
+    """Read the declared attributes of the classes in a folder of code."""
     classes: dict[str, _Class] = {}
     for entry in archive.namelist():
         if not entry.startswith(folder) or not entry.endswith('.py'):
@@ -132,7 +133,7 @@ def _collect(
     tensors: dict[str, Tensor],
     depth: int,
 ) -> None:
-    """Add the tensors of a module and of those in it, in torch's order."""
+    """Collect the tensors of a module and its children in torch's order."""
     kind = classes.get(owner.qualified_name, _Class())
     if kind.sets_state or not isinstance(owner.state, dict):
         raise pickle.UnpicklingError(

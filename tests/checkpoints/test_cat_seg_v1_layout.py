@@ -56,7 +56,7 @@ def test_every_tensor_is_used_or_dropped_for_a_reason(parts, tmp_path):
         'backbone.text_features_test',
         QK.replace('qk.weight', 'relative_position_index'),
     }
-    assert 'made anew' in report.dropped['backbone.text_features']
+    assert 'computed again' in report.dropped['backbone.text_features']
     model = MODELS.build(config.model)
     report = load_checkpoint_into(model, tmp_path / 'ours.pth')
     assert report.layout == 'ovseg_mm'

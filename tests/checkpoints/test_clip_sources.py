@@ -251,11 +251,11 @@ def test_siglip_of_open_clip(tmp_path, tiny_arch):
 @pytest.mark.parametrize(
     'arguments, words',
     [
-        (('local-dir:',), 'local-dir:: there is no such folder'),
-        (('local-dir:gone',), 'local-dir:gone: there is no such folder'),
+        (('local-dir:',), 'local-dir:: the folder does not exist'),
+        (('local-dir:gone',), 'local-dir:gone: the folder does not exist'),
         (('local-dir:empty',), 'the folder empty holds none of'),
         (('local-dir:bare',), 'has no open_clip_config.json or config.json'),
-        (('local-dir:broken',), 'is no JSON file'),
+        (('local-dir:broken',), 'is not a JSON file'),
         (('local-dir:bert',), "of the type 'bert', expected 'clip'"),
         (('local-dir:gelu_new',), "has hidden_act='gelu_new'"),
         (('hf-hub:',), 'write hf-hub:ORG/NAME'),

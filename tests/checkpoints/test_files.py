@@ -136,9 +136,9 @@ def test_flipped_bit(tmp_path):
         (b'', 'is empty'),
         (b'\n<!DOCTYPE html><html>Sign in</html>', 'is a web page'),
         (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'),
-        (b'\x00\x01garbage' * 9, 'is no weight file'),
+        (b'\x00\x01garbage' * 9, 'is not a weight file'),
         (b'\x80\x02garbage', 'cannot be read'),
-        (b'hello', 'is no weight file'),
+        (b'hello', 'is not a weight file'),
     ],
 )
 def test_other_content(tmp_path, content, message):

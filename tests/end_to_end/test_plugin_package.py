@@ -46,8 +46,8 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture
-def here(home, monkeypatch):
-    """The same for commands that run in this process."""
+def here(home, monkeypatch, tool):
+    """The same for commands that run in this process, tools among them."""
     monkeypatch.chdir(home)
     monkeypatch.syspath_prepend(home)
     return home
@@ -126,59 +126,57 @@ def test_own_and_foreign_checkpoints_are_the_same_model(
     assert metrics[0]['mIoU'] > 0
 
 
-def test_foreign_checkpoint_is_converted(here, foreign, capsys):
+def test_foreign_checkpoint_is_converted(here, foreign, capfd):
     config = 'acme_seg/adapter.py'
     command = ['convert', str(foreign), 'ours.pth', '--config', config]
-    assert main(command) == 0, capsys.readouterr().err
-    assert '(Adapter, layout acme_adapter)' in capsys.readouterr().out
+    assert main(command) == 0, capfd.readouterr().err
+    assert '(Adapter, layout acme_adapter)' in capfd.readouterr().out
     meta = torch.load('ours.pth', weights_only=True)['meta']
     assert meta['dataset_meta']['classes'][1] == 'green disc'
 
 
-def test_predict_and_evaluate(home, checkpoint):
+def evaluated(config: str, *checkpoint: str) -> dict:
+    """Result of ``evaluate`` on the data of the config."""
+    folder = Path('evaluate', Path(config).stem)
+    command = ('evaluate', config, *checkpoint, '--datasets', config)
+    assert main([*command, '--work-dir', str(folder)]) == 0
+    (row,) = json.loads((folder / 'results.json').read_text())['results']
+    assert row['images'] == 5
+    return row['metrics']
+
+
+def test_predict_and_evaluate(here, checkpoint):
     output = run(
         *('python', '-m', 'ovseg_mm', 'predict', 'data/acme/images/val/1.jpg'),
         *('--config', 'acme_seg/adapter.py', '--checkpoint', checkpoint),
         *('--classes', 'acme_seg/words.txt', '--out', 'adapter'),
-        cwd=home,
+        cwd=here,
     )
     assert '1_overlay.png' in output
-    labels = np.asarray(Image.open(home / 'adapter' / '1_labels.png'))
+    labels = np.asarray(Image.open('adapter/1_labels.png'))
     assert labels.shape == (64, 130) and labels.max() < 4
-    run(
-        *('python', '-m', 'ovseg_mm', 'evaluate', 'acme_seg/adapter.py'),
-        *(checkpoint, '--datasets', 'acme_seg/adapter.py'),
-        *('--work-dir', 'evaluate'),
-        cwd=home,
-    )
-    (row,) = json.loads((home / 'evaluate' / 'results.json').read_text())
-    assert row['images'] == 5 and row['metrics']['mIoU'] > 0
+    assert evaluated('acme_seg/adapter.py', str(checkpoint))['mIoU'] > 0
 
 
-def test_method_without_checkpoint(home, here, capsys):
+def test_method_without_checkpoint(here, capfd):
     output = run(
         *('mim', 'test', 'ovseg_mm', 'acme_seg/smooth.py', '--gpus', 0),
         *('--checkpoint', 'none', '--work-dir', 'smooth'),
-        cwd=home,
+        cwd=here,
     )
-    tested = metrics_of(output)
-    command = (
-        *('evaluate', 'acme_seg/smooth.py', '--work-dir', 'smooth/evaluate'),
-        *('--datasets', 'acme_seg/smooth.py'),
-    )
-    assert main(list(command)) == 0, capsys.readouterr().err
-    results = (home / 'smooth' / 'evaluate' / 'results.json').read_text()
-    (row,) = json.loads(results)
-    assert row['metrics']['mIoU'] == pytest.approx(tested['mIoU'], abs=0.01)
+    assert "loaded CLIP's weights, no checkpoint" in output
+    tested = metrics_of(output)['mIoU']
+    found = evaluated('acme_seg/smooth.py')['mIoU']
+    assert found == pytest.approx(tested, abs=0.01)
     command = (
         *('predict', 'data/acme/images/val/1.jpg', '--out', 'smooth'),
         *('--config', 'acme_seg/smooth.py', '--classes', 'grass; sky'),
     )
-    assert main(list(command)) == 0, capsys.readouterr().err
+    assert main(list(command)) == 0, capfd.readouterr().err
     assert Path('smooth/1_overlay.png').is_file()
 
 
-def test_method_with_parameters_needs_a_checkpoint(here, tool, capsys):
+def test_method_with_parameters_needs_a_checkpoint(here, tool):
     status, printed = tool('test', 'acme_seg/adapter.py')
     assert status == 2
     assert printed.splitlines()[-1] == (

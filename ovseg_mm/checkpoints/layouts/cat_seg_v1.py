@@ -17,7 +17,7 @@ from .swin import swin_rows
 _CLIP = 'backbone.clip_model.'
 _LAYER, _OUR_LAYER = 'neck.layers.*.', 'decode_head.layers.*.'
 _TEXTS = Drop(
-    'text embeddings of the class list of that run; they are made anew'
+    'text embeddings of the class list of that run; they are computed again'
 )
 
 
@@ -48,8 +48,8 @@ def _decoder_pairs(number: int) -> list[tuple[str, str]]:
     ]
 
 
-# Names there and here of what is the same tensor. A star stands for one part
-# of a name between dots, two stars for several; they are alike on both sides.
+# Names of the same tensor there and here. A star stands for one part of a name
+# between dots, two stars for several parts, equal on both sides.
 _PAIRS = [
     ('backbone.feature_extractor.**', 'backbone.guidance.**'),
     (
@@ -89,7 +89,7 @@ def _row(source: str, target: str) -> tuple[str, str]:
 
 
 def _windows(number: int) -> list[Row]:
-    """Rows of what is no pair, in the attention of a window block."""
+    """Rows of the tensors of window attention that are not renamed 1:1."""
     there = rf'neck\.layers\.(\d+)\.spatial_agg\.block_{number}\.attn\.w_msa\.'
     here = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.attn.'
     return [
@@ -165,13 +165,14 @@ _AUTHORS_TABLE = [
 
 
 def project_name(name: str) -> str:
-    """What the project calls the tensor that ours is, or is a part of.
+    """Return the name of a parameter in MMSegmentation's project.
 
     Args:
-        name (str): Name of a parameter of our model.
+        name (str): Name of a parameter of our model, which may be a part of
+            the project's parameter.
 
     Returns:
-        str: The project's; ours if there is no such parameter there.
+        str: Name in the project; ``name`` if the project has none.
     """
     for pattern, template in _TO_PROJECT:
         match = re.fullmatch(pattern, name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of CLIP itself, and the rows that all methods share for it."""
+"""Layouts of CLIP, and the rows of its towers for all methods."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _TEXT = (
 )
 
 TEMPERATURE = Drop("the temperature of CLIP's contrastive loss, not used here")
-"""What methods do with ``logit_scale``."""
+"""Action of methods for ``logit_scale``."""
 
 
 def image_rows(source: str, target: str = 'backbone.') -> list[Row]:

@@ -54,7 +54,7 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
 
 
 def _reorder(tensor: Tensor) -> Tensor:
-    """Input channels (..., 4 c) of a patch merging in MMSegmentation's order.
+    """Reorder the input channels (..., 4 c) of a patch merging.
 
     Theirs are the four neighbours down the columns, all channels of each;
     ours are all channels, the four neighbours along the rows of each.

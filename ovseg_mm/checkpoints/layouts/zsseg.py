@@ -100,7 +100,7 @@ _SEPARATE = [
     *_adapter_rows('_region_clip_adapter', 'region_text_encoder'),
     (
         r'_region_clip_adapter\.non_object_embedding',
-        Drop('no object is no class of regions'),
+        Drop('regions have no class for no object'),
     ),
     (
         r'clip_adapter\.clip_model\.visual\..*',
@@ -125,7 +125,7 @@ _PROMPT_STAGE = (
 
 
 class _SegmenterLayout(Layout):
-    """What all segmenters share."""
+    """Base class of the layouts of segmenters."""
 
     method = 'ZSSeg'
     without = _NOT_SCAN
