@@ -125,6 +125,23 @@ def test_damaged_images_of_a_test(tool, trained, own_data, tmp_path):
     assert str(own_data / 'images' / 'val') in error
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_missing_label_file_of_a_test(
+    tool, trained, own_data, tmp_path, workers
+):
+    labels = own_data / 'annotations' / 'val' / '3.png'
+    labels.unlink()
+    status, output = tool(
+        *('test', TINY, trained / 'iter_8.pth'),
+        *('--work-dir', tmp_path / 'work', '--cfg-options'),
+        *(*data_options(own_data), f'test_dataloader.num_workers={workers}'),
+    )
+    error = output.strip().splitlines()[-1]
+    assert status == 2
+    assert error.startswith('error: ') and str(labels) in error
+    assert 'Errno' not in error and 'Traceback' not in error
+
+
 def test_vocabulary_that_does_not_fit_the_data(train):
     status, error = train("model.vocabulary=['a','b']")
     assert status == 2 and error.startswith('error: ')

@@ -186,6 +186,11 @@ warnings.warn_explicit(
     module='mmcv.cnn.bricks.transformer')
 from mmengine.logging import print_log
 print_log('Could not import OneDL')
+# Configs of CAT-Seg v1 with ConvNeXt import it after this package.
+try:
+    import mmpretrain.datasets
+except ImportError:
+    pass
 print_log('Could not import another package')
 """
 
