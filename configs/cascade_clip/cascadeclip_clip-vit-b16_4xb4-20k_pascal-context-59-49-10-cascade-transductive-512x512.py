@@ -1,5 +1,5 @@
-# The 49/10 split of the authors' code: the customary indices, but in another
-# class order, so that other classes are unseen than in other papers.
+# The 49/10 split of the authors' code: the usual indices in another class
+# order, so its unseen classes differ from those of other papers.
 # Second stage: half of the schedule, from the middle of the first stage.
 _base_ = [
     '../_base_/models/cascadeclip_clip-vit-b16.py',
@@ -16,10 +16,10 @@ model = dict(
     vocabulary='pc59-49-10-cascade',
     train_vocabulary='pc59-49-10-cascade',
     backbone=dict(prompt_length=35),
-    # nothing to be made up for: unseen classes were trained as well
+    # Unseen classes were trained as well: their scores need no correction.
     test_cfg=dict(seen_penalty=0.0),
 )
-# Pixels of unseen classes are told from ignored ones, not from each other.
+# Pixels of all unseen classes get one label, which differs from ignore_index.
 train_dataloader = dict(
     dataset=dict(vocabulary='pc59-49-10-cascade', unseen_labels='mark')
 )

@@ -14,10 +14,10 @@ model = dict(
     vocabulary='coco-156-15',
     train_vocabulary='coco-156-15',
     backbone=dict(prompt_length=50),
-    # nothing to be made up for: unseen classes were trained as well
+    # Unseen classes were trained as well: their scores need no correction.
     test_cfg=dict(seen_penalty=0.0),
 )
-# Pixels of unseen classes are told from ignored ones, not from each other.
+# Pixels of all unseen classes get one label, which differs from ignore_index.
 train_dataloader = dict(dataset=dict(unseen_labels='mark'))
 test_dataloader = _base_.test_dataloader
 test_dataloader.dataset.pipeline = _base_.test_pipeline

@@ -17,6 +17,6 @@ val_dataloader = test_dataloader
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].end = 40000
 train_cfg = dict(max_iters=40000, val_interval=20000)
-# The six that are kept begin with the middle of the schedule, which the
-# second stage starts from.
+# Keeps the checkpoint of the middle of the schedule: the second stage starts
+# from it.
 default_hooks = dict(checkpoint=dict(interval=4000, max_keep_ckpts=6))

@@ -1,5 +1,5 @@
-# The 49/10 split of the authors' code: the customary indices, but in another
-# class order, so that other classes are unseen than in other papers.
+# The 49/10 split of the authors' code: the usual indices in another class
+# order, so its unseen classes differ from those of other papers.
 _base_ = [
     '../_base_/models/cascadeclip_clip-vit-b16.py',
     '../_base_/datasets/pascal_context_59_49-10.py',
@@ -21,6 +21,6 @@ val_dataloader = test_dataloader
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].end = 40000
 train_cfg = dict(max_iters=40000, val_interval=20000)
-# The six that are kept begin with the middle of the schedule, which the
-# second stage starts from.
+# Keeps the checkpoint of the middle of the schedule: the second stage starts
+# from it.
 default_hooks = dict(checkpoint=dict(interval=4000, max_keep_ckpts=6))

@@ -16,6 +16,6 @@ val_dataloader = test_dataloader
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].end = 80000
 train_cfg = dict(max_iters=80000, val_interval=40000)
-# The six that are kept begin with the middle of the schedule, which the
-# second stage starts from.
+# Keeps the checkpoint of the middle of the schedule: the second stage starts
+# from it.
 default_hooks = dict(checkpoint=dict(interval=8000, max_keep_ckpts=6))

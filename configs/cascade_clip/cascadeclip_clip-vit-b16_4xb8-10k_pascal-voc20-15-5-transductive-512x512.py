@@ -15,10 +15,10 @@ model = dict(
     vocabulary='voc20-15-5',
     train_vocabulary='voc20-15-5',
     backbone=dict(prompt_length=10),
-    # nothing to be made up for: unseen classes were trained as well
+    # Unseen classes were trained as well: their scores need no correction.
     test_cfg=dict(seen_penalty=0.0),
 )
-# Pixels of unseen classes are told from ignored ones, not from each other.
+# Pixels of all unseen classes get one label, which differs from ignore_index.
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(

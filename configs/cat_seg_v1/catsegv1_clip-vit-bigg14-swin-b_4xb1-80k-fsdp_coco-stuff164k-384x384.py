@@ -1,4 +1,4 @@
-# Sharded over the GPUs, for GPUs whose memory a whole model does not fit.
+# Sharded over the GPUs, for a model that does not fit in the memory of one.
 _base_ = [
     '../_base_/models/catsegv1_clip-vit-l14-336-swin-b.py',
     '../_base_/datasets/coco-stuff164k_384x384.py',

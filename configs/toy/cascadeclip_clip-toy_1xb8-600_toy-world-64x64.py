@@ -22,8 +22,8 @@ max_iters = 600
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].end = max_iters
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
-# The six that are kept hold the middle of the schedule, which the second
-# stage starts from.
+# Keeps the checkpoint of the middle of the schedule: the second stage starts
+# from it.
 default_hooks = dict(
     checkpoint=dict(interval=100, max_keep_ckpts=6), logger=dict(interval=25)
 )

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
             ('method', entry.method),
             ('CLIP', entry.clip),
             ('trained on', entry.training_data),
+            ('tested on', entry.test_set),
             ('mIoU', f'{miou} (published)' if miou else ''),
             ('weights', entry.weights),
             ('config', entry.config),

@@ -1,6 +1,6 @@
-# Masked crops of COCO-Stuff, and those of ADE20K to test with; both made by
-# tools/dataset_converters/crop_captions.py. The table of the authors' crops
-# takes their place if ann_file and data_root name it and image_folder is set.
+# Masked crops of COCO-Stuff for training and of ADE20K for tests, both made by
+# tools/dataset_converters/crop_captions.py. To train on the authors' crops,
+# set ann_file and data_root to their table, and image_folder.
 crop_size = (224, 224)
 train_pipeline = [
     dict(type='LoadCropCaption'),

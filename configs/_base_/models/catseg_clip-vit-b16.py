@@ -15,7 +15,7 @@ model = dict(
     clip=dict(
         arch='ViT-B-16',
         pretrained='openai',
-        # A file or folder to be read instead of the hub.
+        # File or folder of weights to read instead of the hub.
         custom_clip_weights=None,
         # 'attention' (q and v of both towers), 'full', 'prompt', 'none'
         finetune='attention',

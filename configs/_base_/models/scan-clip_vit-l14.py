@@ -4,7 +4,7 @@ model = dict(
     clip=dict(
         arch='ViT-L-14',
         pretrained='datacomp_xl_s13b_b90k',
-        # A file or folder to be read instead of the hub.
+        # File or folder of weights to read instead of the hub.
         custom_clip_weights=None,
     ),
     prompts=dict(

@@ -17,7 +17,7 @@ model = dict(
     clip=dict(
         arch='ViT-B-16',
         pretrained='openai',
-        # A file or folder to be read instead of the hub.
+        # File or folder of weights to read instead of the hub.
         custom_clip_weights=None,
     ),
     # Every synonym is a text of its own; the best one speaks for its class.
