@@ -54,13 +54,14 @@ def main() -> int:
         load_config,
         set_output_dir,
     )
-    from ovseg_mm.engine.weights import load_weights
+    from ovseg_mm.engine.weights import check_checkpoint, load_weights
     from ovseg_mm.utils.errors import InputError, report_errors
 
     with report_errors():
         if args.show_proposals and not (args.show or args.show_dir):
             raise InputError('--show-proposals needs --show-dir or --show')
         cfg = load_config(args, 'testing')
+        check_checkpoint(args.checkpoint)
         # What a training starts from is no matter of a test.
         cfg.load_from = None
         # Sharding is for training alone.

@@ -28,11 +28,11 @@ from ovseg_mm.analysis.speed import amp_dtype
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.engine.launch import read_config
-from ovseg_mm.engine.weights import load_weights
+from ovseg_mm.engine.weights import check_checkpoint, load_weights
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.utils.devices import set_matmul_precision
-from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.errors import InputError, config_errors
 from ovseg_mm.utils.stack import installed_packages
 from ovseg_mm.version import __version__
 from ovseg_mm.vocabulary import (
@@ -106,6 +106,7 @@ def evaluate(
             holds results of another evaluation.
     """
     cfg = read_config(config, cfg_options)
+    check_checkpoint(checkpoint)
     cfg.launcher = launcher
     chosen = {key: find_benchmark(key, cfg, cfg_options) for key in datasets}
     for benchmark in chosen.values():
@@ -192,7 +193,8 @@ def _load(
     cfg: Config, checkpoint: str | Path | None
 ) -> tuple[BaseOpenVocabSegmentor, str]:
     """Build the model; return it and the SHA-256 of its weights."""
-    model = init_model(cfg, None, get_device())
+    with config_errors():
+        model = init_model(cfg, None, get_device())
     # Scores are not needed, only labels.
     model.test_cfg.setdefault('keep_scores', False)
     return model, load_weights(model, checkpoint).sha256(model)

@@ -19,9 +19,9 @@ from mmseg.structures import SegDataSample
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_file import read_config_file
 from ovseg_mm.engine.config_options import merge_options
-from ovseg_mm.engine.weights import load_weights
+from ovseg_mm.engine.weights import check_checkpoint, load_weights
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
-from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.errors import InputError, config_errors
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
@@ -106,13 +106,15 @@ class OpenVocabInferencer:
         cfg_options: dict | None = None,
     ) -> None:
         device = resolve_device(device)
+        check_checkpoint(checkpoint)
         if not isinstance(config, Config):
             config = read_config_file(config)
         if cfg_options is not None:
             config = copy.deepcopy(config)
             merge_options(config, cfg_options)
         check_config(config, ('model', 'test_pipeline'), 'mmseg')
-        self.model = init_model(config, None, device)
+        with config_errors():
+            self.model = init_model(config, None, device)
         set_matmul_precision(config, device)
         load_weights(self.model, checkpoint)
         self._pipeline = _array_pipeline(self.model.cfg.test_pipeline)

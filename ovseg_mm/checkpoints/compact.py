@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovseg_mm.utils.errors import InputError
+
 _TABLE = 'token_embedding.weight'
 _PREFIX = 'token_embedding.'
 
@@ -63,12 +65,12 @@ def compact_clip(
         dict[str, Tensor]: For a ``.safetensors`` file or ``torch.save``.
 
     Raises:
-        ValueError: If an id is outside the table.
+        InputError: If an id is outside the table.
     """
     table = state_dict[_TABLE]
     ids = torch.tensor(sorted(set(map(int, used_ids))), dtype=torch.int64)
     if not len(ids) or ids[0] < 0 or ids[-1] >= len(table):
-        raise ValueError(
+        raise InputError(
             f'used_ids must be ids in [0, {len(table)}), found '
             f'{ids.tolist()[:1]} to {ids.tolist()[-1:]}'
         )
@@ -96,13 +98,13 @@ def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         other tensors as they were stored.
 
     Raises:
-        ValueError: If a part of the token table is missing or misfits.
+        InputError: If a part of the token table is missing or misfits.
     """
     expanded = dict(state_dict)
     parts = {}
     for key in ('rows', 'ids', 'vocab_size', 'seed', 'std'):
         if _PREFIX + key not in expanded:
-            raise ValueError(
+            raise InputError(
                 f'the compact CLIP has no {_PREFIX}{key}, which its token '
                 'table is made from'
             )
@@ -112,7 +114,7 @@ def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if len(rows) != len(ids) or not 0 <= int(ids.min()) <= int(ids.max()) < (
         vocab_size
     ):
-        raise ValueError(
+        raise InputError(
             f'the compact CLIP has {len(rows)} token rows for {len(ids)} ids '
             f'in [{int(ids.min())}, {int(ids.max())}] of a table of '
             f'{vocab_size}'

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.errors import InputError, config_errors
 from ovseg_mm.utils.paths import check_destination, expanded, find_config
 
 from .files import (
@@ -189,7 +189,8 @@ def _build(cfg: Config) -> nn.Module:
     from mmseg.registry import MODELS
 
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    return MODELS.build(cfg.model)
+    with config_errors():
+        return MODELS.build(cfg.model)
 
 
 def _meta(

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ovseg_mm.utils.errors import InputError
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -61,7 +63,7 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
         Renamed: New tensors and the fate of every old name.
 
     Raises:
-        ValueError: If two entries claim the same new name.
+        InputError: If two entries claim the same new name.
     """
     rows = [(re.compile(pattern), action) for pattern, action in table]
     result = Renamed({}, [], {}, [])
@@ -80,7 +82,7 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
             renamed = action(match, tensor)
         for new_name in renamed:
             if new_name in result.state_dict:
-                raise ValueError(
+                raise InputError(
                     f'{name!r} would become {new_name!r}, a name that an '
                     'earlier entry of the checkpoint has taken already'
                 )
@@ -109,7 +111,7 @@ def split_rows(*targets: str) -> TensorMap:
 
     def split(match: re.Match, tensor: Tensor) -> dict[str, Tensor]:
         if len(tensor) % len(targets):
-            raise ValueError(
+            raise InputError(
                 f'{match.string} has {len(tensor)} rows, which cannot be cut '
                 f'into {len(targets)} equal blocks'
             )

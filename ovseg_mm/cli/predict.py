@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``predict``: segment pictures with words typed on the command line."""
+"""``predict``: segment images with class texts of the command line."""
 
 import argparse
 import json
@@ -18,18 +18,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command's options."""
     parser = subparsers.add_parser(
         'predict',
-        help='segment pictures with your own words',
+        help='segment images with your own class texts',
         usage='%(prog)s IMAGE [IMAGE ...] --config CONFIG [--checkpoint '
         'CHECKPOINT] --classes WORDS [WORDS ...] [--out FOLDER] '
         '[--device DEVICE]',
-        description='Segment pictures with your own words. Writes a label '
-        'map and an overlay with a legend for each picture.',
+        description='Segment images with your own class texts. Write a label '
+        'map and an overlay with a legend for each image.',
     )
     parser.add_argument(
         'images',
         nargs='*',
         metavar='IMAGE',
-        help='picture, folder of pictures, or pattern such as "street/*.jpg"',
+        help='image, folder of images, or pattern such as "street/*.jpg"',
     )
     parser.add_argument(
         '--config',
@@ -47,26 +47,31 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action='extend',
         required=True,
         metavar='WORDS',
-        help='classes as separate arguments or separated by ";", synonyms by '
-        '"|"; or a file of words (.txt, .csv, .tsv, .json, .yaml); or a '
-        'shipped vocabulary such as ade150',
+        help='classes as separate arguments or separated by ";", synonyms '
+        'separated by "|"; or a file of class texts (.txt, .csv, .tsv, .json, '
+        '.yaml); or a shipped vocabulary such as ade150',
     )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('predictions'),
         metavar='FOLDER',
-        help='where the pictures are written (default: %(default)s)',
+        help='folder of the results (default: %(default)s)',
     )
-    parser.add_argument('--device', help='such as cuda:0; default: the best')
+    parser.add_argument(
+        '--device', help='such as cuda:0 (default: the best one)'
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every picture that can be read.
+    """Segment all images.
+
+    Args:
+        args (argparse.Namespace): Options of the command.
 
     Returns:
-        int: 1 if some cannot, 2 if none can.
+        int: 0, or 1 if some images are damaged, 2 if all are.
     """
     from .pictures import check_outputs, output_names
 
@@ -115,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checkpoint(name: str | None) -> Path | None:
-    """Path of a checkpoint; None for ``'none'``, as ``mim test`` has it."""
+    """Path of a checkpoint; None if it is not given or ``'none'``."""
     if name is None or name == 'none':
         return None
     path = expanded(name)
@@ -127,40 +132,40 @@ def _checkpoint(name: str | None) -> Path | None:
 def _words_and_images(
     args: argparse.Namespace,
 ) -> tuple[list[str], list[Path]]:
-    """Words and pictures of the command line, whatever order they are in."""
+    """Class texts and images of the command line, in any order."""
     from .pictures import find_images, split_images
 
     words, taken = split_images(args.classes, alone=not args.images)
     if not words:
         raise InputError(
-            f'--classes has no words, but the picture {taken[0]}; write: '
+            f'--classes has no class text, but the image {taken[0]}; write: '
             'predict IMAGE ... --classes WORDS ...'
         )
     if not args.images and not taken:
         raise InputError(
-            'no picture is given; write: predict IMAGE ... --classes WORDS '
-            '... (--classes takes all that follows it)'
+            'no image is given; write: predict IMAGE ... --classes WORDS '
+            '... (--classes takes all arguments after it)'
         )
     if taken:
         print(
-            f'taken for pictures, not for classes: {", ".join(taken)}',
+            f'read as images, not as classes: {", ".join(taken)}',
             file=sys.stderr,
         )
     return words, find_images([*args.images, *taken])
 
 
 def _found(result: 'Segmentation') -> str:
-    """What a picture shows, or what to do if that is nothing."""
+    """Shares of the classes, or advice if none was found."""
     shares = result.shares()
     if shares:
         return ', '.join(f'{name} {part:.1%}' for name, part in shares.items())
     if result.vocabulary.num_texts == 1:
         return (
-            'nothing found; name what else is in the picture as well, such '
+            'nothing found; add classes for the rest of the image, such '
             f'as --classes "{result.vocabulary.names[0]}; wall; sky", or '
-            'use another word'
+            'use another class text'
         )
     return (
-        'nothing found; use other words, or set a lower '
+        'nothing found; use other class texts, or set a lower '
         'model.test_cfg.threshold in the config'
     )

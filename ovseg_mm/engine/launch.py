@@ -4,8 +4,6 @@
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
@@ -21,7 +19,7 @@ from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.models.clip_towers import parameters_of_no_file
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
-from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.errors import InputError, config_errors
 
 from .adapt_config import add_missing_hooks, replace_amp_on_cpu
 from .config_check import check_config
@@ -30,10 +28,7 @@ from .config_options import merge_options
 from .config_shape import check_loops
 from .distributed import setup_cpu_processes
 from .hooks import ActivationCheckpointingHook
-from .weights import load_weights
-
-# Messages of registries and Python for unknown names.
-_CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
+from .weights import check_checkpoint, load_weights
 
 
 def read_config(name: str | Path, options: dict | None = None) -> Config:
@@ -106,30 +101,6 @@ def build_runner(cfg: Config) -> Runner:
         return runner
 
 
-@contextmanager
-def config_errors() -> Iterator[None]:
-    """Turn errors of building from a config into input errors.
-
-    Constructors of MMEngine, MMSegmentation and PyTorch raise ValueError for
-    a bad value; registries and Python raise KeyError and TypeError for an
-    unknown name.
-
-    Raises:
-        InputError: For such an error.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        reason = str(error.args[0]) if error.args else ''
-        if not isinstance(error, ValueError) and not any(
-            words in reason for words in _CONFIG_ERRORS
-        ):
-            raise
-        raise InputError(f'the config does not work: {reason}') from error
-
-
 def build_model(
     args: argparse.Namespace,
     checkpoint: str | None = None,
@@ -150,6 +121,7 @@ def build_model(
     """
     device = resolve_device(device)
     cfg = read_config(args.config, args.cfg_options)
+    check_checkpoint(checkpoint)
     check_config(cfg, ('model',), 'mmseg')
     set_matmul_precision(cfg, device)
     with config_errors():

@@ -16,6 +16,7 @@ from torch import nn
 from ovseg_mm.checkpoints import file_sha256, load_checkpoint_into
 from ovseg_mm.models.clip_towers import parameters_of_no_file
 from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import expanded
 
 # For launchers that insist on a checkpoint: `mim test ... --checkpoint none`.
 NO_CHECKPOINT = 'none'
@@ -42,6 +43,24 @@ class LoadedWeights(NamedTuple):
             flat = tensor.detach().cpu().contiguous().flatten()
             digest.update(flat.view(torch.uint8).numpy())
         return digest.hexdigest()
+
+
+def check_checkpoint(checkpoint: str | Path | None) -> None:
+    """Check that a checkpoint exists, before a model is built for it.
+
+    Args:
+        checkpoint (str | Path, optional): See :func:`load_weights`.
+
+    Raises:
+        FileNotFoundError: If a file is given and does not exist.
+    """
+    if checkpoint is None or str(checkpoint) == NO_CHECKPOINT:
+        return
+    path = expanded(checkpoint)
+    if not path.exists():
+        raise FileNotFoundError(
+            f'{path} does not exist; give the path of a checkpoint'
+        )
 
 
 def load_weights(

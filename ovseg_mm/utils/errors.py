@@ -22,6 +22,8 @@ _LONG_WORDS = re.compile(
 )
 # Beginning of the message of an error that a worker process passed on.
 _HANDED_ON = 'Caught '
+# Parts of the messages of registries and Python about unknown names.
+_CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
 
 
 def shortened(message: str) -> str:
@@ -111,6 +113,30 @@ def report_errors() -> Iterator[None]:
         yield
     except REPORTED_ERRORS as error:
         sys.exit(report_error(error))
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """Turn errors of building a model or runner into input errors.
+
+    Constructors of MMEngine, MMSegmentation and PyTorch raise ValueError for
+    a bad value; registries and Python raise KeyError and TypeError for an
+    unknown name.
+
+    Raises:
+        InputError: For such an error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        reason = str(error.args[0]) if error.args else ''
+        if not isinstance(error, ValueError) and not any(
+            words in reason for words in _CONFIG_ERRORS
+        ):
+            raise
+        raise InputError(f'the config does not work: {reason}') from error
 
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:

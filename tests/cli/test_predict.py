@@ -128,8 +128,14 @@ def test_one_word_marks_what_it_names_and_leaves_the_rest(
 @pytest.mark.parametrize(
     'words, help',
     [
-        ('moss', 'nothing found; name what else is in the picture as well, '),
-        ('moss;sea', 'nothing found; use other words, or set a lower model.'),
+        (
+            'moss',
+            'nothing found; add classes for the rest of the image, such ',
+        ),
+        (
+            'moss;sea',
+            'nothing found; use other class texts, or set a lower mo',
+        ),
     ],
 )
 def test_nothing_found_says_so(
@@ -154,9 +160,7 @@ def test_classes_before_pictures(predict, picture, tiny_data, tmp_path):
     other = shutil.copy(picture, tmp_path / 'other.jpg')
     status, printed, error = predict('--classes', 'a', 'b', picture, other)
     assert status == 0
-    assert error == (
-        f'taken for pictures, not for classes: {picture}, {other}\n'
-    )
+    assert error == (f'read as images, not as classes: {picture}, {other}\n')
     names = json.loads((tmp_path / 'out' / 'classes.json').read_text())
     assert names == ['a', 'b']
     assert (tmp_path / 'out' / 'other_labels.png').is_file()
@@ -220,8 +224,8 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
         (['~nobody_here/a.jpg', '--classes', 'a'], 'no home folder ~nobody_'),
         (['a' * 5000 + '.jpg', '--classes', 'a'], 'characters'),
         (['deep', '--classes', 'a'], 'sub-folders are not searched (deep/'),
-        (['--classes', 'a', 'b'], 'no picture is given; write: predict IMAGE'),
-        (['--classes', '1.jpg'], 'has no words, but the picture 1.jpg'),
+        (['--classes', 'a', 'b'], 'no image is given; write: predict IMAGE'),
+        (['--classes', '1.jpg'], 'has no class text, but the image 1.jpg'),
         (['--classes', 'a', 'gone.jpg'], 'gone.jpg: there is no such image'),
         (['1.jpg', '--classes', 'cat, dog'], 'separate classes with ";"'),
         (['1.jpg', '--classes', ';'], 'class'),
@@ -244,7 +248,7 @@ def test_bad_input(predict, picture, tmp_path, monkeypatch, arguments, words):
     assert status == 2
     *_, line = error.splitlines()
     assert line.startswith('error: ') and words in line and len(line) < 600
-    assert [other[:5] for other in error.splitlines()[:-1]] in ([], ['taken'])
+    assert [other[:5] for other in error.splitlines()[:-1]] in ([], ['read '])
     assert not list((tmp_path / 'out').glob('*.png'))
 
 

@@ -212,7 +212,7 @@ def test_resume_without_a_checkpoint_begins_anew(tool, tiny_data, tmp_path):
         (
             'test',
             [
-                *(TINY, 'gone.pth', '--cfg-options'),
+                *(TINY, 'none', '--cfg-options'),
                 'model.test_cfg.stride=(42.67, 42.67)',
             ],
             r'found \(42.67, 42.67\); pixels are whole numbers',
@@ -222,8 +222,17 @@ def test_resume_without_a_checkpoint_begins_anew(tool, tiny_data, tmp_path):
             [TINY, 'gone.pth', '--cfg-options', 'modle.test_cfg.mode=whole'],
             "did you mean 'model'",
         ),
+        # Before the model is built, whose weights do not exist either.
+        (
+            'test',
+            [
+                *(TINY, 'gone.pth', '--cfg-options'),
+                'model.clip.custom_clip_weights=nowhere.pt',
+            ],
+            'error: gone.pth does not exist',
+        ),
         ('test', [TINY, 'gone.pth'], 'error: gone.pth does not exist'),
-        ('test', [TINY], 'required: checkpoint'),
+        ('test', [TINY], 'error: the model needs a checkpoint: '),
     ],
 )
 def test_bad_options(tool, tiny_data, name, options, words):
