@@ -5,9 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ovseg_mm.inference import geometric_ensemble, join_votes, with_no_object
+from ovseg_mm.inference import (
+    geometric_ensemble,
+    join_votes,
+    region_weights,
+    with_no_object,
+)
+from ovseg_mm.models.backbones.last_blocks.calibrated import cosines
 from ovseg_mm.models.decode_heads.cascade_clip.matching import Similarity
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import cost_volume
 from ovseg_mm.models.decode_heads.pixel_text_head import PixelTextHead
@@ -119,6 +125,33 @@ def test_steps_that_decide_between_classes(dtype):
             found = step()
         assert found.dtype == torch.float32
         assert torch.equal(found, wanted)
+
+
+def test_steps_take_tensors_of_half_precision(dtype):
+    probs, regions = torch.rand(2, 20, 7).softmax(dim=2).to(dtype)
+    valid = torch.arange(20) < 15
+    masks = torch.rand(2, 20, 9, 9).to(dtype)
+    image, text = torch.randn(2, 25, 16).to(dtype), torch.randn(7, 16)
+    maps = image.transpose(1, 2).unflatten(2, (5, 5))
+    text = text.to(dtype)
+    for step, *tensors in (
+        (join_votes, probs[None].expand(2, -1, -1), masks),
+        (geometric_ensemble, probs, regions[:15], valid, 0.8),
+        (region_weights, regions[:15], valid),
+        (with_no_object, probs, regions[:, 0]),
+        (cosine_logits, image, text, 100.0),
+        (cost_volume, maps, text[:, None]),
+        (cosines, image),
+    ):
+        single = [
+            x.float() if isinstance(x, Tensor) and x.dtype == dtype else x
+            for x in tensors
+        ]
+        wanted = step(*single)
+        with torch.autocast('cpu', dtype=dtype):
+            found = step(*tensors)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, wanted), step
 
 
 @pytest.mark.parametrize('name', METHODS)
