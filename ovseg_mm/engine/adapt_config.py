@@ -48,10 +48,10 @@ def replace_amp_on_cpu(cfg: Config) -> None:
         cfg (Config): Changed in place, if it names an ``AmpOptimWrapper``
             and there is only a CPU.
     """
-    wrapper = cfg.get('optim_wrapper') or {}
-    if get_device() != 'cpu' or not is_type(
-        wrapper, AmpOptimWrapper, OPTIM_WRAPPERS
-    ):
+    wrapper = cfg.get('optim_wrapper')
+    if get_device() != 'cpu' or not wrapper:
+        return
+    if not is_type(wrapper, AmpOptimWrapper, OPTIM_WRAPPERS):
         return
     for name in _AMP_ARGUMENTS:
         wrapper.pop(name, None)

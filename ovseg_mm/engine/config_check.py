@@ -171,7 +171,7 @@ def _check_rest(cfg: Config) -> None:
         check_keys(cfg.get(key) or {}, key, _ENV_KEYS[key])
     processes = (cfg.get('env_cfg') or {}).get('mp_cfg') or {}
     check_keys(processes, 'env_cfg.mp_cfg', _ENV_KEYS['mp_cfg'])
-    randomness = accepted_arguments(Runner.set_randomness) - {'self'}
+    randomness = named_arguments(Runner.set_randomness) - {'self'}
     check_keys(cfg.get('randomness') or {}, 'randomness', randomness)
 
 
@@ -241,7 +241,7 @@ def _check_below(
     if getattr(owner, '__name__', '') in _OWN_NAMES:
         return
     if registry == 'MODELS' and isinstance(node.get('prompts'), Mapping):
-        known = accepted_arguments(TextBank)
+        known = named_arguments(TextBank)
         check_keys(node['prompts'], f'{path}.prompts', known)
     for key, value in node.items():
         child = children.get(key, children.get('*'))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes on a machine without an accelerator."""
 
+from typing import Any, cast
+
 import torch
 from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
@@ -54,14 +56,22 @@ def setup_cpu_processes(cfg: Config) -> None:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The segmentor inside wrappers for distribution and augmentation."""
+    """Return the segmentor inside wrappers.
+
+    Args:
+        model (nn.Module): Model of a runner, perhaps wrapped for
+            distribution or test-time augmentation.
+
+    Returns:
+        nn.Module: The innermost ``module``; ``model`` if it has none.
+    """
     while hasattr(model, 'module'):
-        model = model.module
+        model = cast(nn.Module, model.module)
     return model
 
 
-def _replace_sync_bn(node) -> None:
-    """SyncBN in a config, which knows no CPU, becomes BN."""
+def _replace_sync_bn(node: Any) -> None:
+    """Replace SyncBN by BN in a config, since SyncBN raises on CPUs."""
     if isinstance(node, (dict, Config)):
         if is_type(node, nn.SyncBatchNorm, MODELS):
             node['type'] = 'BN'

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from mmengine.hooks import checkpoint_hook
 from mmengine.logging import print_log
@@ -96,7 +96,7 @@ def _newest_whole(folder: Path) -> Path | None:
 
 
 @contextmanager
-def _open_whole(path: str, mode: str = 'r') -> Iterator[TextIO]:
+def _open_whole(path: str, mode: str = 'r') -> Iterator[IO[str]]:
     """``open`` whose text files are whole or not there when written."""
     if mode != 'w':
         with open(path, mode) as file:

@@ -60,7 +60,7 @@ def recompute_activations(model: nn.Module, modules: Sequence[str]) -> None:
 
 def _recomputed(forward: Callable) -> Callable:
     @wraps(forward)
-    def recomputed(*args, **kwargs) -> Any:
+    def recomputed(*args: Any, **kwargs: Any) -> Any:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
     return recomputed

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any, cast
+
 import numpy as np
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, TestLoop, ValLoop
 from mmseg.registry import HOOKS
 
+from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.vocabulary import Vocabulary, check_same_classes
 
 from ..distributed import unwrap
@@ -23,7 +26,7 @@ class VocabularyHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check training and, already now, validation labels."""
-        segmentor = unwrap(runner.model)
+        segmentor = _segmentor(runner)
         dataset = runner.train_dataloader.dataset
         vocabulary = segmentor.train_vocabulary
         classes = getattr(dataset, 'metainfo', {}).get('classes')
@@ -50,17 +53,17 @@ class VocabularyHook(Hook):
     ) -> None:
         """Compute the text embeddings before the first image."""
         if batch_idx == 0:
-            unwrap(runner.model).prepare_text()
+            _segmentor(runner).prepare_text()
 
     def before_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Compute the text embeddings before the first image."""
         if batch_idx == 0:
-            unwrap(runner.model).prepare_text()
+            _segmentor(runner).prepare_text()
 
-    def _hand_over(self, runner: Runner, loop) -> None:
-        vocabulary = unwrap(runner.model).vocabulary
+    def _hand_over(self, runner: Runner, loop: ValLoop | TestLoop) -> None:
+        vocabulary = _segmentor(runner).vocabulary
         dataset = loop.dataloader.dataset
         _check(dataset, vocabulary)
         meta = {
@@ -73,6 +76,10 @@ class VocabularyHook(Hook):
             meta['unseen'] = dataset.metainfo.get('unseen', [])
         loop.evaluator.dataset_meta = meta
         runner.visualizer.dataset_meta = meta
+
+
+def _segmentor(runner: Runner) -> BaseOpenVocabSegmentor:
+    return cast(BaseOpenVocabSegmentor, unwrap(runner.model))
 
 
 def _palette(meta: dict, vocabulary: Vocabulary) -> list[list[int]]:
@@ -89,7 +96,7 @@ def _is_random(palette: list[list[int]]) -> bool:
     return palette == random.randint(0, 255, (len(palette), 3)).tolist()
 
 
-def _check(dataset, vocabulary: Vocabulary) -> None:
+def _check(dataset: Any, vocabulary: Vocabulary) -> None:
     """Compare the words of a data set, and of those that it wraps."""
     # Concatenated sets give the names of the first alone.
     inner = getattr(dataset, 'datasets', None)
