@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of ``train.py`` and ``test.py``; imports little, for a fast -h."""
+"""Options of the tools; imports little, so that ``-h`` is fast."""
 
 import argparse
 import os
+from typing import Any
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +75,13 @@ class _Debug(argparse.Action):
 class _KeyValues(argparse.Action):
     """``ovseg_mm.utils.options.KeyValues``, imported when there are values."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         from ovseg_mm.utils.options import KeyValues
 
         action = KeyValues(self.option_strings, self.dest)
@@ -83,5 +90,7 @@ class _KeyValues(argparse.Action):
 
 def _pixels(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a whole number above 0'
+        )
     return int(text)
