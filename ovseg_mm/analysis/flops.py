@@ -16,8 +16,7 @@ from fvcore.nn.jit_handles import get_shape
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from ovseg_mm.models.text_encoder import TextBank, tokenize_prompts
-from ovseg_mm.vocabulary import Vocabulary
+from ovseg_mm.models.text_encoder import tokenize_prompts
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,9 @@ def count_image(model: nn.Module, size: tuple[int, int]) -> Count:
 def count_text(model: nn.Module) -> list[TextCount]:
     """Count the text side of the model's vocabulary, for each text tower."""
     counts = []
-    for encoder, bank in _text_sides(model):
+    for encoder, bank in model.text_sides:
+        if bank.embeddings is not None:
+            continue
         prompts = list(dict.fromkeys(bank.prompts_of(model.vocabulary)))
         tokens = tokenize_prompts(prompts, encoder.context_length)
         device = next(encoder.parameters()).device
@@ -117,19 +118,12 @@ def window_size(model: nn.Module) -> tuple[int, int]:
     return tuple(model.test_cfg['crop_size'])
 
 
-def _text_sides(model: nn.Module) -> list[tuple[nn.Module, TextBank]]:
-    """Text towers that encode something, with their banks."""
-    sides = [(model.text_encoder, model.text_bank)]
-    if getattr(model, 'region_text_encoder', None) is not None:
-        sides.append((model.region_text_encoder, model.region_text_bank))
-    return [side for side in sides if side[1].embeddings is None]
-
-
 def _count(
     model: nn.Module, call: Callable[[Tensor], Tensor], size: tuple[int, int]
 ) -> Count:
     device = next(model.parameters()).device
     img = torch.randn(1, 3, *size, device=device)
+    model.eval()
     with _random_text(model):
         analysis = _analyse(_Call(model, call), img)
     parts = {
@@ -143,40 +137,20 @@ def _count(
 @contextmanager
 def _random_text(model: nn.Module) -> Iterator[None]:
     """Spare the model the encoding of texts, which counts by itself."""
-    banks = {
-        name: getattr(model, name)
-        for name in ('text_bank', 'region_text_bank')
-        if hasattr(model, name) and getattr(model, name).embeddings is None
-    }
-    for name, bank in banks.items():
-        encoder = getattr(model, name.replace('bank', 'encoder'))
+    sides = [s for s in model.text_sides if s.bank.embeddings is None]
+    for side in sides:
         text = torch.randn(
-            model.vocabulary.num_texts,
-            bank.prompts_per_class,
-            encoder.embed_dims,
-            device=next(encoder.parameters()).device,
+            model.scored_vocabulary.num_texts,
+            side.bank.prompts_per_class,
+            side.encoder.embed_dims,
+            device=next(side.encoder.parameters()).device,
         )
-        setattr(model, name, _GivenText(F.normalize(text, dim=-1)))
+        side.fill(model.scored_vocabulary, F.normalize(text, dim=-1))
     try:
         yield
     finally:
-        for name, bank in banks.items():
-            setattr(model, name, bank)
-
-
-class _GivenText:
-    """A text bank that has one answer."""
-
-    embeddings = None
-
-    def __init__(self, text: Tensor) -> None:
-        self._text = text
-
-    def __call__(self, encoder: nn.Module, vocabulary: Vocabulary) -> Tensor:
-        return self._text
-
-    def clear(self) -> None:
-        pass
+        for side in sides:
+            side.clear()
 
 
 class _Call(nn.Module):

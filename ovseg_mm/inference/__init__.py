@@ -10,12 +10,15 @@ from .labelling import Labelling
 from .postprocess import argmax_labels, label_scores
 from .precision import HALF, in_float32
 from .refinement import PixelRefiner
+from .score_map import FLIPPED_AXES, ScoreMap, view_logits
 from .windows import fuse_views, sliding_views, whole_view, window_starts
 
 __all__ = [
+    'FLIPPED_AXES',
     'HALF',
     'Labelling',
     'PixelRefiner',
+    'ScoreMap',
     'argmax_labels',
     'fuse_views',
     'geometric_ensemble',
@@ -25,6 +28,7 @@ __all__ = [
     'penalise_seen',
     'region_weights',
     'sliding_views',
+    'view_logits',
     'whole_view',
     'window_starts',
     'with_no_object',

@@ -124,7 +124,7 @@ def _predict(case: Mapping, model: torch.nn.Module) -> dict:
     if len(scores) == 1:  # the reference: 1 where the class is, else 0
         labels, scores = (labels == 0).float(), scores.sigmoid()
     inputs = model.data_preprocessor(batch)['inputs'].float()
-    views, _ = model._cut_views(inputs[0])
+    views, _ = model.cut_views(inputs[0])
     text = model.text_embeddings(model.vocabulary)
     with _tap(model) as taps:
         model.encode_decode(views[:1])

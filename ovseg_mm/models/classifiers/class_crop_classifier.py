@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -16,13 +15,14 @@ from torch import Tensor
 from ovseg_mm.utils.clip_statistics import CLIP_UNIT_MEAN
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from ..clip_towers import init_clip_towers, with_tower_options
+from ..clip_towers import with_tower_options
 from ..text_encoder import TextBank
+from ..text_model import TextModel
 from ..utils import cosine_logits
 
 
 @MODELS.register_module()
-class ClassCropClassifier(BaseModel):
+class ClassCropClassifier(TextModel):
     """Compares masked crops with class texts.
 
     Crops come from a :class:`ClassCropDataset`: each sample has the class
@@ -77,21 +77,6 @@ class ClassCropClassifier(BaseModel):
         fill = torch.tensor(tuple(fill))[:, None, None]
         self.register_buffer('fill', fill, persistent=False)
 
-    def init_weights(self) -> None:
-        """Initialise; CLIP towers get the weights that ``clip`` names."""
-        super().init_weights()
-        init_clip_towers(self, self.clip)
-
-    def prepare_text(self) -> None:
-        """Compute the text embeddings of the vocabulary, on all ranks."""
-        self.text_bank.prepare(self.text_encoder, self.vocabulary)
-
-    def train(self, mode: bool = True) -> 'ClassCropClassifier':
-        """Switch the mode; text embeddings of before are forgotten."""
-        if mode or self.training:
-            self.text_bank.clear()
-        return super().train(mode)
-
     def forward(
         self,
         inputs: Tensor,
@@ -130,6 +115,6 @@ class ClassCropClassifier(BaseModel):
     ) -> Tensor:
         masks = torch.stack([s.gt_sem_seg.data for s in data_samples]) == 1
         crops = torch.where(masks, inputs, self.fill)
-        text = self.text_bank(self.text_encoder, vocabulary)[:, 0]
+        text = self.text_embeddings(vocabulary)[:, 0]
         image = self.image_encoder(crops).cls
         return cosine_logits(image, text, self.temperature)

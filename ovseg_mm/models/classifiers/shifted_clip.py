@@ -11,22 +11,22 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather, get_rank, get_world_size
-from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from ..clip_towers import init_clip_towers, with_tower_options
+from ..clip_towers import with_tower_options
 from ..text_encoder import TextBank, tokenize_prompts
+from ..text_model import TextModel
 
 # The largest temperature that training reaches.
 MAX_SCALE = 100.0
 
 
 @MODELS.register_module()
-class ShiftedCLIP(BaseModel):
+class ShiftedCLIP(TextModel):
     """The region tower of SCAN, fine-tuned on masked crops and captions.
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
@@ -88,16 +88,16 @@ class ShiftedCLIP(BaseModel):
         """That of the tests; captions of training may be any texts."""
         return self.vocabulary
 
-    def init_weights(self) -> None:
-        """Initialise; CLIP towers get the weights that ``clip`` names."""
-        super().init_weights()
-        weights = init_clip_towers(self, self.clip)
+    def init_towers(self) -> dict[str, Tensor]:
+        """Fill the CLIP towers and the temperature.
+
+        Returns:
+            dict[str, Tensor]: See :func:`init_clip_towers`.
+        """
+        weights = super().init_towers()
         if 'logit_scale' in weights:
             self.logit_scale.data.copy_(weights['logit_scale'])
-
-    def prepare_text(self) -> None:
-        """Compute the text embeddings of the vocabulary, on all ranks."""
-        self.text_bank.prepare(self.text_encoder, self.vocabulary)
+        return weights
 
     def forward(
         self,
@@ -137,7 +137,7 @@ class ShiftedCLIP(BaseModel):
             return image
         if mode == 'loss':
             return dict(loss=self._contrast(image, self._texts(captions)))
-        text = self.text_bank(self.text_encoder, self.vocabulary)[:, 0]
+        text = self.text_embeddings(self.vocabulary)[:, 0]
         found = _products(image, text).argmax(dim=1).tolist()
         return [
             dict(crop_label=label, pred_crop_label=prediction)

@@ -14,15 +14,16 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ovseg_mm.inference import join_votes
+from ovseg_mm.inference import FLIPPED_AXES, view_logits
 from ovseg_mm.structures import MaskVotes, PixelFeatures, ViewLayout
 from ovseg_mm.utils.resize import resize
 from ovseg_mm.vocabulary import Vocabulary
 
 from ..clip_towers import with_tower_options
 from ..decode_heads import BaseMaskHead
-from ..text_encoder import TextBank
-from .base import FLIPPED_AXES, BaseOpenVocabSegmentor
+from ..text_encoder import TextBank, TextSide
+from .base import BaseOpenVocabSegmentor
+from .prediction import flip_of, original_size
 
 
 @MODELS.register_module()
@@ -53,6 +54,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     decode_head: BaseMaskHead
     head_class = BaseMaskHead
+    unheard = dict(encode_decode='encode_views')
 
     def __init__(
         self,
@@ -93,26 +95,36 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             self.region_text_bank = TextBank(**(region_prompts or {}))
         self._check_regions()
         self._check_context()
+        if not any(p.requires_grad for p in self.parameters()):
+            # Nobody initialises it, and the base knew less towers.
+            self.init_towers()
+
+    @property
+    def region_text_side(self) -> TextSide:
+        """Text tower and bank whose embeddings regions are compared with."""
+        if self.region_text_encoder is None:
+            return self.text_side
+        return TextSide(self.region_text_encoder, self.region_text_bank)
+
+    @property
+    def text_sides(self) -> list[TextSide]:
+        """The text side and, if there is one, that of the regions."""
+        if self.region_text_encoder is None:
+            return [self.text_side]
+        return [self.text_side, self.region_text_side]
 
     def region_text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
-        """Text embeddings that regions are compared with, (T, P, C)."""
-        if self.region_text_encoder is None:
-            return self.text_embeddings(vocabulary)
-        return self.region_text_bank(self.region_text_encoder, vocabulary)
+        """Text embeddings (T, P, C) that regions are compared with.
 
-    def prepare_text(self) -> None:
-        """Compute the text embeddings of the vocabulary, on all ranks."""
-        super().prepare_text()
-        if self.region_text_encoder is not None:
-            self.region_text_bank.prepare(
-                self.region_text_encoder, self.vocabulary
-            )
+        Args:
+            vocabulary (Vocabulary): The class texts.
 
-    def train(self, mode: bool = True) -> 'OpenVocabMaskSegmentor':
-        """Switch the mode; text embeddings of before are forgotten."""
-        if (mode or self.training) and self.region_text_encoder is not None:
-            self.region_text_bank.clear()
-        return super().train(mode)
+        Returns:
+            Tensor: (T, P, C).
+        """
+        return self.region_text_side.embeddings(
+            vocabulary, self.data_preprocessor.device
+        )
 
     def extract_feat(self, inputs: Tensor) -> PixelFeatures:
         """Features of images (B, 3, H, W), padded as need be."""
@@ -127,8 +139,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
         """Scores of views, (B, 3, H, W) to (B, T, H, W)."""
-        votes = self._votes(inputs)
-        return self._view_logits(votes, slice(0, self.vocabulary.num_texts))
+        return view_logits(self._votes(inputs), slice(None))
 
     def _losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         # Of what is padded nothing is to be proposed.
@@ -137,12 +148,16 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         )
         return super()._losses(inputs, labels)
 
-    def _encode_views(self, views: list[Tensor]) -> list[MaskVotes]:
-        return [self._votes(part) for part in views]
+    def encode_views(self, views: list[Tensor]) -> list[MaskVotes]:
+        """Views (V, 3, H, W) of each image to the votes of their proposals.
 
-    def _view_logits(self, encoded: MaskVotes, classes: slice) -> Tensor:
-        weights = encoded.weights[:, :, classes]
-        return join_votes(weights, encoded.masks)
+        Args:
+            views (list[Tensor]): An entry an image.
+
+        Returns:
+            list[MaskVotes]: An entry an image.
+        """
+        return [self._votes(part) for part in views]
 
     def _votes(self, views: Tensor) -> MaskVotes:
         """Proposals of views (V, 3, H, W) and what they vote for."""
@@ -196,24 +211,23 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         )
         return weights, proposal_probs, region_probs
 
-    def _postprocess(
+    def write_result(
         self,
         sample: SegDataSample,
-        encoded: MaskVotes,
+        encoded: Tensor | MaskVotes,
         layout: ViewLayout,
-        size: tuple[int, int],
         img: Tensor,
     ) -> None:
-        super()._postprocess(sample, encoded, layout, size, img)
+        """See :meth:`ViewPredictor.write_result`; adds ``proposals``."""
+        super().write_result(sample, encoded, layout, img)
         count = self.test_cfg.get('keep_proposals', 0)
         if count and layout.window is None:
-            flip = sample.get('flip_direction') if sample.get('flip') else None
             sample.proposals = deciding_proposals(
                 MaskVotes(*(part[0] for part in encoded)),
                 count,
-                size,
+                original_size(sample, img),
                 self.vocabulary.prompt_to_label,
-                flip,
+                flip_of(sample),
             )
 
     def _pixels(self, view: Tensor) -> Tensor:
@@ -232,7 +246,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         """Which class texts are seen, (T,) bool; None if nobody says."""
         if not self.vocabulary.unseen:
             return None
-        return self._seen_texts(device)
+        return self.seen_texts(device)
 
     def _check_regions(self) -> None:
         if not self.decode_head.uses_regions:

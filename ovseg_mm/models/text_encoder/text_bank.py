@@ -140,6 +140,18 @@ class TextBank:
             )
             text = torch.empty(shape, device=device)
         broadcast(text)
+        self.keep(encoder, vocabulary, text)
+
+    def keep(
+        self, encoder: nn.Module, vocabulary: Vocabulary, text: Tensor
+    ) -> None:
+        """Keep embeddings of a vocabulary in memory.
+
+        Args:
+            encoder (nn.Module): Tower whose weights they belong to.
+            vocabulary (Vocabulary): The class texts.
+            text (Tensor): (T, P, C).
+        """
         self._forget_other_weights(encoder)
         self._remember(vocabulary, text)
 

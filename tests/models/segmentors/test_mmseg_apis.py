@@ -20,7 +20,7 @@ from mmseg.registry import METRICS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from ovseg_mm.models.segmentors import base
+from ovseg_mm.models.segmentors import prediction
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_scores_for_those_who_read_them(cfg, checkpoint, picture, monkeypatch):
     scores = result.seg_logits.data
     assert scores.shape == (5, 50, 70) and scores.dtype == torch.float32
     assert torch.equal(scores.argmax(0), result.pred_sem_seg.data[0])
-    monkeypatch.setattr(base, 'MOST_SCORES', scores.numel() * 4 - 1)
+    monkeypatch.setattr(prediction, 'MOST_SCORES', scores.numel() * 4 - 1)
     with pytest.warns(UserWarning, match='keep_scores=True'):
         result = inference_model(model, picture)
     assert 'seg_logits' not in result

@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from ovseg_mm.inference import postprocess
+from ovseg_mm.inference import postprocess, score_map
 
 from ...tiny import WORDS, zsseg
 
@@ -94,14 +94,14 @@ def test_classes_come_in_chunks(monkeypatch):
     (at_once,) = model.test_step(batch_of((64, 48)))
     monkeypatch.setattr(postprocess, 'CLASSES_AT_A_TIME', 2)
     seen = []
-    inner = model._view_logits
+    inner = score_map.view_logits
 
     def spy(encoded, classes):
         scores = inner(encoded, classes)
         seen.append(len(scores[0]))
         return scores
 
-    monkeypatch.setattr(model, '_view_logits', spy)
+    monkeypatch.setattr(score_map, 'view_logits', spy)
     (in_chunks,) = model.test_step(batch_of((64, 48)))
     assert seen == [2, 2, 1]
     assert torch.equal(at_once.pred_sem_seg.data, in_chunks.pred_sem_seg.data)

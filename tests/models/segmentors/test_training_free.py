@@ -215,7 +215,7 @@ def test_mask_heads_make_no_softmax_of_their_scores():
 def test_divisor_of_patches():
     model = build(window_divisor='patch', fit_windows=True)
     img = torch.zeros(3, 45, 51)
-    views, layout = model._cut_views(img)
+    views, layout = model.cut_views(img)
     assert views.shape[2:] == (48, 56) and layout.window == (45, 51)
 
 

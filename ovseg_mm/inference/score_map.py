@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of one image from the logits of its views.
+
+Letters: V views, Q proposals, T class texts, t some of them, H, W pixels, h,
+w of a view's logits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from ovseg_mm.structures import MaskVotes, ViewLayout
+from ovseg_mm.utils.resize import resize
+
+from .calibration import join_votes, penalise_seen
+from .refinement import PixelRefiner
+from .windows import fuse_views
+
+FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """Scores of an image, computed for a few class texts at a time.
+
+    Args:
+        logits (Tensor | MaskVotes): Logits of the views, (V, T, h, w), or the
+            votes of their proposals.
+        layout (ViewLayout): Where the views lie in the image.
+        size (tuple[int, int]): (H, W) of the scores.
+        activate (Callable): Logits (t, H, W) to scores; may write in place.
+        refiner (PixelRefiner): Refinement at ``size``.
+        score_size (tuple[int, int] | str, optional): See :func:`fuse_views`.
+        seen (Tensor, optional): Texts that training has seen, (T,) bool.
+        penalty (float): Subtracted from the scores of seen texts, see
+            :func:`penalise_seen`.
+        flip (str, optional): Direction of a flip to undo, ``'horizontal'``,
+            ``'vertical'`` or ``'diagonal'``.
+    """
+
+    logits: Tensor | MaskVotes
+    layout: ViewLayout
+    size: tuple[int, int]
+    activate: Callable[[Tensor], Tensor]
+    refiner: PixelRefiner
+    score_size: tuple[int, int] | str | None = None
+    seen: Tensor | None = None
+    penalty: float = 0.0
+    flip: str | None = None
+
+    def of(self, classes: slice = slice(None)) -> Tensor:
+        """Scores of some class texts.
+
+        Args:
+            classes (slice): Indices of the texts. Default: all.
+
+        Returns:
+            Tensor: (t, H, W) float32.
+        """
+        activate = self.activate
+        if self.seen is not None and self.penalty:
+            activate = partial(self._penalised, self.seen[classes])
+        views = view_logits(self.logits, classes)
+        fused = fuse_views(views, self.layout, activate, self.score_size)
+        if self.flip:
+            fused = fused.flip(FLIPPED_AXES[self.flip])
+        return self.refiner(resize(fused[None], self.size)[0])
+
+    def _penalised(self, seen: Tensor, logits: Tensor) -> Tensor:
+        return penalise_seen(self.activate(logits), seen, self.penalty)
+
+
+def view_logits(encoded: Tensor | MaskVotes, classes: slice) -> Tensor:
+    """Logits of some class texts in the views of an image.
+
+    Args:
+        encoded (Tensor | MaskVotes): Logits (V, T, h, w), or votes.
+        classes (slice): Indices of the texts.
+
+    Returns:
+        Tensor: (V, t, h, w) float32.
+    """
+    if isinstance(encoded, MaskVotes):
+        return join_votes(encoded.weights[:, :, classes], encoded.masks)
+    return encoded[:, classes].float()

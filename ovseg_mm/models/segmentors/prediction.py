@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of a segmentor: views, scores, labels.
+
+Letters: B images, V views of an image, T class texts, L labels, H, W pixels.
+"""
+
+import warnings
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.models import EncoderDecoder
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from ovseg_mm.inference import (
+    FLIPPED_AXES,
+    Labelling,
+    PixelRefiner,
+    ScoreMap,
+    sliding_views,
+    whole_view,
+)
+from ovseg_mm.structures import MaskVotes, ViewLayout
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.resize import resize
+from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+
+from ..decode_heads import BaseOpenVocabHead
+from ..text_model import TextModel
+from ..utils import name_image_files
+
+# Bytes of scores above which users of mmseg.apis get none by default.
+MOST_SCORES = 1 << 32
+
+
+class ViewPredictor(TextModel, EncoderDecoder):
+    """Prediction by views, the test side of every segmentor.
+
+    Sub-classes override :meth:`cut_views`, :meth:`encode_decode`,
+    :meth:`encode_views` or :meth:`write_result`. MMSegmentation's own
+    template methods are not called; a sub-class that overrides one of
+    :attr:`unheard` is refused when it is defined.
+    """
+
+    unheard: dict[str, str] = dict(
+        slide_inference='cut_views or encode_views',
+        whole_inference='cut_views or encode_views',
+        postprocess_result='write_result',
+        aug_test='encode_views, or use OpenVocabTTAModel',
+        _decode_head_forward_train='loss of the decode head',
+        _auxiliary_head_forward_train='loss of the decode head',
+    )
+    """Methods that are never called, and what to override instead."""
+
+    decode_head: BaseOpenVocabHead
+
+    # The kind of TTA model that holds this one, if any.
+    tta_model: type | None = None
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        for parent in cls.__mro__[1:]:
+            for name, instead in vars(parent).get('unheard', {}).items():
+                theirs = getattr(parent, name, None)
+                if getattr(cls, name, None) is not theirs:
+                    raise InputError(
+                        f'{cls.__name__}.{name} is never called by '
+                        f'{parent.__name__}; override {instead} instead'
+                    )
+
+    @property
+    def score_threshold(self) -> float | None:
+        """Score that a pixel must exceed to be labelled.
+
+        A vocabulary of one label needs one: its argmax labels every pixel.
+        None with ``logit_scale``, which has texts of other things beside.
+        """
+        if self.test_cfg.get('logit_scale') is not None:
+            return None
+        threshold = self.test_cfg.get('threshold')
+        if threshold is None and self.vocabulary.num_labels == 1:
+            threshold = self.decode_head.threshold
+            if not self.vocabulary.unseen:
+                threshold -= self.test_cfg.get('seen_penalty', 0.0)
+        return threshold
+
+    @property
+    def scored_vocabulary(self) -> Vocabulary:
+        """The vocabulary and the texts of ``test_cfg.others`` behind it."""
+        others = self.test_cfg.get('others')
+        if others is None:
+            if (
+                self.test_cfg.get('logit_scale') is None
+                or self.vocabulary.num_labels > 1
+            ):
+                return self.vocabulary
+            # The softmax over one label is 1 everywhere.
+            others = 'background_words'
+        if not others:
+            return self.vocabulary
+        texts = load_vocabulary(others).each_text().names
+        return self.vocabulary.with_others(texts, 'other things')
+
+    @property
+    def labelling(self) -> Labelling:
+        """How fused scores become labels."""
+        cfg, vocabulary = self.test_cfg, self.vocabulary
+        others = self.scored_vocabulary.num_texts - vocabulary.num_texts
+        return Labelling(
+            (
+                *vocabulary.prompt_to_label,
+                *[vocabulary.ignore_label] * others,
+            ),
+            vocabulary.num_labels,
+            vocabulary.ignore_label,
+            self.score_threshold,
+            cfg.get('logit_scale'),
+            cfg.get('prob_thd', 0.0),
+            cfg.get('area_thd'),
+            vocabulary.label_named(cfg.get('background', 'background')),
+        )
+
+    def val_step(self, data: dict) -> list[SegDataSample]:
+        """See :meth:`test_step`."""
+        return self.test_step(data)
+
+    def test_step(self, data: dict) -> list[SegDataSample]:
+        """Label maps of images as the data loader gives them.
+
+        Args:
+            data (dict): ``inputs``, a list of (3, H, W), of one size or of
+                several, and ``data_samples``.
+        """
+        if len({tuple(img.shape) for img in data['inputs']}) == 1:
+            return super().test_step(data)
+        # MMSegmentation's preprocessor stacks images of one size alone.
+        return [
+            super(ViewPredictor, self).test_step(
+                dict(inputs=[img], data_samples=[sample])
+            )[0]
+            for img, sample in zip(data['inputs'], data['data_samples'])
+        ]
+
+    @name_image_files
+    def predict(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample] | None = None,
+    ) -> list[SegDataSample]:
+        """Label maps of a batch.
+
+        Args:
+            inputs (Tensor): Normalised images, (B, 3, H, W); padding named in
+                the samples' ``img_padding_size`` is cut away first, flips
+                named in ``flip_direction`` are undone.
+            data_samples (list[SegDataSample], optional): Their samples.
+
+        Returns:
+            list[SegDataSample]: The samples with ``pred_sem_seg`` (1, H0,
+            W0) int64 in [0, L) at the original size, ``ori_shape`` (that of
+            the input if it is not known), and with ``seg_logits`` (L, H0,
+            W0), the fused scores, float32, see
+            ``test_cfg.keep_scores``.
+        """
+        if data_samples is None:
+            data_samples = [SegDataSample() for _ in inputs]
+        images = [
+            _without_padding(img, sample.metainfo)
+            for img, sample in zip(inputs, data_samples)
+        ]
+        views, layouts = zip(*map(self.cut_views, images))
+        logits = self.encode_views(list(views))
+        for img, sample, *fused in zip(images, data_samples, logits, layouts):
+            self.write_result(sample, *fused, img)
+        return list(data_samples)
+
+    def inference(
+        self, inputs: Tensor, batch_img_metas: list[dict] | None = None
+    ) -> Tensor:
+        """Fused scores at the size of the input, (B, L, H, W)."""
+        views, layouts = zip(*map(self.cut_views, inputs))
+        scores, labelling = [], self.labelling
+        size = tuple(inputs.shape[2:])
+        logits = self.encode_views(list(views))
+        for img, *fused in zip(inputs, logits, layouts):
+            found = self.score_map(*fused, size, img).of()
+            scores.append(labelling.probabilities(found))
+        return torch.stack(scores)
+
+    def cut_views(self, img: Tensor) -> tuple[Tensor, ViewLayout]:
+        """Views of an image as ``test_cfg`` names them.
+
+        Args:
+            img (Tensor): Normalised image, (3, H, W).
+
+        Returns:
+            tuple[Tensor, ViewLayout]: Views (V, 3, h, w) and where they lie.
+        """
+        cfg = self.test_cfg
+        if cfg['mode'] == 'whole':
+            return whole_view(img)
+        divisor = cfg.get('window_divisor', 1)
+        if divisor == 'patch':
+            divisor = self.backbone.patch_size
+        return sliding_views(
+            img,
+            tuple(cfg['crop_size']),
+            tuple(cfg['stride']),
+            cfg.get('canvas'),
+            cfg.get('global_view', False),
+            cfg.get('fit_windows', False),
+            divisor,
+        )
+
+    def encode_views(self, views: list[Tensor]) -> list[Tensor]:
+        """Views (V, 3, h, w) of each image to their logits (V, T, ...)."""
+        counts = [len(part) for part in views]
+        if len({part.shape[1:] for part in views}) > 1:
+            return [self.encode_views([part])[0] for part in views]
+        batches = torch.cat(views).split(self.test_cfg.get('window_batch', 8))
+        logits = [self.encode_decode(batch) for batch in batches]
+        if len(logits) > 1:
+            logits = [torch.cat(logits)]
+        return list(logits[0].split(counts))
+
+    def score_map(
+        self,
+        encoded: Tensor | MaskVotes,
+        layout: ViewLayout,
+        size: tuple[int, int],
+        img: Tensor,
+        flip: str | None = None,
+    ) -> ScoreMap:
+        """Scores of an image.
+
+        Args:
+            encoded (Tensor | MaskVotes): Its views, from
+                :meth:`encode_views`.
+            layout (ViewLayout): Where they lie.
+            size (tuple[int, int]): (H, W) of the scores.
+            img (Tensor): Normalised image, (3, H, W), which refinement
+                follows.
+            flip (str, optional): Direction of a flip to undo.
+
+        Returns:
+            ScoreMap: Of the scored vocabulary.
+        """
+        cfg = self.test_cfg
+        if flip:
+            img = img.flip(FLIPPED_AXES[flip])
+        refine = cfg.get('refine') or dict(steps=0)
+        penalty = cfg.get('seen_penalty', 0.0)
+        return ScoreMap(
+            encoded,
+            layout,
+            size,
+            self.decode_head.activate,
+            PixelRefiner(resize(img[None].float(), size)[0], **refine),
+            cfg.get('score_size'),
+            self.seen_texts(img.device) if penalty else None,
+            penalty,
+            flip,
+        )
+
+    def write_result(
+        self,
+        sample: SegDataSample,
+        encoded: Tensor | MaskVotes,
+        layout: ViewLayout,
+        img: Tensor,
+    ) -> None:
+        """Write label map, and scores if wanted, of an image in its sample.
+
+        Args:
+            sample (SegDataSample): Gets ``pred_sem_seg`` and perhaps
+                ``seg_logits``, see :meth:`predict`.
+            encoded (Tensor | MaskVotes): The image's views, from
+                :meth:`encode_views`.
+            layout (ViewLayout): Where they lie.
+            img (Tensor): Normalised image without padding, (3, H, W).
+        """
+        size, flip = original_size(sample, img), flip_of(sample)
+        scores = self.score_map(encoded, layout, size, img, flip)
+        labelling = self.labelling
+        if self._keeps_scores(size):
+            kept = scores.of()
+            sample.seg_logits = PixelData(data=labelling.probabilities(kept))
+            labels = labelling.labels(kept.__getitem__)
+        else:
+            labels = labelling.labels(scores.of)
+        sample.pred_sem_seg = PixelData(data=labels[None])
+
+    def seen_texts(self, device: torch.device) -> Tensor:
+        """Texts whose label is not unseen.
+
+        Args:
+            device (torch.device): Of the mask.
+
+        Returns:
+            Tensor: (T,) bool.
+        """
+        unseen = self.vocabulary.unseen
+        labels = self.scored_vocabulary.prompt_to_label
+        return torch.tensor(
+            [label not in unseen for label in labels], device=device
+        )
+
+    def _forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample] | None = None,
+    ) -> Tensor:
+        return self.encode_decode(inputs)
+
+    def _keeps_scores(self, size: tuple[int, int]) -> bool:
+        """Whether the scores of an image of some size stay in its sample."""
+        wanted = self.test_cfg.get('keep_scores')
+        if self.tta_model is not None:
+            if self.score_threshold is not None and not getattr(
+                self.tta_model, 'has_threshold', False
+            ):
+                raise InputError(
+                    f'{self.tta_model.__name__} labels every pixel, but the '
+                    'model labels those above a threshold (test_cfg.threshold,'
+                    ' or a vocabulary of one text); set '
+                    "tta_model=dict(type='OpenVocabTTAModel')"
+                )
+            return True
+        # mmseg.apis set ``cfg``, runners, which only count labels, do not.
+        if wanted is not None or not hasattr(self, 'cfg'):
+            return bool(wanted)
+        memory = 4 * self.num_classes * size[0] * size[1]
+        if memory > MOST_SCORES:
+            warnings.warn(
+                f'the scores of {self.num_classes} classes at {size[0]} x '
+                f'{size[1]} pixels take {memory / 2**30:.0f} GiB, so the '
+                'result has no seg_logits; set test_cfg.keep_scores=True to '
+                'have them, or False to have none',
+                stacklevel=2,
+            )
+        return memory <= MOST_SCORES
+
+
+def original_size(sample: SegDataSample, img: Tensor) -> tuple[int, int]:
+    """Height and width of the file of an image; else of the image itself.
+
+    Args:
+        sample (SegDataSample): Perhaps with ``ori_shape``.
+        img (Tensor): (3, H, W).
+
+    Returns:
+        tuple[int, int]: (H, W) in pixels.
+    """
+    height, width = sample.metainfo.get('ori_shape', img.shape[1:])[:2]
+    return height, width
+
+
+def flip_of(sample: SegDataSample) -> str | None:
+    """Direction in which an image was flipped.
+
+    Args:
+        sample (SegDataSample): Perhaps with ``flip`` and ``flip_direction``.
+
+    Returns:
+        str | None: None if it was not.
+    """
+    meta = sample.metainfo
+    return meta.get('flip_direction') if meta.get('flip') else None
+
+
+def _without_padding(img: Tensor, meta: dict) -> Tensor:
+    padding = meta.get('img_padding_size', meta.get('padding_size'))
+    left, right, top, bottom = padding or (0, 0, 0, 0)
+    height, width = img.shape[1:]
+    return img[:, top : height - bottom, left : width - right]

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text tower and text bank as one value.
+
+Letters: T class texts, P prompts a class, C embedding width.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ovseg_mm.vocabulary import Vocabulary
+
+from .text_bank import TextBank
+
+
+class TextSide(NamedTuple):
+    """Everything that turns a vocabulary into text embeddings.
+
+    A view of two attributes of a model, made when it is needed: sharding and
+    ``deepcopy`` replace the tower of a model.
+
+    Attributes:
+        encoder (nn.Module, optional): Text tower. None if the bank reads its
+            embeddings from a file.
+        bank (TextBank): Prompts, synonyms and kept embeddings.
+    """
+
+    encoder: nn.Module | None
+    bank: TextBank
+
+    def embeddings(
+        self, vocabulary: Vocabulary, device: torch.device
+    ) -> Tensor:
+        """Text embeddings of a vocabulary.
+
+        Args:
+            vocabulary (Vocabulary): The class texts.
+            device (torch.device): Where the embeddings are wanted.
+
+        Returns:
+            Tensor: (T, P, C), normalised unless they come from a file.
+        """
+        return self.bank(self.encoder, vocabulary).to(device)
+
+    def prepare(self, vocabulary: Vocabulary, device: torch.device) -> None:
+        """Compute the embeddings on all ranks; rank 0 alone encodes.
+
+        Args:
+            vocabulary (Vocabulary): The class texts.
+            device (torch.device): Where the tower moves to; sharded training
+                leaves what it does not shard on the CPU.
+        """
+        if self.encoder is not None:
+            self.encoder.to(device)
+        self.bank.prepare(self.encoder, vocabulary)
+
+    def fill(self, vocabulary: Vocabulary, text: Tensor) -> None:
+        """Take embeddings for those of a vocabulary until :meth:`clear`.
+
+        Args:
+            vocabulary (Vocabulary): The class texts.
+            text (Tensor): (T, P, C).
+        """
+        if self.encoder is not None:
+            self.bank.keep(self.encoder, vocabulary, text)
+
+    def clear(self) -> None:
+        """Drop the embeddings in memory."""
+        self.bank.clear()
