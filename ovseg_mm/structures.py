@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class CLIPFeatures(NamedTuple):
-    """What the image tower gives.
+    """Output of the image tower.
 
     Attributes:
         dense (Tensor): Patch embeddings, (B, C, h, w), not normalised.
@@ -33,7 +33,7 @@ class CLIPFeatures(NamedTuple):
 
 
 class ImageContext(NamedTuple):
-    """What CLIP says of whole images.
+    """CLIP's features of whole images.
 
     Attributes:
         embedding (Tensor): Class embeddings, (B, C), not normalised.
@@ -62,16 +62,16 @@ class Regions(NamedTuple):
 
 
 class PixelFeatures(NamedTuple):
-    """What the head of a mask method gets of a batch of images.
+    """Input of a mask head: output of the pixel decoder for a batch.
 
-    A pixel decoder gives it, without ``context``, which the segmentor adds
-    where it has a tower that looks at whole images.
+    The segmentor adds ``context`` if it has a context encoder.
 
     Attributes:
-        mask_features (Tensor): What masks are products with, (B, C, h, w) at
-            stride 4.
-        maps (tuple[Tensor, ...]): What queries attend to, coarsest first.
-        context (ImageContext, optional): What CLIP says of the whole images.
+        mask_features (Tensor): (B, C, h, w) at stride 4; a mask is the
+            product of a query's vector with them.
+        maps (tuple[Tensor, ...]): Maps that queries attend to, coarsest
+            first.
+        context (ImageContext, optional): CLIP's features of the images.
     """
 
     mask_features: Tensor
@@ -80,7 +80,7 @@ class PixelFeatures(NamedTuple):
 
 
 class LevelFeatures(NamedTuple):
-    """What a head takes that matches text with several levels of an image.
+    """Input of a head that matches text with several levels of an image.
 
     Attributes:
         levels (tuple[Tensor]): Patch embeddings of several depths, shallow
@@ -93,7 +93,7 @@ class LevelFeatures(NamedTuple):
 
 
 class CostFeatures(NamedTuple):
-    """What a cost-aggregation head takes.
+    """Input of a cost-aggregation head.
 
     Attributes:
         image (Tensor): Dense image embeddings, (B, C, h, w).
@@ -111,8 +111,8 @@ class MaskProposals(NamedTuple):
     """Proposals of a batch; the last entry of D is the final one.
 
     Attributes:
-        embeddings (Tensor): What a classifier compares with class texts,
-            (D, B, Q, E), not normalised.
+        embeddings (Tensor): Embeddings to compare with class texts, (D, B,
+            Q, E), not normalised.
         masks (Tensor): Mask logits at stride 4, (D, B, Q, h, w).
     """
 
@@ -133,7 +133,7 @@ class MaskPredictions(NamedTuple):
 
 
 class MaskVotes(NamedTuple):
-    """What the views of one image have been found to show.
+    """Class votes of the proposals in the views of one image.
 
     The score of class t at a pixel is the sum over proposals of
     ``weights[q, t] * masks[q]``; it is not computed for all classes at once.
@@ -154,7 +154,7 @@ class MaskVotes(NamedTuple):
 
 
 class MaskTargets(NamedTuple):
-    """What the proposals of one image should be.
+    """Targets of the proposals of one image.
 
     Attributes:
         labels (Tensor): Classes present, ascending, (n,) int64.

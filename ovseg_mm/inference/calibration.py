@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How scores are corrected and two classifiers combined.
+"""Correction of scores, and combination of two classifiers.
 
 Letters: V views of an image, Q proposals, n of them valid (they have a
 region), T class texts, H, W pixels.
@@ -25,7 +25,7 @@ def geometric_ensemble(
     classes of a proposal without a region) and a the weight:
 
     - seen classes: ``p ** a * g ** (1 - a)``,
-    - unseen classes, and all if nobody says which are seen:
+    - unseen classes, and all if it is not known which are seen:
       ``p ** (1 - a) * g ** a``.
 
     Rows are not normalised again.

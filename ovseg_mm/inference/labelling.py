@@ -15,7 +15,7 @@ from .postprocess import CLASSES_AT_A_TIME, argmax_labels, label_scores
 
 @dataclass(frozen=True)
 class Labelling:
-    """How scores at the size of the picture become labels.
+    """Rule that turns scores of an image into labels.
 
     Without ``scale`` the label of a pixel is that of the text with the best
     score. With it, probabilities are made first: the softmax over all texts
@@ -35,7 +35,7 @@ class Labelling:
             background, or stay unlabelled if there is none.
         least_area (float, optional): A label other than the background that
             has at most this share of the pixels of such labels in the
-            picture is given up there: its pixels go to the best of the
+            image is dropped there: its pixels go to the best of the
             others.
         background (int, optional): Label of the background.
     """
@@ -81,7 +81,7 @@ class Labelling:
 
         Returns:
             Tensor: (L, H, W). With ``scale`` probabilities, 0 for labels that
-            are given up; otherwise the best score of each label's texts.
+            are dropped; otherwise the best score of each label's texts.
         """
         if self.scale is not None:
             scores = (self.scale * scores.float()).softmax(dim=0)
@@ -157,7 +157,7 @@ class Labelling:
         return best, labels, total
 
     def _small(self, labels: Tensor) -> Tensor | None:
-        """Labels (by value, bool) that are given up; None if nobody asks."""
+        """Labels to drop (by value, bool); None without ``least_area``."""
         if self.least_area is None:
             return None
         counts = labels.flatten().bincount(minlength=self.ignore_label + 1)
@@ -170,7 +170,7 @@ class Labelling:
         return foreground & (counts <= self.least_area * total.double())
 
     def _without_unsure(self, labels: Tensor, probability: Tensor) -> Tensor:
-        """Labels of which those below ``least_prob`` are taken away."""
+        """Labels; those with a probability below ``least_prob`` removed."""
         rest = self.ignore_label
         if self.background is not None:
             rest = self.background

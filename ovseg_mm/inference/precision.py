@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that stay in float32 whatever the precision of a run."""
+"""Steps that run in float32 in runs of any precision."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixel-adaptive refinement: maps follow the edges of the picture.
+"""Pixel-adaptive refinement: maps follow the edges of the image.
 
-Letters: C channels of the picture, M maps, P neighbours of a pixel, H, W
+Letters: C channels of the image, M maps, P neighbours of a pixel, H, W
 pixels.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class PixelRefiner:
-    """PAMR, for one picture.
+    """PAMR of one image.
 
     `Single-Stage Semantic Segmentation from Image Labels
     <https://arxiv.org/abs/2005.08104>`_. At every step a pixel's value
@@ -22,7 +22,7 @@ class PixelRefiner:
     distances; beyond the edge lie copies of the edge.
 
     Args:
-        img (Tensor): Picture, (C, H, W), of any scale.
+        img (Tensor): Image, (C, H, W), of any scale.
         steps (int): Number of steps, 0 or more.
         dilations (Sequence[int]): Distances of neighbours in pixels.
     """
@@ -38,13 +38,13 @@ class PixelRefiner:
         self.weights = self._weigh(img.float()) if steps else None
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """Refine maps, each by itself.
+        """Refine maps independently of each other.
 
         Args:
             maps (Tensor): (M, H, W) float32.
 
         Returns:
-            Tensor: (M, H, W). Beside it two copies are in memory.
+            Tensor: (M, H, W). Peak memory is three times its size.
         """
         for _ in range(self.steps):
             refined = torch.zeros_like(maps)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What models with CLIP towers share: options and weights."""
+"""Options and weights of the CLIP towers of a model."""
 
 import warnings
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ def run(case: Mapping, model: torch.nn.Module) -> dict:
     """Loss, gradients and embeddings of a batch of crops."""
     chosen = torch.from_numpy(case['golden']['replaced_patches'])
     encoder, captions = model.region_encoder, list(case['class_texts'])
-    encoder.shift.draw = lambda shape: (1.0 - chosen).view(shape)
+    encoder.shift.rand = lambda shape: (1.0 - chosen).view(shape)
     pairs = _pairs(case, encoder.region_size)
     model.train()
     (loss,) = model(*pairs, captions, mode='loss').values()

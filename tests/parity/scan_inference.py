@@ -18,7 +18,7 @@ def run(case: Mapping, model: torch.nn.Module) -> dict:
     steps = case['strides']
     chosen = torch.from_numpy(case['golden']['replaced_patches'])
     # The smallest numbers are chosen.
-    model.region_encoder.shift.draw = lambda shape: (1.0 - chosen).view(shape)
+    model.region_encoder.shift.rand = lambda shape: (1.0 - chosen).view(shape)
     batch = image_batch(
         case['inputs']['image'], size=case['config']['output_size']
     )

@@ -16,7 +16,7 @@ def run(case: Mapping, model: torch.nn.Module) -> dict:
     batch = labelled_batch(case['inputs']['images'], case['inputs']['labels'])
     model.train()
     batch = model.data_preprocessor(batch, training=True)
-    loss.draw = _Draws(case)
+    loss.rand = _Draws(case)
     losses = model(**batch, mode='loss')
     total, _ = model.parse_losses(losses)
     total.backward()

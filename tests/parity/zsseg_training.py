@@ -42,7 +42,7 @@ def _assignments(model, batch: Mapping, predictions) -> dict:
                 predictions.class_logits[layer, image],
                 predictions.mask_logits[layer, image],
                 target,
-                loss.draw,
+                loss.rand,
             )
             outputs[f'assign_layer{layer}_image{image}'] = torch.stack(pairs)
     return outputs

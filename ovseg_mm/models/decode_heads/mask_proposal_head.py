@@ -19,7 +19,7 @@ from ..layers import mlp
 
 @MODELS.register_module()
 class MaskProposalHead(BaseModule):
-    """Query states to masks and embeddings; knows no classes.
+    """Masks and embeddings from query states, without classes.
 
     The head of a method owns one of these and adds its classifier.
 

@@ -142,7 +142,7 @@ class ProposalTextHead(BaseMaskHead):
     def _embeddings(
         self, proposals: MaskProposals, feats: PixelFeatures
     ) -> Tensor:
-        """What is compared with texts, (D, B, Q, C)."""
+        """Embeddings to compare with texts, (D, B, Q, C)."""
         return proposals.embeddings
 
     def _similarity(self, embeddings: Tensor, text: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which background patches of a region speak of the whole image.
+"""Contextual shift (SCAN).
+
+It replaces some background patch tokens of a crop by the image's class token.
 
 Letters: n regions, N patches of a region.
 """
@@ -9,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..utils import Draw
+from ..utils import RandomFunction
 
 Replacements = Mapping[int, tuple[Tensor, Tensor]]
 """By block (0-based): which patches are replaced behind it, (n, N) bool, and
@@ -30,7 +32,7 @@ class ContextShift:
             so that it depends neither on other images nor on their order.
 
     Attributes:
-        draw (Callable, optional): Uniform random numbers by shape, to be set
+        rand (Callable, optional): Uniform random numbers by shape, to be set
             where the choice must be another one. The patches with the
             smallest numbers are chosen. None: PyTorch's global generator in
             training, ``seed`` else.
@@ -44,7 +46,7 @@ class ContextShift:
         self.blocks = tuple(blocks)
         self.ratio = ratio
         self.seed = seed
-        self.draw: Draw | None = None
+        self.rand: RandomFunction | None = None
 
     def __call__(
         self,
@@ -58,13 +60,13 @@ class ContextShift:
             foreground (Tensor): Patches that show the region, (n, N) bool.
             class_tokens (Mapping[int, Tensor]): Class tokens of whole images
                 behind each of ``blocks``, (n, D) or (1, D).
-            training (bool): See ``draw``.
+            training (bool): See ``rand``.
 
         Returns:
             Replacements: See there.
         """
-        draw = self.draw or (torch.rand if training else self._seeded)
-        noise = draw((len(self.blocks), *foreground.shape))
+        rand = self.rand or (torch.rand if training else self._seeded)
+        noise = rand((len(self.blocks), *foreground.shape))
         chosen = smallest_share(
             noise.to(foreground.device), ~foreground, self.ratio
         )

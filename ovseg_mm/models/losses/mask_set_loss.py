@@ -54,7 +54,7 @@ class MaskSetLoss(nn.Module):
         importance_ratio (float): See :func:`uncertain_points`.
 
     Attributes:
-        draw (Callable): Uniform random numbers by shape, ``torch.rand``; to
+        rand (Callable): Uniform random numbers by shape, ``torch.rand``; to
             be replaced where a run must repeat. Used for the last state
             first, then for the others in order; for each by the matcher,
             image by image, then by the mask losses.
@@ -87,7 +87,7 @@ class MaskSetLoss(nn.Module):
         self.matcher = HungarianMatcher(
             class_weight, mask_weight, dice_weight, mask_loss, num_points
         )
-        self.draw = torch.rand
+        self.rand = torch.rand
 
     def forward(
         self,
@@ -120,7 +120,7 @@ class MaskSetLoss(nn.Module):
             suffix = '' if state == last else f'_{state}'
             logits, masks = class_logits[state], mask_logits[state]
             matches = [
-                self.matcher(*prediction, self.draw)
+                self.matcher(*prediction, self.rand)
                 for prediction in zip(logits, masks, targets)
             ]
             mask, dice = self._mask_losses(masks, targets, matches)
@@ -173,7 +173,7 @@ class MaskSetLoss(nn.Module):
             points = uncertain_points(
                 logits,
                 self.num_points,
-                self.draw,
+                self.rand,
                 self.oversample_ratio,
                 self.importance_ratio,
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What open-vocabulary segmentors share: words, windows, post-processing.
+"""Base of the segmentors: parts, vocabularies, losses.
 
 Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
@@ -208,7 +208,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def set_vocabulary(
         self, vocabulary: Vocabulary | str | list | dict
     ) -> None:
-        """Change the words that :meth:`predict` labels pixels with.
+        """Change the class texts that :meth:`predict` labels pixels with.
 
         Args:
             vocabulary: See :func:`ovseg_mm.vocabulary.load_vocabulary`.
@@ -273,10 +273,10 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args
     ) -> None:
-        """Refuse what does not fill the model.
+        """Refuse tensors that do not fill the model.
 
-        PyTorch, MMEngine's runner and MMSegmentation's APIs all come by
-        here; some of them only log what is missing, and predict noise.
+        PyTorch, MMEngine's runner and MMSegmentation's APIs all load through
+        this method; some only log missing tensors and predict noise.
         """
         tensors = {
             name[len(prefix) :]: value

@@ -34,7 +34,7 @@ REFINE_OPTIONS = ('steps', 'dilations')
 
 
 def checked_clip(clip: Mapping | None) -> dict:
-    """``clip`` of a segmentor.
+    """Validate ``clip`` of a segmentor.
 
     Raises:
         InputError: If there is an unknown option.
@@ -44,20 +44,20 @@ def checked_clip(clip: Mapping | None) -> dict:
     return clip
 
 
-def checked_test_cfg(cfg: Mapping | None) -> ConfigDict:
-    """``test_cfg`` of a segmentor with its mode, after a look at the rest.
+def checked_test_cfg(given: Mapping | None) -> ConfigDict:
+    """Validate ``test_cfg`` and fill in the default mode.
 
     Args:
-        cfg (Mapping, optional): See :class:`BaseOpenVocabSegmentor`.
+        given (Mapping, optional): See :class:`BaseOpenVocabSegmentor`.
 
     Returns:
         ConfigDict: Settings that are read as items and as attributes.
 
     Raises:
         InputError: If there is an unknown option, windows that leave pixels
-            out, or a size that is not one.
+            out, or an invalid size.
     """
-    cfg = ConfigDict(cfg or {})
+    cfg: ConfigDict = ConfigDict(given or {})
     _check_names(cfg, TEST_OPTIONS, 'test_cfg')
     mode = cfg.setdefault('mode', 'whole')
     if mode not in ('whole', 'slide'):
@@ -125,8 +125,9 @@ def _is_size(size: object) -> bool:
 
 
 def _is_pixels(value: object) -> bool:
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    return whole and value > 0
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return False
+    return int(value) > 0
 
 
 def _check_labelling(cfg: Mapping) -> None:

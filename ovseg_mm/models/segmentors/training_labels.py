@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a segmentor is trained with: checks, and the numbering of labels.
+"""Training labels: checks of the vocabulary, numbering of label maps.
 
 Letters: B images, H, W pixels.
 """

@@ -4,7 +4,7 @@ from .exporting import is_exporting, is_in_onnx_export
 from .finetune import FINETUNE_MODES, freeze_except
 from .image_errors import ImageError, name_image_files
 from .matching import HungarianMatcher, dice_losses, mask_targets, pixel_costs
-from .points import Draw, sample_points, uncertain_points
+from .points import RandomFunction, sample_points, uncertain_points
 from .regions import (
     expand_boxes,
     mask_boxes,
@@ -16,7 +16,7 @@ from .regions import (
 from .unknown import fill_unknown
 
 __all__ = [
-    'Draw',
+    'RandomFunction',
     'FINETUNE_MODES',
     'HungarianMatcher',
     'ImageError',

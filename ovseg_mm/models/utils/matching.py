@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovseg_mm.structures import MaskTargets
 
-from .points import Draw, sample_points
+from .points import RandomFunction, sample_points
 
 # Below every finite cost of a query.
 _CHEAPEST = -1e6
@@ -97,7 +97,7 @@ class HungarianMatcher:
         class_logits: Tensor,
         mask_logits: Tensor,
         targets: MaskTargets,
-        draw: Draw,
+        rand: RandomFunction,
     ) -> tuple[Tensor, Tensor]:
         """Match the queries of one image.
 
@@ -105,7 +105,7 @@ class HungarianMatcher:
             class_logits (Tensor): (Q, T + 1), the last one is no object.
             mask_logits (Tensor): (Q, h, w).
             targets (MaskTargets): Of the image, masks (n, H, W).
-            draw (Callable): Uniform numbers for the points, see
+            rand (Callable): Uniform numbers for the points, see
                 :mod:`ovseg_mm.models.utils.points`.
 
         Returns:
@@ -113,7 +113,7 @@ class HungarianMatcher:
             the indices of their targets, both int64. Queries whose cost is
             not finite come first, so that the loss shows it.
         """
-        cost = self.costs(class_logits, mask_logits, targets, draw)
+        cost = self.costs(class_logits, mask_logits, targets, rand)
         cost = torch.where(cost.isfinite(), cost, _CHEAPEST)
         device = cost.device
         return tuple(
@@ -126,14 +126,14 @@ class HungarianMatcher:
         class_logits: Tensor,
         mask_logits: Tensor,
         targets: MaskTargets,
-        draw: Draw,
+        rand: RandomFunction,
     ) -> Tensor:
         """Cost of every pair, (Q, n); see :meth:`__call__`."""
         # Autocast would have the products, sums over all pixels, in half
         # precision, whose range they leave.
         with torch.autocast(mask_logits.device.type, enabled=False):
             return self._costs(
-                class_logits.float(), mask_logits.float(), targets, draw
+                class_logits.float(), mask_logits.float(), targets, rand
             )
 
     def _costs(
@@ -141,14 +141,14 @@ class HungarianMatcher:
         class_logits: Tensor,
         mask_logits: Tensor,
         targets: MaskTargets,
-        draw: Draw,
+        rand: RandomFunction,
     ) -> Tensor:
         if self.num_points is None:
             size = mask_logits.shape[1:]
             masks = F.interpolate(targets.masks[:, None].float(), size)
             logits, masks = mask_logits.flatten(1), masks.flatten(1)
         else:
-            points = draw((1, self.num_points, 2)).to(mask_logits.device)
+            points = rand((1, self.num_points, 2)).to(mask_logits.device)
             logits = sample_points(mask_logits, points)
             masks = sample_points(targets.masks.float(), points)
         inside, outside = pixel_costs(logits, self.mask_cost)

@@ -2,7 +2,7 @@
 """Points at which masks are compared instead of at every pixel.
 
 Letters: N maps, P points, h, w positions of a map. Coordinates are (x, y) in
-[0, 1] of width and height. ``draw(shape)`` gives uniform numbers in [0, 1);
+[0, 1] of width and height. ``rand(shape)`` gives uniform numbers in [0, 1);
 it is an argument so that a run can be repeated.
 """
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Draw = Callable[[tuple[int, ...]], Tensor]
+RandomFunction = Callable[[tuple[int, ...]], Tensor]
 
 
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
 def uncertain_points(
     logits: Tensor,
     num_points: int,
-    draw: Draw,
+    rand: RandomFunction,
     oversample_ratio: float = 3.0,
     importance_ratio: float = 0.75,
 ) -> Tensor:
@@ -45,7 +45,7 @@ def uncertain_points(
     Args:
         logits (Tensor): Mask logits, (N, h, w).
         num_points (int): P.
-        draw (Callable): See the module's docstring; drawn are first the
+        rand (Callable): See the module's docstring; drawn are first the
             candidates, then the uniform share.
         oversample_ratio (float): Candidates for each point.
         importance_ratio (float): Share of points chosen for their smallest
@@ -55,11 +55,11 @@ def uncertain_points(
         Tensor: (N, P, 2).
     """
     count = len(logits)
-    candidates = draw((count, int(num_points * oversample_ratio), 2))
+    candidates = rand((count, int(num_points * oversample_ratio), 2))
     certainty = sample_points(logits, candidates.to(logits.device)).abs()
     chosen = int(num_points * importance_ratio)
     index = certainty.topk(chosen, dim=1, largest=False).indices
     index = index[..., None].expand(-1, -1, 2)
     points = candidates.to(logits.device).gather(1, index)
-    uniform = draw((count, num_points - chosen, 2)).to(logits.device)
+    uniform = rand((count, num_points - chosen, 2)).to(logits.device)
     return torch.cat([points, uniform], dim=1)

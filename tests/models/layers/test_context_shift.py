@@ -70,7 +70,7 @@ def test_choice_from_outside(foreground):
     shift = ContextShift((1,), 0.5)
     noise = torch.ones(1, 4, 40)
     noise[0, 2, 20:] = 0.0
-    shift.draw = lambda shape: noise.view(shape)
+    shift.rand = lambda shape: noise.view(shape)
     (where, _) = shift(foreground, TOKENS)[1]
     assert where[2].nonzero().flatten().tolist() == list(range(20, 40, 2))
 

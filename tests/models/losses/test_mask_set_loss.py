@@ -77,7 +77,7 @@ def test_points_repeat_with_their_draws(batch):
 
     def run(seed):
         generator = torch.Generator().manual_seed(seed)
-        loss.draw = lambda shape: torch.rand(shape, generator=generator)
+        loss.rand = lambda shape: torch.rand(shape, generator=generator)
         return loss(*batch)
 
     first, again, other = run(0), run(0), run(1)
@@ -93,7 +93,7 @@ def test_order_of_draws(batch):
         return torch.rand(shape)
 
     loss = MaskSetLoss(mask_loss='bce', num_points=16)
-    loss.draw = draw
+    loss.rand = draw
     loss(*batch)
     one_state = [(1, 16, 2), (1, 16, 2), (8, 48, 2), (8, 4, 2)]
     assert shapes == one_state * 3

@@ -16,7 +16,7 @@ from ovseg_mm.inference import in_float32
 from ovseg_mm.structures import CostFeatures
 
 from ..base_head import BaseOpenVocabHead
-from .chunks import over_classes
+from .chunks import apply_to_class_chunks
 from .classwise import ClasswiseAggregation
 from .spatial import SpatialAggregation
 from .upsample import UpsampleBlock
@@ -262,7 +262,7 @@ class CATSegCostHead(BaseOpenVocabHead):
             logits = self.head(self.dropout(part.flatten(0, 1)))
             return logits[:, 0].unflatten(0, part.shape[:2])
 
-        return over_classes(decode, x)
+        return apply_to_class_chunks(decode, x)
 
 
 class AggregatorLayer(nn.Module):

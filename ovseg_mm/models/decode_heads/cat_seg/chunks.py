@@ -9,8 +9,10 @@ from torch import Tensor
 MAPS_AT_A_TIME = 64
 
 
-def over_classes(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``function(x)`` for a function that treats every class map alone.
+def apply_to_class_chunks(
+    function: Callable[[Tensor], Tensor], x: Tensor
+) -> Tensor:
+    """``function(x)`` for a function that treats class maps independently.
 
     Without gradients it is applied to a few classes at a time, which bounds
     the memory and does not change the result.

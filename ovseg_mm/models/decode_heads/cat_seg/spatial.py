@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...utils import is_exporting
-from .chunks import over_classes
+from .chunks import apply_to_class_chunks
 
 
 class SpatialAggregation(nn.Module):
@@ -72,7 +72,7 @@ class SpatialAggregation(nn.Module):
                 part = block(part, guidance)
             return part
 
-        return over_classes(blocks, x)
+        return apply_to_class_chunks(blocks, x)
 
 
 class WindowBlock(nn.Module):

@@ -20,7 +20,7 @@ from .semantic_integration import SemanticIntegration
 
 @MODELS.register_module()
 class SCANHead(ProposalTextHead):
-    """Proposals that know what CLIP says of the whole image.
+    """Proposals enriched with CLIP's features of the whole image.
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
     <https://arxiv.org/abs/2312.04089>`_. If no proposal of an image has a

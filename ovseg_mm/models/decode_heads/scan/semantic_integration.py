@@ -101,7 +101,7 @@ class SemanticIntegration(nn.Module):
         return x.unflatten(1, (states, -1)).transpose(0, 1)
 
     def memory(self, context: ImageContext) -> Tensor:
-        """What is attended to, (B, L * N, C)."""
+        """Keys and values of the attention, (B, L * N, C)."""
         tokens = [
             self.filter(context.tokens[block][:, 1:], sigma)
             for block, sigma in zip(self.blocks, self.sigmas)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head of methods that train nothing.
+"""Head of methods without training.
 
 Letters: B views, T class texts, P prompts a class, C embedding width, h, w
 patches.
@@ -20,9 +20,9 @@ from ..base_head import BaseOpenVocabHead
 class CosineHead(BaseOpenVocabHead):
     """Cosines of CLIP's patch embeddings and class texts; no parameters.
 
-    What patch embeddings are worth is decided by ``last_block`` of
-    :class:`CLIPViT`. Probabilities are made after all resizing, by
-    ``test_cfg.logit_scale`` of the segmentor.
+    The option ``last_block`` of :class:`CLIPViT` makes the patch embeddings.
+    Probabilities are made after all resizing, by ``test_cfg.logit_scale`` of
+    the segmentor.
 
     Args:
         threshold (float): Cosine that a pixel must exceed if the vocabulary

@@ -115,9 +115,9 @@ def test_chunks_bound_the_number_of_maps(monkeypatch):
 
     x = torch.randn(2, 8, 3)
     with torch.no_grad():
-        assert torch.equal(chunks.over_classes(function, x), 2 * x)
+        assert torch.equal(chunks.apply_to_class_chunks(function, x), 2 * x)
     assert sizes == [3, 3, 2]
-    assert torch.equal(chunks.over_classes(function, x), 2 * x)
+    assert torch.equal(chunks.apply_to_class_chunks(function, x), 2 * x)
     assert sizes == [3, 3, 2, 8]
 
 
