@@ -136,6 +136,13 @@ def test_evaluator_that_is_not_ours(tiny_data, tmp_path):
         _build_metric(read_config(TINY, options), None, None, 'own')
 
 
+def test_missing_checkpoint_is_reported_before_any_work(tmp_path):
+    work_dir = tmp_path / 'work'
+    with pytest.raises(FileNotFoundError, match='gone.pth does not exist'):
+        evaluate(TINY, tmp_path / 'gone.pth', ['ade150'], work_dir)
+    assert not work_dir.exists()
+
+
 def test_vocabulary_in_another_order_is_refused_before_any_model(
     tiny_data, tmp_path, monkeypatch
 ):
@@ -145,6 +152,7 @@ def test_vocabulary_in_another_order_is_refused_before_any_model(
     monkeypatch.setitem(evaluate.__globals__, '_load', load)
     good, bad = tmp_path / 'good.py', tmp_path / 'bad.py'
     good.write_text(f"_base_ = ['{TINY}']\n")
+    (tmp_path / 'none.pth').touch()
     words = Config.fromfile(TINY).vocabulary[::-1]
     bad.write_text(f"_base_ = ['{TINY}']\nmodel = dict(vocabulary={words})\n")
     with pytest.raises(InputError, match=f'{bad} in another order'):
