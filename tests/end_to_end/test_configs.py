@@ -100,9 +100,9 @@ def _shallow(cfg: Config) -> Config:
     """The config with random weights, few blocks and one iteration.
 
     Images are encoded at 6x6 tokens, images, crops and windows have a quarter
-    of their side, batches hold one, the text tower is narrow inside; all other
-    widths are the config's own, so that parts which do not fit each other
-    show.
+    of their side, batches hold one, ten masks are proposed, the text tower is
+    narrow inside; all other widths are the config's own, so that parts which
+    do not fit each other show.
     """
     arch = cfg.model.clip.arch
     if isinstance(arch, str):
@@ -120,6 +120,9 @@ def _shallow(cfg: Config) -> Config:
     if cfg.model.get('neck', {}).get('type') == 'CLIPLevelProjection':
         cfg.model.neck.num_levels = 2
         cfg.model.decode_head.group_sizes = (1, 1, 1)
+    proposals = cfg.model.get('decode_head', {}).get('proposals')
+    if proposals is not None:
+        proposals.decoder.num_queries = 10
     cfg.load_from = None  # a first stage that was not trained here
     guidance = cfg.model.get('backbone', {}).get('guidance')
     if guidance is not None:

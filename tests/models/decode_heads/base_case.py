@@ -16,6 +16,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 import ovseg_mm  # noqa: F401  registers the heads
+from ovseg_mm.models.decode_heads import BaseOpenVocabHead
 from ovseg_mm.utils.errors import InputError
 
 CHANNELS = 16
@@ -29,13 +30,11 @@ class HeadCase:
             channels.
         head (type): Class of the head.
         stride (int): Positions of the scores in one of ``grid``.
-        trains (bool): Whether the head has a loss.
     """
 
     head: type
     cfg: dict = {}
     stride = 1
-    trains = True
 
     def feats(self, batch: int, grid: tuple[int, int]) -> Any:
         """Features of a batch; a NamedTuple that the head takes."""
@@ -72,6 +71,11 @@ class HeadCase:
         labels = labels // 40 % classes
         labels[:, :5] = 255
         return labels
+
+    def test_contract(self):
+        head = self.build()
+        assert isinstance(head, BaseOpenVocabHead)
+        assert head.method, 'messages and reports name it'
 
     @pytest.mark.parametrize('classes', [1, 4, 19])
     @pytest.mark.parametrize('grid', [(4, 6), (5, 7), (3, 2)])
@@ -132,6 +136,19 @@ class HeadCase:
         for actual, wanted in zip(found, expected, strict=True):
             assert_near(actual.float(), wanted, 3e-2)
 
+
+class UntrainedHeadCase(HeadCase):
+    """A head without a loss."""
+
+    def test_loss(self):
+        head, (feats, text) = self.build(), self.inputs()
+        with pytest.raises(InputError, match='nothing to train'):
+            head.loss(feats, text, self.labels(), 255)
+
+
+class TrainedHeadCase(HeadCase):
+    """A head with a loss."""
+
     def loss_of(self, head: nn.Module, feats: Any, text: Tensor, labels):
         """Losses by name, with the same random points in every call."""
         torch.manual_seed(3)
@@ -139,10 +156,6 @@ class HeadCase:
 
     def test_loss(self):
         head, (feats, text) = self.build(), self.inputs()
-        if not self.trains:
-            with pytest.raises(InputError, match='nothing to train'):
-                head.loss(feats, text, self.labels(), 255)
-            return
         losses = self.loss_of(head.train(), feats, text, self.labels())
         losses = {k: v for k, v in losses.items() if k != 'acc_seg'}
         assert losses and all(name.startswith('loss') for name in losses)
@@ -154,8 +167,6 @@ class HeadCase:
         assert any(p.grad.any() for p in head.parameters())
 
     def test_loss_of_classes_in_another_order(self):
-        if not self.trains:
-            pytest.skip('no loss')
         head, (feats, text) = self.build().train(), self.inputs()
         labels, order = self.labels(), torch.tensor([2, 3, 1, 0])
         expected = self.loss_of(head, feats, text[order], labels)
@@ -168,8 +179,6 @@ class HeadCase:
         assert any(loss != expected[name] for name, loss in wrong.items())
 
     def test_ignored_pixels_have_no_loss(self):
-        if not self.trains:
-            pytest.skip('no loss')
         head, (feats, text) = self.build().train(), self.inputs()
         labels = self.labels()
         # Another number for the same pixels.
@@ -184,8 +193,6 @@ class HeadCase:
         assert all(loss.isfinite().all() for loss in losses.values())
 
     def test_autocast_trains(self):
-        if not self.trains:
-            pytest.skip('no loss')
         head, (feats, text) = self.build().train(), self.inputs()
         expected = self.loss_of(head, feats, text, self.labels())
         with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -202,10 +209,8 @@ class HeadCase:
             assert parameter.grad.isfinite().all(), name
 
 
-class MaskHeadCase(HeadCase):
+class MaskHeadCase(TrainedHeadCase):
     """A head of mask proposals: 4 of them, masks at twice the grid."""
-
-    trains = True
 
     @torch.no_grad()
     def predict(self, head, feats, text):
