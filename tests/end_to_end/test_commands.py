@@ -164,8 +164,8 @@ def test_killed_training_resumes(tiny_data, tmp_path):
     command = [
         *('mim', 'train', 'ovseg_mm', TINY, '--gpus', 0),
         *('--work-dir', tmp_path / 'work', '--resume', '--cfg-options'),
-        *(*data_options(tiny_data), 'train_cfg.max_iters=30'),
-        'train_cfg.val_interval=30',
+        *(*data_options(tiny_data), 'train_cfg.max_iters=60'),
+        'train_cfg.val_interval=60',
     ]
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -184,12 +184,12 @@ def test_killed_training_resumes(tiny_data, tmp_path):
     process.wait()
     last = (tmp_path / 'work' / 'last_checkpoint').read_text().strip()
     begun = int(last.rsplit('_', 1)[1].removesuffix('.pth'))
-    assert 4 <= begun < 30
+    assert 4 <= begun < 60
     output = run(*command, cwd=tmp_path)
     assert f'resumed epoch: 0, iter: {begun}' in output
-    assert (tmp_path / 'work' / 'iter_30.pth').is_file()
+    assert (tmp_path / 'work' / 'iter_60.pth').is_file()
     steps = [line['step'] for line in scalars_of(tmp_path / 'work')]
-    assert max(steps) == 30
+    assert max(steps) == 60
 
 
 def test_scripts_run_without_mim(trained, plain, tiny_data, tmp_path):
