@@ -44,7 +44,7 @@ class ClassCropDataset(Dataset):
             :class:`CropClass` has no crop, then give no sample.
 
     Raises:
-        ValueError: If no image shows any class, or the index file is not one
+        InputError: If no image shows any class, or the index file is not one
             of this data set.
     """
 

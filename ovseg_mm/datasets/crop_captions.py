@@ -34,7 +34,7 @@ class CropCaptionDataset(Dataset):
 
     Raises:
         FileNotFoundError: If there is no such table.
-        ValueError: If it has other columns or no rows.
+        InputError: If it has other columns or no rows.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class CropCaptionDataset(Dataset):
     def _read(self, path: Path) -> list[dict]:
         if not path.is_file():
             raise FileNotFoundError(
-                f'The table of masked crops {path} does not exist; make it '
-                'with tools/dataset_converters/crop_captions.py.'
+                f'the table of masked crops {path} does not exist; make it '
+                'with tools/dataset_converters/crop_captions.py'
             )
         with open(path, newline='', encoding='utf-8-sig') as file:
             rows = list(csv.DictReader(file, delimiter='\t'))

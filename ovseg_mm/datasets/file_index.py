@@ -28,13 +28,13 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
     """
     if fileio.isdir(path, backend_args=backend_args):
         raise InputError(
-            f'The list of samples {path} is a folder; name a text file with '
-            'a sample a line, or leave ann_file out to take all images.'
+            f'the list of samples {path} is a folder; name a text file with '
+            'a sample a line, or leave ann_file out to take all images'
         )
     if not fileio.exists(path, backend_args=backend_args):
         raise FileNotFoundError(
-            f'The list of samples {path} does not exist; check data_root and '
-            'ann_file.'
+            f'the list of samples {path} does not exist; check data_root and '
+            'ann_file'
         )
     content = fileio.get(path, backend_args=backend_args)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -42,8 +42,8 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
         text = content.decode('utf-16' if wide else 'utf-8-sig')
     except UnicodeDecodeError as error:
         raise InputError(
-            f'The list of samples {path} is not a text file in UTF-8 '
-            f'({error.reason} at byte {error.start}); save it as one.'
+            f'the list of samples {path} is not a text file in UTF-8 '
+            f'({error.reason} at byte {error.start}); save it as one'
         ) from error
     lines = (line.strip() for line in re.split(r'\r\n|\r|\n', text))
     return [line for line in lines if line]

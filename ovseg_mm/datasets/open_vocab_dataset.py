@@ -94,7 +94,7 @@ class OpenVocabDataset(BaseSegDataset):
         if exif_orientation not in (None, 'apply', 'ignore'):
             raise InputError(
                 "exif_orientation is 'apply', 'ignore' or None; found "
-                f'{exif_orientation!r}.'
+                f'{exif_orientation!r}'
             )
         self.exif_orientation = exif_orientation
         self.unseen_labels = unseen_labels
@@ -176,7 +176,7 @@ class OpenVocabDataset(BaseSegDataset):
         if not image_folder:
             raise InputError(
                 'data_prefix names no folder of images; set '
-                'data_prefix=dict(img_path=...).'
+                'data_prefix=dict(img_path=...)'
             )
         label_folder = self.data_prefix.get('seg_map_path')
         self._check_folder(image_folder, 'images')
@@ -193,7 +193,7 @@ class OpenVocabDataset(BaseSegDataset):
             names = read_names(self.ann_file, self.backend_args)
             if not names:
                 raise FileNotFoundError(
-                    f'The list of samples {self.ann_file} is empty.'
+                    f'the list of samples {self.ann_file} is empty'
                 )
             found = finder.listed(names)
         else:
@@ -230,7 +230,7 @@ class OpenVocabDataset(BaseSegDataset):
             set's classes) in their meta information.
 
         Raises:
-            ValueError: If the image or its label file is damaged or does
+            InputError: If the image or its label file is damaged or does
                 not fit the vocabulary.
             RuntimeError: If the pipeline fails with a sound image, which the
                 message names.
@@ -251,8 +251,8 @@ class OpenVocabDataset(BaseSegDataset):
             # So that an error of the pipeline itself is not taken for one.
             read_image(path, backend_args=self.backend_args)
             raise RuntimeError(
-                f'The pipeline fails with the image {path} '
-                f'({reason_of(error)}).'
+                f'the pipeline fails with the image {path} '
+                f'({reason_of(error)})'
             ) from error
         if data is None:
             return None
@@ -318,12 +318,12 @@ class OpenVocabDataset(BaseSegDataset):
         if unseen_labels not in ('keep', 'ignore', 'mark'):
             raise InputError(
                 f"unseen_labels is 'keep', 'ignore' or 'mark'; found "
-                f'{unseen_labels!r}.'
+                f'{unseen_labels!r}'
             )
         if unseen_labels != 'keep' and not self.vocabulary.unseen:
             raise InputError(
                 f'unseen_labels={unseen_labels!r} needs a vocabulary with '
-                f'unseen labels, but {self.vocabulary.source} has none.'
+                f'unseen labels, but {self.vocabulary.source} has none'
             )
 
     def _hide(self, labels: Tensor) -> Tensor:
@@ -340,9 +340,9 @@ class OpenVocabDataset(BaseSegDataset):
     def _check_folder(self, folder: str, what: str) -> None:
         if not fileio.isdir(folder, backend_args=self.backend_args):
             raise FileNotFoundError(
-                f'The folder of {what} {folder} does not exist; link the '
+                f'the folder of {what} {folder} does not exist; link the '
                 'data set there, or set data_root and data_prefix '
-                '(data/README.md shows the layout).'
+                '(data/README.md shows the layout)'
             )
 
 

@@ -107,7 +107,7 @@ class SampleFinder:
             raise FileNotFoundError(
                 f'{len(alone)} label files have no image in '
                 f'{self.image_folder}, the first is {min(alone)}; complete '
-                'the images, or name the samples in a list (ann_file).'
+                'the images, or name the samples in a list (ann_file)'
             )
         return samples
 
@@ -185,7 +185,7 @@ class SampleFinder:
             raise InputError(
                 f'{found[0]} and {found[1]} are both meant by {name!r}; '
                 'remove one of them, set img_suffix, or name the files with '
-                'their suffixes in a list (ann_file).'
+                'their suffixes in a list (ann_file)'
             )
         return found[0]
 
@@ -263,5 +263,5 @@ def _refuse_broken(broken: set[str], paths: Iterable[str]) -> None:
         raise FileNotFoundError(
             f'{len(wrong)} files of the data set are links that lead '
             f'nowhere, the first is {wrong[0]} (to {os.readlink(wrong[0])}); '
-            'mend or remove them.'
+            'mend or remove them'
         )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures from a confusion matrix.
+"""Scores computed from a confusion matrix.
 
-Letters: L labels; C[t, p] pixels of truth t predicted as p, of shape
-(L, L + 1) int64, whose last column counts pixels that got no label;
-TP = diag(C), G = C.sum(1), P = C.sum(0) without the last column,
+Letters: L labels; C confusion matrix, (L, L + 1) int64: C[t, p] pixels of
+label t are predicted as p, the last column counts pixels predicted as no
+label; TP = diag(C), G = C.sum(1), P = C.sum(0) without the last column,
 U = G + P - TP.
 """
 
@@ -14,27 +14,28 @@ from pathlib import Path
 
 import numpy as np
 
+from ovseg_mm.utils.errors import InputError, nearest
+
 
 def class_scores(
     confusion: np.ndarray, relations: Mapping[int, Sequence[int]] | None = None
 ) -> dict[str, np.ndarray]:
     """IoU = TP / U and accuracy = TP / G of each class.
 
-    With relations, the pixels of class c that were taken for one of its
-    parents f count for c in part (SG-IoU of SCAN, CVPR 2024): TP becomes
+    With ``relations``, pixels of class c that are predicted as a parent f of
+    c count in part (SG-IoU of SCAN, CVPR 2024): TP_c becomes
     TP_c + sum_f beta_cf C[c, f] with beta_cf = (C[c, f] + C[f, f]) / P_f, the
-    share of the pixels predicted as f that are c or f; U stays.
+    share of the pixels predicted as f that are c or f. U is unchanged.
 
     Args:
-        confusion (np.ndarray): C.
-        relations (Mapping[int, Sequence[int]], optional): Parents of the
-            classes that have any.
+        confusion (np.ndarray): C, (L, L + 1) int64.
+        relations (Mapping[int, Sequence[int]], optional): Labels of the
+            parents of each child label.
 
     Returns:
-        dict[str, np.ndarray]: Of shape (L,), in [0, 1]: ``IoU``, 0 for classes
-        that were predicted but do not occur in the truth and NaN for those
-        that were not predicted either, and ``Acc``, NaN for those that do not
-        occur.
+        dict[str, np.ndarray]: ``IoU`` and ``Acc``, (L,), in [0, 1]. Classes
+        that do not occur have an ``Acc`` of NaN and an ``IoU`` of 0 if they
+        are predicted, else NaN.
     """
     truth, predicted, hits = _sums(confusion)
     union = truth + predicted - hits
@@ -42,7 +43,7 @@ def class_scores(
     for child, parents in (relations or {}).items():
         for parent in parents:
             taken = confusion[child, parent]
-            # Nothing predicted as the parent: nothing taken for it either.
+            # Without it nothing is predicted as the parent, and P_f may be 0.
             if taken:
                 share = (taken + hits[parent]) / predicted[parent]
                 credit[child] += share * taken
@@ -57,14 +58,18 @@ def class_scores(
 def averages(
     confusion: np.ndarray, scores: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    """Average what :func:`class_scores` gives.
+    """Average the result of :func:`class_scores`.
+
+    Args:
+        confusion (np.ndarray): C, (L, L + 1) int64.
+        scores (dict[str, np.ndarray]): ``IoU`` and ``Acc``, (L,).
 
     Returns:
-        dict[str, float]: In percent; NaN where nothing is there to be
-        averaged:
+        dict[str, float]: In percent; NaN if there are no values to average:
 
         - ``mIoU``: over the classes with G > 0;
-        - ``mIoU_union``: over those with G + P > 0, absent ones as 0;
+        - ``mIoU_union``: over the classes with G + P > 0, those with G = 0 as
+          0;
         - ``aAcc``: sum of Acc * G / sum of G;
         - ``mAcc``: over the classes with G > 0;
         - ``fwIoU``: sum of IoU * G / sum of G.
@@ -81,7 +86,7 @@ def averages(
     )
 
 
-# What MMSegmentation's IoUMetric gives for each of its ``iou_metrics``.
+# Scores that MMSegmentation's IoUMetric reports for each ``iou_metrics``.
 IOU_METRICS = dict(
     mIoU=('IoU', 'Acc'),
     mDice=('Dice', 'Acc'),
@@ -92,10 +97,10 @@ IOU_METRICS = dict(
 def overlap_scores(
     confusion: np.ndarray, iou_metrics: Sequence[str], beta: float = 1
 ) -> dict[str, np.ndarray]:
-    """Scores of each class that MMSegmentation's ``IoUMetric`` has besides.
+    """Dice and F scores of each class, as MMSegmentation's ``IoUMetric``.
 
     Args:
-        confusion (np.ndarray): C.
+        confusion (np.ndarray): C, (L, L + 1) int64.
         iou_metrics (Sequence[str]): Keys of :data:`IOU_METRICS`.
         beta (float): Weight of the recall in the F score.
 
@@ -126,14 +131,14 @@ def zero_shot_averages(
 ) -> dict[str, float]:
     """Average the IoU of the seen and the unseen classes.
 
-    The means are over the union, like ``mIoU_union`` and the published
-    figures: a class that was predicted but does not occur counts as 0.
+    As in ``mIoU_union`` and in published results, a class that is predicted
+    but does not occur counts as 0.
 
     Args:
-        iou (np.ndarray): Of each class, (L,), in [0, 1]; NaN for those to be
-            left out.
-        seen (Sequence[int]): Their indices.
-        unseen (Sequence[int]): Their indices.
+        iou (np.ndarray): IoU of each class, (L,), in [0, 1]; NaN for classes
+            to leave out.
+        seen (Sequence[int]): Seen labels.
+        unseen (Sequence[int]): Unseen labels.
 
     Returns:
         dict[str, float]: ``mIoU_seen`` (S), ``mIoU_unseen`` (U) and their
@@ -155,35 +160,36 @@ def zero_shot_averages(
 def load_relations(
     path: str | PathLike, names: Sequence[str]
 ) -> dict[int, list[int]]:
-    """Read which classes are kinds of which others.
+    """Read the parents of classes from a JSON file.
 
     Args:
         path (str | PathLike): A JSON object, ``{"child": ["parent", ...],
-            ...}``; classes are given by name or by number, counting from 0.
-        names (Sequence[str]): Names of the L classes.
+            ...}``; classes are given by name or by label.
+        names (Sequence[str]): L class names.
 
     Returns:
-        dict[int, list[int]]: Parents of the classes that have any, as indices.
+        dict[int, list[int]]: Labels of the parents of each child label.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it has another form or names an unknown class.
+        InputError: If the file is not such a JSON object or names an unknown
+            class.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f'The file of class relations {path} does not exist.'
+            f'the file of class relations {path} does not exist'
         )
     try:
         table = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise ValueError(f'{path} is not valid JSON ({error}).') from error
+        raise InputError(f'{path} is not valid JSON ({error})') from error
     if not isinstance(table, dict) or not all(
         isinstance(parents, list) for parents in table.values()
     ):
-        raise ValueError(
+        raise InputError(
             f'{path} must hold a JSON object that lists the parents of each '
-            'child class: {"armchair": ["chair"], ...}.'
+            'child class: {"armchair": ["chair"], ...}'
         )
     return {
         _class_index(child, names, path): [
@@ -194,13 +200,13 @@ def load_relations(
 
 
 def _class_index(key: str | int, names: Sequence[str], path: Path) -> int:
-    if key in names:
+    if isinstance(key, str) and key in names:
         return list(names).index(key)
     if str(key).isdecimal() and int(key) < len(names):
         return int(key)
-    raise ValueError(
-        f'{path} names the class {key!r}, which is neither a name nor a '
-        f'number below {len(names)} of the {len(names)} classes.'
+    raise InputError(
+        f'{path} has the class {key!r}, which is neither a class name nor a '
+        f'label (0 to {len(names) - 1}){nearest(str(key), names)}'
     )
 
 
@@ -210,5 +216,5 @@ def _sums(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return confusion.sum(axis=1), labelled.sum(axis=0), labelled.diagonal()
 
 
-def _percent(part: float, whole: float) -> float:
+def _percent(part: float, whole: float | np.integer) -> float:
     return 100 * float(part) / float(whole) if whole else float('nan')

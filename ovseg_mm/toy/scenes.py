@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ovseg_mm.utils.errors import InputError
+
 COLOURS = {
     'red': (216, 50, 42),
     'green': (58, 178, 74),
@@ -81,7 +83,7 @@ def make_scene(
         Scene: See there.
     """
     if not 32 <= min(size) <= max(size) <= 512:
-        raise ValueError(
+        raise InputError(
             f'a scene of {size[0]}x{size[1]} pixels cannot be drawn; both '
             'sides must be in [32, 512]'
         )

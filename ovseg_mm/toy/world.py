@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.utils import track_iter_progress
 
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import write_image, write_label_map
 from ovseg_mm.utils.paths import expanded
 
@@ -55,11 +56,11 @@ def write_toy_world(
         bool: Whether it was written; False if it was there already.
 
     Raises:
-        ValueError: If ``root`` holds something else, or a number is too
+        InputError: If ``root`` holds something else, or a number is too
             small.
     """
     if min(num_train, num_val) < 1 or seed < 0:
-        raise ValueError(
+        raise InputError(
             f'a toy world of {num_train} training and {num_val} validation '
             f'scenes with seed {seed} cannot be made; at least 1 of each and '
             'a seed from 0 on are needed'
@@ -73,7 +74,7 @@ def write_toy_world(
         return False
     if 'toy_world' not in found and root.exists():
         if not root.is_dir() or any(root.iterdir()):
-            raise ValueError(
+            raise InputError(
                 f'{root} holds something that is not a toy world; name a new '
                 'or an empty folder, nothing was written'
             )

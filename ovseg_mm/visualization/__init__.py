@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of label maps."""
+"""Drawing of label maps and mask proposals over images."""
 
 from .overlay import draw_overlay, draw_panels
 from .visualizer import OpenVocabVisualizer

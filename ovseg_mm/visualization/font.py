@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The letters of legends and captions."""
+"""The font of legends and captions."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import ImageFont
 
 
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans: Latin, Greek, Cyrillic, Arabic and Hebrew letters.
+    """Load DejaVu Sans: Latin, Greek, Cyrillic, Arabic and Hebrew letters.
 
     Args:
         size (int): Height in pixels.
@@ -19,13 +19,16 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def drawable_name(name: str, label: int) -> str:
-    """A name as it is drawn: with its number if letters are missing.
+    """Prefix a class name with its label if the font lacks some letters.
+
+    Letters that the font lacks are drawn as boxes, so that the label is what
+    tells such names apart.
 
     Args:
-        name (str): Name of a class; letters that the font lacks become boxes.
+        name (str): Class name.
         label (int): Its label.
     """
-    known = _letters()
+    known = _code_points()
     if all(ord(letter) in known for letter in name):
         return name
     return f'{label}: {name}'
@@ -37,6 +40,6 @@ def _font_file() -> str:
 
 
 @lru_cache
-def _letters() -> frozenset[int]:
-    """Code points that the font draws."""
+def _code_points() -> frozenset[int]:
+    """Code points that the font has."""
     return frozenset(FT2Font(_font_file()).get_charmap())

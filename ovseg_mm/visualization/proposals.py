@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing of mask proposals with what two classifiers say of them.
+"""Drawing of mask proposals with the scores of two classifiers.
 
 Letters: n proposals, H, W pixels.
 """
@@ -16,7 +16,7 @@ from .font import load_font
 _PAPER = (255, 255, 255)
 _INK = (20, 20, 20)
 _EDGE = (255, 210, 0)
-# Outside of its mask a proposal's picture is darkened to this share.
+# Factor of the brightness outside of a mask.
 _DIM = 0.25
 
 
@@ -26,17 +26,17 @@ def draw_proposals(
     captions: Sequence[Sequence[str]],
     width: int,
 ) -> np.ndarray:
-    """Draw one small picture a proposal, captions above, in rows.
+    """Draw one small image per proposal, with captions above, in rows.
 
     Args:
         image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
         masks (np.ndarray): (n, H, W) bool, n at least 1.
-        captions (Sequence[Sequence[str]]): For each proposal its lines of
-            text, the same number.
-        width (int): Pixels that a row has.
+        captions (Sequence[Sequence[str]]): Lines of text of each proposal,
+            the same number for all.
+        width (int): Width of a row in pixels.
 
     Returns:
-        np.ndarray: RGB uint8, ``width`` wide.
+        np.ndarray: RGB uint8, (H', ``width``, 3).
     """
     height, breadth = image.shape[:2]
     columns = min(max(1, width // 180), len(masks))
@@ -48,7 +48,7 @@ def draw_proposals(
     top = line * len(captions[0]) + line // 3
     rows = math.ceil(len(masks) / columns)
     sheet = Image.new('RGB', (width, rows * (top + tall + gap)), _PAPER)
-    draw = ImageDraw.Draw(sheet)
+    canvas = ImageDraw.Draw(sheet)
     font = load_font(size)
     for index, (mask, lines) in enumerate(zip(masks, captions)):
         left = index % columns * (cell + gap)
@@ -57,7 +57,7 @@ def draw_proposals(
             while text and font.getlength(text) > cell:
                 text = text[:-1]
             place = left, above + number * line + line // 2
-            draw.text(place, text, _INK, font, 'lm')
+            canvas.text(place, text, _INK, font, 'lm')
         picture = Image.fromarray(_highlight(image, mask))
         picture = picture.resize((cell, tall))
         sheet.paste(picture, (left, above + top))
@@ -65,7 +65,7 @@ def draw_proposals(
 
 
 def _highlight(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Darken what lies outside of a mask and draw its edge."""
+    """Darken the pixels outside of a mask and draw its edge."""
     dimmed = (image * _DIM).astype(np.uint8)
     picture = np.where(mask[..., None], image, dimmed)
     thickness = max(1, round(min(image.shape[:2]) / 200))

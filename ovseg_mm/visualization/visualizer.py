@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The visualiser of runs with any vocabulary."""
+"""Visualizer of segmentors with any vocabulary."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,12 @@ from .proposals import draw_proposals
 
 @VISUALIZERS.register_module()
 class OpenVocabVisualizer(SegLocalVisualizer):
-    """Draw truth and prediction side by side above one legend.
+    """Draw ground truth and prediction side by side above one legend.
 
-    Names, colours and unseen classes are those of ``dataset_meta``, which
-    the runner sets; without it labels are numbered. Unlike its parent it
-    assumes no data set, and draws in every process.
+    Class names, colours and unseen labels come from ``dataset_meta``, which
+    the runner sets; without it, class names are ``'label 0'``, ``'label 1'``,
+    ... Unlike its parent, it has no default data set, and draws in every
+    process.
 
     Args:
         name (str): Name of the instance.
@@ -34,11 +35,12 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             :class:`mmseg.visualization.SegLocalVisualizer`.
         vis_backends (Sequence | dict, optional): See
             :class:`mmseg.visualization.SegLocalVisualizer`.
-        save_dir (str, optional): Folder of the pictures.
-        classes (Sequence[str], optional): Names, if no data set gives them.
-        palette (Colours, optional): Colours, if no data set gives them.
-        dataset_name (str, optional): Data set whose names and colours
-            MMSegmentation knows.
+        save_dir (str, optional): Folder of the drawings.
+        classes (Sequence[str], optional): Class names, if no data set sets
+            them.
+        palette (Colours, optional): Colours, if no data set sets them.
+        dataset_name (str, optional): Data set of MMSegmentation whose class
+            names and colours are used.
         alpha (float): Opacity of the colours, in [0, 1].
         **kwargs: See :class:`mmseg.visualization.SegLocalVisualizer`.
     """
@@ -76,14 +78,14 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         palette: Colours | None = None,
         dataset_name: str | None = None,
     ) -> None:
-        """Set names and colours.
+        """Set class names and colours.
 
         Args:
-            classes (Sequence[str], optional): Names, or None for those of
+            classes (Sequence[str], optional): Class names. None: those of
                 ``dataset_name``.
-            palette (Colours, optional): Colours, or None for those of
-                ``dataset_name``, or for distinct ones.
-            dataset_name (str, optional): Data set that MMSegmentation knows.
+            palette (Colours, optional): Colours. None: those of
+                ``dataset_name``, or :func:`distinct_palette`.
+            dataset_name (str, optional): Data set of MMSegmentation.
         """
         if dataset_name is not None and classes is None:
             classes = get_classes(dataset_name)
@@ -104,28 +106,30 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         draw_pred: bool = True,
         with_labels: bool = True,
     ) -> np.ndarray:
-        """Draw what a sample holds.
+        """Draw the label maps and proposals of a sample.
 
         Args:
             image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
-            data_sample (SegDataSample, optional): ``gt_sem_seg`` and
-                ``pred_sem_seg``, as far as they are there, of shape (1, H, W),
-                and ``proposals`` of
-                :func:`~ovseg_mm.models.segmentors.deciding_proposals`.
-            draw_gt (bool): Whether to draw the truth.
+            data_sample (SegDataSample, optional): With ``gt_sem_seg`` and
+                ``pred_sem_seg``, (1, H, W), and ``proposals`` of
+                :func:`~ovseg_mm.models.segmentors.deciding_proposals`; each
+                is optional.
+            draw_gt (bool): Whether to draw the ground truth.
             draw_pred (bool): Whether to draw the prediction, and the proposals
                 below it.
             with_labels (bool): Whether to draw the legend.
 
         Returns:
-            np.ndarray: RGB uint8; the plain picture if there is nothing to
-            draw.
+            np.ndarray: RGB uint8, (H', W', 3); ``image`` if there is nothing
+            to draw.
         """
         wanted = {'gt_sem_seg': draw_gt, 'pred_sem_seg': draw_pred}
+        if data_sample is None:
+            return image
         maps = {
             key: _to_numpy(data_sample.get(key))
             for key, asked in wanted.items()
-            if asked and data_sample is not None and key in data_sample
+            if asked and key in data_sample
         }
         if not maps:
             return image
@@ -134,7 +138,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             titles[key] if len(maps) > 1 else '': labels
             for key, labels in maps.items()
         }
-        meta = self.dataset_meta or _numbered(panels)
+        meta = self.dataset_meta or _default_meta(panels)
         sheet = draw_panels(
             image,
             panels,
@@ -168,19 +172,18 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         """Draw a sample and show it, or write it to a file or the backends.
 
         Args:
-            name (str): Name of the picture for window and backends.
+            name (str): Name of the drawing for window and backends.
             image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
             data_sample (SegDataSample, optional): See :meth:`draw_sample`.
             draw_gt (bool): See :meth:`draw_sample`.
             draw_pred (bool): See :meth:`draw_sample`.
-            show (bool): Whether to show the picture in a window.
+            show (bool): Whether to show the drawing in a window.
             wait_time (float): Seconds to show it; 0 until a key is pressed.
-            out_file (str, optional): File to write, in whichever process this
-                is. Without it the main process hands the picture to the
-                backends.
+            out_file (str, optional): File to write, in any process. None: the
+                main process passes the drawing to the backends.
             step (int): Step for the backends.
             with_labels (bool): See :meth:`draw_sample`.
-            with_image (bool): Whether to put the plain picture in front.
+            with_image (bool): Whether to place the image to the left.
         """
         if out_file is None and not is_main_process():
             return
@@ -224,15 +227,15 @@ def _draw_proposals(
 
 
 def _to_numpy(sem_seg: PixelData) -> np.ndarray:
-    """Return labels of shape (H, W)."""
+    """Labels as an array (H, W) int64."""
     data = sem_seg.data
     if isinstance(data, torch.Tensor):
         data = data.cpu().numpy()
     return data.reshape(data.shape[-2:]).astype(np.int64)
 
 
-def _numbered(panels: dict[str, np.ndarray]) -> dict:
-    """Make names and colours for labels that nobody named."""
+def _default_meta(panels: dict[str, np.ndarray]) -> dict:
+    """Class names and colours for labels without meta information."""
     used = np.unique(np.concatenate([x.ravel() for x in panels.values()]))
     count = int(used[used < 255].max(initial=0)) + 1
     return dict(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a vocabulary and label files number the same classes alike."""
+"""Comparison of the labels of a vocabulary with those of a data set."""
 
 import re
 import unicodedata
@@ -10,39 +10,38 @@ from ovseg_mm.utils.errors import InputError
 
 from .vocabulary import Vocabulary
 
-# Labels that a message names.
-_NAMED = 3
+# Largest number of labels in a message.
+_MAX_LISTED = 3
 
 
 def check_same_classes(
     vocabulary: Vocabulary, classes: Sequence[str], where: str
 ) -> None:
-    """Make sure that each label stands for the same class in both places.
+    """Check that vocabulary and data set have the same class at each label.
 
-    Names agree if they share a word after a look past case, blanks, hyphens
-    and underscores; all texts of a label count. Other words for a class are
-    allowed, since nobody can tell a synonym from another class.
+    Two names agree if they share a class text, compared without case, blanks,
+    hyphens and underscores; all class texts of a label count. Names that
+    differ are allowed, since they may be synonyms, unless the name stands at
+    another label.
 
     Args:
-        vocabulary (Vocabulary): Class texts of the model. ``label_names`` that
-            it gives apart from its texts count as well: who names the labels
-            may put any text to them.
-        classes (Sequence[str]): Names of the labels of the data, in the order
-            of the label values.
-        where (str): What has these, for messages ('the data set ...').
+        vocabulary (Vocabulary): Vocabulary of the model. Its ``label_names``
+            count as class texts.
+        classes (Sequence[str]): Class names of the data set, in label order.
+        where (str): Source of ``classes``, for messages ('the data set ...').
 
     Raises:
-        InputError: If the counts differ, or names stand in another order.
+        InputError: If the counts differ, or the names have another order.
 
     Warns:
-        UserWarning: If a label has another name, which is that of another
-            label in the other place.
+        UserWarning: If the name of a label belongs to another label of the
+            vocabulary.
     """
     if len(classes) != vocabulary.num_labels:
         raise InputError(
             f'{where} has {len(classes)} labels, but {vocabulary.source} has '
             f'{vocabulary.num_labels}; name the same vocabulary in both '
-            'places.'
+            'places'
         )
     moved = _moved(vocabulary, [str(name) for name in classes])
     swapped = _exchanged(moved)
@@ -52,21 +51,21 @@ def check_same_classes(
             f'{_listed(swapped, classes, vocabulary)}. Write the class texts '
             'in the order of the label values; to put other texts to the '
             'labels on purpose, give label_names as well, in the order of '
-            'the data.'
+            'the data'
         )
     if moved:
         warnings.warn(
             f'{vocabulary.source} may not have the classes of {where} in '
             f'their order: {_listed(list(moved), classes, vocabulary)}, and '
             'the former is in the vocabulary as another label. Check that '
-            'the class texts stand in the order of the label values.',
+            'the class texts stand in the order of the label values',
             UserWarning,
             stacklevel=2,
         )
 
 
 def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
-    """Where the vocabulary has the names that it has not in their place."""
+    """Label of the vocabulary that has the name of a label of the data."""
     firsts = [{name} for name in vocabulary.label_names]
     alike = [set(_parts(name)) for name in vocabulary.label_names]
     counts = [0] * vocabulary.num_labels
@@ -77,7 +76,7 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
         counts[label] += 1
         if counts[label] == 1:
             firsts[label].add(texts[0])
-    # Where many texts share a label none of them is its name.
+    # If several entries share a label, none of their texts is its name.
     firsts = [
         _keys(names) if count == 1 else _keys([name])
         for names, count, name in zip(firsts, counts, vocabulary.label_names)
@@ -93,14 +92,14 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
         if not theirs[label].isdisjoint(_keys(alike[label])):
             continue
         for key in sorted(keys & places.keys()):
-            # A name that the data has twice is right in one of the places.
+            # A name that the data set has twice agrees at one of the labels.
             if key not in their_firsts[places[key]]:
                 moved[label] = places[key]
     return moved
 
 
 def _exchanged(moved: dict[int, int]) -> list[int]:
-    """Labels whose names are a permutation of each other."""
+    """Labels whose names are permuted."""
     found = set()
     for start in moved:
         path = [start]
@@ -112,14 +111,15 @@ def _exchanged(moved: dict[int, int]) -> list[int]:
 
 
 def _parts(name: str) -> list[str]:
-    """A name as a whole, then the texts that it lists."""
+    """A name, then the class texts that it lists."""
     return [name, *re.split(r'[,;|]', name)]
 
 
 def _keys(names: Iterable[str]) -> set[str]:
-    """Names without what writers vary; signs alone stay as they are."""
-    names = [unicodedata.normalize('NFKC', n).casefold() for n in names]
-    return {re.sub(r'[\s_-]+', '', name) or name for name in names}
+    """Names without case, blanks, hyphens and underscores."""
+    folded = [unicodedata.normalize('NFKC', n).casefold() for n in names]
+    # A name of such signs alone stays as it is.
+    return {re.sub(r'[\s_-]+', '', name) or name for name in folded}
 
 
 def _listed(
@@ -128,7 +128,7 @@ def _listed(
     named = ', '.join(
         f'label {label} is {str(classes[label])!r} in the data and '
         f'{vocabulary.label_names[label]!r} in the vocabulary'
-        for label in labels[:_NAMED]
+        for label in labels[:_MAX_LISTED]
     )
-    others = len(labels) - _NAMED
+    others = len(labels) - _MAX_LISTED
     return named + (f' (and {others} more)' if others > 0 else '')

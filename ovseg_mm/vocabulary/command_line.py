@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words typed on a command line."""
+"""Class texts on the command line."""
 
 import ast
 import re
@@ -9,24 +9,23 @@ from difflib import get_close_matches
 
 from ovseg_mm.utils.errors import InputError
 
-from .entries import looks_like_file, shortened, split_classes
+from .entries import looks_like_file, quoted, split_classes
 from .loading import shipped_vocabularies
 
 
 def parse_classes(words: Sequence[str]) -> str | list[str]:
-    r"""Turn the words of a command line into the source of a vocabulary.
+    r"""Convert the arguments of ``--classes`` for :func:`load_vocabulary`.
 
     Args:
         words (Sequence[str]): Arguments of ``--classes``: a shipped key, a
-            file, or classes as arguments of their own, on lines of their own
-            or separated by ``';'``. A comma that belongs to a text is written
-            ``'\,'``.
+            file, or class texts, separated by ``';'``, lines or arguments.
+            Write ``'\,'`` for a comma that belongs to a class text.
 
     Returns:
         str | list[str]: A file or key, or a list of class texts.
 
     Raises:
-        InputError: If commas separate the words.
+        InputError: If a comma separates class texts, or a list is not valid.
     """
     if len(words) == 1:
         (word,) = words
@@ -38,7 +37,7 @@ def parse_classes(words: Sequence[str]) -> str | list[str]:
         if near:
             warnings.warn(
                 f'--classes {word!r} is read as a class; the shipped '
-                f'vocabulary is called {near[0]!r}.',
+                f'vocabulary is called {near[0]!r}',
                 UserWarning,
                 stacklevel=2,
             )
@@ -46,7 +45,7 @@ def parse_classes(words: Sequence[str]) -> str | list[str]:
     for part in classes:
         if re.search(r'(?<!\\),', part):
             raise InputError(
-                f'--classes {shortened(part)} has a comma; separate classes '
+                f'--classes {quoted(part)} has a comma; separate classes '
                 'with ";" and synonyms of one class with "|", and write '
                 '"\\," for a comma that belongs to a text'
             )
@@ -58,7 +57,7 @@ def _list(word: str) -> list[str]:
         found = ast.literal_eval(word.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise InputError(
-            f'--classes {shortened(word)} looks like a list but is not a '
+            f'--classes {quoted(word)} looks like a list but is not a '
             'valid one; separate classes with ";", without brackets'
         ) from error
     return list(found)

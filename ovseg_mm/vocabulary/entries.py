@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written for one class, and what is no class text at all."""
+"""One class of a list: splitting into class texts, and checks of them."""
 
 import re
 import warnings
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ovseg_mm.utils.errors import InputError
 
-# Files that words are read from.
-WORD_FILES = (
+# Suffixes of files that class texts are read from.
+CLASS_FILE_SUFFIXES = (
     *('.json', '.txt', '.tsv', '.csv', '.yaml', '.yml'),
     *('.names', '.lst', '.list'),
 )
-# What else is a file and not a class, when a text ends so.
+# Other suffixes that tell a file name from a class text.
 _OTHER_FILES = (
     *('.jsonl', '.xml', '.toml', '.ini', '.cfg', '.md', '.html', '.pdf'),
     *('.doc', '.docx', '.odt', '.ods', '.xls', '.xlsx', '.py', '.pkl'),
@@ -23,7 +23,7 @@ _OTHER_FILES = (
     *('.webp', '.gif'),
 )
 ESCAPES = "write '\\,' '\\|' '\\;' '\\:' for a sign that belongs to the text"
-# Not behind the backslash that makes them a part of the text. A comma
+# A backslash before a separator makes it a part of the text. A comma
 # between digits belongs to a number.
 _SYNONYMS = re.compile(r'(?<!\\)(?:, |\s*\|\s*|,(?=[^\s\d]))')
 _NARROW_COMMA = re.compile(r'(?<!\\),(?=[^\s\d])')
@@ -38,22 +38,23 @@ _ROOTED = re.compile(r'(?:~\w*|\.{1,2})?/|[A-Za-z]:[/\\]|\\\\|[a-z]+://')
 class Entry:
     """One class of a list.
 
-    Args:
+    Attributes:
         texts (tuple[str, ...]): The class text and its synonyms.
-        name (str, optional): Name in tables and legends, if it is another than
-            the text.
-        colour (tuple[int, ...], optional): (red, green, blue) in [0, 255].
-        index (int, optional): Label value that the list gives it.
+        name (str, optional): Class name in tables and legends, if it differs
+            from the class text.
+        colour (tuple[int, int, int], optional): (red, green, blue) in [0,
+            255].
+        index (int, optional): Label that the list gives it.
     """
 
     texts: tuple[str, ...]
     name: str | None = None
-    colour: tuple[int, ...] | None = None
+    colour: tuple[int, int, int] | None = None
     index: int | None = None
 
 
 def split_synonyms(entry: str) -> tuple[str, ...]:
-    r"""Texts of a class, which commas or ``'|'`` separate.
+    r"""Split the class texts of one class at commas and ``'|'``.
 
     >>> split_synonyms('sofa|couch, settee'), split_synonyms(r'salt\, pepper')
     (('sofa', 'couch', 'settee'), ('salt, pepper',))
@@ -62,59 +63,58 @@ def split_synonyms(entry: str) -> tuple[str, ...]:
 
 
 def split_classes(text: str) -> list[str]:
-    """Classes of a text, which ``';'`` or line ends separate."""
+    """Split classes at ``';'`` and line ends."""
     parts = (part.strip() for part in _CLASSES.split(text))
     return [part for part in parts if part]
 
 
 def unescaped(text: str) -> str:
-    """A text without the backslashes before signs that belong to it."""
+    """Remove the backslashes before separators that belong to a text."""
     return _ESCAPED.sub(r'\1', text)
 
 
 def looks_like_file(text: str) -> bool:
-    """Whether a text is a path: by its ending, its beginning, or on disk."""
+    """Whether a text is a path, by its suffix, its beginning, or on disk."""
     text = text.strip()
     suffix = Path(text).suffix.lower()
-    if suffix in WORD_FILES + _OTHER_FILES or _ROOTED.match(text):
+    if suffix in CLASS_FILE_SUFFIXES + _OTHER_FILES or _ROOTED.match(text):
         return True
     return ('/' in text or suffix != '') and is_file(Path(text))
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; a text may be too long for a name."""
+    """Whether a file exists; False for a text too long for a file name."""
     try:
         return path.is_file()
     except OSError:
         return False
 
 
-def shortened(text: str) -> str:
-    """A text in quotes for a message."""
+def quoted(text: str) -> str:
+    """A text in quotes, cut to 60 characters, for messages."""
     return repr(text) if len(text) <= 60 else f'{text[:57]!r}...'
 
 
-def check_typed(texts: Sequence[str], source: str) -> None:
-    """Refuse what somebody has written for a class and is none.
+def check_class_texts(texts: Sequence[str], source: str) -> None:
+    """Check that strings are class texts, not paths, lists or labels.
 
     Args:
-        texts (Sequence[str]): What is written for each class, synonyms
-            included.
-        source (str): Where it is written, for messages.
+        texts (Sequence[str]): One string per class, synonyms included.
+        source (str): File of the strings, for messages.
 
     Raises:
-        InputError: If one is a path, a list, an index with a text, or
-            several classes.
+        InputError: If one is a path, a part of a list, a label with a text,
+            or several classes.
 
     Warns:
-        UserWarning: If one may be several classes, or is a bare number.
+        UserWarning: If one may be several classes, or is a number.
     """
     for index, text in enumerate(texts):
         problem = _problem(text)
         if problem:
             raise InputError(
                 f'{source}: entry {index} (counting from 0) is '
-                f'{shortened(text)}, {problem}'
+                f'{quoted(text)}, {problem}'
             )
     if len(texts) == 1:
         joined = [
@@ -127,17 +127,17 @@ def check_typed(texts: Sequence[str], source: str) -> None:
     if joined:
         names = ' and '.join(map(repr, split_synonyms(joined[0])))
         warnings.warn(
-            f'{source}: {shortened(joined[0])} is read as one class with the '
-            f"names {names}. Write '|' between synonyms, give classes as "
-            f'entries of their own, and {ESCAPES}.',
+            f'{source}: {quoted(joined[0])} is read as one class with the '
+            f"synonyms {names}. Write '|' between synonyms, give classes "
+            f'as separate entries, and {ESCAPES}',
             UserWarning,
             stacklevel=3,
         )
     numbers = [text for text in texts if text.strip().isdecimal()]
     if numbers:
         warnings.warn(
-            f'{source}: {shortened(numbers[0])} is a number; a class text '
-            'says what is seen, and label values follow from the order.',
+            f'{source}: {quoted(numbers[0])} is a number; write class texts, '
+            'labels follow from their order',
             UserWarning,
             stacklevel=3,
         )
@@ -146,25 +146,25 @@ def check_typed(texts: Sequence[str], source: str) -> None:
 def _problem(text: str) -> str | None:
     if looks_like_file(text):
         return (
-            'which looks like a file or an address; give the path of a word '
-            f'file alone ({", ".join(WORD_FILES[:6])}), or write the class '
-            'as it is spoken.'
+            'which looks like a file or an address; give the path of one '
+            f'file ({", ".join(CLASS_FILE_SUFFIXES[:6])}), or write the '
+            'class text'
         )
     if _LIST.match(text):
         return (
             'which looks like a part of a list; write class texts without '
-            'brackets.'
+            'brackets'
         )
     if _INDEX.match(text):
         return (
-            'which looks like a label value and a text; write the text '
-            f'alone, since the order gives the value, or {ESCAPES}.'
+            'which looks like a label and a class text; write the class text '
+            f'alone, since the order gives the label, or {ESCAPES}'
         )
     if _CLASSES.search(text) or re.search(r'(?<!\\),$', text):
         return (
-            'which looks like several classes; give each as an entry of its '
-            f'own, or {ESCAPES}.'
+            'which looks like several classes; give each as a separate '
+            f'entry, or {ESCAPES}'
         )
     if any(ord(sign) < 32 for sign in text):
-        return 'which has control characters; remove them.'
+        return 'which has control characters; remove them'
     return None

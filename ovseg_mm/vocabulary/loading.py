@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read class texts from wherever a user keeps them."""
+"""Build vocabularies from keys, files, lists and mappings."""
 
-import difflib
 import json
 import warnings
 from collections import Counter
@@ -14,22 +13,22 @@ from typing import Any
 
 from mmseg.utils import get_palette
 
-from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.errors import InputError, nearest
 from ovseg_mm.utils.paths import expanded, resource
 
+from .class_text_files import read_class_file
 from .entries import (
-    WORD_FILES,
+    CLASS_FILE_SUFFIXES,
     Entry,
-    check_typed,
+    check_class_texts,
     is_file,
     looks_like_file,
-    shortened,
+    quoted,
     split_classes,
     split_synonyms,
 )
 from .palette import distinct_palette
 from .vocabulary import Vocabulary, as_colour
-from .word_files import read_word_file
 
 _SPEC_KEYS = (
     'class_texts',
@@ -40,7 +39,7 @@ _SPEC_KEYS = (
     'palette',
     'subset',
 )
-# Shipped keys for which MMSegmentation has colours of the same label order.
+# Shipped keys whose labels have the order of one of MMSegmentation's palettes.
 _MMSEG_PALETTES = {
     'ade150': 'ade',
     'ade150-synonyms': 'ade',
@@ -53,26 +52,26 @@ _MMSEG_PALETTES = {
     **{f'voc21{use}': 'voc' for use in ('', '-sclip', '-clearclip', '-sfp')},
     'pc59-maskclip': 'pcontext',
 }
-# Other words for the 20 objects of PASCAL VOC, in the same order.
+# Methods with class texts of their own for the 20 objects of PASCAL VOC.
 _VOC20_USES = ('sclip', 'clearclip', 'sfp', 'maskclip')
 
 
 def load_vocabulary(
     spec: Vocabulary | str | PathLike | Sequence[str] | Mapping[str, Any],
 ) -> Vocabulary:
-    r"""Make a vocabulary of whatever a config or a caller gives.
+    r"""Build a vocabulary from a key, a file, a list or a mapping.
 
-    Synonyms of a class are separated by ``', '`` or ``'|'``; apart from that
-    split, texts are kept as they stand, blanks included. A sign that belongs
-    to a text has a backslash before it: ``r'salt\, pepper'``.
+    Synonyms of a class are separated by ``', '`` or ``'|'``. Class texts are
+    not changed otherwise: blanks stay. Write a backslash before a separator
+    that belongs to a class text: ``r'salt\, pepper'``.
 
     Args:
         spec (Vocabulary | str | PathLike | Sequence[str] | Mapping): One of
 
-            - a :class:`Vocabulary`, returned as it is;
+            - a :class:`Vocabulary`, which is returned unchanged;
             - a shipped key such as ``'ade150'``
               (:func:`shipped_vocabularies` lists them);
-            - the path of a file, see :func:`read_word_file`: ``.txt`` (a
+            - the path of a file, see :func:`read_class_file`: ``.txt`` (a
               line a class), ``.csv`` or ``.tsv`` (a row a class, with or
               without a heading), ``.json`` or ``.yaml`` (a list of strings
               or of objects with a ``name``, an object that holds one, or one
@@ -80,24 +79,24 @@ def load_vocabulary(
             - a string of several classes, separated by ``';'``;
             - a list of strings;
             - a mapping with ``class_texts`` (any of the former) and
-              optionally ``renamed`` (name: text that takes its place),
-              ``label_names`` (L strings), ``prompt_to_label`` (T label
-              indices), ``unseen`` (label indices or names),
-              ``palette`` (L colours) and ``subset``: ``'seen'`` or
-              ``'unseen'`` keeps these labels only, numbered anew.
+              optionally ``renamed`` (first class text: class text that
+              replaces it), ``label_names`` (L strings),
+              ``prompt_to_label`` (T labels), ``unseen`` (labels or label
+              names), ``palette`` (L colours) and ``subset``: ``'seen'`` or
+              ``'unseen'`` keeps only these labels and renumbers them.
 
     Returns:
-        Vocabulary: The vocabulary, checked.
+        Vocabulary: The vocabulary.
 
     Raises:
         FileNotFoundError: If a string is neither a shipped key nor a file.
-        ValueError: If the texts are malformed, or one is a path, a part of a
-            list or a label value; file and entry are named.
+        InputError: If a class text is malformed, or is a path, a part of a
+            list or a label; the message names file and entry.
 
     Warns:
-        UserWarning: If several classes have the same name: they tie in every
-            pixel, and only the first of them can be predicted; or if a text
-            may be meant otherwise than it is read.
+        UserWarning: If several classes have the same class text: they get the
+            same score in every pixel, and only the first can be predicted; or
+            if a class text is ambiguous.
     """
     vocabulary = _load(spec)
     groups = vocabulary.duplicates()
@@ -108,7 +107,7 @@ def load_vocabulary(
         )
         warnings.warn(
             f'{vocabulary.source}: entries with the same name get the same '
-            f'score, so only the first of each can be predicted: {listed}.',
+            f'score, so only the first of each can be predicted: {listed}',
             UserWarning,
             stacklevel=2,
         )
@@ -116,7 +115,7 @@ def load_vocabulary(
 
 
 def shipped_vocabularies() -> list[str]:
-    """Return the keys of the class texts that come with the package."""
+    """Keys of the class texts that come with the package, sorted."""
     return sorted(path.stem for path in resource('data').glob('*.json'))
 
 
@@ -130,8 +129,8 @@ def _load(spec: Any) -> Vocabulary:
     if isinstance(spec, Sequence):
         return _from_list(spec)
     raise InputError(
-        'A vocabulary is a shipped key, a file, a list of class texts or a '
-        f'mapping with class_texts; found {type(spec).__name__}.'
+        'a vocabulary is a shipped key, a file, a list of class texts or a '
+        f'mapping with class_texts; found {type(spec).__name__}'
     )
 
 
@@ -139,14 +138,14 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     unknown = sorted(set(spec).difference(_SPEC_KEYS))
     if unknown or 'class_texts' not in spec:
         raise InputError(
-            f'A vocabulary mapping has the key class_texts and, if wanted, '
-            f'{", ".join(_SPEC_KEYS[1:])}; found {sorted(spec)}.'
+            f'a vocabulary mapping has the key class_texts and, if wanted, '
+            f'{", ".join(_SPEC_KEYS[1:])}; found {sorted(spec)}'
         )
     texts = spec['class_texts']
     if isinstance(texts, Mapping):
         raise InputError(
             'class_texts of a vocabulary mapping is a shipped key, a file or '
-            'a list of strings, not another mapping.'
+            'a list of strings, not another mapping'
         )
     changes = {
         key: spec[key] for key in _SPEC_KEYS[1:] if spec.get(key) is not None
@@ -156,7 +155,7 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     if subset not in (None, 'seen', 'unseen'):
         raise InputError(
             f"subset of a vocabulary mapping is 'seen' or 'unseen'; found "
-            f'{subset!r}.'
+            f'{subset!r}'
         )
     vocabulary = _load(texts)
     if 'renamed' in changes:
@@ -167,7 +166,7 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
 
 
 def _check_kinds(changes: Mapping[str, Any]) -> None:
-    """Raise if a value of a vocabulary mapping is of another kind."""
+    """Raise if a value of a vocabulary mapping has the wrong type."""
     for key, value in changes.items():
         items, kind = value, 'a list'
         fits = isinstance(value, (list, tuple)) or key == 'subset'
@@ -181,17 +180,17 @@ def _check_kinds(changes: Mapping[str, Any]) -> None:
         if not fits:
             raise InputError(
                 f'{key} of a vocabulary mapping is {kind}; found '
-                f'{shortened(str(value))}.'
+                f'{quoted(str(value))}'
             )
 
 
 def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
-    """Other words for some classes; labels and colours stay."""
+    """Replace some class texts; labels and colours stay."""
     for name in renamed:
         if name not in base.names:
             raise InputError(
-                f'{base.source}: renamed names {name!r}, which is no class'
-                f'{_near(name, base.names)}.'
+                f'{base.source}: renamed has {name!r}, which is not a class'
+                f'{nearest(name, base.names)}'
             )
     texts = {name: split_synonyms(renamed[name]) for name in renamed}
     names = {name: texts[name][0] for name in renamed}
@@ -212,7 +211,7 @@ def _relabel(
     unseen: Sequence[int | str] | None = None,
     palette: Sequence[Sequence[int]] | None = None,
 ) -> Vocabulary:
-    """Keep the class texts, replace what is said of their labels."""
+    """Keep the class texts; replace label names, label map or colours."""
     names = tuple(label_names or base.label_names)
     label_map = prompt_to_label
     if label_map is None and len(names) == base.num_labels:
@@ -221,7 +220,7 @@ def _relabel(
         raise InputError(
             f'{base.source} has {base.num_labels} labels, but label_names '
             f'has {len(names)} names; give prompt_to_label as well if texts '
-            'share a label.'
+            'share a label'
         )
     if palette is None and len(names) == base.num_labels:
         palette = base.palette
@@ -246,8 +245,8 @@ def _label_index(
         return label
     if label not in names:
         raise InputError(
-            f'{base.source}: unseen names {label!r}, which is no label'
-            f'{_near(label, names)}.'
+            f'{base.source}: unseen has {label!r}, which is not a label name'
+            f'{nearest(label, names)}'
         )
     return names.index(label)
 
@@ -258,43 +257,42 @@ def _from_name(name: str) -> Vocabulary:
     path = expanded(name)
     if is_file(path):
         return _from_file(path)
-    if path.suffix.lower() not in WORD_FILES and len(split_classes(name)) > 1:
+    if (
+        path.suffix.lower() not in CLASS_FILE_SUFFIXES
+        and len(split_classes(name)) > 1
+    ):
         return _load(split_classes(name))
     keys = shipped_vocabularies()
     if not looks_like_file(name):
         raise FileNotFoundError(
-            f'{shortened(name)} is neither a file nor a shipped vocabulary '
-            f'({_listed(keys)}){_near(name.lower(), keys)}. Words typed in '
-            "place are given as a list: ['cat', 'dog'], or in one string: "
-            "'cat; dog'."
+            f'{quoted(name)} is neither a file nor a shipped vocabulary '
+            f'({_listed(keys)}); give class texts as a list: '
+            "['cat', 'dog'], or in one string: 'cat; dog'"
+            f'{nearest(name, keys)}'
         )
     if path.is_dir():
         raise InputError(
-            f'{name} is a folder; give the path of a word file in it.'
+            f'{name} is a folder; give the path of a file of class texts in it'
         )
-    near = [
+    files = [
         file.name
         for file in path.parent.glob('*')
-        if file.suffix.lower() in WORD_FILES
+        if file.suffix.lower() in CLASS_FILE_SUFFIXES
     ]
     raise FileNotFoundError(
-        f'{name}: there is no such vocabulary file{_near(path.name, near)}'
-        f' (without a suffix, {_listed(keys)} are shipped).'
+        f'{name}: there is no such vocabulary file'
+        f'{nearest(path.name, files)} (without a suffix, {_listed(keys)} are '
+        'shipped)'
     )
 
 
 def _listed(keys: Sequence[str]) -> str:
-    """Keys for a message: base lists, and how many forms of them."""
+    """Keys for a message: those of data sets, and the number of variants."""
     bases = [key for key in keys if '-' not in key]
     return (
-        f'{", ".join(bases)} and {len(keys) - len(bases)} forms of these such '
-        'as voc20-sclip'
+        f'{", ".join(bases)} and {len(keys) - len(bases)} variants of these '
+        'such as voc20-sclip'
     )
-
-
-def _near(word: str, candidates: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, candidates, n=3)
-    return f'; did you mean {" or ".join(map(repr, near))}' if near else ''
 
 
 def _shipped(key: str) -> Vocabulary:
@@ -305,7 +303,7 @@ def _shipped(key: str) -> Vocabulary:
     if key in ('voc20', *(f'voc20-{use}' for use in _VOC20_USES)):
         return _relabel(base, palette=voc_colours)
     if key == 'voc20b':
-        # The benchmark's rule: whatever is no VOC object is background.
+        # The benchmark's rule: all other classes are background.
         objects = len(voc_colours)
         return _relabel(
             base,
@@ -319,7 +317,7 @@ def _shipped(key: str) -> Vocabulary:
 
 
 def _from_file(path: Path) -> Vocabulary:
-    found = read_word_file(path)
+    found = read_class_file(path)
     if isinstance(found, Mapping):
         return replace(_from_mapping(found), source=str(path))
     return _build(found, str(path))
@@ -331,32 +329,32 @@ def _from_list(texts: Sequence[str]) -> Vocabulary:
         if not isinstance(text, str):
             raise InputError(
                 f'{source}: entry {index} (counting from 0) is '
-                f'{text!r}, a {type(text).__name__}; expected a string.'
+                f'{text!r}, a {type(text).__name__}; expected a string'
             )
-    check_typed(texts, source)
+    check_class_texts(texts, source)
     return _build([Entry(split_synonyms(text)) for text in texts], source)
 
 
 def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
     texts = tuple(entry.texts for entry in entries)
     names = _label_names(texts)
-    palette = [entry.colour for entry in entries]
-    if None in palette:
-        palette = distinct_palette(len(texts))
+    colours = [entry.colour for entry in entries if entry.colour is not None]
+    if len(colours) < len(entries):
+        colours = list(distinct_palette(len(texts)))
     return Vocabulary(
         class_texts=texts,
         label_names=tuple(
             entry.name or name for entry, name in zip(entries, names)
         ),
         prompt_to_label=tuple(range(len(texts))),
-        palette=tuple(palette),
+        palette=tuple(colours),
         source=source,
         published=_published(texts),
     )
 
 
 def _published(texts: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
-    """All entries of a shipped list with synonyms, and of a copy of one."""
+    """All entries if the texts are a shipped list with synonyms, or a copy."""
     if max(map(len, texts), default=0) < 2 or texts not in _shipped_texts():
         return ()
     return tuple(range(len(texts)))
@@ -376,7 +374,7 @@ def _shipped_texts() -> frozenset[tuple[tuple[str, ...], ...]]:
 
 
 def _label_names(texts: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    """Name each class by its first text, or by all where that is shared."""
+    """Name classes by their first text; by all texts if it is not unique."""
     uses = Counter(entry[0] for entry in texts)
     return tuple(
         entry[0] if uses[entry[0]] == 1 else ', '.join(entry)

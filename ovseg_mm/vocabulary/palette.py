@@ -6,20 +6,20 @@ from functools import lru_cache
 
 import numpy as np
 
-# Unmarked ground in a picture is often black, white or grey: stay away.
+# Pixels without a label are often black, white or grey.
 _AVOIDED = np.array([[0, 0, 0], [255, 255, 255], [128, 128, 128]])
 
 
 @lru_cache(maxsize=32)
 def distinct_palette(num_colours: int) -> tuple[tuple[int, int, int], ...]:
-    """Choose colours that a person can tell apart.
+    """Choose colours that differ as much as possible.
 
-    Every colour is the one farthest, in CIELAB, from those before it, so the
-    first ones differ most and a longer palette begins with the shorter one
-    (up to 3375 colours). The result never varies between runs.
+    Every colour is the one farthest, in CIELAB, from those before it: the
+    first ones differ most, and a longer palette begins with the shorter one
+    (up to 3375 colours). The result is the same in every run.
 
     Args:
-        num_colours (int): How many, 0 or more.
+        num_colours (int): Number of colours, at least 0.
 
     Returns:
         tuple[tuple[int, int, int], ...]: ``num_colours`` different (red,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences into which class texts are put."""
+"""Prompt templates: sentences with a place for the class text."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ _OWN_SETS = {
         'This is one {} in the scene.',
     ],
 }
-# What MaskCLIP's repository has beside the 80 of ImageNet.
+# MaskCLIP's templates beside the 80 of ImageNet.
 _MASKCLIP = [
     'there is a {} in the scene.',
     'there is the {} in the scene.',
@@ -54,14 +54,14 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
     Args:
         spec (str | Sequence[str]): ``'single'`` (1), ``'imagenet'`` (80),
             ``'imagenet_select'`` (8), ``'vild'`` (14), ``'cascade_clip'``
-            (15), ``'maskclip'`` (85), or the templates themselves.
+            (15), ``'maskclip'`` (85), or a list of templates.
 
     Returns:
         list[str]: Templates, each holding exactly one ``{}`` for the class
         text.
 
     Raises:
-        ValueError: If the name is unknown, or a template does not hold
+        InputError: If the name is unknown, or a template does not hold
             exactly one ``{}``.
     """
     if isinstance(spec, str):
@@ -73,12 +73,12 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
             return [*get_predefined_templates('imagenet'), *_MASKCLIP]
         known = ', '.join(sorted([*_OWN_SETS, *_MMSEG_SETS, 'maskclip']))
         raise InputError(
-            f'There is no template set {spec!r}; choose one of {known}, or '
-            'give a list of templates.'
+            f'there is no template set {spec!r}; choose one of {known}, or '
+            'give a list of templates'
         )
     templates = list(spec)
     if not templates:
-        raise InputError('The list of prompt templates is empty.')
+        raise InputError('the list of prompt templates is empty')
     for template in templates:
         if not isinstance(template, str) or (
             template.count('{}'),
@@ -86,8 +86,8 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
             template.count('}'),
         ) != (1, 1, 1):
             raise InputError(
-                f'The prompt template {template!r} must be a string with '
+                f'the prompt template {template!r} must be a string with '
                 'exactly one {}, the place of the class text, and no other '
-                'braces.'
+                'braces'
             )
     return templates

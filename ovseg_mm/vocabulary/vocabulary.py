@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one object that knows class texts, labels and colours."""
+"""Class texts, labels and colours of a task."""
 
 import hashlib
 import json
@@ -14,32 +14,33 @@ from .palette import distinct_palette
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the model may name, and which label each name stands for.
+    """The classes of a task: class texts, their labels, names and colours.
 
-    A model scores T class texts; label maps hold L labels. The two counts
-    differ where several texts share a label (PASCAL VOC 20b: 59 texts, of
-    which 39 all mean ``background``).
+    A model scores T entries of class texts; label maps hold L labels. The
+    two counts differ if several entries share a label (PASCAL VOC 20b: 59
+    entries, of which 39 are ``background``).
 
-    Args:
+    Attributes:
         class_texts (tuple[tuple[str, ...], ...]): T entries, each a tuple of
-            texts: the name, then its synonyms.
-        label_names (tuple[str, ...]): L names, for tables and legends.
-        prompt_to_label (tuple[int, ...]): T label indices in [0, L).
+            class texts: the class name, then its synonyms.
+        label_names (tuple[str, ...]): L class names, drawn in tables and
+            legends.
+        prompt_to_label (tuple[int, ...]): Label of each entry, T in [0, L).
         palette (tuple[tuple[int, int, int], ...]): L colours (red, green,
             blue) in [0, 255].
-        unseen (tuple[int, ...]): Label indices that no training label used.
-        source (str): Where the texts came from, for messages.
-        published (tuple[int, ...]): Entries, by index, that are those of a
-            benchmark's list, to which the rule of a method for synonyms
-            applies. Synonyms that a user writes always count.
-        whole (Vocabulary, optional): The vocabulary that this one is a part
-            of, if it is one.
-        kept (tuple[int, ...]): Labels of the whole that labels 0, 1, ... of
-            this part are.
+        unseen (tuple[int, ...]): Labels without training pixels.
+        source (str): File or key of the class texts, for messages.
+        published (tuple[int, ...]): Indices of the entries that come from a
+            benchmark's list. A method may ignore their synonyms; synonyms of
+            other entries are always used.
+        whole (Vocabulary, optional): The vocabulary of which this one is a
+            part, see :meth:`only`.
+        kept (tuple[int, ...]): For each label of a part, the label in
+            ``whole``.
 
     Raises:
-        ValueError: If a text is empty, the counts do not fit each other, or
-            an index is out of range.
+        InputError: If a class text is empty, counts differ, or an index is
+            out of range.
     """
 
     class_texts: tuple[tuple[str, ...], ...]
@@ -53,23 +54,23 @@ class Vocabulary:
     kept: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the parts fit each other."""
+        """Check counts, indices and colours."""
         if not self.class_texts:
             raise InputError(
-                f'{self.source} holds no class text; at least one is needed.'
+                f'{self.source} holds no class text; at least one is needed'
             )
         for index, texts in enumerate(self.class_texts):
             if not texts or not all(text.strip() for text in texts):
                 raise InputError(
                     f'{self.source}: entry {index} (counting from 0) has an '
                     f'empty class text: {list(texts)!r}; remove it or write '
-                    'the class name.'
+                    'the class name'
                 )
         self._check_label_map()
         if len(self.palette) != self.num_labels:
             raise InputError(
                 f'{self.source}: the palette has {len(self.palette)} colours '
-                f'for {self.num_labels} labels.'
+                f'for {self.num_labels} labels'
             )
         if any(
             len(colour) != 3 or not all(map(_is_shade, colour))
@@ -77,7 +78,7 @@ class Vocabulary:
         ):
             raise InputError(
                 f'{self.source}: a colour of the palette is three integers '
-                'from 0 to 255 (red, green, blue).'
+                'from 0 to 255 (red, green, blue)'
             )
 
     def _check_label_map(self) -> None:
@@ -85,7 +86,7 @@ class Vocabulary:
             raise InputError(
                 f'{self.source}: prompt_to_label has '
                 f'{len(self.prompt_to_label)} entries for {self.num_texts} '
-                'class texts; give one label index for each text.'
+                'class texts; give one label index for each text'
             )
         indices = range(self.num_labels)
         for key in ('prompt_to_label', 'unseen'):
@@ -93,19 +94,19 @@ class Vocabulary:
             if wrong:
                 raise InputError(
                     f'{self.source}: {key} holds {wrong}, but there are '
-                    f'{self.num_labels} labels (0 to {self.num_labels - 1}).'
+                    f'{self.num_labels} labels (0 to {self.num_labels - 1})'
                 )
         bare = sorted(set(indices).difference(self.prompt_to_label))
         if bare:
             raise InputError(
-                f'{self.source}: no class text leads to label {bare[0]} '
+                f'{self.source}: no class text has the label {bare[0]} '
                 f'({self.label_names[bare[0]]!r}), so it could never be '
-                'predicted (label_names and prompt_to_label go together).'
+                'predicted (label_names and prompt_to_label go together)'
             )
 
     @property
     def num_texts(self) -> int:
-        """Number of class texts T, the classes that the model scores."""
+        """Number of entries T, the classes that the model scores."""
         return len(self.class_texts)
 
     @property
@@ -115,23 +116,23 @@ class Vocabulary:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The first text of each of the T entries."""
+        """First class text of each of the T entries."""
         return tuple(texts[0] for texts in self.class_texts)
 
     @property
     def seen(self) -> tuple[int, ...]:
-        """The label indices that are not unseen, ascending."""
+        """Labels that are not unseen, ascending."""
         unseen = set(self.unseen)
         return tuple(i for i in range(self.num_labels) if i not in unseen)
 
     @property
     def ignore_label(self) -> int:
-        """A label value that no class uses: 255, or 65535 for large sets."""
+        """Value of ignored pixels: 255, or 65535 for more than 255 labels."""
         return 255 if self.num_labels <= 255 else 65535
 
     @property
     def metainfo(self) -> dict:
-        """``classes``, ``palette`` and ``unseen`` as MMEngine wants them."""
+        """``classes``, ``palette`` and ``unseen`` for MMEngine's data sets."""
         return dict(
             classes=list(self.label_names),
             palette=[list(colour) for colour in self.palette],
@@ -140,41 +141,41 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of the class texts and the label map."""
+        """SHA-256 (hexadecimal) of ``class_texts`` and ``prompt_to_label``."""
         content = json.dumps([self.class_texts, self.prompt_to_label])
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def has_own_palette(self) -> bool:
-        """Whether somebody chose the colours, not :func:`distinct_palette`."""
+        """Whether the colours differ from :func:`distinct_palette`."""
         return self.palette != distinct_palette(self.num_labels)
 
     def coloured(self, palette: Sequence[Sequence[int]]) -> 'Vocabulary':
-        """The vocabulary in other colours, unless it has its own.
+        """Replace the colours, unless the vocabulary has its own.
 
         Args:
             palette (Sequence[Sequence[int]]): L colours (red, green, blue) in
                 [0, 255].
 
         Raises:
-            InputError: If these are not L colours.
+            InputError: If ``palette`` does not hold L colours.
         """
         if self.has_own_palette:
             return self
         return replace(self, palette=tuple(map(as_colour, palette)))
 
     def only(self, subset: str) -> 'Vocabulary':
-        """Keep the seen or the unseen labels, numbered anew in their order.
+        """Keep the seen or the unseen labels and renumber them from 0.
 
         Args:
             subset (str): ``'seen'`` or ``'unseen'``.
 
         Returns:
-            Vocabulary: A vocabulary without unseen labels: those that are left
-            are all that it knows.
+            Vocabulary: A vocabulary of these labels alone, none of them
+            unseen.
 
         Raises:
-            ValueError: If no label is left.
+            InputError: If no label is left.
         """
         kept = self.seen if subset == 'seen' else self.unseen
         numbers = {label: number for number, label in enumerate(kept)}
@@ -199,17 +200,17 @@ class Vocabulary:
         )
 
     def label_named(self, name: str) -> int | None:
-        """Return the label of a name; None if no label has it."""
+        """Label of a class name; None if there is none."""
         if name not in self.label_names:
             return None
         return self.label_names.index(name)
 
     def each_text(self) -> 'Vocabulary':
-        """Make every synonym a text of its own, with the label of its class.
+        """Make every synonym an entry with the label of its class.
 
         Returns:
-            Vocabulary: A vocabulary of the same labels whose entries hold one
-            text each.
+            Vocabulary: A vocabulary of the same labels with one class text
+            per entry.
         """
         entries = [
             entry
@@ -230,16 +231,17 @@ class Vocabulary:
         )
 
     def with_others(self, texts: Iterable[str], name: str) -> 'Vocabulary':
-        """Add one label for things that nobody asks for.
+        """Add one label that collects unwanted classes.
 
         Args:
-            texts (Iterable[str]): Its texts, an entry each; those that an
-                entry has already are left out (compared as in
+            texts (Iterable[str]): Its class texts, an entry each. Texts that
+                the vocabulary has already are skipped (compared as in
                 :meth:`duplicates`).
-            name (str): Name of the label, which is the last one.
+            name (str): Class name of the label, which is the last one.
 
         Returns:
-            Vocabulary: The longer vocabulary, or this one if no text is left.
+            Vocabulary: The longer vocabulary, or this one if all texts are
+            skipped.
         """
         known = {_key(text) for texts in self.class_texts for text in texts}
         others = [text for text in texts if _key(text) not in known]
@@ -257,11 +259,11 @@ class Vocabulary:
         )
 
     def duplicates(self) -> list[tuple[int, ...]]:
-        """Groups of entries that share a name, so that scores tie.
+        """Groups of entries with the same class text, whose scores are equal.
 
-        Names are compared as a CLIP tokenizer reads them: case and
-        repeated, leading or trailing blanks do not matter. Synonyms that a
-        user writes tell entries of one name apart.
+        Class texts are compared as a CLIP tokenizer reads them: without case
+        and without repeated, leading or trailing blanks. Entries with the
+        same first text but other synonyms differ, unless ``published``.
 
         Returns:
             list[tuple[int, ...]]: Index groups of two or more, ordered by
@@ -277,7 +279,7 @@ class Vocabulary:
 
 
 def as_colour(colour: object) -> tuple:
-    """A colour as a tuple; whether it is one, the vocabulary checks."""
+    """Convert a colour to a tuple; :class:`Vocabulary` checks its values."""
     return tuple(colour) if isinstance(colour, Iterable) else (colour,)
 
 
@@ -286,4 +288,4 @@ def _key(text: str) -> str:
 
 
 def _is_shade(value: object) -> bool:
-    return isinstance(value, Integral) and 0 <= value <= 255
+    return isinstance(value, Integral) and 0 <= int(value) <= 255

@@ -157,9 +157,9 @@ def test_results_of_an_image_are_small():
     assert pixels.tolist() == [160000]
 
 
-def test_subsets_argument_goes_before_the_data_set():
+def test_unseen_classes_of_the_data_set_are_averaged_apart():
     truth, prediction = [[0, 1, 2, 2]], [[0, 1, 2, 0]]
-    metric = make_metric(3, unseen=[0], subsets=dict(seen=[0, 1], unseen=[2]))
+    metric = make_metric(3, unseen=[2])
     result = evaluate(metric, [sample(prediction, truth)])
     assert result['mIoU_seen'] == pytest.approx(100 * (1 / 2 + 1) / 2)
     assert result['mIoU_unseen'] == pytest.approx(50)
@@ -203,19 +203,19 @@ def test_table_marks_unseen_classes(caplog):
 )
 def test_what_does_not_fit_is_named(prediction, truth, message):
     metric = make_metric(2)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         metric.process(
             {}, [sample(prediction, truth, seg_map_path='labels/a.png')]
         )
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match='needs an output_dir'):
+    with pytest.raises(InputError, match='needs an output_dir'):
         OpenVocabIoUMetric(format_only=True)
-    with pytest.raises(ValueError, match=r"keys \['base'\]"):
-        OpenVocabIoUMetric(subsets=dict(base=[0]))
-    with pytest.raises(ValueError, match=r"'unseen' holds \[2\]"):
-        make_metric(2, subsets=dict(seen=[0], unseen=[2]))
+    with pytest.raises(
+        InputError, match=r'unseen of the data set holds \[2\]'
+    ):
+        make_metric(2, unseen=[2])
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(tmp_path):
     folder = tmp_path / 'a' / 'out'
     metric = make_metric(3, output_dir=folder, format_only=True)
     for name in ('../../x', str(tmp_path / 'x')):
-        with pytest.raises(ValueError, match=f'{name}.* leads out of the fol'):
+        with pytest.raises(InputError, match=f'{name}.* leads out of the fol'):
             evaluate(metric, [sample([[0, 2]], sample_name=name)])
     assert [path.name for path in tmp_path.rglob('*.png')] == []
 

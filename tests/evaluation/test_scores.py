@@ -19,6 +19,7 @@ from ovseg_mm.evaluation.scores import (
     load_relations,
     zero_shot_averages,
 )
+from ovseg_mm.utils.errors import InputError
 
 from ..parity.seeded import seeded_labels
 
@@ -209,14 +210,14 @@ def test_relations_by_name_and_number(tmp_path):
     path.write_text('{"armchair": ["chair"], "2": [0, "armchair"]}')
     assert load_relations(path, names) == {1: [0], 2: [0, 1]}
     for content, message in (
-        ('{"stool": ["chair"]}', "names the class 'stool'"),
-        ('{"sofa": [3]}', 'names the class 3'),
+        ('{"stool": ["chair"]}', "has the class 'stool'"),
+        ('{"sofa": [3]}', 'has the class 3'),
         ('["chair"]', 'must hold a JSON object'),
         ('{"sofa": "chair"}', 'must hold a JSON object'),
         ('{', 'not valid JSON'),
     ):
         path.write_text(content)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             load_relations(path, names)
     with pytest.raises(FileNotFoundError, match='nowhere.json'):
         load_relations(tmp_path / 'nowhere.json', names)
@@ -226,7 +227,7 @@ def test_wrong_relations_are_found_before_the_first_image(tmp_path):
     path = tmp_path / 'kinds.json'
     path.write_text('{"stool": ["chair"]}')
     metric = OpenVocabIoUMetric(relations=path)
-    with pytest.raises(ValueError, match="names the class 'stool'"):
+    with pytest.raises(InputError, match="has the class 'stool'"):
         metric.dataset_meta = dict(classes=['chair', 'sofa'])
 
 

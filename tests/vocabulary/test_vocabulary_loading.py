@@ -306,7 +306,7 @@ def test_unknown_names_show_what_there_is(tmp_path):
         (7, 'found int'),
         (dict(classes=['a']), r"found \['classes'\]"),
         (dict(class_texts=dict(class_texts=['a'])), 'not another mapping'),
-        (dict(class_texts=['a'], unseen=['b']), "unseen names 'b'"),
+        (dict(class_texts=['a'], unseen=['b']), "unseen has 'b'"),
         (dict(class_texts=['a'], unseen=[1]), r'unseen holds \[1\]'),
         (dict(class_texts=['a', 'b'], label_names=['c']), 'give prompt_to_'),
         (
@@ -329,7 +329,7 @@ def test_unknown_names_show_what_there_is(tmp_path):
             dict(
                 class_texts=['a'], label_names=['a', 'b'], prompt_to_label=[0]
             ),
-            r"leads to label 1 \('b'\)",
+            r"has the label 1 \('b'\)",
         ),
     ],
 )

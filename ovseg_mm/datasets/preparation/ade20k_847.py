@@ -104,7 +104,7 @@ def convert(source: Path, image: Path, labels: Path) -> None:
     if pixels.shape != classes.shape:
         raise InputError(
             f'{source} and its _seg.png differ in size: {pixels.shape[:2]} '
-            f'and {classes.shape[:2]}.'
+            f'and {classes.shape[:2]}'
         )
     codes = classes[..., 0].astype(np.int64) // 10 * 256 + classes[..., 1]
     known = {value: label for label, value in enumerate(raw_values('ade847'))}
@@ -143,7 +143,7 @@ def _read_index(path: Path) -> list[tuple[str, Path]]:
             images.append((name.split('_')[1], Path(*below, name)))
     except Exception as error:  # a damaged pickle raises almost anything
         raise InputError(
-            f'{path} is no index of ADE20K ({type(error).__name__}: {error}).'
+            f'{path} is no index of ADE20K ({type(error).__name__}: {error})'
         ) from error
     return images
 
@@ -171,7 +171,7 @@ class _Unknown:
 def _read_rgb(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}, which the index of ADE20K names, is missing.'
+            f'{path}, which the index of ADE20K names, is missing'
         )
     # As stored: the release draws its labels on the stored pixels, and the
     # JPEG that is written has no EXIF data.

@@ -116,7 +116,7 @@ class Preparation(ABC):
         """Say which file of the download is not there."""
         return FileNotFoundError(
             f'{self.title}: {what} {path} is missing; get it from '
-            f'{self.download}, or name another folder.'
+            f'{self.download}, or name another folder'
         )
 
 
@@ -155,7 +155,7 @@ def read_8_bit_labels(path: Path) -> np.ndarray:
     labels = read_label_map(str(path))
     if labels.dtype != np.uint8:
         raise InputError(
-            f'The label file {path} has 16 bits or more; expected 8.'
+            f'the label file {path} has 16 bits or more; expected 8'
         )
     return labels
 

@@ -128,7 +128,7 @@ def keep_objects(raw: Path, output: Path) -> None:
     """Write the objects of a raw stuff-thing map.
 
     Raises:
-        ValueError: If it holds a value that stands for nothing.
+        InputError: If it holds a value that stands for nothing.
     """
     values = read_8_bit_labels(raw)
     mapping = {value: 0 for value in (*range(182), 255)}
@@ -140,7 +140,7 @@ def keep_objects(raw: Path, output: Path) -> None:
         wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
-            'it is not a raw stuff-thing map.'
+            'it is not a raw stuff-thing map'
         )
     write_label_map(output, labels, 256)
 
@@ -157,7 +157,7 @@ def draw_objects(
         output (Path): Label file to write.
 
     Raises:
-        ValueError: If a category is not one of the 80.
+        InputError: If a category is not one of the 80.
     """
     from pycocotools import mask as coco_mask
 

@@ -92,7 +92,7 @@ def renumber(raw: Path, output: Path) -> None:
         wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
-            'it is no raw stuff-thing map.'
+            'it is no raw stuff-thing map'
         )
     write_label_map(output, labels, 256)
 

@@ -119,7 +119,7 @@ class CropCaptions(Preparation):
         """Refuse: crops are pictures, not labels.
 
         Raises:
-            ValueError: Always.
+            InputError: Always.
         """
         raise InputError(
             'masked crops are pictures, of which nothing is known that could '

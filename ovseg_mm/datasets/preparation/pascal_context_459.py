@@ -72,7 +72,7 @@ class PascalContext459(Preparation):
             f'{self.title}: the list of validation is missing, as {lists[0]} '
             f'or {lists[1]}; it is not in the archive of labels. Make it with '
             'pascal_context_59.py, or take pascalcontext_val.txt from '
-            'https://github.com/cvlab-kaist/CAT-Seg (datasets).'
+            'https://github.com/cvlab-kaist/CAT-Seg (datasets)'
         )
 
 
@@ -89,17 +89,17 @@ def convert(source: Path, output: Path) -> None:
     except Exception as error:  # SciPy raises many kinds of them
         raise InputError(
             f'{source} is no label file of PASCAL-Context '
-            f'({type(error).__name__}: {error}).'
+            f'({type(error).__name__}: {error})'
         ) from error
     if values.ndim != 2 or values.dtype != np.uint16:
         raise InputError(
             f'{source} holds an array of shape {values.shape} and type '
-            f'{values.dtype}; expected (height, width) and uint16.'
+            f'{values.dtype}; expected (height, width) and uint16'
         )
     if values.max(initial=0) > NUM_LABELS:
         raise InputError(
             f'{source} holds the value {values.max()}; expected at most '
-            f'{NUM_LABELS}.'
+            f'{NUM_LABELS}'
         )
     # 0, no class, wraps around to 65535.
     write_label_map(output, values - np.uint16(1), 65536)

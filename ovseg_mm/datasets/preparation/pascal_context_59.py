@@ -71,8 +71,8 @@ class PascalContext59(Preparation):
             path = root / LISTS / f'{split}.txt'
             if not path.is_file():
                 raise FileNotFoundError(
-                    f'The list {path} is missing; run this command without '
-                    '--verify first.'
+                    f'the list {path} is missing; run this command without '
+                    '--verify first'
                 )
             checks.append(
                 LabelCheck(
@@ -110,7 +110,7 @@ def draw_segments(
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f'trainval_merged.json: a segment of {output.stem} cannot be '
-                f'decoded ({error}).'
+                f'decoded ({error})'
             ) from error
     write_label_map(output, label_table(known, 0, np.uint8)[values], 256)
 
@@ -175,6 +175,6 @@ def _read_annotations(
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f'{path} is not the file of annotations that it should be '
-            f'({type(error).__name__}: {error}); download it again.'
+            f'({type(error).__name__}: {error}); download it again'
         ) from error
     return images, segments

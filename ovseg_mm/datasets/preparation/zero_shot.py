@@ -171,7 +171,7 @@ def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
     if wrong.size:
         raise InputError(
             f'{source} holds the values {np.unique(wrong).tolist()}, but '
-            f'{split} has {total} labels.'
+            f'{split} has {total} labels'
         )
     table = np.full(256, 255, dtype=np.uint8)
     table[np.asarray(seen) + first] = np.arange(len(seen))

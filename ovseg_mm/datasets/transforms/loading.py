@@ -52,7 +52,7 @@ class LoadOpenVocabAnnotations(BaseTransform):
 
         Raises:
             FileNotFoundError: If the label file is missing.
-            ValueError: If it is damaged, is not a label map, differs in size
+            InputError: If it is damaged, is not a label map, differs in size
                 from the image, or holds values that are no labels.
         """
         path = results.get('seg_map_path')
@@ -117,7 +117,7 @@ def check_label_values(
         where (str): File, for the message.
 
     Raises:
-        ValueError: If any other value occurs.
+        InputError: If any other value occurs.
     """
     wrong = ((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)
     if not wrong.any():
@@ -143,7 +143,7 @@ def check_label_values(
     raise InputError(
         f'{where} holds the label values {listed}, but there are '
         f'{num_labels} labels (0 to {num_labels - 1}) and {ignore_index} is '
-        f'ignored; {advice}.'
+        f'ignored; {advice}'
     )
 
 
@@ -195,7 +195,7 @@ def compare_sizes(
             'LoadImageFromFile).'
         )
     raise InputError(
-        f'The label file {label_file} is {label_size[1]}x{label_size[0]} '
+        f'the label file {label_file} is {label_size[1]}x{label_size[0]} '
         f'pixels (width x height), but its image {image} is '
         f'{size[1]}x{size[0]}{advice}'
     )

@@ -8,15 +8,15 @@ from mmseg.registry import METRICS
 
 @METRICS.register_module()
 class CropAccuracyMetric(BaseMetric):
-    """Share of masked crops whose class is found.
+    """Accuracy of the classification of class crops.
 
-    ``accuracy`` over all crops and ``class_accuracy``, the mean over the
-    classes that occur, in percent. See :class:`mmengine.evaluator.BaseMetric`
-    for the arguments.
+    Reports ``accuracy`` over all crops and ``class_accuracy``, the mean over
+    the classes that occur, in percent. See
+    :class:`mmengine.evaluator.BaseMetric` for the arguments.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Compare the labels of a batch.
+        """Store the labels of a batch.
 
         Args:
             data_batch (dict): Not used.
@@ -29,7 +29,14 @@ class CropAccuracyMetric(BaseMetric):
         ]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Count the hits."""
+        """Compute both accuracies.
+
+        Args:
+            results (list): Pairs of true and predicted label, one per crop.
+
+        Returns:
+            dict[str, float]: ``accuracy`` and ``class_accuracy``, in percent.
+        """
         truth, found = np.array(results).T
         hits = truth == found
         by_class = [hits[truth == label].mean() for label in np.unique(truth)]

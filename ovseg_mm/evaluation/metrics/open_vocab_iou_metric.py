@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -28,63 +28,60 @@ from ..scores import (
 
 @METRICS.register_module()
 class OpenVocabIoUMetric(BaseMetric):
-    """Mean IoU under both averaging rules in use, and over seen and unseen.
+    """Mean IoU by both common averaging rules, and of (un)seen classes.
 
-    The rules differ by what a class counts that is predicted but never
-    occurs in the truth (114 of 459 classes in PASCAL-Context 459 are not in
-    the truth):
+    The rules differ for classes that are predicted but do not occur in the
+    ground truth (114 of the 459 classes of PASCAL-Context 459 do not occur):
 
-    - ``mIoU``, "present": the mean over the classes that occur in the truth.
-      Current detectron2, hence CAT-Seg, FC-CLIP, SAN's logs.
-    - ``mIoU_union``: such a class enters the mean with 0. MMSegmentation,
-      older detectron2, hence OVSeg, SCAN, ZSSeg.
+    - ``mIoU``: the mean over the classes that occur in the ground truth, as
+      in current detectron2, CAT-Seg, FC-CLIP and SAN.
+    - ``mIoU_union``: these classes count as 0, as in MMSegmentation, older
+      detectron2, OVSeg, SCAN and ZSSeg.
 
-    Besides these ``aAcc``, ``mAcc`` and ``fwIoU``; if some labels are unseen
-    ``mIoU_seen``, ``mIoU_unseen`` and ``hIoU``; with ``relations`` all of the
-    former again, prefixed ``SG_``. Formulas:
-    :mod:`ovseg_mm.evaluation.scores`. A pixel without a predicted label (the
-    vocabulary's ignore label) is a miss of its class and no hit of another.
+    Other metrics are ``aAcc``, ``mAcc`` and ``fwIoU``; with unseen labels
+    ``mIoU_seen``, ``mIoU_unseen`` and ``hIoU``; with ``relations`` the first
+    five again, prefixed ``SG_``. Formulas: :mod:`ovseg_mm.evaluation.scores`.
+    A pixel predicted as no label (the vocabulary's ignore label) is a miss
+    of its class and not a false positive of another.
+
+    Class names, and ``unseen`` labels if there are any, come from the meta
+    information of the data set.
 
     Args:
-        ignore_index (int, optional): Truth value of pixels that do not count.
-            By default 255 or, for more than 255 labels, 65535.
-        subsets (Mapping[str, Sequence[int]], optional): ``dict(seen=...,
-            unseen=...)`` with label indices. By default ``unseen`` is that of
-            the data set's meta information, and ``seen`` is the rest.
-        relations (str | PathLike, optional): JSON file that says which classes
-            are kinds of which others, see
-            :func:`ovseg_mm.evaluation.scores.load_relations`.
-        iou_metrics (str | Sequence[str]): What is given besides, as
-            MMSegmentation's ``IoUMetric`` computes it: ``'mDice'``;
-            ``'mFscore'`` with ``mPrecision`` and ``mRecall``. ``'mIoU'`` is
-            always given.
-        nan_to_num (float, optional): Replaces scores of classes that are not
-            defined, in the table and in the averages of ``iou_metrics``. None:
-            they are left out.
+        ignore_index (int, optional): Ground-truth value of ignored pixels.
+            None: 255, or 65535 for more than 255 labels.
+        relations (str | PathLike, optional): JSON file with the parents of
+            classes, see :func:`ovseg_mm.evaluation.scores.load_relations`.
+        iou_metrics (str | Sequence[str]): Additional metrics, as in
+            MMSegmentation's ``IoUMetric``: ``'mDice'``; ``'mFscore'`` with
+            ``mPrecision`` and ``mRecall``. ``'mIoU'`` is always reported.
+        nan_to_num (float, optional): Replaces undefined scores of classes, in
+            the table and in the averages of ``iou_metrics``. None: they are
+            left out.
         beta (float): Weight of the recall in ``mFscore``.
-        per_class (bool): Whether the scores of each class are given too, as
+        per_class (bool): Whether to report the scores of each class too, as
             ``IoU.NAME`` and ``Acc.NAME``, for logs and ``save_best``.
-        output_dir (str | PathLike, optional): Folder into which label maps are
-            written as PNGs named after the images: 8 bits, or 16 if the labels
-            need it; in the numbering of the data set's own files, that is one
-            higher if it has ``reduce_zero_label``, and ``label_map`` undone.
-        format_only (bool): Whether only to write these files: images need no
-            labels then.
-        keep_results (bool): Accepted because MMSegmentation's test script sets
-            it; written files are always kept.
+        output_dir (str | PathLike, optional): Folder for predicted label maps,
+            PNGs named after the images, of 8 or, if needed, 16 bits. They have
+            the values of the data set's own label files: ``label_map`` and
+            ``reduce_zero_label`` are undone.
+        format_only (bool): Whether to write these files without evaluation;
+            images then need no labels.
+        keep_results (bool): No effect; MMSegmentation's test script sets it.
+            Written files are always kept.
         collect_device (str): See :class:`mmengine.evaluator.BaseMetric`.
         collect_dir (str, optional): See
             :class:`mmengine.evaluator.BaseMetric`.
         prefix (str, optional): See :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ValueError: If ``format_only`` is set without ``output_dir``.
+        InputError: If ``format_only`` is set without ``output_dir``, or an
+            entry of ``iou_metrics`` is unknown.
     """
 
     def __init__(
         self,
         ignore_index: int | None = None,
-        subsets: Mapping[str, Sequence[int]] | None = None,
         relations: str | PathLike | None = None,
         iou_metrics: str | Sequence[str] = 'mIoU',
         nan_to_num: float | None = None,
@@ -103,9 +100,9 @@ class OpenVocabIoUMetric(BaseMetric):
             prefix=prefix,
         )
         if format_only and output_dir is None:
-            raise ValueError(
+            raise InputError(
                 'OpenVocabIoUMetric with format_only=True needs an '
-                'output_dir to write to.'
+                'output_dir to write to'
             )
         if isinstance(iou_metrics, str):
             iou_metrics = [iou_metrics]
@@ -113,15 +110,9 @@ class OpenVocabIoUMetric(BaseMetric):
         if unknown:
             raise InputError(
                 f'iou_metrics of OpenVocabIoUMetric has {unknown}; known are '
-                f'{", ".join(IOU_METRICS)}.'
-            )
-        if subsets is not None and set(subsets) != {'seen', 'unseen'}:
-            raise ValueError(
-                'subsets of OpenVocabIoUMetric is dict(seen=[...], '
-                f'unseen=[...]); found the keys {sorted(subsets)}.'
+                f'{", ".join(IOU_METRICS)}'
             )
         self.ignore_index = ignore_index
-        self.subsets = subsets
         self.relations = relations
         self.iou_metrics = tuple(iou_metrics)
         self.nan_to_num = nan_to_num
@@ -135,10 +126,16 @@ class OpenVocabIoUMetric(BaseMetric):
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, meta: dict) -> None:
-        """Take the names of the labels; the subsets and relations must fit."""
+        """Set class names and unseen labels, and load ``relations``."""
+        wrong = sorted(
+            set(meta.get('unseen', ())).difference(range(len(meta['classes'])))
+        )
+        if wrong:
+            raise InputError(
+                f'unseen of the data set holds {wrong}, but it has '
+                f'{len(meta["classes"])} labels'
+            )
         self._dataset_meta = meta
-        for key in ('seen', 'unseen'):
-            self._subset(key)
         if self.relations is not None:
             self._parents = load_relations(self.relations, meta['classes'])
 
@@ -149,21 +146,20 @@ class OpenVocabIoUMetric(BaseMetric):
 
     @property
     def no_label(self) -> int:
-        """Predicted value of pixels that got none of the L labels."""
+        """Predicted value of pixels that have none of the L labels."""
         return 255 if self.num_labels <= 255 else 65535
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count the label pairs of each image of a batch.
+        """Count the pairs of true and predicted label of each image.
 
         Args:
             data_batch (dict): Not used.
-            data_samples (Sequence[dict]): Predictions:
-                ``pred_sem_seg['data']`` of shape (1, H, W), and
-                ``gt_sem_seg['data']`` of the same shape.
+            data_samples (Sequence[dict]): With ``pred_sem_seg['data']`` and
+                ``gt_sem_seg['data']``, (1, H, W) each.
 
         Raises:
-            ValueError: If truth and prediction do not fit each other or the
-                labels of the data set; the message names the file.
+            InputError: If ground truth and prediction differ in shape, or
+                hold values that are not labels; the message names the file.
         """
         for sample in data_samples:
             prediction = sample['pred_sem_seg']['data'].squeeze(0).long()
@@ -173,27 +169,27 @@ class OpenVocabIoUMetric(BaseMetric):
                 self.results.append(self._count_pairs(sample, prediction))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Add up the pairs and average.
+        """Sum the pairs of all images and compute the metrics.
 
         Args:
-            results (list): For each image, what :meth:`process` counted.
+            results (list): Pairs and their numbers of pixels, one per image.
 
         Returns:
-            dict[str, float]: The figures named in the class docstring, in
-            percent; NaN where nothing is there to be averaged.
+            dict[str, float]: Metrics of the class docstring, in percent; NaN
+            if there are no values to average.
         """
         logger = MMLogger.get_current_instance()
         if self.format_only:
-            print_log(f'Label maps are in {self.output_dir}', logger)
+            print_log(f'label maps are in {self.output_dir}', logger)
             return {}
         confusion = self._add_up(results)
         metrics, scores = self._figures(confusion)
-        self._log_table(confusion, scores, self._subset('unseen'), logger)
+        self._log_table(confusion, scores, logger)
         return metrics
 
     @property
     def figures(self) -> list[str]:
-        """Keys that :meth:`compute_metrics` gives for this data set."""
+        """Keys of :meth:`compute_metrics` for this data set."""
         if self.format_only:
             return []
         return list(self._figures(self._add_up([]))[0])
@@ -201,13 +197,13 @@ class OpenVocabIoUMetric(BaseMetric):
     def _figures(
         self, confusion: np.ndarray
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Figures in percent, and the scores of each class, in [0, 1]."""
+        """Metrics in percent, and scores of each class in [0, 1]."""
         scores = class_scores(confusion)
-        unseen = self._subset('unseen')
         metrics = averages(confusion, scores)
-        if len(unseen) > 0:
+        if self._unseen:
+            seen = set(range(self.num_labels)).difference(self._unseen)
             metrics.update(
-                zero_shot_averages(scores['IoU'], self._subset('seen'), unseen)
+                zero_shot_averages(scores['IoU'], sorted(seen), self._unseen)
             )
         if self._parents is not None:
             guided = class_scores(confusion, self._parents)
@@ -234,49 +230,35 @@ class OpenVocabIoUMetric(BaseMetric):
         return metrics, scores
 
     def _add_up(self, results: list) -> np.ndarray:
-        """Confusion matrix (L, L + 1) int64 of all images."""
+        """Confusion matrix of all images, (L, L + 1) int64."""
         size = self.num_labels
         counts = np.zeros(size * (size + 1), dtype=np.int64)
         for pairs, pixels in results:
-            # Each pair occurs once in the list of an image.
+            # Each pair occurs once per image, so that += counts all.
             counts[pairs] += pixels
         return counts.reshape(size, size + 1)
 
-    def _subset(self, key: str) -> list[int]:
-        if self.subsets is not None:
-            labels = list(self.subsets[key])
-        else:
-            unseen = self.dataset_meta.get('unseen', ())
-            labels = [
-                label
-                for label in range(self.num_labels)
-                if (label in unseen) == (key == 'unseen')
-            ]
-        wrong = sorted(set(labels).difference(range(self.num_labels)))
-        if wrong:
-            raise ValueError(
-                f'The subset {key!r} holds {wrong}, but the data set has '
-                f'{self.num_labels} labels.'
-            )
-        return labels
+    @property
+    def _unseen(self) -> list[int]:
+        return sorted(set(self.dataset_meta.get('unseen', ())))
 
     def _count_pairs(
         self, sample: dict, prediction: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``truth * (L + 1) + prediction`` and how often each is."""
-        path = sample.get('seg_map_path') or sample.get('img_path')
+        """Values of ``truth * (L + 1) + prediction``, and pixels of each."""
+        path = str(sample.get('seg_map_path') or sample.get('img_path'))
         if 'gt_sem_seg' not in sample:
-            raise ValueError(
-                f'There are no labels for {path}; to write predictions '
-                'without evaluating them set output_dir and format_only=True '
-                'of the metric.'
+            raise InputError(
+                f'there are no labels for {path}; to write predictions '
+                'without evaluation, set output_dir and format_only=True of '
+                'the metric'
             )
         truth = sample['gt_sem_seg']['data'].squeeze(0).long()
         truth = truth.to(prediction.device)
         if truth.shape != prediction.shape:
-            raise ValueError(
+            raise InputError(
                 f'{path} has labels of shape {tuple(truth.shape)}, but its '
-                f'prediction has shape {tuple(prediction.shape)}.'
+                f'prediction has shape {tuple(prediction.shape)}'
             )
         size, ignore = self.num_labels, self.ignore_index
         if ignore is None:
@@ -290,12 +272,12 @@ class OpenVocabIoUMetric(BaseMetric):
             labelled.numel()
             and not 0 <= labelled.min() <= labelled.max() < size
         ):
-            raise ValueError(
-                f'The prediction for {path} holds label '
+            raise InputError(
+                f'the prediction for {path} holds label '
                 f'{int(labelled.max())}, but the data set has {size} '
-                'labels; give model and data set the same vocabulary.'
+                'labels; give model and data set the same vocabulary'
             )
-        # The last column is for pixels without a label.
+        # Pixels without a label are counted in the last column.
         pixels = torch.bincount(
             truth * (size + 1) + prediction.clamp(max=size)
         )
@@ -303,7 +285,7 @@ class OpenVocabIoUMetric(BaseMetric):
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
     def has_written(self, sample: dict) -> bool:
-        """Whether all that is to be written of a sample is there.
+        """Whether the file of a sample is written, if it is to be written.
 
         Args:
             sample (dict): With ``sample_name`` or ``img_path``.
@@ -311,6 +293,7 @@ class OpenVocabIoUMetric(BaseMetric):
         return self.output_dir is None or self._file_of(sample).is_file()
 
     def _file_of(self, sample: dict) -> Path:
+        assert self.output_dir is not None, 'no files are written'
         return path_inside(self.output_dir, f'{sample_name(sample)}.png')
 
     def _write(self, sample: dict, prediction: Tensor) -> None:
@@ -330,15 +313,14 @@ class OpenVocabIoUMetric(BaseMetric):
         self,
         confusion: np.ndarray,
         scores: dict[str, np.ndarray],
-        unseen: list[int],
         logger: MMLogger,
     ) -> None:
-        table = PrettyTable()
+        table, unseen = PrettyTable(), set(self._unseen)
         names = self.dataset_meta['classes']
         table.add_column(
             'Class',
             [
-                f'{name} (unseen)' if label in set(unseen) else name
+                f'{name} (unseen)' if label in unseen else name
                 for label, name in enumerate(names)
             ],
         )
@@ -349,12 +331,11 @@ class OpenVocabIoUMetric(BaseMetric):
             )
         print_log(f'per class results:\n{table.get_string()}', logger)
         present = confusion.sum(axis=1) > 0
-        zero_shot = len(unseen) > 0
         absent = ~present & (confusion.sum(axis=0)[:-1] > 0)
         print_log(
             f'mIoU is the mean over the {present.sum()} of {len(names)} '
             'classes that occur in the labels; mIoU_union also counts, as 0, '
             f'the {absent.sum()} that were predicted but do not occur'
-            f'{", as do the figures of seen and unseen classes" * zero_shot}.',
+            f'{", as do the means of seen and unseen classes" * bool(unseen)}',
             logger,
         )

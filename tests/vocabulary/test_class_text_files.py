@@ -179,7 +179,7 @@ def test_names_and_colours_of_tables(load):
             'a.txt',
             'sky\nroad,parking lot',
             'sky; road|parking lot',
-            "one class with the names 'road' and 'parking lot'",
+            "one class with the synonyms 'road' and 'parking lot'",
         ),
         (
             'a.txt',
@@ -222,7 +222,7 @@ def test_what_is_told(tmp_path, name, content, words, message):
         (
             'a.txt',
             'sky, wall, tree',
-            "one line, 'sky, wall, tree'. Write a class a line",
+            "one line, 'sky, wall, tree'. Write one class per line",
         ),
         ('a.txt', 'words.csv\nsky', "'words.csv', which looks like a file"),
         (
@@ -230,7 +230,11 @@ def test_what_is_told(tmp_path, name, content, words, message):
             'sky\n[wall',
             "'\\[wall', which looks like a part of a list",
         ),
-        ('a.txt', 'sky\n1:wall', "'1:wall', which looks like a label value"),
+        (
+            'a.txt',
+            'sky\n1:wall',
+            "'1:wall', which looks like a label and a class text",
+        ),
         ('a.txt', '# nothing\n', 'holds no class text'),
         ('a.txt', '房子\n道路'.encode('gbk'), 'not a UTF-8 text file'),
         (
@@ -241,21 +245,29 @@ def test_what_is_told(tmp_path, name, content, words, message):
         (
             'a.csv',
             'wall,walls\nsky,heaven\n',
-            'which column has the class texts',
+            'without a heading for the column of class texts',
         ),
-        ('a.csv', 'wall,walls\nsky\n', 'which column has the class texts'),
+        (
+            'a.csv',
+            'wall,walls\nsky\n',
+            'without a heading for the column of class texts',
+        ),
         (
             'a.csv',
             'id,name\n0,sofa,couch\n',
             "'couch'\\] has 3 cells, but the heading has 2",
         ),
-        ('a.csv', 'id,name\n0,sky\n0,wall\n', 'label value 0 to two classes'),
+        (
+            'a.csv',
+            'id,name\n0,sky\n0,wall\n',
+            'gives the label 0 to two classes',
+        ),
         ('a.json', '{"a": 1}', 'JSON dict; expected a list'),
         ('a.json', '"wall"', 'JSON str; expected a list'),
         ('a.json', '[{"title": 1}]', 'entry 0 .* has no name; it has title'),
         ('a.yaml', 'a: [b\n', 'not valid YAML'),
         ('a.yaml', 'wall\nsky\n', 'YAML str; expected a list'),
-        ('a.xlsx', b'PK', "files of the kind '.xlsx' are not read"),
+        ('a.xlsx', b'PK', "not read from files of the kind '.xlsx'"),
     ],
 )
 def test_what_cannot_be_read(load, name, content, message):
@@ -276,8 +288,8 @@ def test_what_cannot_be_read(load, name, content, message):
         (['cat,'], 'looks like several classes'),
         (['[cat', 'dog]'], 'looks like a part of a list'),
         (['cat', 'dog]'], 'looks like a part of a list'),
-        (['1:wall', '2:sky'], 'looks like a label value'),
-        (['0,wall'], 'looks like a label value'),
+        (['1:wall', '2:sky'], 'looks like a label and a class text'),
+        (['0,wall'], 'looks like a label and a class text'),
         (['a\tb'], 'has control characters'),
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classes of tables: rows of CSV and TSV files, objects of JSON files."""
+"""Read classes from rows of CSV and TSV files and objects of JSON files."""
 
 import csv
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 from ovseg_mm.utils.errors import InputError
 
-from .entries import Entry, check_typed, split_synonyms, unescaped
+from .entries import Entry, check_class_texts, split_synonyms, unescaped
 
 _TEXTS = ('class_texts', 'class_text', 'texts', 'text', 'prompt', 'words')
 _NAMES = (
@@ -30,24 +30,24 @@ _CHANNELS = (('r', 'g', 'b'), ('red', 'green', 'blue'))
 HEADINGS = frozenset(
     (*_TEXTS, *_NAMES, *_SYNONYMS, *_INDICES, *_COLOURS) + sum(_CHANNELS, ())
 )
-# Alone in the first line these are a heading; `text` may be a class.
+# A first line with one of these alone is a heading; `text` may be a class.
 _LONE_HEADINGS = frozenset(_NAMES) - {'readable'} | set(_TEXTS[:2])
 
 
 def entries_of_table(
     lines: Sequence[str], suffix: str, path: Path
 ) -> list[Entry]:
-    """Classes of the lines of a table, a row a class.
+    """Read the classes of a table, one per row.
 
     Args:
-        lines (Sequence[str]): The lines, none of them blank.
+        lines (Sequence[str]): Lines of the file, none of them blank.
         suffix (str): ``'.csv'``: cells hold commas in double quotes, synonyms
             are separated by ``'|'`` or ``';'``. Otherwise cells are separated
             by tabs, and synonyms by ``', '`` or ``'|'``.
-        path (Path): Named in messages.
+        path (Path): The file, for messages.
 
     Raises:
-        InputError: If nothing tells which column has the class texts.
+        InputError: If the column of class texts cannot be found.
     """
     comma = suffix == '.csv'
     rows = _rows(lines, comma)
@@ -61,7 +61,7 @@ def entries_of_table(
             raise InputError(
                 f'{path}: the row {longer[0]!r} has {len(longer[0])} cells, '
                 f'but the heading has {len(heads)}; put a text with a comma '
-                "in double quotes and write '|' between synonyms."
+                "in double quotes and write '|' between synonyms"
             )
         records = [dict(zip(heads, row)) for row in rows[1:]]
         return entries_of_records(records, path, split)
@@ -75,17 +75,17 @@ def entries_of_records(
     path: Path,
     split: _Split = split_synonyms,
 ) -> list[Entry]:
-    """Classes of mappings that name what they hold.
+    """Read the classes of mappings such as ``dict(name=..., id=...)``.
 
     Args:
-        records (Sequence[Mapping]): For each class what its keys say: its name
-            or texts, and perhaps synonyms, a label value and a colour.
-        path (Path): Named in messages.
+        records (Sequence[Mapping]): One per class: class name or texts, and
+            optionally synonyms, a label and a colour.
+        path (Path): The file, for messages.
         split (Callable): Splits the string of a class into its texts.
 
     Raises:
-        InputError: If a record has no text, or another value is not what its
-            key says.
+        InputError: If a record has no class text, or a value has the wrong
+            type.
     """
     records = [
         {_normal(key): value for key, value in record.items()}
@@ -98,7 +98,7 @@ def entries_of_records(
             raise InputError(
                 f'{path}: entry {number} (counting from 0) has no name; it '
                 f'has {", ".join(record)}. Call the column of class texts '
-                "'name'."
+                "'name'"
             )
         name = _first(record, _NAMES) if set(_TEXTS) & set(record) else None
         entries.append(
@@ -109,15 +109,15 @@ def entries_of_records(
                 index=_index(record),
             )
         )
-    check_typed([_first_text(entry) for entry in entries], str(path))
+    check_class_texts([_first_text(entry) for entry in entries], str(path))
     return entries
 
 
 def _rows(lines: Sequence[str], comma: bool) -> list[list[str]]:
-    """Cells of each line, without columns that are empty everywhere."""
+    """Cells of each line, without empty columns at the end."""
     tables = [
-        list(csv.reader(lines, delimiter=mark, skipinitialspace=comma))
-        for mark in (',;\t' if comma else '\t')
+        list(csv.reader(lines, delimiter=delimiter, skipinitialspace=comma))
+        for delimiter in (',;\t' if comma else '\t')
     ]
     rows = next((rows for rows in tables if _is_regular(rows)), tables[0])
     width = max(map(len, rows), default=0)
@@ -166,10 +166,10 @@ def _without_heading(
         or len(colours) > 1
     ):
         raise InputError(
-            f'{path} has rows such as {rows[0]!r}, and nothing tells which '
-            "column has the class texts. Write a heading with 'name' (and "
+            f'{path} has rows such as {rows[0]!r}, without a heading for the '
+            "column of class texts. Write a heading with 'name' (and "
             "'id', 'synonyms', 'color') above them; put a text with a comma "
-            "in double quotes, and write '|' between synonyms."
+            "in double quotes, and write '|' between synonyms"
         )
     named = named if len(texts) == len(named) else ('name',)
     heads = (*named, *keys[len(numbers)], 'color')
@@ -193,13 +193,13 @@ def _texts(
 
 
 def _split_cell(cell: str) -> tuple[str, ...]:
-    """Texts of a cell, whose commas belong to them."""
+    """Split the texts of a cell; commas belong to the texts."""
     parts = re.split(r'(?<!\\)[|;]', cell)
     return tuple(unescaped(part.strip()) for part in parts)
 
 
 def _first(record: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """First value of these keys that is words and no number."""
+    """First value of these keys that is a list or a string, not a number."""
     for key in keys:
         value = record.get(key)
         if isinstance(value, list) or (
@@ -217,21 +217,26 @@ def _index(record: Mapping[str, Any]) -> int | None:
     return None
 
 
-def colour_of(record: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """(red, green, blue) that a record names, as numbers or as '#rrggbb'."""
+def colour_of(record: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Colour of a record, (red, green, blue), of numbers or '#rrggbb'."""
     for keys in _CHANNELS:
         if all(_is_number(str(record.get(key, ''))) for key in keys):
-            return tuple(int(record[key]) for key in keys)
+            return _as_triple([record[key] for key in keys])
     value = next((record[key] for key in _COLOURS if record.get(key)), None)
     if isinstance(value, str):
         digits = re.fullmatch(r'\s*#?([0-9a-fA-F]{6})\s*', value)
         if digits:
-            return tuple(bytes.fromhex(digits[1]))
+            return _as_triple(bytes.fromhex(digits[1]))
         value = re.findall(r'\d+', value)
     if isinstance(value, list) and len(value) >= 3:
         if all(_is_number(str(shade)) for shade in value[:3]):
-            return tuple(map(int, value[:3]))
+            return _as_triple(value)
     return None
+
+
+def _as_triple(shades: Sequence) -> tuple[int, int, int]:
+    red, green, blue = map(int, shades[:3])
+    return red, green, blue
 
 
 def _first_text(entry: Entry) -> str:

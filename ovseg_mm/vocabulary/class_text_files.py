@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read lists of words as people and other programs write them."""
+"""Read class texts from text, CSV, TSV, JSON and YAML files."""
 
 import ast
 import json
@@ -14,21 +14,21 @@ import yaml
 
 from ovseg_mm.utils.errors import InputError
 
-from .entries import (
-    WORD_FILES,
-    Entry,
-    check_typed,
-    split_classes,
-    split_synonyms,
-)
-from .word_tables import (
+from .class_text_tables import (
     HEADINGS,
     colour_of,
     entries_of_records,
     entries_of_table,
 )
+from .entries import (
+    CLASS_FILE_SUFFIXES,
+    Entry,
+    check_class_texts,
+    split_classes,
+    split_synonyms,
+)
 
-# Keys under which objects hold their list of classes.
+# Keys of a list of classes in a JSON or YAML object.
 _LIST_KEYS = (
     *('categories', 'classes', 'names', 'labels', 'class_names'),
     *('class_texts', 'id2label', 'label2id', 'words'),
@@ -37,31 +37,34 @@ _INDEXED = re.compile(
     r'\s*(\d+)\s*(?:[:=)\t;]|,(?!\d)|\.\s|\s-\s|\s)\s*(\S.*)'
 )
 _INDEX_LAST = re.compile(r'(\S.*?)\s*(?:[:=,\t;]|\s)\s*(\d+)\s*$')
-# A line of the label map that CVAT writes.
+_BULLET = re.compile(r'\s*[-*\u2022]\s+(?P<text>\S.*)')
+_QUOTES = re.compile(r'\s*(["\'])(?P<text>.*)\1\s*')
+# A line of CVAT's label map: name:red,green,blue:parts:actions.
 _CVAT = re.compile(r'([^:]+):(\d+),(\d+),(\d+):[^:]*:[^:]*$')
 
 
-def read_word_file(path: Path) -> list[Entry] | Mapping[str, Any]:
+def read_class_file(path: Path) -> list[Entry] | Mapping[str, Any]:
     """Read the classes of a file.
 
     Args:
-        path (Path): A file of one of the kinds ``WORD_FILES``; the case of the
-            suffix does not matter.
+        path (Path): File with a suffix of ``CLASS_FILE_SUFFIXES``, in any
+            case.
 
     Returns:
-        list[Entry] | Mapping: The classes in the order of their labels; or a
-        mapping with ``class_texts``, as :func:`load_vocabulary` takes it.
+        list[Entry] | Mapping: The classes in label order; or a mapping with
+        ``class_texts`` for :func:`load_vocabulary`.
 
     Raises:
-        InputError: If the file is of another kind or its content cannot be
-            understood; it is named with the place and what to write.
+        InputError: If the file has another suffix or its content cannot be
+            read; the message names the place and what to write.
         OSError: If it cannot be read.
     """
     suffix = path.suffix.lower()
-    if suffix not in WORD_FILES:
+    if suffix not in CLASS_FILE_SUFFIXES:
         raise InputError(
-            f'{path}: files of the kind {suffix or "without a suffix"!r} are '
-            f'not read; save the words as one of {", ".join(WORD_FILES[:6])}.'
+            f'{path}: class texts are not read from files of the kind '
+            f'{suffix or "without a suffix"!r}; save them as one of '
+            f'{", ".join(CLASS_FILE_SUFFIXES[:6])}'
         )
     content = read_text(path)
     if suffix in ('.yaml', '.yml'):
@@ -76,13 +79,13 @@ def read_word_file(path: Path) -> list[Entry] | Mapping[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """Text of a file in UTF-8, UTF-16 or, with a warning, Windows-1252."""
+    """Read a file in UTF-8, UTF-16 or, with a warning, Windows-1252."""
     data = path.read_bytes()
     encoding = 'utf-8-sig'
     if data.startswith((b'\xff\xfe', b'\xfe\xff')):
         encoding = 'utf-16'
     elif b'\0' in data:
-        # UTF-16 without a mark: each second byte of English words is zero.
+        # UTF-16 without a byte-order mark: every second byte of English is 0.
         big = data[::2].count(0) > data[1::2].count(0)
         encoding = 'utf-16-be' if big else 'utf-16-le'
     try:
@@ -90,7 +93,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         content = _from_windows(data, path, error)
     if '\0' in content:
-        raise InputError(f'{path} is not a text file; save it as UTF-8.')
+        raise InputError(f'{path} is not a text file; save it as UTF-8')
     return content.replace('\ufeff', '')
 
 
@@ -102,19 +105,19 @@ def _from_windows(data: bytes, path: Path, error: UnicodeDecodeError) -> str:
     foreign = [
         line for line in content.splitlines() if not line.strip().isascii()
     ]
-    # Few letters of Western words are beyond ASCII; where most are, the file
-    # is of another code page.
+    # Western languages have few letters beyond ASCII; if most letters are,
+    # the file has another code page.
     if not foreign or any(
         sum(sign > '\x7f' for sign in line) * 2 > len(line.strip())
         for line in foreign
     ):
         raise InputError(
             f'{path} is not a UTF-8 text file ({error.reason} at byte '
-            f'{error.start}); save it as UTF-8.'
+            f'{error.start}); save it as UTF-8'
         ) from error
     warnings.warn(
         f'{path} is not UTF-8 and is read as Windows-1252, such as '
-        f'{foreign[0].strip()!r}; save it as UTF-8 if that is wrong.',
+        f'{foreign[0].strip()!r}; save it as UTF-8 if that is wrong',
         UserWarning,
         stacklevel=2,
     )
@@ -122,11 +125,11 @@ def _from_windows(data: bytes, path: Path, error: UnicodeDecodeError) -> str:
 
 
 def _lines(content: str) -> list[str]:
-    """Lines without comments; blank ones are left out."""
+    """Split into lines, without comments and blank lines."""
     lines = []
     for line in content.splitlines():
         if line.lstrip().startswith('#'):
-            # Tables of other programs have such a heading.
+            # Some programs write the heading of a table as a comment.
             heads = re.split(r'[,;\t]', line.lstrip().lstrip('#').lower())
             if len(heads) < 2 or not HEADINGS.issuperset(
                 head.strip() for head in heads
@@ -140,69 +143,78 @@ def _lines(content: str) -> list[str]:
 
 
 def _from_lines(lines: list[str], path: Path) -> list[Entry]:
-    cvat = [_CVAT.match(line) for line in lines]
-    if lines and all(cvat):
+    cvat = _match_all(_CVAT, lines)
+    if cvat:
         return [
             Entry(
-                (match[1].strip(),), colour=tuple(map(int, match.groups()[1:]))
+                (match[1].strip(),),
+                colour=(int(match[2]), int(match[3]), int(match[4])),
             )
             for match in cvat
         ]
     lines = [re.sub(r'(?<!\\)[,;]\s*$', '', line) for line in lines]
-    for mark in (r'\s*[-*\u2022]\s+(\S.*)', r'\s*(["\'])(.*)\1\s*'):
-        marked = [re.fullmatch(mark, line) for line in lines]
-        if lines and all(marked):
-            lines = [match[match.lastindex] for match in marked]
+    for pattern in (_BULLET, _QUOTES):
+        matches = _match_all(pattern, lines)
+        if matches:
+            lines = [match['text'] for match in matches]
     indexed = _indexed(lines)
     if indexed is None:
         parts = [split_classes(line) for line in lines]
         if any(len(part) > 1 for part in parts):
-            _tell_of_semicolons(parts, lines, path)
+            _warn_of_semicolons(parts, lines, path)
             lines = [text for part in parts for text in part]
             indexed = _indexed(lines)
         elif len(lines) == 1 and _is_several(lines[0]):
             raise InputError(
-                f'{path} has one line, {lines[0]!r}. Write a class a line, '
-                "or ';' between classes; write '|' between synonyms of one "
-                "class, and '\\,' for a comma that belongs to a text."
+                f'{path} has one line, {lines[0]!r}. Write one class per '
+                "line, or ';' between classes; write '|' between synonyms of "
+                "one class, and '\\,' for a comma that belongs to a class text"
             )
     if indexed is not None:
         return indexed
-    check_typed(lines, str(path))
+    check_class_texts(lines, str(path))
     return [Entry(split_synonyms(line)) for line in lines]
+
+
+def _match_all(
+    pattern: re.Pattern[str], lines: Sequence[str]
+) -> list[re.Match[str]]:
+    """Matches of all lines; empty if a line does not match as a whole."""
+    matches = [match for match in map(pattern.fullmatch, lines) if match]
+    return matches if len(matches) == len(lines) else []
 
 
 def _is_several(line: str) -> bool:
     return len(split_synonyms(line)) > 1 and '|' not in line
 
 
-def _tell_of_semicolons(
+def _warn_of_semicolons(
     parts: list[list[str]], lines: list[str], path: Path
 ) -> None:
-    """Tell how lines are read of which only some have ``';'``."""
+    """Warn if only some of the lines have ``';'``."""
     line, part = max(zip(lines, parts), key=lambda pair: len(pair[1]))
     if sum(len(part) == 1 for part in parts) > 1:
         warnings.warn(
             f'{path}: the line {line!r} is read as {len(part)} classes; '
-            "write '|' between synonyms of one class.",
+            "write '|' between synonyms of one class",
             UserWarning,
             stacklevel=4,
         )
 
 
 def _indexed(lines: Sequence[str]) -> list[Entry] | None:
-    """Classes of lines that all begin or end with a label value."""
+    """Classes of lines that all begin or end with a label."""
     if len(lines) < 2:
         return None
     for pattern, index, text, blank in (
         (_INDEXED, 1, 2, r'\s*\d+\.?\s+[^\s:=,;].*'),
         (_INDEX_LAST, 2, 1, r'.*[^\s:=,;]\s+\d+\s*'),
     ):
-        matches = [pattern.fullmatch(line) for line in lines]
-        if not all(matches):
+        matches = _match_all(pattern, lines)
+        if not matches:
             continue
         values = [int(match[index]) for match in matches]
-        # Words may begin with a number as well.
+        # Class texts may begin with a number as well.
         if sorted(values) in (
             list(range(len(lines))),
             list(range(1, len(lines) + 1)),
@@ -226,21 +238,21 @@ def _from_json(content: str, path: Path) -> list[Entry] | Mapping[str, Any]:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise InputError(
                 f'{path} is not valid JSON (line {error.lineno}, column '
-                f'{error.colno}: {error.msg}); expected a list of strings.'
+                f'{error.colno}: {error.msg}); expected a list of strings'
             ) from error
     return _from_object(found, path, 'JSON')
 
 
 def _from_yaml(content: str, path: Path) -> list[Entry] | Mapping[str, Any]:
     try:
-        # Keeps words as they are: YAML takes `no` for a truth value.
+        # Keeps strings as they are: YAML reads `no` as false.
         found = yaml.load(content, Loader=yaml.BaseLoader)
         if isinstance(found, dict) and 'class_texts' in found:
             return yaml.safe_load(content)
     except yaml.YAMLError as error:
         raise InputError(
             f'{path} is not valid YAML ({" ".join(str(error).split())}); '
-            'expected a list of strings.'
+            'expected a list of strings'
         ) from error
     return _from_object(found, path, 'YAML')
 
@@ -254,14 +266,14 @@ def _from_object(
     if entries is None:
         raise InputError(
             f'{path} holds a {kind} {type(found).__name__}; expected a list '
-            'of strings, one a class, synonyms joined by ", ", or an object '
-            'with the key class_texts, categories, classes or names.'
+            'of strings, one per class, synonyms joined by ", ", or an object '
+            'with the key class_texts, categories, classes or names'
         )
     return _ordered(entries, path)
 
 
 def _entries_of(found: Any, path: Path) -> list[Entry] | None:
-    """Classes of a list, or of an object that holds them; else None."""
+    """Classes of a list or an object; None if it holds none."""
     if isinstance(found, (list, tuple)):
         return _entries_of_list(found, path)
     if not isinstance(found, Mapping) or not found:
@@ -303,28 +315,30 @@ def _entries_of_list(items: Sequence[Any], path: Path) -> list[Entry]:
         if not isinstance(item, str):
             raise InputError(
                 f'{path}: entry {index} (counting from 0) is {item!r}, a '
-                f'{type(item).__name__}; expected a string.'
+                f'{type(item).__name__}; expected a string'
             )
-    check_typed(items, str(path))
+    check_class_texts(items, str(path))
     return [Entry(split_synonyms(item)) for item in items]
 
 
 def _ordered(entries: list[Entry], path: Path) -> list[Entry]:
-    """Sort classes by the label values that the file gives them."""
-    if not entries or any(entry.index is None for entry in entries):
+    """Sort classes by the labels that the file gives them."""
+    by_value = [
+        (entry.index, entry) for entry in entries if entry.index is not None
+    ]
+    if len(by_value) < len(entries) or not entries:
         return entries
-    values = sorted(entry.index for entry in entries)
+    by_value.sort(key=lambda pair: pair[0])
+    values = [value for value, _ in by_value]
     twice = [a for a, b in zip(values, values[1:]) if a == b]
     if twice:
-        raise InputError(
-            f'{path} gives the label value {twice[0]} to two classes.'
-        )
+        raise InputError(f'{path} gives the label {twice[0]} to two classes')
     if values[0] > 1 or values[-1] - values[0] >= len(values):
         warnings.warn(
             f'{path} numbers its {len(values)} classes from {values[0]} to '
-            f'{values[-1]}. Labels are 0 to {len(values) - 1} in that order; '
-            'label files that hold the values themselves need label_map.',
+            f'{values[-1]}. Their labels are 0 to {len(values) - 1} in that '
+            'order; label files with the original values need label_map',
             UserWarning,
             stacklevel=5,
         )
-    return sorted(entries, key=lambda entry: entry.index)
+    return [entry for _, entry in by_value]
