@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets and what reads and writes their files."""
+"""Data sets, their transforms, and reading and writing of their files."""
 
 from ovseg_mm.utils.image_files import (
     read_image,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public data sets that open-vocabulary methods are compared on.
+"""Public benchmarks of open-vocabulary methods.
 
-Those that MMSegmentation knows (ADE20K-150, COCO-Stuff, PASCAL-Context 59)
-are an :class:`OpenVocabDataset` with a shipped vocabulary.
+ADE20K-150, COCO-Stuff and PASCAL-Context 59, which MMSegmentation has too,
+need no class: they are an :class:`OpenVocabDataset` with a shipped vocabulary.
 """
 
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from .open_vocab_dataset import OpenVocabDataset
 
 
 class BenchmarkDataset(OpenVocabDataset):
-    """An :class:`OpenVocabDataset` whose arguments have defaults."""
+    """An :class:`OpenVocabDataset` with default arguments, ``DEFAULTS``."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {}
 
@@ -37,7 +37,7 @@ class PascalContext459Dataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC20Dataset(BenchmarkDataset):
-    """The 20 objects of PASCAL VOC; background and borders do not count.
+    """The 20 objects of PASCAL VOC; background and borders are ignored.
 
     Label files are those of the challenge (0 background, 1 to 20, 255).
     """
@@ -47,7 +47,7 @@ class PascalVOC20Dataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC21Dataset(BenchmarkDataset):
-    """The 20 objects of PASCAL VOC and background, which has words.
+    """The 20 objects of PASCAL VOC and background, with its own class texts.
 
     Label files are those of the challenge (0 background, 1 to 20, 255).
     """
@@ -73,10 +73,10 @@ class COCOObjectDataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC20bDataset(BenchmarkDataset):
-    """The 20 objects of PASCAL VOC and background, found with 59 texts.
+    """The 20 objects of PASCAL VOC and background, with 59 class texts.
 
-    Whatever a model takes for one of the 39 texts that are no object counts
-    as background. Label files are those of the challenge; for files that
+    The 39 class texts that are not objects have the label of the background.
+    Label files are those of the challenge; for files that
     already hold the labels (background 20) set ``label_map=None``.
     """
 
@@ -97,9 +97,9 @@ class PascalVOC20ZeroShotDataset(BenchmarkDataset):
 class PascalContext59ZeroShotDataset(BenchmarkDataset):
     """PASCAL-Context 59 with 49 seen and 10 unseen classes.
 
-    There are two such splits: ``vocabulary='pc59-49-10'``, which most papers
-    report, and ``'pc59-49-10-cascade'``, which the released weights of
-    Cascade-CLIP were trained on.
+    There are two splits: ``vocabulary='pc59-49-10'``, which most papers
+    report, and ``'pc59-49-10-cascade'``, of the released weights of
+    Cascade-CLIP.
     """
 
     DEFAULTS = dict(vocabulary='pc59-49-10', reduce_zero_label=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of an image and a class that it shows, as masked crops."""
+"""Data set of class crops: one sample per image and class that it shows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,30 +22,29 @@ from .transforms.loading import LoadOpenVocabAnnotations
 
 @DATASETS.register_module()
 class ClassCropDataset(Dataset):
-    """The classes that the images of a data set show, one sample each.
+    """One sample per image of a data set and class that the image shows.
 
     Args:
-        dataset (Mapping): Config of the :class:`OpenVocabDataset`, or of a
+        dataset (Mapping): Config of an :class:`OpenVocabDataset`, or of a
             ``ConcatDataset`` of several with the same classes; their own
-            pipelines are not used. With ``unseen_labels='ignore'`` unseen
-            classes give no sample and the seen ones are renumbered.
-        pipeline (Sequence[Mapping]): Transforms. They get what the data set
-            says of the image, ``crop_value`` (the class in the label file) and
-            ``crop_label`` (its number). One that gives None has another sample
-            drawn.
-        samples_per_class (int, optional): At most so many samples a class,
-            drawn with replacement. None: all.
-        seed (int): Of that draw.
+            pipelines are not used. With ``unseen_labels='ignore'``, unseen
+            classes have no samples and the seen ones are renumbered.
+        pipeline (Sequence[Mapping]): Transforms. Their input is the sample of
+            ``dataset`` with ``crop_value`` (value of the class in the label
+            file) and ``crop_label`` (its label). If the result is None,
+            another sample is drawn.
+        samples_per_class (int, optional): Maximum number of samples per
+            class, drawn with replacement. None: all.
+        seed (int): Seed of that draw.
         index_file (str, optional): JSON file with the classes of each image.
-            It is written if it is not there, after all label files have been
-            read.
+            A missing file is written after all label files have been read.
         test_mode (bool): Whether every sample must pass the pipeline. Classes
-            that an image shows in its last row and column alone, of which
-            :class:`CropClass` has no crop, then give no sample.
+            that occur only in the last row or column of an image, which
+            :class:`CropClass` cannot crop, then have no sample.
 
     Raises:
-        InputError: If no image shows any class, or the index file is not one
-            of this data set.
+        InputError: If no image shows a class, or the index file belongs to
+            another data set.
     """
 
     def __init__(
@@ -71,8 +70,8 @@ class ClassCropDataset(Dataset):
         self.samples = self._draw(self._index())
         if not self.samples:
             raise InputError(
-                'no label file of the data set shows any class that crops '
-                'could be made of; check its vocabulary and labels'
+                'no label file of the data set shows a class that can be '
+                'cropped; check its vocabulary and labels'
             )
 
     @property
@@ -88,9 +87,9 @@ class ClassCropDataset(Dataset):
         while data is None:
             if self.test_mode:
                 raise RuntimeError(
-                    f'sample {index} is lost in the pipeline of a test; if '
-                    f'the index file ({self.index_file}) is that of a '
-                    'training, give the test another one'
+                    f'the test pipeline returns None for sample {index}; if '
+                    f'the index file ({self.index_file}) was written in '
+                    'training, set another one for the test'
                 )
             data = self._prepare(np.random.randint(len(self)))
         return data
@@ -102,7 +101,7 @@ class ClassCropDataset(Dataset):
         return self.pipeline(dict(info, crop_value=value, crop_label=label))
 
     def _values(self) -> Sequence[int]:
-        """Value in the label files of each class."""
+        """Value of each class in the label files."""
         vocabulary = self._labels.vocabulary
         if self._labels.unseen_labels == 'ignore':
             return vocabulary.seen
@@ -132,19 +131,19 @@ class ClassCropDataset(Dataset):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(
-                f'the image {twice} is in two parts of the data set of masked '
+                f'the image {twice} is in two parts of the data set of class '
                 'crops; give each image once'
             )
         if self.index_file is not None and self.index_file.is_file():
             index = json.loads(self.index_file.read_text())
             if sorted(index) != sorted(names):
                 raise InputError(
-                    f'{self.index_file} names {len(index)} images, but not '
-                    f'the {len(names)} of this data set; delete it to have '
-                    'it made again'
+                    f'{self.index_file} has {len(index)} images, which are '
+                    f'not the {len(names)} of this data set; delete the file '
+                    'to write it again'
                 )
             return [index[name] for name in names]
-        print_log(f'Reading the classes of {len(names)} images', 'current')
+        print_log(f'reading the classes of {len(names)} images', 'current')
         load = LoadOpenVocabAnnotations()
         index = []
         for info in track_iter_progress(infos):
@@ -160,7 +159,7 @@ class ClassCropDataset(Dataset):
 
 
 def _without_pipeline(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Config of a data set, or of all parts of one, with no transforms."""
+    """Config of a data set, or of its parts, without transforms."""
     if 'datasets' not in dataset:
         return {**dataset, 'pipeline': []}
     parts = [_without_pipeline(part) for part in dataset['datasets']]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masked crops with captions, listed in a table."""
+"""Data set of crop captions: masked crops with captions, from a table."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -18,23 +18,23 @@ COLUMNS = ('filepath', 'title')
 
 @DATASETS.register_module()
 class CropCaptionDataset(Dataset):
-    """Masked crops, what they show, and the whole images.
+    """Masked crops with their captions and whole images.
 
     Args:
         ann_file (str): Table, separated by tabs, with the columns ``filepath``
             (of the crop) and ``title`` (its caption), and optionally ``image``
-            (of the whole image). It is found, as are the files that it names,
+            (path of the whole image). The table and the files in it are
             relative to ``data_root``.
-        pipeline (Sequence[Mapping]): Transforms. They get ``crop_path``,
-            ``img_path`` and ``caption``.
-        data_root (str): See ``ann_file``.
+        pipeline (Sequence[Mapping]): Transforms. Their input has the keys
+            ``crop_path``, ``img_path`` and ``caption``.
+        data_root (str): Folder of the data set.
         image_folder (str, optional): Folder of the whole images for tables
-            without the column ``image``: that of the crop ``NAME_*`` is
+            without the column ``image``: the image of the crop ``NAME_*`` is
             ``NAME.jpg``.
 
     Raises:
         FileNotFoundError: If there is no such table.
-        InputError: If it has other columns or no rows.
+        InputError: If it lacks a column or has no rows.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class CropCaptionDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Empty: captions are no classes."""
+        """Empty: captions are not classes."""
         return {}
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class CropCaptionDataset(Dataset):
             raise InputError(
                 f'{path} has {len(rows)} rows and lacks the columns '
                 f'{missing}; expected {", ".join(needed)}, separated by tabs'
-                + ('.' if self.image_folder else '; or set image_folder.')
+                + ('' if self.image_folder else '; or set image_folder')
             )
         return [self._pair(row) for row in rows]
 

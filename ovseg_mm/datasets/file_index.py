@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of samples, and the files of a folder by their stem."""
+"""Reading of lists of samples, and an index of files by their stem."""
 
 import codecs
 import os
@@ -14,13 +14,16 @@ from ovseg_mm.utils.errors import InputError
 
 
 def read_names(path: str, backend_args: dict | None = None) -> list[str]:
-    """Read the names in a list of samples.
+    """Read a list of samples.
 
     Args:
-        path (str): Text file with a name a line, UTF-8, or UTF-16 with a
-            byte-order mark. Blank lines, blanks around names and a byte-order
-            mark do not count; any line ends will do.
+        path (str): Text file with one name per line, in UTF-8, or in UTF-16
+            with a byte-order mark. Blank lines, blanks around names and a
+            byte-order mark are dropped; any line ends are allowed.
         backend_args (dict, optional): Options of MMEngine's file backend.
+
+    Returns:
+        list[str]: The names.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -29,7 +32,7 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
     if fileio.isdir(path, backend_args=backend_args):
         raise InputError(
             f'the list of samples {path} is a folder; name a text file with '
-            'a sample a line, or leave ann_file out to take all images'
+            'one sample per line, or leave ann_file out to use all images'
         )
     if not fileio.exists(path, backend_args=backend_args):
         raise FileNotFoundError(
@@ -50,25 +53,25 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
 
 
 class FileIndex:
-    """The files of a folder that end in certain suffixes, by their stem.
+    """Files of a folder that have certain suffixes, by their stem.
 
-    A stem is the path below the folder without suffix, with ``'/'``. The case
-    of suffixes does not matter. Hidden files do not count; links that lead
-    nowhere do, and are remembered.
+    A stem is the path below the folder without suffix, with ``'/'``. Suffixes
+    are compared without case. Hidden files are skipped; broken links are kept
+    and listed in ``broken``.
 
     Args:
         folder (str): The folder.
-        suffixes (Sequence[str]): What the names end in.
+        suffixes (Sequence[str]): Suffixes of the files.
         backend_args (dict, optional): Options of MMEngine's file backend.
         stems (Iterable[str], optional): If given, only the folders of these
-            are read, not all below.
-        leave_out (Iterable[str]): Paths, of files or folders, that do not
-            count.
+            stems are read, not all subfolders.
+        leave_out (Iterable[str]): Files and folders to skip.
 
     Attributes:
-        files: Paths by stem, sorted; several if they differ in the suffix.
-        others: Paths that have another suffix.
-        broken: Paths that are links to nowhere.
+        files (dict[str, list[str]]): Sorted paths by stem; several if they
+            differ in the suffix.
+        others (list[str]): Paths with another suffix.
+        broken (set[str]): Broken links.
     """
 
     def __init__(
@@ -85,9 +88,9 @@ class FileIndex:
         self.files: dict[str, list[str]] = {}
         self.others: list[str] = []
         self.broken: set[str] = set()
-        leave_out = {osp.normpath(path) for path in leave_out}
+        skipped = {osp.normpath(path) for path in leave_out}
         for path in sorted(self._list(stems, backend_args)):
-            if leave_out and _is_in(osp.normpath(path), leave_out):
+            if skipped and _is_in(osp.normpath(path), skipped):
                 continue
             stem = self.stem_of(osp.relpath(path, folder))
             if stem is None:
@@ -96,23 +99,32 @@ class FileIndex:
                 self.files.setdefault(stem, []).append(path)
 
     def stem_of(self, name: str) -> str | None:
-        """Stem of a path below the folder; None if the suffix is another."""
+        """Stem of a path below the folder; None if it has another suffix."""
         name = name.replace(os.sep, '/')
         for suffix in self.suffixes:
             if name.lower().endswith(suffix.lower()):
                 return name[: len(name) - len(suffix)]
         return None
 
+    def stem_of_path(self, path: str) -> str:
+        """Stem of a file of this index."""
+        stem = self.stem_of(osp.relpath(path, self.folder))
+        assert stem is not None, f'{path} is not in the index'
+        return stem
+
     def paths(self) -> list[str]:
         """All files, sorted."""
         return sorted(path for paths in self.files.values() for path in paths)
 
     def find(self, name: str) -> list[str]:
-        """Files that a name in a list may mean.
+        """Find the files of a name in a list of samples.
 
         Args:
-            name (str): Path below the folder; without suffix, or with it,
-                which then decides between files of the same stem.
+            name (str): Path below the folder, without or with suffix; a
+                suffix selects one of several files of the same stem.
+
+        Returns:
+            list[str]: Paths; empty if there are none.
         """
         name = osp.normpath(name).replace(os.sep, '/')
         if name in self.files:
@@ -146,14 +158,14 @@ class FileIndex:
     def _walk(
         self, folder: str, below: bool, above: set[str]
     ) -> Iterator[str]:
-        """List a local folder, with links that lead nowhere."""
+        """List the files of a local folder and note broken links."""
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith('.'):
                     continue
                 if entry.is_dir():
                     real = osp.realpath(entry.path)
-                    # A link to a folder above would have no end.
+                    # A link to a parent folder would recurse forever.
                     if below and real not in above:
                         yield from self._walk(
                             entry.path, below, above | {real}
@@ -165,7 +177,7 @@ class FileIndex:
 
 
 def _is_in(path: str, places: set[str]) -> bool:
-    """Whether a path is one of some, or below one."""
+    """Whether a path is one of some paths, or below one of them."""
     while path not in places:
         parent = osp.dirname(path)
         if parent == path:

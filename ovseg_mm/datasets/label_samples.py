@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at some label files before a run starts."""
+"""Check of some label files before a run starts."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,27 +20,27 @@ from .transforms.loading import (
     map_label_values,
 )
 
-# Label files that are always read, and that are read in a case of doubt.
+# Number of label files that are always read, and if they leave a doubt.
 _FEW = 16
 _MANY = 200
 _MASKS = (
-    'If they are masks whose foreground is 255, name both classes, such as '
+    'If they are masks with foreground 255, give both classes, such as '
     "['background', 'crack'], and set label_map={255: 1} and "
     'reduce_zero_label=False of the data set. '
 )
 
 
 class LabelSample:
-    """Values of some label files of a data set, spread over all of it.
+    """Values of some label files, evenly spread over a data set.
 
     Args:
         samples (Sequence[dict]): Some samples of a data set, with
-            ``img_path``, ``seg_map_path`` and what
-            :class:`LoadOpenVocabAnnotations` reads; a few of them are read,
-            and in a case of doubt all.
+            ``img_path``, ``seg_map_path`` and the keys of
+            :class:`LoadOpenVocabAnnotations`. A few label files are read; all
+            of them if these leave a doubt.
         exif_applied (bool, optional): Whether images are turned by their EXIF
-            orientation; None: nobody knows, images are not compared.
-        given_ignore_index (bool): Whether the user has named ``ignore_index``.
+            orientation. None: unknown, image sizes are not compared.
+        given_ignore_index (bool): Whether the user has set ``ignore_index``.
         backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
@@ -61,14 +61,14 @@ class LabelSample:
         self.deep = False
 
     def check(self) -> None:
-        """Read the files, and say what is wrong with them as a set.
+        """Read the files and check their values.
 
         Raises:
             FileNotFoundError: If a file is missing.
-            InputError: If a file is not a label map, does not fit its image
-                or holds values that are not labels; if all pixels of the
-                files are ignored; if they are masks of 0 and 255 for two
-                classes.
+            InputError: If a file is not a label map, differs in size from
+                its image or holds values that are not labels; if all pixels
+                of the files are ignored; if they are masks of 0 and 255 for
+                two classes.
         """
         if not self.samples:
             return
@@ -76,7 +76,7 @@ class LabelSample:
             self._read(self.samples[index], with_image=True)
         if not self._doubts():
             return
-        # Some of the labels may be rare: look at more files.
+        # Rare labels may be in other files.
         for sample in self.samples:
             if sample['seg_map_path'] not in self.read:
                 self._read(sample, with_image=False)
@@ -91,7 +91,7 @@ class LabelSample:
         path, ignored = sample['seg_map_path'], sample['ignore_index']
         values = read_label_map(path, self.backend_args)
         if with_image and self.exif_applied is not None:
-            self._compare(sample, values.shape)
+            self._compare(sample, values.shape, self.exif_applied)
         found = np.unique(values)
         labels = map_label_values(
             found,
@@ -105,13 +105,15 @@ class LabelSample:
         self.read.add(path)
         self.deep |= values.dtype != np.uint8
 
-    def _compare(self, sample: dict, shape: tuple[int, int]) -> None:
+    def _compare(
+        self, sample: dict, shape: tuple[int, int], applied: bool
+    ) -> None:
         image = sample['img_path']
         try:
             size, orientation = image_size(image, self.backend_args)
-        except Exception:  # Pillow raises a dozen kinds of them
-            return  # The pipeline says what is wrong with it.
-        if self.exif_applied and swaps_sides(orientation):
+        except Exception:  # Pillow raises many types for a damaged image
+            return  # the pipeline reports it
+        if applied and swaps_sides(orientation):
             size = size[::-1]
         compare_sizes(
             image,
@@ -119,11 +121,11 @@ class LabelSample:
             size,
             shape,
             orientation,
-            self.exif_applied,
+            applied,
         )
 
     def _doubts(self) -> list[tuple[str, bool]]:
-        """What the values leave in doubt, and whether a run makes no sense."""
+        """Messages on doubtful values, and whether each is an error."""
         sample = self.samples[0]
         size, ignored = sample['num_labels'], sample['ignore_index']
         reduced = sample['reduce_zero_label']
@@ -134,40 +136,41 @@ class LabelSample:
         if self.labels == {ignored}:
             listed = ', '.join(map(str, sorted(self.values)[:8]))
             text = (
-                f'All pixels of the {where} are ignored: the files hold the '
+                f'all pixels of the {where} are ignored: the files hold the '
                 f'values {listed}, ignore_index is {ignored} and '
                 f'reduce_zero_label is {reduced}. {advice}To predict without '
-                'labels leave seg_map_path out.'
+                'labels, leave seg_map_path out'
             )
             return [(text, True)]
         if masks and self.labels == {0, 255} and not self.given_ignore_index:
             text = (
-                f'The {where} hold the values 0 and 255 alone, and 255 is '
-                f'ignored: only label 0 of {size} counts. {advice}If 255 does '
-                'mean ignored pixels, set ignore_index=255 of the data set.'
+                f'the {where} hold only the values 0 and 255, and 255 is '
+                f'ignored: only label 0 of {size} is left. {advice}If 255 '
+                'does mean ignored pixels, set ignore_index=255 of the data '
+                'set'
             )
             return [(text, size == 2)]
         if reduced and self.values - {ignored} == set(range(size)):
             text = (
-                f'The {where} hold the values 0 to {size - 1} and never '
-                f'{size}, but reduce_zero_label=True takes 0 for ignored and '
-                f'1 to {size} for the {size} labels; if 0 is the first label, '
-                'set reduce_zero_label=False.'
+                f'the {where} hold the values 0 to {size - 1} and never '
+                f'{size}, but with reduce_zero_label=True 0 is ignored and '
+                f'1 to {size} are the {size} labels; if 0 is the first label, '
+                'set reduce_zero_label=False'
             )
             return [(text, False)]
         if ignored > 255 and 255 in self.labels and not self.deep:
             text = (
-                f'The {where} have 8 bits and hold the value 255, which is '
+                f'the {where} have 8 bits and hold the value 255, which is '
                 f'label 255 of {size}; {ignored} is ignored. If 255 means '
                 'ignored pixels, set label_map={255: '
-                f'{ignored}}} of the data set.'
+                f'{ignored}}} of the data set'
             )
             return [(text, False)]
         return []
 
 
 def spread(total: int, count: int = _MANY) -> Iterator[int]:
-    """At most ``count`` indices below ``total``, evenly spread."""
+    """Yield at most ``count`` indices below ``total``, evenly spread."""
     if total <= count:
         yield from range(total)
     else:

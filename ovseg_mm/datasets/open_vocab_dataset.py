@@ -28,53 +28,56 @@ from .transforms.loading import LoadOpenVocabAnnotations
 
 @DATASETS.register_module()
 class OpenVocabDataset(BaseSegDataset):
-    """Images, label files, and a vocabulary that says what labels mean.
+    """Images and label files with a vocabulary, which names the labels.
 
-    The layout is that of :class:`mmseg.datasets.BaseSegDataset`, whose
-    arguments all work; label files may be left out.
+    Folders and arguments are those of :class:`mmseg.datasets.BaseSegDataset`;
+    label files are optional.
 
     Args:
         vocabulary (Vocabulary | str | Sequence[str] | Mapping): See
-            :func:`ovseg_mm.vocabulary.load_vocabulary`. Its labels, in order,
-            are the values 0, 1, ... of the label files.
+            :func:`ovseg_mm.vocabulary.load_vocabulary`. Its labels are
+            the values 0, 1, ... of the label files.
         data_prefix (Mapping[str, str | None]): ``img_path`` and, if there are
             labels, ``seg_map_path``: folders, relative to ``data_root``.
-        ignore_index (int, optional): Value of pixels that do not count. By
-            default 255, or 65535 if the vocabulary has more than 255 labels.
-        label_map (Mapping[int, int], optional): Value in the files: label, for
-            files that number their labels otherwise; values that it does not
-            name stay. Applied after ``reduce_zero_label``.
-        unseen_labels (str): What becomes of pixels whose label is unseen, when
-            the pipeline is done:
+        ignore_index (int, optional): Value of ignored pixels. None: 255, or
+            65535 if the vocabulary has more than 255 labels.
+        label_map (Mapping[int, int], optional): Maps values of the label
+            files to labels, for files with other values; values without an
+            entry stay. Applied after ``reduce_zero_label``.
+        unseen_labels (str): Treatment of pixels with an unseen label, after
+            the pipeline:
 
-            - ``'keep'``: nothing, as for tests;
-            - ``'ignore'``: they get ``ignore_index``, and the seen labels
-              are numbered anew from 0, in their order. The data set's names
-              are then those of the seen labels;
-            - ``'mark'``: they get -1, which tells "some unseen class" from
-              pixels that do not count; seen labels keep their number.
-        exif_orientation (str, optional): How images with an EXIF orientation
-            are read: ``'apply'``, turned by it; ``'ignore'``, as they are
-            stored, for labels that were drawn on the stored pixels; None, as
-            ``color_type`` of ``LoadImageFromFile`` says (by default turned),
-            with a warning if the size of the labels fits either way.
-        img_suffix (str | Sequence[str], optional): What image files end in,
-            one suffix or several, in any case. None: any suffix of
+            - ``'keep'``: unchanged, as for tests;
+            - ``'ignore'``: they become ``ignore_index``, and the seen labels
+              are renumbered from 0, in their order. The class names of the
+              data set are then those of the seen labels;
+            - ``'mark'``: they become :data:`~ovseg_mm.vocabulary.UNKNOWN`
+              (-1), some unseen class, which differs from ignored pixels;
+              seen labels are unchanged.
+        exif_orientation (str, optional): How to read images with an EXIF
+            orientation: ``'apply'``, turned by it; ``'ignore'``, as stored,
+            for labels that were drawn on the stored pixels; None, by
+            ``color_type`` of ``LoadImageFromFile`` (by default turned), with
+            a warning if the size of the labels fits both.
+        img_suffix (str | Sequence[str], optional): Suffix or suffixes of
+            image files, in any case. None: any suffix of
             :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
-        metainfo (Mapping, optional): ``palette``, the colours of the labels,
-            or that of the class attribute ``METAINFO``, if the vocabulary has
-            none of its own; ``classes``, which must be those of the
-            vocabulary.
+        metainfo (Mapping, optional): ``palette``, the colours of a
+            vocabulary without colours of its own (default: the palette of the
+            class attribute ``METAINFO``); ``classes``, which must agree with
+            the vocabulary.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`. Names in
             ``ann_file`` may have the suffix of the image.
 
     Raises:
-        FileNotFoundError: If a folder or list is missing, or holds nothing
-            that fits, or a file has no partner or is a link that leads
-            nowhere; the message says what was looked for.
-        InputError: If two images are meant by one label file; if
-            ``unseen_labels`` is none of the above, or nothing is unseen.
+        FileNotFoundError: If a folder or list is missing or has no sample, an
+            image has no label file or a label file no image, or a file is a
+            broken link; the message names the file.
+        InputError: If two images fit one label file; if ``unseen_labels`` is
+            not one of the above, or the vocabulary has no unseen labels.
     """
+
+    METAINFO: dict
 
     def __init__(
         self,
@@ -116,11 +119,11 @@ class OpenVocabDataset(BaseSegDataset):
             img_suffix=img_suffix,
             **kwargs,
         )
-        # MMSegmentation's scripts read the names of the classes here.
+        # MMSegmentation's scripts read the class names here.
         self.METAINFO = {**type(self).METAINFO, **self.metainfo}
 
     def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:
-        """Give words without colours those of the data set."""
+        """Give a vocabulary without colours those of the data set."""
         if metainfo.get('classes') is not None:
             check_same_classes(vocabulary, metainfo['classes'], 'metainfo')
         palette = metainfo.get('palette')
@@ -133,9 +136,8 @@ class OpenVocabDataset(BaseSegDataset):
     def adapt(self, transforms: list) -> None:
         """Adapt transforms to this data set, in place.
 
-        Images are read by the rule of the package, see
-        :class:`LoadOpenVocabImage`; label maps are padded with the data
-        set's ``ignore_index``.
+        Images are read with :class:`LoadOpenVocabImage`; label maps are
+        padded with the ``ignore_index`` of the data set.
 
         Args:
             transforms (list): The transforms of a pipeline.
@@ -144,18 +146,18 @@ class OpenVocabDataset(BaseSegDataset):
         _pad_labels_with(self.ignore_index, transforms)
 
     def full_init(self) -> None:
-        """List the samples, adapt the pipeline, look at some label files.
+        """List the samples, adapt the pipeline and check some label files.
 
         Raises:
-            InputError: If these label files cannot be what is meant, see
-                :class:`~ovseg_mm.datasets.label_samples.LabelSample`.
+            InputError: If the label files do not fit the data set, see
+                :meth:`~ovseg_mm.datasets.label_samples.LabelSample.check`.
         """
         if self._fully_initialized:
             return
         transforms = self.pipeline.transforms
         self.adapt(transforms)
         super().full_init()
-        # Other transforms may read label files of another kind.
+        # Other transforms may read label files of another format.
         if _has_step(transforms, LoadOpenVocabAnnotations):
             LabelSample(
                 [self.get_data_info(i) for i in spread(len(self))],
@@ -169,13 +171,17 @@ class OpenVocabDataset(BaseSegDataset):
 
         Returns:
             list[dict]: For each sample ``img_path``, ``seg_map_path`` (if
-            there are labels), ``sample_name`` and what
-            :class:`~ovseg_mm.datasets.LoadOpenVocabAnnotations` needs.
+            there are labels), ``sample_name`` and the keys of
+            :class:`~ovseg_mm.datasets.LoadOpenVocabAnnotations`.
+
+        Raises:
+            FileNotFoundError: If a folder, list or file is missing.
+            InputError: If ``data_prefix`` has no folder of images.
         """
         image_folder = self.data_prefix.get('img_path')
         if not image_folder:
             raise InputError(
-                'data_prefix names no folder of images; set '
+                'data_prefix has no folder of images; set '
                 'data_prefix=dict(img_path=...)'
             )
         label_folder = self.data_prefix.get('seg_map_path')
@@ -216,24 +222,25 @@ class OpenVocabDataset(BaseSegDataset):
         return sample
 
     def prepare_data(self, idx: int) -> Any:
-        """Run the pipeline on a sample and name the sample after it.
+        """Run the pipeline on a sample and add its meta information.
 
         Args:
             idx (int): Index of the sample.
 
         Returns:
-            Any: What the pipeline gives, without unseen labels if they are to
-            be hidden. Packed samples get ``sample_name``, the path of the
-            image below its folder without suffix and with ``'__'`` for
-            ``'/'``, ``label_map``, ``exif_applied`` (whether images are turned
-            by their EXIF orientation) and ``num_labels`` (number of the data
-            set's classes) in their meta information.
+            Any: Output of the pipeline, with unseen labels hidden by
+            ``unseen_labels``. The meta information of packed samples has
+            ``sample_name`` (path of the image below its folder, without
+            suffix, with ``'__'`` for ``'/'``), ``label_map``,
+            ``exif_applied`` (whether images are turned by their EXIF
+            orientation) and ``num_labels`` (number of classes of the data
+            set).
 
         Raises:
-            InputError: If the image or its label file is damaged or does
-                not fit the vocabulary.
-            RuntimeError: If the pipeline fails with a sound image, which the
-                message names.
+            InputError: If the image or its label file is damaged, or a label
+                is not in the vocabulary.
+            RuntimeError: If the pipeline fails on a valid image; the message
+                names the image.
         """
         sample = self.get_data_info(idx)
         path, name = sample['img_path'], sample['sample_name']
@@ -242,17 +249,16 @@ class OpenVocabDataset(BaseSegDataset):
         try:
             data = self.pipeline(sample)
         except Exception as error:
-            # Decoders complain of a damaged image without saying which.
+            # Errors of decoders do not name the damaged image.
             named = (path, sample.get('seg_map_path', path))
             if isinstance(error, (ValueError, FileNotFoundError)) and any(
                 name in str(error) for name in named
             ):
                 raise
-            # So that an error of the pipeline itself is not taken for one.
+            # Raises if the image is damaged; else the pipeline is at fault.
             read_image(path, backend_args=self.backend_args)
             raise RuntimeError(
-                f'the pipeline fails with the image {path} '
-                f'({reason_of(error)})'
+                f'the pipeline fails on the image {path} ({reason_of(error)})'
             ) from error
         if data is None:
             return None
@@ -275,14 +281,14 @@ class OpenVocabDataset(BaseSegDataset):
     def get_cat_ids(self, idx: int) -> list[int]:
         """Labels that occur in the label file of a sample.
 
-        ``ClassBalancedDataset`` asks for them, for every sample at the start.
+        ``ClassBalancedDataset`` calls this for every sample at the start.
 
         Args:
             idx (int): Index of the sample.
 
         Returns:
-            list[int]: Labels in the numbering of the data set's classes,
-            without ignored and, if they are hidden, without unseen ones.
+            list[int]: Labels of the data set's classes, without ignored and
+            hidden labels.
         """
         info = self.get_data_info(idx)
         if info.get('seg_map_path') is None:
@@ -298,9 +304,10 @@ class OpenVocabDataset(BaseSegDataset):
         ]
 
     def _hide_unpacked(self, data: dict) -> dict:
-        """Take the unseen labels out of a sample for further transforms.
+        """Hide the unseen labels of a sample that is not packed yet.
 
-        Such is the sample of a data set that another one mixes.
+        Data sets that mix samples of others, such as
+        ``MultiImageMixDataset``, transform it further.
         """
         if self.unseen_labels == 'keep' or 'gt_seg_map' not in data:
             return data
@@ -327,7 +334,7 @@ class OpenVocabDataset(BaseSegDataset):
             )
 
     def _hide(self, labels: Tensor) -> Tensor:
-        """Take the unseen labels out of a label map (1, H, W) int64."""
+        """Hide the unseen labels of a label map (1, H, W) int64."""
         vocabulary = self.vocabulary
         table = torch.arange(max(vocabulary.num_labels, self.ignore_index) + 1)
         if self.unseen_labels == 'ignore':
@@ -354,10 +361,10 @@ def _has_step(transforms: Sequence, kind: type) -> bool:
 
 
 def _pad_labels_with(value: int, transforms: Sequence) -> None:
-    """Have transforms fill label maps with a value instead of 255.
+    """Make transforms pad label maps with a value instead of 255.
 
-    That is a class where there are more than 255 labels, and MMSegmentation's
-    way to say ignored in configs that know nothing of the labels.
+    255 is a label if there are more than 255, and MMSegmentation's value for
+    ignored pixels in configs that do not depend on the labels.
     """
     for transform in transforms:
         for name in ('seg_pad_val', 'seg_fill_in', 'ignore_index'):
@@ -370,13 +377,13 @@ def _pad_labels_with(value: int, transforms: Sequence) -> None:
 
 
 def _checked_label_map(label_map: Mapping) -> dict[int, int]:
-    """A label map of integers; the command line gives its keys as texts."""
+    """A label map of integers; keys from the command line are strings."""
     try:
         return {_integer(key): _integer(v) for key, v in label_map.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f'label_map={label_map!r} is not a dict such as {{7: 0, 8: 1}}, '
-            'the label of each value in the files'
+            'from values of the files to labels'
         ) from error
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a folder are the images and labels of a data set."""
+"""Matching of the images and label files of a data set."""
 
 import logging
 import os
@@ -17,13 +17,12 @@ from .file_index import FileIndex
 
 
 class SampleFiles(NamedTuple):
-    """The files of one sample.
+    """Files of one sample.
 
     Attributes:
         image (str): Path of the image.
-        labels (str, optional): Path of the label file; None if there are no
-            labels.
-        name (str): For files that are written for the sample, see
+        labels (str, optional): Path of the label file, if there are labels.
+        name (str): Name for output files of the sample, see
             :func:`unique_names`.
     """
 
@@ -33,16 +32,16 @@ class SampleFiles(NamedTuple):
 
 
 class SampleFinder:
-    """Finds the images of a data set and the label file of each.
+    """Find the images of a data set and the label file of each.
 
     Args:
         image_folder (str): Folder of the images.
-        label_folder (str, optional): Folder of the label files; None if there
-            are none.
-        img_suffix (str | Sequence[str], optional): What image files end in.
+        label_folder (str, optional): Folder of the label files. None: there
+            are no labels.
+        img_suffix (str | Sequence[str], optional): Suffixes of image files.
             None: any suffix of
             :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
-        seg_map_suffix (str): What label files end in.
+        seg_map_suffix (str): Suffix of label files.
         backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
@@ -63,21 +62,23 @@ class SampleFinder:
         self.backend_args = backend_args
 
     def all(self) -> list[SampleFiles]:
-        """Samples of all images in the folder and below, sorted by path.
+        """Find the samples of all images in the folder and below it.
+
+        Returns:
+            list[SampleFiles]: Sorted by the path of the image.
 
         Raises:
-            FileNotFoundError: If there is no image, or an image or label file
-                has no partner, or is a link that leads nowhere.
-            InputError: If several files are meant by one stem.
+            FileNotFoundError: If there is no image, an image has no label
+                file or a label file no image, or a file is a broken link.
+            InputError: If several files have the same stem.
         """
-        labels, leave_out = self._index_labels(None), ()
+        labels = self._index_labels(None)
+        leave_out = []
         if labels is not None:
-            # Label files may lie beside the images, or in a folder below.
+            # Label files may be beside the images, or in a subfolder.
             leave_out = labels.paths()
-            if osp.normpath(self.label_folder) != osp.normpath(
-                self.image_folder
-            ):
-                leave_out = [*leave_out, self.label_folder]
+            if osp.normpath(labels.folder) != osp.normpath(self.image_folder):
+                leave_out.append(labels.folder)
         images = FileIndex(
             self.image_folder,
             self.img_suffixes,
@@ -89,10 +90,7 @@ class SampleFinder:
         self._mention_others(images)
         if labels is None:
             paths = images.paths()
-            stems = [
-                images.stem_of(osp.relpath(path, self.image_folder))
-                for path in paths
-            ]
+            stems = [images.stem_of_path(path) for path in paths]
             return self._samples(images, None, paths, stems)
         stems = sorted(images.files, key=lambda stem: images.files[stem][0])
         paths = [self._only(images.files[stem], stem) for stem in stems]
@@ -107,21 +105,23 @@ class SampleFinder:
             raise FileNotFoundError(
                 f'{len(alone)} label files have no image in '
                 f'{self.image_folder}, the first is {min(alone)}; complete '
-                'the images, or name the samples in a list (ann_file)'
+                'the images, or list the samples in a file (ann_file)'
             )
         return samples
 
     def listed(self, names: Sequence[str]) -> list[SampleFiles]:
-        """Samples that a list names, in its order.
+        """Find the samples of a list.
 
         Args:
-            names (Sequence[str]): Paths below the folders, without suffix or
-                with it.
+            names (Sequence[str]): Paths below the folders, without or with
+                suffix.
+
+        Returns:
+            list[SampleFiles]: In the order of the list.
 
         Raises:
-            FileNotFoundError: If a file is missing or is a link that leads
-                nowhere.
-            InputError: If several files are meant by one name.
+            FileNotFoundError: If a file is missing or is a broken link.
+            InputError: If several files fit one name.
         """
         names = [name.replace('\\', '/') for name in names]
         images = FileIndex(
@@ -132,13 +132,12 @@ class SampleFinder:
         for name in names:
             found = images.find(name)
             if not found and labels is not None:
-                # Some lists name the label files.
+                # Some lists have the names of label files.
                 found = images.find(labels.stem_of(name) or name)
             if found:
                 path = self._only(found, name)
-                relative = osp.relpath(path, self.image_folder)
                 paths.append(path)
-                stems.append(images.stem_of(relative))
+                stems.append(images.stem_of_path(path))
             else:
                 missing.append(osp.join(self.image_folder, name))
         if missing:
@@ -158,34 +157,35 @@ class SampleFinder:
         paths: list[str],
         stems: list[str],
     ) -> list[SampleFiles]:
-        """Give each image its label file."""
-        label_files: list[str | None] = [None] * len(paths)
-        if labels is not None:
-            missing = [
-                osp.join(self.label_folder, stem + self.seg_map_suffix)
-                for stem in stems
-                if stem not in labels.files
-            ]
-            if missing:
-                raise self._missing(missing)
-            label_files = [
-                self._only(labels.files[stem], stem) for stem in stems
-            ]
-        _refuse_broken(images.broken, paths)
-        if labels is not None:
-            _refuse_broken(labels.broken, label_files)
+        """Match each image with its label file."""
         names = unique_names(paths, stems)
+        if labels is None:
+            _refuse_broken(images.broken, paths)
+            return [
+                SampleFiles(path, None, name)
+                for path, name in zip(paths, names, strict=True)
+            ]
+        missing = [
+            osp.join(labels.folder, stem + self.seg_map_suffix)
+            for stem in stems
+            if stem not in labels.files
+        ]
+        if missing:
+            raise self._missing(missing)
+        label_files = [self._only(labels.files[stem], stem) for stem in stems]
+        _refuse_broken(images.broken, paths)
+        _refuse_broken(labels.broken, label_files)
         return [
-            SampleFiles(*parts)
-            for parts in zip(paths, label_files, names, strict=True)
+            SampleFiles(*files)
+            for files in zip(paths, label_files, names, strict=True)
         ]
 
     def _only(self, found: list[str], name: str) -> str:
         if len(found) > 1:
             raise InputError(
-                f'{found[0]} and {found[1]} are both meant by {name!r}; '
-                'remove one of them, set img_suffix, or name the files with '
-                'their suffixes in a list (ann_file)'
+                f'{found[0]} and {found[1]} both fit {name!r}; remove one of '
+                'them, set img_suffix, or list the files with their suffixes '
+                '(ann_file)'
             )
         return found[0]
 
@@ -194,11 +194,11 @@ class SampleFinder:
     ) -> FileNotFoundError:
         others = len(paths) - 1
         return FileNotFoundError(
-            f'The data set expects the file {paths[0]}{suffix_text}'
+            f'the file {paths[0]}{suffix_text} of the data set'
             + (f' (and {others} others)' if others else '')
-            + ', which does not exist; complete the data set, or check '
+            + ' does not exist; complete the data set, or check '
             'data_prefix, img_suffix and seg_map_suffix, or leave '
-            'seg_map_path out if there are no labels.'
+            'seg_map_path out if there are no labels'
         )
 
     def _suffix_text(self) -> str:
@@ -211,12 +211,12 @@ class SampleFinder:
         found = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common(3))
         wanted = ', '.join(map(repr, self.img_suffixes))
         return (
-            f'No file in {self.image_folder} ends in {wanted} (found: '
-            f'{found or "nothing"}); set img_suffix.'
+            f'no file in {self.image_folder} ends in {wanted} (found: '
+            f'{found or "nothing"}); set img_suffix'
         )
 
     def _mention_others(self, images: FileIndex) -> None:
-        """Say which images a suffix that was set leaves out."""
+        """Warn of images that the given suffix leaves out."""
         left_out = [
             path
             for path in images.others
@@ -226,22 +226,22 @@ class SampleFinder:
             print_log(
                 f'{len(left_out)} images in {self.image_folder} do not end '
                 f'in {", ".join(self.img_suffixes)} and are left out, the '
-                f'first is {left_out[0]}; img_suffix=None takes all.',
+                f'first is {left_out[0]}; img_suffix=None takes all',
                 'current',
                 logging.WARNING,
             )
 
 
 def unique_names(paths: Sequence[str], stems: Sequence[str]) -> list[str]:
-    """Names for the files that are written for samples.
+    """Unique names for the output files of samples.
 
     Args:
         paths (Sequence[str]): Image of each sample.
-        stems (Sequence[str]): Its stem.
+        stems (Sequence[str]): Stem of each image.
 
     Returns:
-        list[str]: Stems with ``'__'`` for ``'/'``; if that is the same for two
-        images the later one gets ``'-2'``, and so on.
+        list[str]: Stems with ``'__'`` for ``'/'``; ``'-2'``, ``'-3'``, ... is
+        appended to names of other images that exist already.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
@@ -261,7 +261,7 @@ def _refuse_broken(broken: set[str], paths: Iterable[str]) -> None:
     wrong = sorted(broken.intersection(paths))
     if wrong:
         raise FileNotFoundError(
-            f'{len(wrong)} files of the data set are links that lead '
-            f'nowhere, the first is {wrong[0]} (to {os.readlink(wrong[0])}); '
-            'mend or remove them'
+            f'{len(wrong)} files of the data set are broken links, the first '
+            f'is {wrong[0]} (to {os.readlink(wrong[0])}); repair or remove '
+            'them'
         )

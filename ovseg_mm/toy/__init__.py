@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small world of drawn scenes, for demonstrations and tests."""
+"""A small data set of drawn scenes and its CLIP, for demos and tests."""

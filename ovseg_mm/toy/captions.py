@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences about the pictures of the toy world."""
+"""Captions of the images of the toy world."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -7,20 +7,20 @@ from typing import NamedTuple
 
 from .scenes import COLOURS, GROUNDS, OBJECTS, Scene
 
-# What captions call a ground, apart from its label name.
+# Synonyms of the grounds in captions.
 GROUND_SYNONYMS = dict(grass='meadow', sand='beach', water='sea', stone='rock')
-# What a caption can state of a picture: "striped red", "red", "water".
+# Facts that a caption can state of an image: "striped red", "red", "water".
 FACTS = (*OBJECTS, *COLOURS, *GROUNDS)
 TEMPLATES = ('{}', 'a {}', 'a photo of a {}', 'A photo of a {} in the scene')
 
 
 class Caption(NamedTuple):
-    """A sentence about a picture.
+    """A caption of an image.
 
     Attributes:
-        text (str): The sentence.
-        facts (tuple[str]): What it states, names in :data:`FACTS`; it is
-            true of every picture of which all these are.
+        text (str): The caption.
+        facts (tuple[str, ...]): Facts that it states, of :data:`FACTS`. It
+            is true of every image with all these facts.
     """
 
     text: str
@@ -28,20 +28,20 @@ class Caption(NamedTuple):
 
 
 def facts_of(scene: Scene) -> tuple[str, ...]:
-    """What is true of a picture, names in :data:`FACTS`."""
+    """Facts that are true of a scene, of :data:`FACTS`."""
     colours = dict.fromkeys(name.split()[1] for name in scene.objects)
     return (*scene.objects, *colours, *scene.grounds)
 
 
 def make_caption(rng: random.Random, facts: Collection[str]) -> Caption:
-    """Say something true about a picture: all of it, or a single fact.
+    """Make a true caption of an image, of the whole image or one fact.
 
     Args:
-        rng (random.Random): Source of the choice.
-        facts (Collection[str]): What is true of it, see :func:`facts_of`.
+        rng (random.Random): Random numbers.
+        facts (Collection[str]): True facts, see :func:`facts_of`.
 
     Returns:
-        Caption: See there.
+        Caption: The caption.
     """
     objects = [fact for fact in facts if fact in OBJECTS]
     colours = [fact for fact in facts if fact in COLOURS]
@@ -55,18 +55,18 @@ def make_caption(rng: random.Random, facts: Collection[str]) -> Caption:
         fact = rng.choice(colours)
     else:
         fact = rng.choice(grounds or objects)
-    return Caption(rng.choice(TEMPLATES).format(say(rng, fact)), (fact,))
+    return Caption(rng.choice(TEMPLATES).format(name_of(rng, fact)), (fact,))
 
 
-def say(rng: random.Random, fact: str) -> str:
-    """The name of a fact, or a synonym of it."""
+def name_of(rng: random.Random, fact: str) -> str:
+    """Name of a fact, or a synonym of it."""
     if fact in GROUND_SYNONYMS and rng.random() < 0.4:
         return GROUND_SYNONYMS[fact]
     return fact
 
 
 def all_texts() -> list[str]:
-    """Texts that hold every word that a caption can hold."""
+    """Texts with all words of all captions."""
     words = (*FACTS, *GROUND_SYNONYMS.values())
     texts = [t.format(word) for t in TEMPLATES for word in words]
     return [*texts, 'a photo of a striped red and a dotted blue on sand']
@@ -78,7 +78,7 @@ def _whole(
     objects = rng.sample(objects, len(objects))
     text = ' and '.join(f'a {name}' for name in objects)
     if grounds:
-        text += ' on ' + ' and '.join(say(rng, name) for name in grounds)
+        text += ' on ' + ' and '.join(name_of(rng, name) for name in grounds)
     if rng.random() < 0.5:
         text = f'a photo of {text}'
     return Caption(text, (*objects, *grounds))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of a CLIP of the toy world, on pictures and captions alone.
+"""Training of a CLIP on images and captions of the toy world.
 
-Letters: B pictures, K facts (what captions can state), C embedding width, N
+Letters: B images, K facts that captions can state, C embedding width, N
 patch tokens.
 """
 
@@ -30,20 +30,20 @@ from .captions import FACTS, TEMPLATES, all_texts, facts_of, make_caption
 from .scenes import CLASSES, COLOURS, OBJECTS, make_scene
 from .world import deal, validation_scenes
 
-# Seed and deviation of the token rows, of which captions use a few.
+# Seed and standard deviation of the token table, of which few rows are used.
 TABLE_SEED, TABLE_STD = 0, 0.02
-# Learning rates of Muon (matrices of the blocks) and AdamW (all the rest);
-# the text tower, which learns a handful of words, has a part of them.
+# Learning rates of Muon (matrices of the blocks) and AdamW (all others), and
+# their factor for the text tower, which learns few words.
 MUON_LR, ADAMW_LR, TEXT_LR = 0.02, 2e-3, 0.15
 WARM_UP = 50
-# Tokens of a picture that must show a fact which is true of it.
+# Number of tokens that must show each true fact of an image.
 TOKENS_OF_A_FACT = 6
-# Facts that a patch token is one of.
+# Indices of the facts that a patch token can show.
 _DENSE = [index for index, fact in enumerate(FACTS) if fact not in COLOURS]
 
 
 class ToyCLIP(nn.Module):
-    """Both towers and the scales of the losses.
+    """Both towers of a CLIP, and scales of the losses.
 
     Args:
         arch (dict): open_clip's model config.
@@ -57,14 +57,15 @@ class ToyCLIP(nn.Module):
         )
         self.text = CLIPTextTransformer(arch)
         table = self.text.token_embedding.weight
-        table.data = random_token_table(*table.shape, TABLE_SEED, TABLE_STD)
+        rows, width = table.shape
+        table.data = random_token_table(rows, width, TABLE_SEED, TABLE_STD)
         self.requires_grad_(True)
         self.caption_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.caption_bias = nn.Parameter(torch.tensor(-3.0))
         self.token_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def encode_images(self, img: Tensor) -> tuple[Tensor, Tensor]:
-        """Class embeddings (B, C) and tokens (B, C, h, w), normalised."""
+        """Class (B, C) and patch embeddings (B, C, h, w), normalised."""
         features = self.image(img)
         last = self.image.transformer.resblocks[-1]
         cls = self.image.ln_post(last(features.layers[0])[:, 0])
@@ -72,14 +73,14 @@ class ToyCLIP(nn.Module):
         return cls, F.normalize(features.dense, dim=1)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (n, C), normalised."""
+        """Text embeddings (n, C), normalised."""
         rows = [_token_row(text) for text in texts]
         return F.normalize(
             self.text(pad_sequence(rows, batch_first=True)), dim=1
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """Both towers in the compact layout of a CLIP file."""
+        """Weights of both towers in the compact layout of a CLIP file."""
         state_dict = {
             f'visual.{name}': tensor
             for name, tensor in self.image.state_dict().items()
@@ -89,13 +90,13 @@ class ToyCLIP(nn.Module):
         return compact_clip(state_dict, ids.tolist(), TABLE_SEED, TABLE_STD)
 
 
-class PicturePool(NamedTuple):
-    """Pictures and what is true of each; labels are thrown away.
+class ImagePool(NamedTuple):
+    """Images and the true facts of each, without labels.
 
     Attributes:
         images (Tensor): (n, 3, H, W) uint8, RGB.
         facts (Tensor): (n, K) bool.
-        batch_size (int): Pictures that are taken at a time.
+        batch_size (int): Number of images per batch.
     """
 
     images: Tensor
@@ -106,20 +107,19 @@ class PicturePool(NamedTuple):
 def train_toy_clip(
     arch: dict, iterations: int, seed: int = 0
 ) -> tuple[ToyCLIP, list[float]]:
-    """Train a CLIP on captioned pictures of the toy world.
+    """Train a CLIP on captioned images of the toy world.
 
-    Two losses, both supervised by captions alone: the sigmoid contrastive
-    loss of class embeddings and captions, and a multiple-instance loss of
-    patch tokens (:func:`token_loss`).
+    The losses need captions only: a sigmoid contrastive loss of class
+    embeddings and captions (:func:`caption_loss`), and a multiple-instance
+    loss of patch tokens (:func:`token_loss`).
 
     Args:
-        arch (dict): open_clip's model config, of a tiny size.
-        iterations (int): Length of the training.
-        seed (int): Of pictures, captions and initial weights.
+        arch (dict): open_clip's config of a tiny model.
+        iterations (int): Number of iterations.
+        seed (int): Seed of images, captions and initial weights.
 
     Returns:
-        tuple[ToyCLIP, list[float]]: The model, and the loss of every
-        iteration.
+        tuple[ToyCLIP, list[float]]: The model, and the loss of each iteration.
 
     Raises:
         ImportError: If torch has no Muon.
@@ -132,7 +132,7 @@ def train_toy_clip(
         )
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    # Few iterations need fewer pictures than many.
+    # Short trainings need fewer images.
     small = _draw_pool(seed, 64, 2, min(9000, 24 * iterations), 96)
     large = _draw_pool(seed, 128, 5, min(2500, 6 * iterations), 24)
     model = ToyCLIP(arch)
@@ -148,28 +148,32 @@ def train_toy_clip(
         )
         for optimizer in optimizers
     ]
-    print(f'Training for {iterations} iterations')
+    print(f'training for {iterations} iterations')
     losses = []
     for _ in track_iter_progress(range(iterations)):
         loss = _loss(model, rng.choice((small, large)), rng)
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
-        for step in (*optimizers, *schedules):
-            step.step()
+        for optimizer in optimizers:
+            optimizer.step()
+        for schedule in schedules:
+            schedule.step()
         losses.append(loss.item())
     return model.eval(), losses
 
 
 def caption_loss(similarity: Tensor, stated: Tensor, facts: Tensor) -> Tensor:
-    """Sigmoid contrastive loss.
+    """Sigmoid contrastive loss of captions and images.
 
     Args:
-        similarity (Tensor): Logits of captions and pictures, (n, B).
-        stated (Tensor): Facts that a caption states, (n, K) bool.
-        facts (Tensor): Facts that are true of a picture, (B, K) bool. A
-            caption belongs to every picture of which all that it states is
-            true.
+        similarity (Tensor): Logits of captions and images, (n, B).
+        stated (Tensor): Facts that each caption states, (n, K) bool.
+        facts (Tensor): True facts of each image, (B, K) bool. A caption
+            belongs to every image of which all its facts are true.
+
+    Returns:
+        Tensor: Scalar, the sum over captions, averaged over images.
     """
     false = stated.float() @ (~facts).float().t()
     return F.binary_cross_entropy_with_logits(
@@ -180,12 +184,15 @@ def caption_loss(similarity: Tensor, stated: Tensor, facts: Tensor) -> Tensor:
 def token_loss(scores: Tensor, facts: Tensor) -> Tensor:
     """Multiple-instance loss of patch tokens.
 
-    Each token shows one of the facts that are true of its picture, and of
-    each of these facts some tokens are certain.
+    Each token should show one of the true facts of its image, and some
+    tokens should show each of these facts.
 
     Args:
         scores (Tensor): Logits of facts and tokens, (B, K, N).
-        facts (Tensor): Facts that are true of a picture, (B, K) bool.
+        facts (Tensor): True facts of each image, (B, K) bool.
+
+    Returns:
+        Tensor: Scalar.
     """
     log_shares = scores.log_softmax(dim=1)
     possible = log_shares.masked_fill(~facts[:, :, None], -1e4)
@@ -198,12 +205,12 @@ def token_loss(scores: Tensor, facts: Tensor) -> Tensor:
 def zero_shot_metrics(
     model: ToyCLIP, number: int = 48, seed: int = 0
 ) -> dict[str, float]:
-    """Label validation scenes by the word that each patch token is nearest.
+    """Test zero-shot: each patch token gets its nearest class text.
 
     Args:
-        model (ToyCLIP): After training.
-        number (int): Scenes.
-        seed (int): Seed of the data set whose validation scenes are taken.
+        model (ToyCLIP): The trained model.
+        number (int): Number of scenes.
+        seed (int): Seed of the data set with the validation scenes.
 
     Returns:
         dict[str, float]: See
@@ -213,7 +220,7 @@ def zero_shot_metrics(
     metric.dataset_meta = load_vocabulary('toy_world').metainfo
     words = model.encode_texts([f'a photo of a {name}' for name in CLASSES])
     rng = np.random.default_rng((seed, True))
-    print(f'Labelling {number} scenes')
+    print(f'labelling {number} scenes')
     for scene in track_iter_progress((validation_scenes(rng, number), number)):
         image = torch.from_numpy(scene.image).permute(2, 0, 1)
         views, layout = sliding_views(normalise(image), (64, 64), (32, 32))
@@ -233,8 +240,8 @@ def zero_shot_metrics(
     return metric.evaluate(number)
 
 
-def _loss(model: ToyCLIP, pool: PicturePool, rng: random.Random) -> Tensor:
-    """Both losses of a random batch."""
+def _loss(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> Tensor:
+    """Sum of both losses for a random batch."""
     chosen = torch.randint(len(pool.images), (pool.batch_size,))
     images, facts = normalise(pool.images[chosen]), pool.facts[chosen]
     if rng.random() < 0.5:
@@ -254,7 +261,7 @@ def _loss(model: ToyCLIP, pool: PicturePool, rng: random.Random) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 255] as CLIP takes them."""
+    """Normalise images (B, 3, H, W) in [0, 255] with CLIP's mean and std."""
     mean = images.new_tensor(CLIP_MEAN, dtype=torch.float)
     std = images.new_tensor(CLIP_STD, dtype=torch.float)
     return (images.float() - mean[:, None, None]) / std[:, None, None]
@@ -262,24 +269,24 @@ def normalise(images: Tensor) -> Tensor:
 
 def _draw_pool(
     seed: int, size: int, most_objects: int, number: int, batch_size: int
-) -> PicturePool:
-    # A stream of its own: no picture of a data set occurs here.
+) -> ImagePool:
+    # Another random stream than that of the data sets: no image is shared.
     rng = np.random.default_rng((seed, size, 1000))
     deck = deal(rng, OBJECTS)
     images = torch.empty(number, 3, size, size, dtype=torch.uint8)
     facts = []
-    print(f'Drawing {number} pictures of {size}x{size} pixels')
+    print(f'drawing {number} images of {size}x{size} pixels')
     for image in track_iter_progress(list(images)):
         count = rng.integers(max(1, most_objects - 3), most_objects + 1)
         names = [next(deck) for _ in range(count)]
         scene = make_scene(rng, (size, size), names)
         image.copy_(torch.from_numpy(scene.image).permute(2, 0, 1))
         facts.append(facts_of(scene))
-    return PicturePool(images, _fact_matrix(facts), batch_size)
+    return ImagePool(images, _fact_matrix(facts), batch_size)
 
 
 def _fact_matrix(facts: Sequence[Sequence[str]]) -> Tensor:
-    """Names of facts as a matrix (n, K) bool."""
+    """Convert names of facts to a matrix (n, K) bool."""
     return torch.tensor([[fact in row for fact in FACTS] for row in facts])
 
 
@@ -293,11 +300,11 @@ def _token_row(text: str) -> Tensor:
 
 
 @torch.no_grad()
-def _whiten(model: ToyCLIP, pool: PicturePool, rng: random.Random) -> None:
-    """Start both towers from decorrelated inputs and outputs.
+def _whiten(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> None:
+    """Initialise both towers with decorrelated inputs and outputs.
 
-    Without it, captions that differ in a word or two collapse to one
-    embedding first, and minutes pass until they part.
+    Without it, captions that differ in one or two words have the same
+    embedding for the first minutes of the training.
     """
     kernel = model.image.conv1.weight
     patches = F.unfold(
@@ -319,15 +326,15 @@ def _whiten(model: ToyCLIP, pool: PicturePool, rng: random.Random) -> None:
 
 
 def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, falling, and eigenvectors of a covariance."""
+    """Eigenvalues, descending, and eigenvectors of the covariance."""
     x = x - x.mean(dim=0)
     values, vectors = torch.linalg.eigh(x.t() @ x / len(x))
     return values.flip(0), vectors.flip(1)
 
 
 def _optimizers(model: ToyCLIP) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for all the rest."""
-    groups = {True: [], False: []}
+    """Muon for the matrices of the blocks, AdamW for all other parameters."""
+    groups: dict[bool, list[dict]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and 'resblocks' in name
         factor = TEXT_LR if name.startswith('text.') else 1.0
@@ -337,7 +344,7 @@ def _optimizers(model: ToyCLIP) -> list[torch.optim.Optimizer]:
                 lr=factor * (MUON_LR if is_matrix else ADAMW_LR),
             )
         )
-    # Weight decay would change the token rows that no caption uses.
+    # Weight decay would change rows of the token table without a caption.
     return [
         torch.optim.Muon(groups[True], weight_decay=0.0),
         torch.optim.AdamW(groups[False], weight_decay=0.0),

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a small made-up world, with exact labels.
+"""Drawn scenes of the toy world, with exact labels.
 
 Scenes show coloured, patterned objects of any shape on textured grounds. An
 object's class is its pattern and colour ("striped red"); shape, size, angle
-and phase are free. Everything is drawn from a random generator that the
-caller owns.
+and phase are random. All random numbers come from the generator of the
+caller.
 
 Letters: H, W pixels.
 """
@@ -30,9 +30,9 @@ GROUNDS = ('grass', 'sand', 'water', 'stone')
 OBJECTS = tuple(
     f'{pattern} {colour}' for colour in COLOURS for pattern in PATTERNS
 )
-# Label names in label order.
+# Class names in label order.
 CLASSES = OBJECTS + GROUNDS
-# Never in a training scene; every colour and pattern is in some seen class.
+# Not in training scenes; every colour and pattern is in some seen class.
 UNSEEN = (
     'plain red',
     'checkered red',
@@ -45,21 +45,20 @@ UNSEEN = (
     'speckled white',
 )
 SEEN = tuple(name for name in OBJECTS if name not in UNSEEN)
-# What dark parts of a pattern keep of the colour.
+# Brightness of the dark parts of a pattern.
 DARK = 0.3
-# Pixels from which on a class counts as visible.
+# Smallest number of pixels of a visible class.
 VISIBLE = 60
 
 
 class Scene(NamedTuple):
-    """A picture and what is in it.
+    """An image with its labels and contents.
 
     Attributes:
         image (np.ndarray): (H, W, 3) uint8, RGB.
         labels (np.ndarray): (H, W) uint8, index into :data:`CLASSES`.
-        objects (tuple[str]): Names of the objects that can be seen, each
-            once.
-        grounds (tuple[str]): Names of the grounds that can be seen.
+        objects (tuple[str, ...]): Class names of visible objects, each once.
+        grounds (tuple[str, ...]): Class names of visible grounds.
     """
 
     image: np.ndarray
@@ -74,13 +73,16 @@ def make_scene(
     """Draw a scene.
 
     Args:
-        rng (np.random.Generator): Source of everything that is free.
+        rng (np.random.Generator): Random numbers.
         size (tuple[int, int]): (H, W), at least 32 and at most 512 pixels.
-        objects (Sequence[str]): What to draw, names in :data:`OBJECTS`; a
-            later one may hide parts of an earlier one.
+        objects (Sequence[str]): Objects to draw, of :data:`OBJECTS`; later
+            ones may hide parts of earlier ones.
 
     Returns:
-        Scene: See there.
+        Scene: The scene.
+
+    Raises:
+        InputError: If the size is not in [32, 512].
     """
     if not 32 <= min(size) <= max(size) <= 512:
         raise InputError(
@@ -112,14 +114,14 @@ def make_scene(
 def _draw_grounds(
     rng: np.random.Generator, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) float32 in [0, 255] and labels of its grounds."""
+    """Image (H, W, 3) float32 in [0, 255] and label map of its grounds."""
     first, second = rng.permutation(GROUNDS)[:2].tolist()
     image = _ground(rng, size, first)
     labels = np.full(size, CLASSES.index(first), np.uint8)
     if rng.random() < 0.5:
         y, x = _coordinates(size)
         angle = rng.uniform(0, 2 * np.pi)
-        # A bent line near the middle parts the two.
+        # A curve near the middle separates the two grounds.
         along = x * np.cos(angle) + y * np.sin(angle)
         across = y * np.cos(angle) - x * np.sin(angle)
         wave = np.sin(along / rng.uniform(9, 20) + rng.uniform(0, 6))
@@ -156,14 +158,14 @@ def _ground(
 def _noise_bank(scale: int) -> np.ndarray:
     """Periodic noise (512, 512) with mean 0 and deviation 1.
 
-    It is smooth over ``scale`` pixels; a negative one along columns only.
+    It is smooth over ``scale`` pixels; if negative, only along columns.
     """
     noise = np.random.default_rng(abs(scale)).normal(size=(512, 512))
     for axis in (0,) if scale < 0 else (0, 1):
         frequency = np.fft.fftfreq(512).reshape((-1, 1) if axis == 0 else -1)
         low_pass = np.exp(-0.5 * (2 * np.pi * frequency * abs(scale)) ** 2)
-        noise = np.fft.ifft(np.fft.fft(noise, axis=axis) * low_pass, axis=axis)
-        noise = noise.real
+        spectrum = np.fft.fft(noise, axis=axis) * low_pass
+        noise = np.fft.ifft(spectrum, axis=axis).real
     return (noise / noise.std()).astype(np.float32)
 
 
@@ -179,7 +181,7 @@ def _noise(
 
 
 def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (H, 1) and columns (1, W) from the middle, in pixels."""
+    """Rows (H, 1) and columns (1, W) in pixels from the centre."""
     y = np.arange(size[0], dtype=np.float32)[:, None] - size[0] / 2
     x = np.arange(size[1], dtype=np.float32)[None] - size[1] / 2
     return y, x
@@ -191,7 +193,7 @@ def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def _free_place(
     rng: np.random.Generator, size: tuple[int, int], taken: np.ndarray
 ) -> np.ndarray:
-    """The one of some random places (y, x) that is farthest from others."""
+    """The random place (y, x) that is farthest from those taken."""
     places = rng.uniform(0.12, 0.88, (8, 2)) * size
     if not len(taken):
         return places[0]
@@ -239,7 +241,7 @@ def _draw_object(
 def _turned(
     rng: np.random.Generator, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in a frame of random angle."""
+    """Coordinates rotated by a random angle."""
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return x * cos + y * sin, y * cos - x * sin
@@ -268,7 +270,7 @@ def _blob(rng: np.random.Generator, angle: np.ndarray) -> np.ndarray:
     )
 
 
-# Outlines: radius in each direction, 1 on the whole.
+# Outlines: radius in each direction, about 1.
 _SHAPES = (_disc, _polygon, _star, _blob)
 
 
@@ -322,7 +324,7 @@ def _speckled(
     return (0.7 + 1.5 * _noise(rng, u.shape, 1)).clip(0, 1)
 
 
-# Patterns: brightness in [0, 1] at turned coordinates in pixels.
+# Patterns: brightness in [0, 1] at rotated coordinates in pixels.
 _PATTERN_LIGHT: dict[str, Callable] = dict(
     plain=_plain,
     striped=_striped,

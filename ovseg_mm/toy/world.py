@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set of made-up scenes, for demos and tests.
+"""The toy world: a data set of drawn scenes for demos and tests.
 
-Its training scenes hold seen classes only; validation holds all. For
-zero-shot training, where unseen things are in the picture and only their
-labels are hidden, there are training scenes of all classes as well.
+Training scenes have seen classes only, validation scenes all classes. For
+zero-shot training, where images show unseen classes and only their labels are
+hidden, there are training scenes of all classes too.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,15 +22,15 @@ from ovseg_mm.utils.paths import expanded
 
 from .scenes import CLASSES, OBJECTS, SEEN, Scene, make_scene
 
-# Raised whenever the same seed gives other files than before.
+# Increased whenever the same seed gives other files.
 VERSION = 2
-# What a toy world consists of; the recipe says how it was made.
+# Files and folders of a toy world; the recipe has its arguments.
 RECIPE = 'recipe.json'
 ENTRIES = {'images', 'annotations', 'splits', RECIPE}
 
 
 def write_toy_world(
-    root: str | os.PathLike,
+    root: str | Path,
     num_train: int = 400,
     num_val: int = 96,
     seed: int = 0,
@@ -39,25 +39,24 @@ def write_toy_world(
 
     ``images/{train,train_all,val}/*.png``, the same under ``annotations``,
     and ``splits/{train,train_all,val}.txt``. Labels are indices into
-    :data:`~ovseg_mm.toy.scenes.CLASSES`. Scenes of ``train`` hold
-    seen classes only, those of ``train_all`` all classes, with all labels:
-    it is for the data set to hide some. Both are about 128x128 pixels.
-    Scenes of ``val`` hold all classes, from 96x96 to 256x192 pixels. The
-    folder appears whole or not at all.
+    :data:`~ovseg_mm.toy.scenes.CLASSES`. Scenes of ``train`` have
+    seen classes only, those of ``train_all`` all classes, with all labels,
+    of which the data set hides some. Both are about 128x128 pixels. Scenes
+    of ``val`` have all classes, from 96x96 to 256x192 pixels. The folder is
+    written completely or not at all.
 
     Args:
-        root (str | PathLike): Folder of the data set; made, or replaced if
-            it holds another toy world.
+        root (str | Path): Folder of the data set; replaced if it holds
+            another toy world.
         num_train (int): Number of training scenes of each kind, at least 1.
         num_val (int): Number of validation scenes, at least 1.
         seed (int): Seed of all scenes, at least 0.
 
     Returns:
-        bool: Whether it was written; False if it was there already.
+        bool: Whether it was written; False if it existed already.
 
     Raises:
-        InputError: If ``root`` holds something else, or a number is too
-            small.
+        InputError: If ``root`` has other files, or a number is too small.
     """
     if min(num_train, num_val) < 1 or seed < 0:
         raise InputError(
@@ -75,15 +74,20 @@ def write_toy_world(
     if 'toy_world' not in found and root.exists():
         if not root.is_dir() or any(root.iterdir()):
             raise InputError(
-                f'{root} holds something that is not a toy world; name a new '
-                'or an empty folder, nothing was written'
+                f'{root} holds files that are not a toy world; name a new or '
+                'an empty folder, nothing was written'
             )
+    _write_world(root, recipe)
+    return True
+
+
+def _write_world(root: Path, recipe: dict[str, int]) -> None:
     unfinished = root.with_name(f'.{root.name}.partial')
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         for split in SCENES:
-            number = num_val if split == 'val' else num_train
-            _write_split(unfinished, split, number, seed)
+            number = recipe['num_val' if split == 'val' else 'num_train']
+            _write_split(unfinished, split, number, recipe['seed'])
         (unfinished / RECIPE).write_text(json.dumps(recipe) + '\n')
         if root.exists():
             shutil.rmtree(root)
@@ -91,13 +95,12 @@ def write_toy_world(
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    return True
 
 
 def training_scenes(
     rng: np.random.Generator, number: int, objects: Sequence[str] = SEEN
 ) -> Iterator[Scene]:
-    """Scenes of some classes, each about as often as the others."""
+    """Yield scenes of some classes, all about equally often."""
     deck = deal(rng, objects)
     sizes = ((128, 128), (112, 144), (144, 112))
     for _ in range(number):
@@ -109,10 +112,10 @@ def training_scenes(
 def validation_scenes(
     rng: np.random.Generator, number: int
 ) -> Iterator[Scene]:
-    """Scenes of all classes, each class about as often as the others."""
+    """Yield scenes of all classes, all about equally often."""
     deck = deal(rng, OBJECTS)
     for index in range(number):
-        # Every eighth scene is larger than most and far from square.
+        # Every eighth scene is larger and not square.
         if index % 8 == 7:
             size = ((160, 256), (256, 160), (192, 256))[rng.integers(3)]
         else:
@@ -123,13 +126,13 @@ def validation_scenes(
 
 
 def deal(rng: np.random.Generator, names: Sequence[str]) -> Iterator[str]:
-    """Names without end, in random order, all before any comes again."""
+    """Yield names endlessly in random order, all of them before a repeat."""
     while True:
         yield from rng.permutation(names).tolist()
 
 
-# What fills a split, and the number of its random stream.
-SCENES = {
+# Scenes of each split, and number of its random stream.
+SCENES: dict[str, tuple[Callable[..., Iterator[Scene]], int]] = {
     'train': (training_scenes, 0),
     'val': (validation_scenes, 1),
     'train_all': (partial(training_scenes, objects=OBJECTS), 2),
@@ -137,7 +140,7 @@ SCENES = {
 
 
 def _recipe_of(root: Path) -> dict:
-    """How a toy world was made; empty if there is anything else."""
+    """Recipe of a toy world; empty if the folder is something else."""
     try:
         if not set(os.listdir(root)) <= ENTRIES:
             return {}
@@ -159,8 +162,8 @@ def _is_complete(root: Path, recipe: dict) -> bool:
 def _write_split(root: Path, split: str, number: int, seed: int) -> None:
     scenes, stream = SCENES[split]
     rng = np.random.default_rng((seed, stream))
-    print(f'Drawing {number} scenes for {split}')
-    names = []
+    print(f'drawing {number} scenes for {split}')
+    names: list[str] = []
     for scene in track_iter_progress((scenes(rng, number), number)):
         name = f'{split}_{len(names):04d}'
         write_image(root / 'images' / split / f'{name}.png', scene.image)

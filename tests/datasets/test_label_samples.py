@@ -75,7 +75,7 @@ def test_masks_of_0_and_255_are_mentioned_for_other_counts(
 ):
     make(tmp_path, [[0, 255]] * 3, words)
     (text,) = warned
-    assert f'only label 0 of {words} counts' in text
+    assert f'only label 0 of {words} is left' in text
     assert 'label_map={255: 1}' in text
 
 
@@ -94,7 +94,7 @@ def test_a_rare_label_ends_the_doubt(tmp_path, warned):
 
 
 def test_labels_that_are_all_ignored_are_refused(tmp_path):
-    with pytest.raises(InputError, match='All pixels of the 2 label files'):
+    with pytest.raises(InputError, match='all pixels of the 2 label files'):
         make(tmp_path, [[255], [255]])
     with pytest.raises(InputError, match='reduce_zero_label is True') as error:
         make(tmp_path, [[0, 255]], reduce_zero_label=True)
@@ -119,7 +119,7 @@ def test_labels_numbered_from_1_are_told(tmp_path):
 
 
 def test_values_of_resized_labels_are_told(tmp_path):
-    with pytest.raises(InputError, match='resized smoothly'):
+    with pytest.raises(InputError, match='resized with interpolation'):
         make(tmp_path, [list(range(0, 240, 5))], 3)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the files of a download to those that the data sets read."""
+"""Preparation of downloaded data sets: makes and checks label files."""
 
 from .ade20k_847 import ADE20K847
 from .coco_object import COCOObject

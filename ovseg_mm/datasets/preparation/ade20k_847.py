@@ -16,7 +16,7 @@ NUM_LABELS = 847
 IGNORED = 65535
 SHORT_SIDE = 512
 SPLITS = dict(validation=('val', 2000), training=('train', 25574))
-# What a pickle of strings and NumPy arrays is made of.
+# Names in a pickle of strings and NumPy arrays; all others are refused.
 _ARRAY_PARTS = {
     (f'numpy.{core}.multiarray', name)
     for core in ('core', '_core')
@@ -25,7 +25,7 @@ _ARRAY_PARTS = {
 
 
 class ADE20K847(Preparation):
-    """Decodes the object classes and shrinks large images to 512 pixels.
+    """Decodes the object classes; resizes large images to 512 pixels.
 
     Reads index_ade20k.pkl, images/ADE/**/*.jpg and *_seg.png; writes
     images_detectron2/SPLIT/*.jpg and annotations_detectron2/SPLIT/*.tif, on
@@ -71,7 +71,7 @@ class ADE20K847(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Know that every class occurs in both splits."""
+        """Expected image counts and label values; every class occurs."""
         return [
             LabelCheck(
                 folder=root / 'annotations_detectron2' / split,
@@ -88,16 +88,16 @@ class ADE20K847(Preparation):
 
 
 def convert(source: Path, image: Path, labels: Path) -> None:
-    """Write the picture and the labels of an image.
+    """Write an image and its label file.
 
     Args:
-        source (Path): Picture ``x.jpg`` beside ``x_seg.png``.
+        source (Path): Image ``x.jpg`` beside ``x_seg.png``.
         image (Path): JPEG to write.
-        labels (Path): TIFF of 16 bits to write.
+        labels (Path): 16-bit TIFF to write.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        InputError: If one is damaged, or the two differ in size.
+        InputError: If a file is damaged, or their sizes differ.
     """
     pixels = _read_rgb(source)
     classes = _read_rgb(source.with_name(f'{source.stem}_seg.png'))
@@ -119,17 +119,16 @@ def convert(source: Path, image: Path, labels: Path) -> None:
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
         decoded = cv2.resize(decoded, size, interpolation=cv2.INTER_NEAREST)
     write_label_map(labels, decoded, 65536)
-    # Small pictures are compressed again as well: so they were everywhere.
+    # Small images are compressed again too, as in the published benchmark.
     write_image(image, pixels)
 
 
 def _read_index(path: Path) -> list[tuple[str, Path]]:
-    """Read split and path of each image, running nothing in the file.
+    """Read split and path of each image, without running code of the pickle.
 
     Returns:
-        list[tuple[str, Path]]: The part of the file name that tells the split,
-        and the path below the folder of the release, with which the index
-        begins its folders.
+        list[tuple[str, Path]]: Split in the file name, and path of the
+        image below the folder of the release.
     """
     try:
         with open(path, 'rb') as file:
@@ -141,24 +140,25 @@ def _read_index(path: Path) -> list[tuple[str, Path]]:
             parts = Path(folder).parts
             below = parts[parts.index('images') :]
             images.append((name.split('_')[1], Path(*below, name)))
-    except Exception as error:  # a damaged pickle raises almost anything
+    except Exception as error:  # of a damaged pickle: of any type
         raise InputError(
-            f'{path} is no index of ADE20K ({type(error).__name__}: {error})'
+            f'{path} is not the index of ADE20K ({type(error).__name__}: '
+            f'{error})'
         ) from error
     return images
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Knows arrays; whatever else a pickle names stays an empty object."""
+    """Loads arrays; objects of other classes become empty objects."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ARRAY_PARTS:
             return super().find_class(module, name)
-        return type(name, (_Unknown,), {})
+        return type(name, (_Placeholder,), {})
 
 
-class _Unknown:
-    def __new__(cls, *args: Any, **kwargs: Any) -> '_Unknown':
+class _Placeholder:
+    def __new__(cls, *args: Any, **kwargs: Any) -> '_Placeholder':
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -171,8 +171,8 @@ class _Unknown:
 def _read_rgb(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}, which the index of ADE20K names, is missing'
+            f'{path} is in the index of ADE20K, but does not exist'
         )
-    # As stored: the release draws its labels on the stored pixels, and the
-    # JPEG that is written has no EXIF data.
+    # Without EXIF orientation: the labels are drawn on the stored pixels, and
+    # the written JPEG has no EXIF data.
     return read_image(path, turn=False)

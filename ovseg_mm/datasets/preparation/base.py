@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the preparation of any data set consists of."""
+"""Base class of preparations, their tasks and checks, and helpers."""
 
 import argparse
 from abc import ABC, abstractmethod
@@ -21,14 +21,13 @@ from ..file_index import read_names
 
 @dataclass(frozen=True)
 class Task:
-    """Making the files of one image, in any process.
+    """Makes the files of one image, in any process.
 
     Attributes:
-        function (Callable): Called with ``args``; makes the outputs, each of
-            them whole or not at all.
-        args (tuple): What it takes.
-        outputs (tuple[Path, ...]): Files; the task is done if they are all
-            there.
+        function (Callable): Called with ``args``; writes each of the outputs
+            completely or not at all.
+        args (tuple): Arguments of ``function``.
+        outputs (tuple[Path, ...]): Files; the task is done if all exist.
     """
 
     function: Callable[..., None]
@@ -38,21 +37,21 @@ class Task:
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """What is known of a folder of finished label files.
+    """Expected contents of a folder of finished label files.
 
     Attributes:
-        folder (Path): Where they are.
-        suffix (str): What their names end in.
-        counts (tuple[int, ...]): How many there may be; empty: any number.
-        values (int): How many labels; the files hold 0 to ``values`` - 1.
-        ignored (int, optional): The other value that may occur, if any.
-        bits (int): 8 or 16.
-        images (Path): Folder of their images.
-        image_suffix (str): What the names of these end in.
-        present (int, optional): How many of the labels occur in all files
+        folder (Path): Folder of the label files.
+        suffix (str): Suffix of the label files.
+        counts (tuple[int, ...]): Valid numbers of files; empty: any number.
+        values (int): Number of labels; valid values are 0 to ``values`` - 1.
+        ignored (int, optional): Value of ignored pixels, if there is one.
+        bits (int): Bits per pixel, 8 or 16.
+        images (Path): Folder of the images.
+        image_suffix (str): Suffix of the images.
+        present (int, optional): Number of labels that occur in all files
             together.
-        names (tuple[str, ...], optional): Of the files, without suffix; by
-            default all in the folder.
+        names (tuple[str, ...], optional): Names of the files without suffix.
+            None: all files of the folder.
     """
 
     folder: Path
@@ -68,14 +67,14 @@ class LabelCheck:
 
 
 class Preparation(ABC):
-    """How the files of one data set are made and checked.
+    """Makes and checks the files of one data set.
 
     Attributes:
         title (str): Name of the data set.
-        root (str): Where MMSegmentation's layout has it.
-        download (str): Where its files come from.
-        ready_made (bool): Whether the download has all files as they are
-            needed, so that they can only be verified.
+        root (str): Folder of the data set in MMSegmentation's layout.
+        download (str): Address of the download.
+        ready_made (bool): Whether the downloaded files need no preparation and
+            can only be verified.
     """
 
     title: ClassVar[str]
@@ -94,26 +93,33 @@ class Preparation(ABC):
 
     @abstractmethod
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List what is to be made, done or not.
+        """List all tasks, finished or not.
+
+        Args:
+            root (Path): Folder of the data set.
+            options (Namespace): Command line.
+
+        Returns:
+            list[Task]: The tasks.
 
         Raises:
             FileNotFoundError: If a file of the download is missing.
-            InputError: If one is damaged.
+            InputError: If a file of the download is damaged.
         """
 
     @abstractmethod
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """List what is known of the finished files."""
+        """List the checks of the finished files."""
 
     def finish(  # noqa: B027
         self, root: Path, options: argparse.Namespace
     ) -> None:
-        """Do what needs the outputs of all tasks."""
+        """Make the files that need the outputs of all tasks."""
 
     def missing(self, path: Path, what: str) -> FileNotFoundError:
-        """Say which file of the download is not there."""
+        """Error for a missing file of the download."""
         return FileNotFoundError(
             f'{self.title}: {what} {path} is missing; get it from '
             f'{self.download}, or name another folder'
@@ -121,10 +127,13 @@ class Preparation(ABC):
 
 
 def raw_values(vocabulary: str) -> list[int]:
-    """Read which value stands for each label in a data set's own files.
+    """Read the value of each label in the data set's own files.
 
     Args:
         vocabulary (str): ``'ade847'`` or ``'pc59'``.
+
+    Returns:
+        list[int]: Values in label order.
     """
     lines = resource('data', 'raw_label_values.tsv').read_text().splitlines()
     table = dict(line.split('\t') for line in lines)
@@ -133,24 +142,30 @@ def raw_values(vocabulary: str) -> list[int]:
 
 @cache
 def shipped_vocabulary(key: str) -> Vocabulary:
-    """Read a shipped vocabulary, once a process: tasks ask for each image."""
+    """Load a shipped vocabulary, once per process."""
     return load_vocabulary(key)
 
 
 def label_table(
     mapping: dict[int, int], default: int, dtype: Any
 ) -> np.ndarray:
-    """Turn a mapping of raw values in [0, 65535] into a look-up table."""
+    """Look-up table (65536,) of a mapping of raw values to labels."""
     table = np.full(65536, default, dtype=dtype)
     table[list(mapping)] = list(mapping.values())
     return table
 
 
 def read_8_bit_labels(path: Path) -> np.ndarray:
-    """Read a label file that must have 8 bits.
+    """Read a label file of 8 bits.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        np.ndarray: (H, W) uint8.
 
     Raises:
-        InputError: If it has more, is damaged or is no label map.
+        InputError: If it has more bits, is damaged or is not a label map.
     """
     labels = read_label_map(str(path))
     if labels.dtype != np.uint8:
@@ -161,11 +176,17 @@ def read_8_bit_labels(path: Path) -> np.ndarray:
 
 
 def read_list(path: Path) -> list[str]:
-    """Read the names in a list of samples.
+    """Read a list of samples.
+
+    Args:
+        path (Path): Text file, see
+            :func:`~ovseg_mm.datasets.file_index.read_names`.
+
+    Returns:
+        list[str]: The names.
 
     Raises:
-        InputError: If a name leads out of the folders of the data set, where
-            files would be written.
+        InputError: If a name leads out of the folders of the data set.
     """
     names = read_names(str(path))
     for name in names:
@@ -177,6 +198,6 @@ def read_list(path: Path) -> list[str]:
 
 
 def write_list(path: Path, names: list[str]) -> None:
-    """Write a list of samples that is whole or not there."""
+    """Write a list of samples, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, ''.join(f'{name}\n' for name in names))

@@ -14,13 +14,13 @@ from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
 from .coco_stuff164k import COUNTS, NO_CLASS, UNUSED, raw_maps
 
 SUFFIX = '_instanceTrainIds.png'
-# Values of the raw maps that are objects; category ids are one more.
+# Values of the objects in the raw maps; category ids are one higher.
 OBJECTS = tuple(value for value in range(91) if value not in UNUSED)
 SOURCES = ('maps', 'instances')
 
 
 class COCOObject(Preparation):
-    """Numbers the 80 objects 1 to 80, all else 0.
+    """Numbers the 80 objects 1 to 80, all other pixels 0.
 
     Reads the raw stuff-thing maps annotations/SPLIT/*.png, as the published
     benchmark does, or (--source instances) annotations/instances_SPLIT.json,
@@ -47,7 +47,7 @@ class COCOObject(Preparation):
             '--source',
             choices=SOURCES,
             default=SOURCES[0],
-            help='what labels are made of (default: %(default)s)',
+            help='source of the labels (default: %(default)s)',
         )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
@@ -100,13 +100,15 @@ def _from_instances(
         raise preparation.missing(path, 'the file of instances')
     if find_spec('pycocotools') is None:
         raise InputError(
-            f'{path} holds polygons, which pycocotools draws; run `pip '
-            'install pycocotools`, or make the labels of the raw maps '
+            f'{path} holds polygons, which need pycocotools; run `pip '
+            'install pycocotools`, or make the labels from the raw maps '
             '(--source maps)'
         )
     try:
         content = json.loads(path.read_text())
-        shapes = {image['id']: [] for image in content['images']}
+        shapes: dict[int, list[dict]] = {
+            image['id']: [] for image in content['images']
+        }
         for shape in content['annotations']:
             shapes[shape['image_id']].append(shape)
         tasks = []
@@ -128,7 +130,7 @@ def keep_objects(raw: Path, output: Path) -> None:
     """Write the objects of a raw stuff-thing map.
 
     Raises:
-        InputError: If it holds a value that stands for nothing.
+        InputError: If it holds a value without a class.
     """
     values = read_8_bit_labels(raw)
     mapping = {value: 0 for value in (*range(182), 255)}
@@ -148,7 +150,7 @@ def keep_objects(raw: Path, output: Path) -> None:
 def draw_objects(
     shapes: list[dict[str, Any]], size: tuple[int, int], output: Path
 ) -> None:
-    """Write the instances of an image, larger ones below smaller ones.
+    """Draw the instances of an image, smaller ones over larger ones.
 
     Args:
         shapes (list[dict]): Annotations of COCO: ``category_id`` and
@@ -157,7 +159,7 @@ def draw_objects(
         output (Path): Label file to write.
 
     Raises:
-        InputError: If a category is not one of the 80.
+        InputError: If a category is not one of the 80 objects.
     """
     from pycocotools import mask as coco_mask
 

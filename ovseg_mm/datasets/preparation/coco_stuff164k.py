@@ -12,14 +12,14 @@ from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
 SUFFIX = '_labelTrainIds.png'
 NUM_LABELS = 171
 COUNTS = dict(train2017=118287, val2017=5000)
-# Of the 182 ids that the maps were numbered for, these were never used.
+# Ids of the 182 of the raw maps that no class has.
 UNUSED = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}
 # Stands for raw values of no class while a map is renumbered; never written.
 NO_CLASS = 254
 
 
 class COCOStuff164k(Preparation):
-    """Numbers the raw stuff-thing maps anew, 0 to 170.
+    """Renumbers the raw stuff-thing maps, 0 to 170.
 
     Reads annotations/SPLIT/*.png, writes *_labelTrainIds.png beside them.
     """
@@ -56,7 +56,7 @@ class COCOStuff164k(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Know the number of images and labels."""
+        """Expected image counts and label values."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / split,
@@ -72,7 +72,7 @@ class COCOStuff164k(Preparation):
 
 
 def raw_maps(folder: Path) -> list[Path]:
-    """Raw maps of a folder, which may hold labels made of them as well."""
+    """Raw maps of a folder, without the label files made of them."""
     return sorted(
         path
         for path in folder.glob('*.png')
@@ -84,7 +84,7 @@ def renumber(raw: Path, output: Path) -> None:
     """Write the labels of a raw map.
 
     Raises:
-        InputError: If it holds a value that stands for nothing.
+        InputError: If it holds a value without a class.
     """
     values = read_8_bit_labels(raw)
     labels = _table()[values]
@@ -92,7 +92,7 @@ def renumber(raw: Path, output: Path) -> None:
         wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
-            'it is no raw stuff-thing map'
+            'it is not a raw stuff-thing map'
         )
     write_label_map(output, labels, 256)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line that all preparations share."""
+"""Command line of all preparations."""
 
 import argparse
 import inspect
@@ -23,12 +23,12 @@ def main(preparation: Preparation, argv: list[str] | None = None) -> int:
     """Prepare a data set, or verify it.
 
     Args:
-        preparation (Preparation): Of which data set.
-        argv (list[str], optional): Arguments. None: the command line's.
+        preparation (Preparation): Preparation of the data set.
+        argv (list[str], optional): Arguments. None: ``sys.argv``.
 
     Returns:
-        int: Exit status: 0, or 1 if files are wrong, or 2 if the download is
-        not there.
+        int: Exit status: 0; 1 if files are wrong; 2 for bad input, such as a
+        missing download.
     """
     options = _parse(preparation, argv)
     root = preparation.folder(options)
@@ -45,7 +45,7 @@ def _parse(
 ) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=f'{preparation.title}: '
-        f'{" ".join(inspect.getdoc(type(preparation)).split())} '
+        f'{" ".join((inspect.getdoc(type(preparation)) or "").split())} '
         f'Download: {preparation.download}'
     )
     parser.add_argument(
@@ -62,8 +62,7 @@ def _parse(
     parser.add_argument(
         '--verify',
         action='store_true',
-        help='make nothing; check counts, types and label values of the '
-        'finished files',
+        help='only check counts, types and label values of the finished files',
     )
     add_debug_option(parser)
     preparation.add_options(parser)
@@ -90,7 +89,7 @@ def _prepare(
 def _not_made(
     preparation: Preparation, root: Path, options: argparse.Namespace
 ) -> list[str]:
-    """Name the files that are still to be made, if the download is there."""
+    """Messages on files that are not made yet, or on the download."""
     try:
         tasks = preparation.tasks(root, options)
     except REPORTED_ERRORS as error:
@@ -101,7 +100,7 @@ def _not_made(
         return []
     return [
         f'{len(missing)} of the files are not made yet ({missing[0]}, ...); '
-        'run this command without --verify.'
+        'run this command without --verify'
     ]
 
 

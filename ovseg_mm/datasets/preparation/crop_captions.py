@@ -3,6 +3,7 @@ import argparse
 import csv
 import io
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ COLUMNS = ('filepath', 'title', 'image')
 
 @dataclass(frozen=True)
 class _Source:
-    """Folders of images and labels, value of label 0, class names."""
+    """Folders of images and labels, value of label 0, vocabulary."""
 
     root: str
     images: str
@@ -60,12 +61,13 @@ SOURCES = {
 
 
 class CropCaptions(Preparation):
-    """One picture for each class that an image shows, all else filled.
+    """Writes one masked crop for each class that an image shows.
 
     Writes masked_crops/SOURCE/*.png and the table masked_crops/SOURCE.tsv
-    with the columns filepath, title (name of the class) and image, which
-    CropCaptionDataset reads. SOURCE is coco (COCO-Stuff, training images) or
-    ade150 (ADE20K, validation images, names of ade150-synonyms).
+    with the columns filepath, title (class name) and image, for
+    CropCaptionDataset. Pixels outside the class have a fill colour. SOURCE is
+    coco (COCO-Stuff, training images) or ade150 (ADE20K, validation images,
+    names of ade150-synonyms).
     """
 
     title = 'Masked crops'
@@ -78,8 +80,8 @@ class CropCaptions(Preparation):
             '--min-pixels',
             type=int,
             default=100,
-            help='pixels that a class has at least in an image that a crop '
-            'of it is made of (default: %(default)s)',
+            help='smallest number of pixels of a class that is cropped '
+            '(default: %(default)s)',
         )
 
     def folder(self, options: argparse.Namespace) -> Path:
@@ -87,7 +89,7 @@ class CropCaptions(Preparation):
         return expanded(options.root or SOURCES[options.source].root)
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the images; the rows of each are its output."""
+        """List the images; the output of each is its table rows."""
         source = SOURCES[options.source]
         names = sorted(
             path.name.removesuffix(source.suffix)
@@ -105,7 +107,7 @@ class CropCaptions(Preparation):
         return tasks
 
     def finish(self, root: Path, options: argparse.Namespace) -> None:
-        """Join the rows of all images to one table."""
+        """Join the rows of all images into one table."""
         folder = root / FOLDER
         parts = sorted((folder / options.source).glob('*.tsv'))
         text = _table([COLUMNS]) + ''.join(
@@ -116,14 +118,14 @@ class CropCaptions(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Refuse: crops are pictures, not labels.
+        """Not supported: crops are images, not label files.
 
         Raises:
             InputError: Always.
         """
         raise InputError(
-            'masked crops are pictures, of which nothing is known that could '
-            'be verified; verify the data set that they are made of'
+            'masked crops cannot be verified, since they are not label files; '
+            'verify the data set that they are made from'
         )
 
 
@@ -135,9 +137,9 @@ def cut_crops(
     Args:
         root (Path): Folder of the data set.
         source (str): Key of ``SOURCES``.
-        name (str): Of the image.
-        rows (Path): File of the rows.
-        min_pixels (int): Smallest class that gets a crop.
+        name (str): Name of the image.
+        rows (Path): File of the rows to write.
+        min_pixels (int): Smallest number of pixels of a class that is cropped.
     """
     place = SOURCES[source]
     names = shipped_vocabulary(place.vocabulary).names
@@ -169,7 +171,7 @@ def cut_crops(
 
 
 def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Cut the tight box of a mask out and fill what is not in the mask.
+    """Crop the tight box of a mask and fill the pixels outside the mask.
 
     Args:
         pixels (np.ndarray): RGB, (H, W, 3) uint8.
@@ -186,7 +188,7 @@ def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask[box][..., None], pixels[box], fill)
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
     csv.writer(text, delimiter='\t', lineterminator='\n').writerows(rows)
     return text.getvalue()

@@ -48,7 +48,7 @@ class PascalContext459(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Know the number of images and of labels that occur."""
+        """Expected image counts, label values and labels that occur."""
         return [
             LabelCheck(
                 folder=root / LABELS,
@@ -80,15 +80,15 @@ def convert(source: Path, output: Path) -> None:
     """Write the labels of a .mat file.
 
     Raises:
-        InputError: If it is damaged or holds no labels of PASCAL-Context.
+        InputError: If it is damaged or not a label file of PASCAL-Context.
     """
     from scipy.io import loadmat
 
     try:
         values = loadmat(str(source))['LabelMap']
-    except Exception as error:  # SciPy raises many kinds of them
+    except Exception as error:  # SciPy raises many types
         raise InputError(
-            f'{source} is no label file of PASCAL-Context '
+            f'{source} is not a label file of PASCAL-Context '
             f'({type(error).__name__}: {error})'
         ) from error
     if values.ndim != 2 or values.dtype != np.uint16:
@@ -101,5 +101,5 @@ def convert(source: Path, output: Path) -> None:
             f'{source} holds the value {values.max()}; expected at most '
             f'{NUM_LABELS}'
         )
-    # 0, no class, wraps around to 65535.
+    # 0 (no class) wraps around to 65535.
     write_label_map(output, values - np.uint16(1), 65536)

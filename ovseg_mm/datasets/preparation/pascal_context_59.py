@@ -22,12 +22,12 @@ from .base import (
 
 NUM_LABELS = 59
 LISTS = Path('ImageSets', 'SegmentationContext')
-# Published evaluations have 5,104 images of validation, the paper 5,105.
+# Published evaluations have 5,104 validation images, the paper 5,105.
 COUNTS = dict(train=(4996, 4998), val=(5104, 5105))
 
 
 class PascalContext59(Preparation):
-    """Draws the 59 classes from trainval_merged.json alone.
+    """Draws the 59 classes from trainval_merged.json.
 
     Writes SegmentationClassContext/*.png (0 background, 1 to 59) and
     ImageSets/SegmentationContext/{train,val}.txt.
@@ -42,7 +42,7 @@ class PascalContext59(Preparation):
     )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the images that the file describes, and two lists."""
+        """List the images of the file, and the two lists of samples."""
         path = root / 'trainval_merged.json'
         if not path.is_file():
             raise self.missing(path, 'the file of annotations')
@@ -54,18 +54,24 @@ class PascalContext59(Preparation):
             names[image['phase']].append(name)
             output = root / 'SegmentationClassContext' / f'{name}.png'
             size = image['height'], image['width']
-            args = (segments[image['image_id']], size, output)
-            tasks.append(Task(draw_segments, args, (output,)))
+            tasks.append(
+                Task(
+                    draw_segments,
+                    (segments[image['image_id']], size, output),
+                    (output,),
+                )
+            )
         for split in COUNTS:
             samples = root / LISTS / f'{split}.txt'
-            args = (samples, sorted(names[split]))
-            tasks.append(Task(write_list, args, (samples,)))
+            tasks.append(
+                Task(write_list, (samples, sorted(names[split])), (samples,))
+            )
         return tasks
 
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Know the number of images and labels."""
+        """Expected image counts and label values."""
         checks = []
         for split, counts in COUNTS.items():
             path = root / LISTS / f'{split}.txt'
@@ -100,7 +106,7 @@ def draw_segments(
         output (Path): Label file to write.
 
     Raises:
-        InputError: If a code does not fit the image.
+        InputError: If a run-length code does not fit the image.
     """
     known = {value: rank for rank, value in enumerate(raw_values('pc59'), 1)}
     values = np.zeros(size, dtype=np.int64)
@@ -122,7 +128,7 @@ def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         code (dict): ``size``, height and width, and ``counts``, the lengths of
             runs of 0 and 1 in turn, down the columns: as a list, or as a
             string of 6-bit characters in which each length after the third is
-            the difference to the last but one.
+            the difference from the length two before.
         size (tuple[int, int]): Height and width that the mask must have.
 
     Returns:
@@ -162,7 +168,7 @@ def _parse_runs(text: str) -> list[int]:
 def _read_annotations(
     path: Path,
 ) -> tuple[list[dict], dict[int, list[tuple[int, Any]]]]:
-    """Read images of the two splits, and the segments of each image id."""
+    """Images of the two splits, and segments by image id."""
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
@@ -174,7 +180,7 @@ def _read_annotations(
             )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f'{path} is not the file of annotations that it should be '
+            f'{path} is not a valid file of annotations '
             f'({type(error).__name__}: {error}); download it again'
         ) from error
     return images, segments

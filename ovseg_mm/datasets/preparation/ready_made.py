@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets whose files need no preparation, only a check."""
+"""Data sets whose files are only checked."""
 
 import argparse
 from pathlib import Path
@@ -11,12 +11,12 @@ class _ReadyMade(Preparation):
     ready_made = True
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """Nothing is to be made."""
+        """No tasks."""
         return []
 
 
 class ADE20K150(_ReadyMade):
-    """Nothing to prepare: checks the files of validation."""
+    """Checks the validation files; they need no preparation."""
 
     title = 'ADE20K-150'
     root = 'data/ade/ADEChallengeData2016'
@@ -25,7 +25,7 @@ class ADE20K150(_ReadyMade):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Know the number of images and labels."""
+        """Expected image counts and label values."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / 'validation',
@@ -40,7 +40,7 @@ class ADE20K150(_ReadyMade):
 
 
 class PascalVOC(_ReadyMade):
-    """Nothing to prepare: checks the files of validation."""
+    """Checks the validation files; they need no preparation."""
 
     title = 'PASCAL VOC 2012'
     root = 'data/VOCdevkit/VOC2012'
@@ -52,7 +52,7 @@ class PascalVOC(_ReadyMade):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Know the number of images and labels."""
+        """Expected image counts and label values."""
         samples = root / 'ImageSets' / 'Segmentation' / 'val.txt'
         if not samples.is_file():
             raise self.missing(samples, 'the list of validation')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tasks of a preparation, and checks what they made."""
+"""Run the tasks of a preparation, and check label files."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,16 +24,16 @@ _SHOWN = 5
 def run_tasks(
     tasks: Sequence[Task], workers: int, title: str
 ) -> tuple[int, list[str]]:
-    """Do the tasks that are not done yet, each one in some process.
+    """Run the tasks that are not done yet, in several processes.
 
     Args:
-        tasks (Sequence[Task]): What is to be made.
+        tasks (Sequence[Task]): All tasks, finished or not.
         workers (int): Number of processes.
         title (str): Shown before the progress bar.
 
     Returns:
-        tuple[int, list[str]]: How many tasks were done now, and what was wrong
-        with the others.
+        tuple[int, list[str]]: Number of tasks that were run, and the error
+        messages of failed ones.
     """
     for folder in {path.parent for task in tasks for path in task.outputs}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,17 +50,17 @@ def run_tasks(
 
 
 def check_files(check: LabelCheck, workers: int) -> list[str]:
-    """Hold finished label files against what is known of them.
+    """Compare finished label files with a check.
 
     Args:
-        check (LabelCheck): What is known.
+        check (LabelCheck): Expected contents.
         workers (int): Number of processes.
 
     Returns:
-        list[str]: What is wrong, a sentence each; empty if nothing is.
+        list[str]: One message per problem; empty if there is none.
     """
     if not check.folder.is_dir():
-        return [f'The folder {check.folder} does not exist.']
+        return [f'the folder {check.folder} does not exist']
     names = check.names
     if names is None:
         paths = check.folder.rglob(f'*{check.suffix}')
@@ -75,7 +75,7 @@ def check_files(check: LabelCheck, workers: int) -> list[str]:
         expected = ' or '.join(map(str, check.counts))
         problems.append(
             f'{check.folder} has {len(names)} label files '
-            f'(*{check.suffix}); expected {expected}.'
+            f'(*{check.suffix}); expected {expected}'
         )
     wrong, found = [], set()
     for problem, labels in _map(
@@ -85,12 +85,12 @@ def check_files(check: LabelCheck, workers: int) -> list[str]:
         found |= labels
     problems += wrong[:_SHOWN]
     if len(wrong) > _SHOWN:
-        problems.append(f'{len(wrong) - _SHOWN} more files are like these.')
+        problems.append(f'{len(wrong) - _SHOWN} more files have problems')
     if check.present is not None and not problems:
         if len(found) != check.present:
             problems.append(
                 f'{len(found)} labels occur in {check.folder}; expected '
-                f'{check.present}.'
+                f'{check.present}'
             )
     return problems
 
@@ -98,7 +98,7 @@ def check_files(check: LabelCheck, workers: int) -> list[str]:
 def _map(
     function: Callable, items: Sequence, workers: int, title: str
 ) -> Iterator[Any]:
-    """Yield what a function gives for each item, under a progress bar."""
+    """Yield the results of a function for all items, with a progress bar."""
     if workers <= 1:
         yield from _bar(map(function, items), len(items), title)
         return
@@ -124,7 +124,7 @@ def _run(task: Task) -> str | None:
 
 
 def _check_file(check: LabelCheck, name: str) -> tuple[str | None, set[int]]:
-    """Return what is wrong with a label file, and its labels."""
+    """Problem of a label file, if it has one, and its labels."""
     path = check.folder / f'{name}{check.suffix}'
     image = check.images / f'{name}{check.image_suffix}'
     try:
@@ -133,7 +133,7 @@ def _check_file(check: LabelCheck, name: str) -> tuple[str | None, set[int]]:
         return str(error), set()
     bits = 8 if labels.dtype == np.uint8 else 16
     if bits != check.bits:
-        return f'{path} has {bits} bits; expected {check.bits}.', set()
+        return f'{path} has {bits} bits; expected {check.bits}', set()
     values = set(np.unique(labels).tolist())
     values.discard(check.ignored)
     if values and max(values) >= check.values:
@@ -141,7 +141,7 @@ def _check_file(check: LabelCheck, name: str) -> tuple[str | None, set[int]]:
         return (
             f'{path} holds the values {outside[:_SHOWN]}; expected 0 to '
             f'{check.values - 1}'
-            + (f' and {check.ignored}.' if check.ignored else '.')
+            + (f' and {check.ignored}' if check.ignored else '')
         ), set()
     return _check_image(image, labels.shape, path), values
 
@@ -150,12 +150,12 @@ def _check_image(
     path: Path, shape: tuple[int, int], labels: Path
 ) -> str | None:
     if not path.is_file():
-        return f'The image {path} of {labels} is missing.'
+        return f'the image {path} of {labels} is missing'
     try:
         size, orientation = image_size(path)
     except OSError as error:
-        return f'The image {path} cannot be read ({error}).'
-    # As data sets read it.
+        return f'the image {path} cannot be read ({error})'
+    # Data sets turn images by their EXIF orientation.
     size = size[::-1] if swaps_sides(orientation) else size
     try:
         compare_sizes(

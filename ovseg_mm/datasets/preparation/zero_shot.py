@@ -24,7 +24,7 @@ FOLDER = 'labels_seen'
 
 @dataclass(frozen=True)
 class _Source:
-    """Training labels: their folder and, for PASCAL, their list."""
+    """Folder of training labels and, for PASCAL, list of samples."""
 
     folder: str
     samples: str | None = None
@@ -33,7 +33,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Split:
-    """Where the labels of a split are, and what they are numbered from."""
+    """Folders of a split, and value of label 0 in its label files."""
 
     root: str
     images: str
@@ -76,12 +76,12 @@ SPLITS = {
 
 
 class ZeroShot(Preparation):
-    """Training labels of the seen classes alone, numbered from 0.
+    """Writes training labels of the seen classes only, numbered from 0.
 
-    Writes labels_seen/SPLIT/*.png (255 for all that is not seen) and
-    labels_seen/SPLIT.txt, both without images that show nothing seen.
-    Needed by code that reads such files; unseen_labels='ignore' of the data
-    sets does the same on the fly, and its ann_file may be the list.
+    Writes labels_seen/SPLIT/*.png (255 for all other pixels) and
+    labels_seen/SPLIT.txt, without images that have no seen class. They are
+    for other programs: unseen_labels='ignore' of the data sets does the same
+    while loading; SPLIT.txt can be its ann_file.
     """
 
     title = 'Zero-shot training labels'
@@ -117,7 +117,7 @@ class ZeroShot(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Know that each seen class occurs."""
+        """Expected label values; every seen class occurs."""
         num_seen = len(shipped_vocabulary(options.split).seen)
         return [
             LabelCheck(
@@ -150,18 +150,18 @@ class ZeroShot(Preparation):
 
 
 def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
-    """Write the labels of an image without those that are unseen.
+    """Write the seen labels of an image.
 
-    Nothing is written if nothing seen is left.
+    No file is written if the image has no seen label.
 
     Args:
-        source (Path): Label file of all classes.
+        source (Path): Label file with all classes.
         output (Path): Label file to write.
-        split (str): Vocabulary with unseen labels.
+        split (str): Key of a vocabulary with unseen labels.
         first (int): Value of label 0 in the source.
 
     Raises:
-        InputError: If the file is damaged or holds values that are no
+        InputError: If the file is damaged or holds values that are not
             labels.
     """
     vocabulary = shipped_vocabulary(split)

@@ -10,7 +10,7 @@ from mmseg.registry import TRANSFORMS
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import decode_image
 
-# What LoadImageFromFile may be set to if LoadOpenVocabImage takes its place.
+# Options of a LoadImageFromFile that LoadOpenVocabImage can replace.
 _BACKENDS = ('cv2', 'pillow', None)
 _STORED = 'color_ignore_orientation'
 _COLOR_TYPES = ('color', _STORED)
@@ -18,27 +18,25 @@ _COLOR_TYPES = ('color', _STORED)
 
 @TRANSFORMS.register_module()
 class LoadOpenVocabImage(LoadImageFromFile):
-    """Read an image by the rule that the whole package shares.
+    """Read an image with the reader of this package.
 
-    The rule is that of :func:`ovseg_mm.utils.image_files.decode_image`. An
-    :class:`OpenVocabDataset` puts this transform in the place of each
-    ``LoadImageFromFile`` in its pipeline that reads colour images with
-    OpenCV or Pillow; for ordinary images the pixels are the same.
+    See :func:`ovseg_mm.utils.image_files.decode_image`. An
+    :class:`OpenVocabDataset` replaces each ``LoadImageFromFile`` of its
+    pipeline that reads colour images with OpenCV or Pillow by this transform;
+    the pixels of 8-bit RGB images are the same.
 
     Required keys: ``img_path``. Added keys: ``img``, BGR uint8 of shape
     (H, W, 3), or float32; ``img_shape``, ``ori_shape``;
     ``exif_orientation``, 1 to 8, and ``exif_applied``, whether the image was
-    turned by it.
+    turned by its EXIF orientation.
 
     Args:
-        to_float32 (bool): Whether the pixels become float32.
+        to_float32 (bool): Whether to convert the pixels to float32.
         color_type (str): ``'color'``, or ``'color_ignore_orientation'`` to
-            read the pixels as they are stored, whatever the EXIF orientation
-            is.
-        imdecode_backend (str, optional): No effect; accepted because configs
-            name it.
-        ignore_empty (bool): Whether the result is None, and not an error, for
-            an image that cannot be read.
+            read the pixels as stored, without the EXIF orientation.
+        imdecode_backend (str, optional): No effect; for configs that set it.
+        ignore_empty (bool): Whether to return None for an image that cannot
+            be read, instead of raising.
         backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
@@ -67,6 +65,13 @@ class LoadOpenVocabImage(LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         """Read the image of a sample.
 
+        Args:
+            results (dict): The sample.
+
+        Returns:
+            dict, optional: The sample with its image; None with
+            ``ignore_empty`` if the image cannot be read.
+
         Raises:
             InputError: If it cannot be decoded; the message names the file.
         """
@@ -89,17 +94,17 @@ class LoadOpenVocabImage(LoadImageFromFile):
 def share_image_rule(
     transforms: list, exif_orientation: str | None
 ) -> bool | None:
-    """Have the images of a pipeline read by the shared rule, in place.
+    """Replace image loading in a pipeline by :class:`LoadOpenVocabImage`.
 
     Args:
-        transforms (list): Transforms; those inside of others are reached as
-            well.
+        transforms (list): Transforms, changed in place; transforms inside
+            other transforms are replaced too.
         exif_orientation (str, optional): ``'apply'``, ``'ignore'``, or None
-            for what each ``color_type`` says.
+            to keep each ``color_type``.
 
     Returns:
-        bool, optional: Whether the images are turned by their EXIF
-        orientation; None if no transform reads an image in the shared way.
+        bool, optional: Whether images are turned by their EXIF orientation;
+        None if no transform was replaced.
     """
     turned = None
     for steps, index in _loaders(transforms):
@@ -121,17 +126,17 @@ def share_image_rule(
 
 
 def inner_transforms(transform: Any) -> list:
-    """Transforms inside of a transform or a chain; empty if there are none."""
-    # TestTimeAug calls its chains subroutines.
+    """Transforms inside a transform or a chain; empty if there are none."""
+    # TestTimeAug has its chains in `subroutines`.
     inner = getattr(transform, 'subroutines', [])
     inner = getattr(transform, 'transforms', inner)
-    # A list, or a chain that holds one.
+    # A list, or a chain with a list.
     inner = getattr(inner, 'transforms', inner)
     return inner if isinstance(inner, list) else []
 
 
 def _loaders(transforms: list) -> Iterator[tuple[list, int]]:
-    """Lists of transforms, and where in them an image is read."""
+    """Yield lists of transforms and the index of an image loader in each."""
     for index, step in enumerate(transforms):
         if (
             type(step) in (LoadImageFromFile, LoadOpenVocabImage)

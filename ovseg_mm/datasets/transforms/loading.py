@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -16,39 +17,43 @@ from ovseg_mm.utils.image_files import (
 
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False)
 class LoadOpenVocabAnnotations(BaseTransform):
-    """Load label maps of any number of classes.
+    """Load label maps with any number of classes.
 
-    Unlike MMSegmentation's ``LoadAnnotations`` it keeps 16-bit values, has a
-    free ignore index, and checks what it reads.
+    Unlike MMSegmentation's ``LoadAnnotations``, it keeps 16-bit values, has a
+    configurable ignore index, and checks sizes and values.
 
     Required keys: ``seg_map_path``. A sample without it passes unchanged, so
-    that one pipeline serves data sets and single images. Read if there are
-    any: ``reduce_zero_label``, ``label_map``, ``ignore_index``,
-    ``num_labels``, ``ori_shape``, ``seg_fields``, and what
-    :class:`LoadOpenVocabImage` says of the EXIF orientation. An orientation
-    that leaves in doubt whether the labels fit the image is warned of once.
+    that one pipeline serves data sets and single images. Optional keys:
+    ``reduce_zero_label``, ``label_map``, ``ignore_index``, ``num_labels``,
+    ``ori_shape``, ``seg_fields``, and the EXIF keys of
+    :class:`LoadOpenVocabImage`. An EXIF orientation with which the labels may
+    not fit the image causes one warning.
 
     Added keys: ``gt_seg_map``, of shape (H, W), and its name in
-    ``seg_fields``. The type is uint8 for 8-bit files and int32 for deeper
-    ones or an ignore index above 255; of the transforms, only a ``Resize``
-    with ``backend='pillow'`` needs uint8.
+    ``seg_fields``. The type is uint8 for 8-bit files, and int32 for files
+    with more bits or an ignore index above 255; of MMCV's transforms, only
+    ``Resize(backend='pillow')`` needs uint8.
 
     Args:
-        ignore_index (int): The value of pixels that do not count, for data
-            sets that do not say it themselves.
+        ignore_index (int): Value of ignored pixels, for samples without the
+            key ``ignore_index``.
         backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
-    def __init__(
-        self, ignore_index: int = 255, backend_args: dict | None = None
-    ) -> None:
-        self.ignore_index = ignore_index
-        self.backend_args = backend_args
-        self._warned = False
+    ignore_index: int = 255
+    backend_args: dict | None = None
+    _warned: bool = field(default=False, init=False, repr=False)
 
     def transform(self, results: dict) -> dict:
         """Read, map and check the labels of a sample.
+
+        Args:
+            results (dict): The sample.
+
+        Returns:
+            dict: The sample with ``gt_seg_map``.
 
         Raises:
             FileNotFoundError: If the label file is missing.
@@ -78,7 +83,7 @@ class LoadOpenVocabAnnotations(BaseTransform):
         return results
 
     def _compare(self, results: dict, shape: tuple[int, int]) -> None:
-        """Compare a label map with its image, as far as it is known."""
+        """Compare the size of a label map with its image."""
         image = results.get('img_path', 'its image')
         if 'exif_orientation' in results:
             orientation = results['exif_orientation']
@@ -97,27 +102,20 @@ class LoadOpenVocabAnnotations(BaseTransform):
             self._warned = True
             print_log(doubt, 'current', logging.WARNING)
 
-    def __repr__(self) -> str:
-        """Name the transform and its arguments."""
-        return (
-            f'{type(self).__name__}(ignore_index={self.ignore_index}, '
-            f'backend_args={self.backend_args})'
-        )
-
 
 def check_label_values(
     labels: np.ndarray, num_labels: int, ignore_index: int, where: str
 ) -> None:
-    """Make sure that every pixel holds a label or the ignored value.
+    """Check that every pixel is a label or ignored.
 
     Args:
         labels (np.ndarray): Integers of any shape.
-        num_labels (int): Number of labels L; 0 to L - 1 are right.
-        ignore_index (int): The one other value that is right.
+        num_labels (int): Number of labels L; valid labels are 0 to L - 1.
+        ignore_index (int): Value of ignored pixels.
         where (str): File, for the message.
 
     Raises:
-        InputError: If any other value occurs.
+        InputError: If another value occurs.
     """
     wrong = ((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)
     if not wrong.any():
@@ -131,14 +129,14 @@ def check_label_values(
         advice = 'if they are numbered from 1, set reduce_zero_label=True'
     elif found == [255] and num_labels <= 2:
         advice = (
-            'if they are masks whose foreground is 255, set label_map={255: '
+            'if they are masks with foreground 255, set label_map={255: '
             f'{num_labels - 1}}}'
         )
     elif len(found) > 8:
         advice = (
             'so many wrong values come from another vocabulary, or from label '
-            'files that were resized smoothly, compressed with loss or saved '
-            'as pictures'
+            'files that were resized with interpolation, compressed with loss '
+            'or saved as colour images'
         )
     raise InputError(
         f'{where} holds the label values {listed}, but there are '
@@ -163,11 +161,11 @@ def compare_sizes(
         size (tuple[int, int]): Height and width of the image as it was read.
         label_size (tuple[int, int]): Height and width of the label map.
         orientation (int): EXIF orientation of the image, 1 to 8.
-        applied (bool): Whether the image was turned by it.
+        applied (bool): Whether the image was turned by its EXIF orientation.
 
     Returns:
-        str, optional: A warning if the labels fit the image by their size, but
-        may have been drawn on the image as it is stored; None if all is clear.
+        str, optional: A warning if the sizes agree but the labels may have
+        been drawn on the image as stored; else None.
 
     Raises:
         InputError: If the sizes differ.
@@ -180,19 +178,19 @@ def compare_sizes(
         return (
             f'{image} has the EXIF orientation {turn}, which is applied to '
             f'the image and not to its label file {label_file}; both have '
-            'the same size, so nothing tells whether they fit. If the labels '
-            "were drawn on the upright image, set exif_orientation='apply' of "
-            "the data set; if on the stored pixels, 'ignore'."
+            'the same size, so they may not fit. If the labels were drawn on '
+            "the upright image, set exif_orientation='apply' of the data set; "
+            "if on the stored pixels, 'ignore'"
         )
-    advice = '.'
+    advice = ''
     if swaps_sides(orientation) and size[::-1] == label_size:
         state, choice = 'as it is stored', "'apply'"
         if applied:
-            state, choice = 'with this turn applied', "'ignore'"
+            state, choice = 'turned by its EXIF orientation', "'ignore'"
         advice = (
             f' {state}. It has the EXIF orientation {turn}; set '
             f'exif_orientation={choice} of the data set (or color_type of '
-            'LoadImageFromFile).'
+            'LoadImageFromFile)'
         )
     raise InputError(
         f'the label file {label_file} is {label_size[1]}x{label_size[0]} '
@@ -207,18 +205,18 @@ def map_label_values(
     reduce_zero_label: bool = False,
     label_map: Mapping[int, int] | None = None,
 ) -> np.ndarray:
-    """Turn the values of a label file into labels.
+    """Convert the values of a label file to labels.
 
     Args:
         values (np.ndarray): Integers of any shape.
-        ignore_index (int): Value of pixels that do not count.
-        reduce_zero_label (bool): Whether 0 is ignored and all others are
-            lowered by one; before ``label_map``.
-        label_map (Mapping[int, int], optional): Value: label; values that it
-            does not name stay.
+        ignore_index (int): Value of ignored pixels.
+        reduce_zero_label (bool): Whether 0 becomes ``ignore_index`` and other
+            values are reduced by one; before ``label_map``.
+        label_map (Mapping[int, int], optional): Maps values to labels; values
+            without an entry stay.
 
     Returns:
-        np.ndarray: int32 of the same shape.
+        np.ndarray: Labels, int32, of the same shape.
     """
     labels = values.astype(np.int32)
     if reduce_zero_label:

@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import dataclass
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False)
 class SkipUnseenImages(BaseTransform):
-    """Have another image drawn where nothing seen is shown.
+    """Skip images without a seen class; the data set then draws another one.
 
-    Training then draws from the images that show a seen class, as from a
-    list of them, but no list is made beforehand. To be put behind
-    :class:`LoadOpenVocabAnnotations`, where the label map is whole.
+    Place it after :class:`LoadOpenVocabAnnotations`, before transforms that
+    crop the label map.
 
-    Required keys: ``gt_seg_map``. Read if there is any: ``seen_labels``, from
-    an :class:`OpenVocabDataset` that hides unseen labels; without it every
-    image passes. The result is None if no pixel has one of these labels.
+    Required keys: ``gt_seg_map``. Optional keys: ``seen_labels``, of an
+    :class:`OpenVocabDataset` that hides unseen labels; without it all images
+    pass. The result is None if no pixel has a seen label.
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Pass the sample on, or None."""
+        """Return the sample, or None.
+
+        Args:
+            results (dict): The sample.
+
+        Returns:
+            dict, optional: The sample, unchanged, or None.
+        """
         seen = results.get('seen_labels')
         if seen is None or np.isin(results['gt_seg_map'], seen).any():
             return results
         return None
-
-    def __repr__(self) -> str:
-        """Name the transform."""
-        return f'{type(self).__name__}()'
