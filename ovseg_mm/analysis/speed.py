@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring how fast a model predicts."""
+"""Speed and memory of predictions."""
 
 import resource
 import time
@@ -12,19 +12,20 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
-from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
+
+from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured.
+    """Times and memory of a measurement.
 
     Attributes:
-        seconds (list[float]): Of each batch, ascending.
-        batch_size (int): Images a batch.
-        peak_memory (int): Bytes: of the GPU's tensors, or all of the process
-            on a CPU.
+        seconds (list[float]): Seconds of each batch, ascending.
+        batch_size (int): Images per batch.
+        peak_memory (int): Bytes of tensors on a GPU, or of the process on a
+            CPU.
     """
 
     seconds: list[float]
@@ -33,39 +34,40 @@ class Speed:
 
     @property
     def median(self) -> float:
-        """Median of the seconds a batch takes."""
+        """Median seconds per batch."""
         return self.quantile(0.5)
 
     @property
     def mean(self) -> float:
-        """Mean of the seconds a batch takes."""
+        """Mean seconds per batch."""
         return sum(self.seconds) / len(self.seconds)
 
     def quantile(self, share: float) -> float:
-        """Seconds that this share of the batches does not exceed."""
+        """Quantile of the seconds per batch, at a share in [0, 1]."""
         seconds = torch.tensor(self.seconds, dtype=torch.float64)
         return torch.quantile(seconds, share).item()
 
 
 def measure_speed(
-    model: nn.Module,
+    model: BaseOpenVocabSegmentor,
     batches: Iterable[dict],
     warm_up: int = 10,
     amp: bool = False,
 ) -> Speed:
-    """Time predictions, from pixels to label maps.
+    """Measure the time of predictions, from pixels to label maps.
 
     Normalisation, windows, fusion and the copy of the label maps to the CPU
-    are included, reading of files is not. Text embeddings are computed
-    before.
+    are included; reading of files and text embeddings are not.
 
     Args:
-        model (nn.Module): A segmentor of this package.
-        batches (Iterable[dict]): Batches of one size as the data loader of a
-            test gives them, see :func:`random_batches` and
-            :func:`image_batches`.
-        warm_up (int): The first batches, which are not timed.
-        amp (bool): Whether in mixed precision, see :func:`amp_dtype`.
+        model (BaseOpenVocabSegmentor): The model.
+        batches (Iterable[dict]): Batches of a test data loader, see
+            :func:`random_batches` and :func:`image_batches`.
+        warm_up (int): Number of first batches that are not timed.
+        amp (bool): Whether to use mixed precision, see :func:`amp_dtype`.
+
+    Returns:
+        Speed: Seconds per batch and peak memory.
     """
     device = next(model.parameters()).device
     model.eval()
@@ -93,16 +95,25 @@ def random_batches(
     """Batches of random images.
 
     Args:
-        size (tuple[int, int]): Height and width of the images as they leave
-            the pipeline; label maps have the same.
-        batch_size (int): Images a batch.
-        count (int): Batches.
+        size (tuple[int, int]): Height and width of the images after the
+            pipeline, and of the label maps.
+        batch_size (int): Images per batch.
+        count (int): Number of batches.
+
+    Returns:
+        Iterator[dict]: The batches.
     """
     return (_random_batch(size, batch_size) for _ in range(count))
 
 
 def build_test_set(cfg: Config) -> Dataset:
-    """Test set of a config.
+    """Build the test set of a config.
+
+    Args:
+        cfg (Config): A config with ``test_dataloader``.
+
+    Returns:
+        Dataset: The test set.
 
     Raises:
         FileNotFoundError: If its files are missing.
@@ -118,9 +129,12 @@ def image_batches(
 
     Args:
         dataset (Dataset): See :func:`build_test_set`.
-        batch_size (int): Images a batch.
-        count (int): Batches; at most what the set has.
-        workers (int): Processes that read images.
+        batch_size (int): Images per batch.
+        count (int): Number of batches, at most those of the set.
+        workers (int): Number of processes that read images.
+
+    Returns:
+        DataLoader: The batches.
     """
     return DataLoader(
         Subset(dataset, range(batch_size * count)),
@@ -131,27 +145,27 @@ def image_batches(
 
 
 def fit_counts(warm_up: int, batches: int, available: int) -> tuple[int, int]:
-    """Numbers of batches to warm up and to time that a test set has.
+    """Fit numbers of batches to the size of a test set.
 
     Args:
-        warm_up (int): Wanted batches before.
+        warm_up (int): Wanted batches that are not timed.
         batches (int): Wanted batches that are timed.
-        available (int): Whole batches of the set.
+        available (int): Complete batches of the set.
 
     Returns:
-        tuple[int, int]: The wanted ones, or all batches in the same
-        proportion, of which at least one is timed.
+        tuple[int, int]: ``warm_up`` and ``batches``; if the set has fewer,
+        all its batches in the same proportion, at least one of them timed.
     """
     if warm_up + batches <= available:
         return warm_up, batches
     share = warm_up * available // (warm_up + batches)
-    # The first batch of all takes longer.
+    # The very first batch takes longer.
     warm_up = min(max(share, min(warm_up, 1)), available - 1)
     return warm_up, available - warm_up
 
 
 def amp_dtype(device_type: str) -> torch.dtype:
-    """Type of mixed precision: float16 on GPUs, bfloat16 on CPUs."""
+    """Data type of mixed precision: float16 on GPUs, bfloat16 on CPUs."""
     return torch.bfloat16 if device_type == 'cpu' else torch.float16
 
 

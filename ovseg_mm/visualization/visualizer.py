@@ -2,6 +2,7 @@
 """Visualizer of segmentors with any vocabulary."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         palette: Colours | None = None,
         dataset_name: str | None = None,
         alpha: float = 0.6,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             name, image, vis_backends, save_dir, alpha=alpha, **kwargs

@@ -192,7 +192,7 @@ def test_command_without_its_data(tmp_path, capsys):
     assert prepare(tmp_path) == 2
     assert 'annotations/train2017 is missing' in capsys.readouterr().err
     assert prepare(tmp_path, '--verify') == 2
-    assert 'masked crops are pictures' in capsys.readouterr().err
+    assert 'masked crops cannot be verified' in capsys.readouterr().err
 
 
 def test_labels_of_another_size(coco, capsys):

@@ -189,7 +189,7 @@ def test_ade847_index_runs_nothing(tmp_path, monkeypatch, capsys):
     for content in (b'', path.read_bytes()[:60], pickle.dumps([1])):
         path.write_bytes(content)
         assert prepare(ADE20K847, tmp_path) == 2
-        assert 'index_ade20k.pkl is no index' in capsys.readouterr().err
+        assert 'index_ade20k.pkl is not the index' in capsys.readouterr().err
     path.unlink()
     assert prepare(ADE20K847, tmp_path) == 2
     assert 'index_ade20k.pkl is missing; get it' in capsys.readouterr().err
@@ -201,7 +201,7 @@ def test_ade847_with_missing_files(tmp_path, capsys):
     (folder / 'ADE_val_00000001_seg.png').unlink()
     assert prepare(ADE20K847, tmp_path) == 1
     output = capsys.readouterr()
-    assert 'ADE_val_00000001_seg.png, which the index' in output.err
+    assert 'ADE_val_00000001_seg.png is in the index' in output.err
     assert '1 made, 0 were there already, 1 failed' in output.out
 
 
@@ -295,8 +295,8 @@ def test_pascal_context_459_with_wrong_files(tmp_path, capsys):
     savemat(second, dict(other=np.zeros(3)))
     assert prepare(PascalContext459, tmp_path) == 1
     output = capsys.readouterr().err
-    assert '2008_000001.mat is no label file' in output
-    assert '2008_000002.mat is no label file' in output
+    assert '2008_000001.mat is not a label file' in output
+    assert '2008_000002.mat is not a label file' in output
     second.unlink()
     assert prepare(PascalContext459, tmp_path) == 2
     assert '2008_000002.mat is missing; get it' in capsys.readouterr().err
