@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ovseg_mm.models.text_encoder import tokenize_prompts
+from ovseg_mm.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,10 @@ def window_size(model: nn.Module) -> tuple[int, int]:
     """Height and width of the views that tests cut images into.
 
     Raises:
-        ValueError: If they do not cut them.
+        InputError: If they do not cut them.
     """
     if model.test_cfg['mode'] != 'slide':
-        raise ValueError(
+        raise InputError(
             "the config tests whole images (test_cfg.mode='whole'); name "
             'their size with --shape'
         )

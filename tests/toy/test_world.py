@@ -228,7 +228,9 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert status == 0 and 'there already' in printed.out
     status, printed = command(str(tmp_path), *options)
     assert status == 2
-    assert printed.err.startswith(f'error: {tmp_path} holds something')
+    assert printed.err.startswith(
+        f'error: {tmp_path} holds files that are not a toy world'
+    )
 
 
 def test_captions_state_what_is_true():
