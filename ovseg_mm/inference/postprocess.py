@@ -34,17 +34,19 @@ def argmax_labels(
     Returns:
         Tensor: (H, W) int64.
     """
-    best, labels = None, None
+    best: Tensor | None = None
+    labels: Tensor | None = None
     for start in range(0, len(prompt_to_label), CLASSES_AT_A_TIME):
         scores = scores_of(slice(start, start + CLASSES_AT_A_TIME))
         top, index = scores.max(dim=0)
         index += start
-        if best is None:
+        if best is None or labels is None:
             best, labels = top, index
         else:
             higher = top > best
             best = torch.where(higher, top, best)
             labels = torch.where(higher, index, labels)
+    assert best is not None and labels is not None, 'there are no classes'
     labels = prompt_to_label.to(labels.device)[labels]
     if threshold is not None:
         labels[best <= threshold] = ignore_label

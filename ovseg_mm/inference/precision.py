@@ -27,7 +27,7 @@ def in_float32(function: Callable) -> Callable:
     """
 
     @wraps(function)
-    def in_full_precision(*args, **kwargs) -> Any:
+    def in_full_precision(*args: Any, **kwargs: Any) -> Any:
         found = (*args, *kwargs.values())
         device = next(x.device.type for x in found if isinstance(x, Tensor))
         with torch.autocast(device, enabled=False):

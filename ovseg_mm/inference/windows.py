@@ -25,7 +25,8 @@ def window_starts(size: int, window: int, stride: int) -> list[int]:
 
 def whole_view(img: Tensor) -> tuple[Tensor, ViewLayout]:
     """The image (3, H, W) as its only view (1, 3, H, W)."""
-    return img[None], ViewLayout(tuple(img.shape[1:]))
+    height, width = img.shape[1:]
+    return img[None], ViewLayout((height, width))
 
 
 def sliding_views(

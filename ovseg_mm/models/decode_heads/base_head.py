@@ -100,7 +100,8 @@ class BaseOpenVocabHead(BaseModule):
             InputError: If the head has no loss.
         """
         self.check_trainable()
-        logits = resize(self(feats, text), tuple(labels.shape[1:]))
+        height, width = labels.shape[1:]
+        logits = resize(self(feats, text), (height, width))
         labels = fill_unknown(labels, logits, unseen)
         return self.dense_losses(logits, labels, ignore_index)
 

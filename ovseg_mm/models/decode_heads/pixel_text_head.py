@@ -81,7 +81,8 @@ class PixelTextHead(BaseOpenVocabHead):
         pixels = self.projection(feats.mask_features)
         features = F.normalize(pixels.float(), dim=1)
         logits = _products(features, text)
-        logits = resize(self.temperature * logits, tuple(labels.shape[1:]))
+        height, width = labels.shape[1:]
+        logits = resize(self.temperature * logits, (height, width))
         return self.dense_losses(logits, labels, ignore_index)
 
 

@@ -5,6 +5,8 @@ Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
 """
 
+from typing import Any
+
 import torch
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -248,8 +250,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
                 vocabulary; or if there are unseen ones and the head cannot
                 learn them.
         """
-        labels = [sample.gt_sem_seg.data[0] for sample in data_samples]
-        labels = torch.stack(labels).long()
+        maps = [sample.gt_sem_seg.data[0] for sample in data_samples]
+        labels = torch.stack(maps).long()
         vocabulary = self.train_vocabulary
         check_learns_unseen(self.decode_head, vocabulary)
         if self.num_train_labels is None:
@@ -271,7 +273,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         )
 
     def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args
+        self, state_dict: dict, prefix: str, *args: Any
     ) -> None:
         """Refuse tensors that do not fill the model.
 

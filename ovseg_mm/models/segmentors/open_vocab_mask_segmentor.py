@@ -6,6 +6,7 @@ pixels.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,13 +59,13 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         region_encoder: dict | None = None,
         region_text_encoder: dict | None = None,
         region_prompts: dict | None = None,
         context_encoder: dict | None = None,
         size_divisor: int = 32,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         if self.test_cfg.get('logit_scale') or self.test_cfg.get('others'):

@@ -5,6 +5,8 @@ Letters: B images, V views of an image, T class texts, L labels, H, W pixels.
 """
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.structures import PixelData
@@ -57,7 +59,7 @@ class ViewPredictor(TextModel, EncoderDecoder):
     # The kind of TTA model that holds this one, if any.
     tta_model: type | None = None
 
-    def __init_subclass__(cls, **kwargs) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for parent in cls.__mro__[1:]:
             for name, instead in vars(parent).get('unheard', {}).items():
@@ -170,8 +172,10 @@ class ViewPredictor(TextModel, EncoderDecoder):
         ]
         views, layouts = zip(*map(self.cut_views, images))
         logits = self.encode_views(list(views))
-        for img, sample, *fused in zip(images, data_samples, logits, layouts):
-            self.write_result(sample, *fused, img)
+        for img, sample, encoded, layout in zip(
+            images, data_samples, logits, layouts
+        ):
+            self.write_result(sample, encoded, layout, img)
         return list(data_samples)
 
     def inference(
@@ -180,10 +184,11 @@ class ViewPredictor(TextModel, EncoderDecoder):
         """Fused scores at the size of the input, (B, L, H, W)."""
         views, layouts = zip(*map(self.cut_views, inputs))
         scores, labelling = [], self.labelling
-        size = tuple(inputs.shape[2:])
+        height, width = inputs.shape[2:]
         logits = self.encode_views(list(views))
-        for img, *fused in zip(inputs, logits, layouts):
-            found = self.score_map(*fused, size, img).of()
+        for img, encoded, layout in zip(inputs, logits, layouts):
+            scored = self.score_map(encoded, layout, (height, width), img)
+            found = scored.of()
             scores.append(labelling.probabilities(found))
         return torch.stack(scores)
 
@@ -212,7 +217,9 @@ class ViewPredictor(TextModel, EncoderDecoder):
             divisor,
         )
 
-    def encode_views(self, views: list[Tensor]) -> list[Tensor]:
+    def encode_views(
+        self, views: list[Tensor]
+    ) -> Sequence[Tensor | MaskVotes]:
         """Views (V, 3, h, w) of each image to their logits (V, T, ...)."""
         counts = [len(part) for part in views]
         if len({part.shape[1:] for part in views}) > 1:

@@ -4,6 +4,8 @@
 Letters: Q queries, n valid proposals (they have a region), T class texts.
 """
 
+from typing import Any
+
 from mmseg.registry import MODELS
 from torch import Tensor
 
@@ -42,7 +44,7 @@ class SCANHead(ProposalTextHead):
         *,
         integration: dict | None = None,
         keep_no_object: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.integration = None

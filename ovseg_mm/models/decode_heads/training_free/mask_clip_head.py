@@ -5,6 +5,8 @@ Letters: B views, T class texts, C embedding width, D width of the image
 tower, h, w patches, N = h * w.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
@@ -45,7 +47,7 @@ class MaskCLIPHead(CosineHead):
         self,
         denoise_below: float | None = None,
         smooth_below: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.denoise_below = denoise_below
