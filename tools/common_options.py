@@ -28,7 +28,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of scripts that look at a model alone."""
+    """Add the options of scripts that only build a model."""
     add_config_arguments(parser)
     add_debug_option(parser)
     parser.add_argument(

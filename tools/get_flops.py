@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Count what a segmentor computes and learns (1 FLOP = 1 multiply-add)."""
+"""Count FLOPs (multiply-adds) and parameters of a segmentor."""
 
 import argparse
 import sys

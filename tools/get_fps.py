@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         help="weights; without it CLIP's for methods without training, random "
         'ones for others',
     )
-    parser.add_argument('--device', help='where; a GPU if there is one')
+    parser.add_argument('--device', help='device; a GPU if there is one')
     parser.add_argument(
         '--batch-size', type=int, default=1, help='images a batch'
     )

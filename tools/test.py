@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test a segmentor and draw what it sees."""
+"""Test a segmentor and, if wanted, draw its predictions."""
 
 import argparse
 import sys
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         default=0,
         metavar='N',
         help='draw the N mask proposals that decide most pixels below each '
-        'picture, with what their embedding and their region are taken for',
+        'picture, with the classes of their embedding and of their region',
     )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds a window stays'
@@ -62,7 +62,7 @@ def main() -> int:
             raise InputError('--show-proposals needs --show-dir or --show')
         cfg = load_config(args, 'testing')
         check_checkpoint(args.checkpoint)
-        # What a training starts from is no matter of a test.
+        # Weights that a training starts from are not used in a test.
         cfg.load_from = None
         # Sharding is for training alone.
         cfg.pop('runner_type', None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File backend whose files are whole or not there."""
+"""File backend that writes a file completely or not at all."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from ovseg_mm.utils.paths import atomic_write, remove_leftovers, to_disk
 class AtomicBackend(LocalBackend):
     """Local files, written under a temporary name and then renamed.
 
-    A process that is killed while it writes a checkpoint leaves the previous
-    one as it was, and one that fails leaves nothing.
+    If the process is killed while it writes a checkpoint, the previous file
+    stays unchanged; if writing fails, no file is left.
     """
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:

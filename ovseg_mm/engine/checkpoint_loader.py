@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MMEngine's loaders of checkpoints, which run nothing of a file.
+"""Loaders of checkpoints for MMEngine that execute no code of a file.
 
-MMEngine reads checkpoints with pickle, and falls back to running what they
-say where PyTorch refuses them. With this package imported ``load_from``,
+MMEngine reads checkpoints with pickle, and falls back to unsafe loading
+where PyTorch refuses a file. With this package imported ``load_from``,
 ``resume``, ``init_cfg=dict(type='Pretrained')``, ``init_model`` and
-``load_checkpoint`` come by here, in the scripts of others too.
+``load_checkpoint`` use these loaders, in scripts of other packages too.
 """
 
 import os
@@ -43,7 +43,7 @@ def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or holds other things than weights.
+        InputError: If it is damaged or contains more than weights.
     """
     path = Path(filename).expanduser()
     if not path.is_file():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A look at a whole config before anything of it is built.
+"""Check of a whole config before anything of it is built.
 
 MMEngine builds data loaders, evaluators, hooks and schedulers late, some
-after the first validation; their misspelt names are told here, at the start.
+after the first validation; their misspelt names are reported here, early.
 """
 
 import inspect
@@ -121,12 +121,11 @@ def check_config(
 
     Args:
         cfg (Config): A whole config.
-        keys (Collection[str], optional): What to look at. None: all of it.
+        keys (Collection[str], optional): Top-level keys to check. None: all.
         scope (str): Scope of a config without ``default_scope``.
 
     Raises:
-        InputError: At the first name that there is not, with the nearest
-            right one.
+        InputError: At the first unknown name, with the nearest known one.
     """
     dicts = (*_PARTS, *_LOADERS, 'default_hooks', 'env_cfg')
     check_parts_are_dicts(cfg, dicts, keys)
@@ -293,7 +292,7 @@ def _check_arguments(
 
 
 def _check_like(name: str, path: str, found: Callable) -> None:
-    """Refuse what is all but an argument of a class that takes any name."""
+    """Refuse a name similar to an argument of a class that takes any."""
     named = named_arguments(found)
     ours = found.__module__.partition('.')[0] in _KNOWN_PACKAGES
     near = nearest(name, named, cutoff=0.85)
@@ -304,7 +303,7 @@ def _check_like(name: str, path: str, found: Callable) -> None:
 
 
 def _elsewhere(path: str, name: str) -> str:
-    """Where an argument belongs that is a setting of the tests of a model."""
+    """Right place of an argument that belongs to ``model.test_cfg``."""
     if path in ('test_cfg', 'model') and name in TEST_OPTIONS:
         return f'; did you mean model.test_cfg.{name}?'
     return ''
@@ -316,7 +315,7 @@ def _find(
     """Class or function of a registry by name.
 
     Raises:
-        InputError: If there is none.
+        InputError: If the registry has no such name.
     """
     if not isinstance(name, str):
         if callable(name):
@@ -340,7 +339,7 @@ def _look_up(registry: Registry, name: str) -> Callable | None:
 
 
 def _remedy(name: str, registry: Registry) -> str:
-    """What may be meant by a name that is not in a registry."""
+    """Suggestion for a name that is not in a registry."""
     package = name.partition('.')[0]
     if '.' in name and find_spec(package) is None:
         return f'; the package {package} is not installed'

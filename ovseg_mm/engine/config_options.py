@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings that override those of a config, ``model.test_cfg.mode=whole``."""
+"""Overriding of settings, such as ``model.test_cfg.mode=whole``."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ _DELETE = '_delete_'
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """Override settings of a config.
 
-    Does what ``Config.merge_from_dict`` does, with one sentence for what
-    cannot be set, and for dicts whose keys are integers.
+    Does the same as ``Config.merge_from_dict``, with one sentence for keys
+    that cannot be set, and also for dicts whose keys are integers.
 
     Args:
         cfg (Config): Changed in place.
@@ -28,8 +28,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 
     Raises:
         InputError: If a key is unknown or only a variable of the config
-            file, or leads through what is not a dict or list, or an index is
-            too high.
+            file, or leads through a value that is not a dict or list, or an
+            index is too high.
     """
     for key, value in options.items():
         first, *path = key.split('.')
@@ -79,8 +79,8 @@ def _merged(node: Any, path: Sequence[str], value: Any, key: str) -> Any:
         return [*node[:index], below, *node[index + 1 :]]
     if node is not None and not isinstance(node, dict):
         raise InputError(
-            f'{key} cannot be set: what should hold {part!r} is {node!r}, '
-            'not a dict or list; set its whole value instead'
+            f'{key} cannot be set: {part!r} is a key of {node!r}, which '
+            'is not a dict or list; set its whole value instead'
         )
     copied = ConfigDict() if node is None else node.copy()
     # Keys of label_map are integers.

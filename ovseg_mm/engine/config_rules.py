@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a config that have right names but do not fit each other."""
+"""Rules about settings whose names are right but do not fit each other."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -27,11 +27,11 @@ _CROP_FIGURES = ('accuracy', 'class_accuracy')
 
 
 def check_data(cfg: Config, keys: Collection[str] | None = None) -> None:
-    """Refuse pipelines and data sets that can only fail at work.
+    """Refuse pipelines and data sets that would fail during the run.
 
     Args:
-        cfg (Config): Whose types and arguments exist.
-        keys (Collection[str], optional): What to look at. None: all of it.
+        cfg (Config): Config whose types and arguments exist.
+        keys (Collection[str], optional): Top-level keys to check. None: all.
 
     Raises:
         InputError: If labels are loaded on the wrong side of a resize, or
@@ -49,7 +49,7 @@ def check_data(cfg: Config, keys: Collection[str] | None = None) -> None:
 
 
 def check_hook(path: str, kind: type | Callable) -> None:
-    """Refuse a hook that works with no model of MMSegmentation.
+    """Refuse a hook that fails with every model of MMSegmentation.
 
     Args:
         path (str): Where it is in the config.
@@ -67,7 +67,7 @@ def check_hook(path: str, kind: type | Callable) -> None:
 
 
 def check_metric_names(cfg: Config) -> None:
-    """Refuse figures that no metric of the validation gives.
+    """Refuse names of figures that the validation does not compute.
 
     Raises:
         InputError: If ``iou_metrics`` or ``save_best`` name another one.
@@ -91,7 +91,7 @@ def check_metric_names(cfg: Config) -> None:
 
 
 def _datasets(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
-    """Data sets of a loader, and those that they are made of."""
+    """Data sets of a loader, and the data sets that they wrap."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
             yield from _datasets(item, f'{path}.{index}')
@@ -125,7 +125,7 @@ def _check_order(pipeline: Any, path: str, loader: str) -> None:
 
 
 def _check_joined(dataset: Mapping, path: str) -> None:
-    """Data sets that are joined must have the same class texts."""
+    """Refuse joined data sets with different class texts."""
     parts = dataset.get('datasets') or []
     words = [
         (index, load_vocabulary(part['vocabulary']))
@@ -169,7 +169,7 @@ def _check_iou_metrics(metric: Mapping, path: str) -> None:
 
 
 def _figures(cfg: Config) -> set[str] | None:
-    """Names of what a validation gives; None if they cannot be told."""
+    """Names of the figures of a validation; None if they are not known."""
     figures: set[str] = set()
     for metric in _metrics(cfg.get('val_evaluator')):
         names = _figures_of(metric)

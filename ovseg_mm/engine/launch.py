@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``tools/train.py`` and ``tools/test.py`` share."""
+"""Building of runners and models for the scripts in ``tools/``."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ from .weights import check_checkpoint, load_weights
 
 
 def read_config(name: str | Path, options: dict | None = None) -> Config:
-    """Config by path or bare name, with settings that override its own.
+    """Read a config by path or bare name and override settings.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -80,7 +80,7 @@ def load_config(args: argparse.Namespace, wanted: str | None = None) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Runner of the config, on CPUs too if there are several processes.
+    """Build the runner of a config, also for several processes on CPUs.
 
     Raises:
         InputError: If the config names an unknown class or option, or gives
@@ -106,13 +106,14 @@ def build_model(
     checkpoint: str | None = None,
     device: str | None = None,
 ) -> nn.Module:
-    """Model of a config for a look at it, in evaluation mode.
+    """Build the model of a config in evaluation mode.
 
     Args:
         args (argparse.Namespace): With ``config`` and ``cfg_options``.
         checkpoint (str, optional): Checkpoint. None: CLIP's weights if the
             model needs no others, otherwise random ones.
-        device (str, optional): Where; a GPU if there is one.
+        device (str, optional): Device of the model. None: a GPU if there is
+            one.
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
@@ -134,7 +135,7 @@ def build_model(
 
 
 def enable_amp(cfg: Config) -> None:
-    """Mixed precision: float16 with loss scaling on GPUs, bfloat16 on CPUs."""
+    """Set float16 with loss scaling on GPUs, bfloat16 on CPUs."""
     wrapper = cfg.optim_wrapper
     kind = dict(type=wrapper.get('type', OptimWrapper))
     if type_of(kind, OPTIM_WRAPPERS) is not OptimWrapper:
@@ -214,11 +215,11 @@ def set_output_dir(cfg: Config, folder: str) -> None:
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Make a folder, so that a run that cannot write fails at once.
+    """Make a folder, so that a run without write access fails early.
 
     Args:
         folder (Path): The folder.
-        option (str): What names another one, for the message.
+        option (str): Command-line option of the folder, for the message.
 
     Raises:
         OSError: If it cannot be written.

@@ -14,7 +14,7 @@ NO_DECAY_MODULES = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class OpenVocabOptimWrapperConstructor:
-    """Optimizer over the trained parameters alone.
+    """Builds an optimizer of the trained parameters only.
 
     MMEngine's own constructor lets weight decay return to the norms of a
     module that has a learning-rate factor, and keeps frozen parameters in
@@ -31,7 +31,7 @@ class OpenVocabOptimWrapperConstructor:
             that have none in any case.
 
     Raises:
-        ValueError: If no parameter has a prefix of ``lr_mult``, or none is
+        InputError: If no parameter has a prefix of ``lr_mult``, or none is
             trained, or ``paramwise_cfg`` has other keys.
     """
 

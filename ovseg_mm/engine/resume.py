@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The start of a run that is to be resumed, and the note that names it."""
+"""Choice of the checkpoint that a resumed run starts from."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ NOTE = 'last_checkpoint'
 def find_starting_checkpoint(
     work_dir: str, load_from: str | None
 ) -> tuple[str | None, bool]:
-    """Choose between the run of a work folder and a new one.
+    """Choose between resuming the run of a work folder and a new run.
 
     MMEngine takes ``load_from`` for the run to be resumed. A second stage
     names the weights of its first one there: it would go on at the first
@@ -40,7 +40,7 @@ def find_starting_checkpoint(
         resumed; otherwise only its weights are loaded.
 
     Raises:
-        ValueError: If ``last_checkpoint`` exists, but no checkpoint is whole.
+        InputError: If ``last_checkpoint`` exists, but no checkpoint is whole.
     """
     note = Path(work_dir, NOTE)
     if not note.exists():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training that is shared out over several devices."""
+"""Sharded training (FSDP)."""
 
 from mmengine._strategy import FSDPStrategy
 from mmengine.registry import FUNCTIONS, STRATEGIES
@@ -13,7 +13,7 @@ from ovseg_mm.models.layers import CLIPBlock
 def is_clip_block(
     module: nn.Module, recurse: bool = False, nonwrapped_numel: int = 0
 ) -> bool:
-    """Whether a module is sharded, or checkpointed, by itself.
+    """Whether a module is a unit of sharding or activation checkpointing.
 
     Serves a sharding strategy as ``auto_wrap_policy`` and as ``check_fn`` of
     its activation checkpointing.
@@ -28,17 +28,17 @@ def is_clip_block(
 
 @STRATEGIES.register_module()
 class ResumableFSDPStrategy(FSDPStrategy):
-    """MMEngine's sharding, whose runs can be resumed.
+    """MMEngine's FSDP strategy with a working resume.
 
-    MMEngine hands the optimizer's states over in an order that PyTorch has
-    had until 2.0.
+    MMEngine passes the optimizer's states in the order of PyTorch 2.0 and
+    before.
     """
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load the optimizer's states, each rank its shard.
 
         Args:
-            state_dict (dict): What a full checkpoint holds.
+            state_dict (dict): Optimizer's states of a full checkpoint.
         """
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which arguments a class or function of a config takes."""
+"""Arguments that a class or function of a config takes."""
 
 import ast
 import inspect

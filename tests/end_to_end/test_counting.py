@@ -72,7 +72,7 @@ def test_test_images_that_are_not_there(tool, tiny_data):
 def test_sizes_that_are_none(tool, script, size):
     status, output = tool(script, TINY, '--shape', *size)
     assert status == 2
-    assert 'is no number above 0' in output.splitlines()[-1]
+    assert 'is not a whole number above 0' in output.splitlines()[-1]
 
 
 def test_devices_that_are_none(tool):

@@ -18,12 +18,12 @@ from ..resume import find_starting_checkpoint
 
 @HOOKS.register_module()
 class CheckpointGuardHook(Hook):
-    """Converts published checkpoints as they are loaded; keeps ours plain.
+    """Converts published checkpoints at loading and saves plain values only.
 
-    A resumed run continues with checkpoints of its own work folder alone.
+    A resumed run continues only from checkpoints of its own work folder.
 
-    What does not fill the model is refused by the segmentor itself; here it
-    is so before MMEngine loads, with the name of the file.
+    The segmentor itself refuses a checkpoint that does not fill the model;
+    the hook does so before MMEngine loads it and names the file.
 
     MMEngine also saves the histories of its log, which are Python objects:
     loaders that take weights alone refuse such a file. They only smooth the
@@ -35,7 +35,7 @@ class CheckpointGuardHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        """Choose what a resumed run begins with.
+        """Choose the checkpoint of a resumed run.
 
         Args:
             runner (Runner): Its ``load_from`` is resumed only if it is in
@@ -50,7 +50,7 @@ class CheckpointGuardHook(Hook):
             runner._load_from, runner._resume = start
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Hold the checkpoint against the model.
+        """Convert a checkpoint and compare it with the model.
 
         Args:
             runner (Runner): With a model of this package; others are left
@@ -58,7 +58,7 @@ class CheckpointGuardHook(Hook):
             checkpoint (dict): Gets a ``state_dict`` under our names.
 
         Raises:
-            ValueError: If it is a checkpoint of another method, or a learned
+            InputError: If it is a checkpoint of another method, or a learned
                 tensor is missing, misshapen, not finite or has no place in
                 the model, or a state of a resumed optimizer is not finite.
         """
@@ -74,14 +74,14 @@ class CheckpointGuardHook(Hook):
             check_finite(dict(states), where)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Leave out or convert what is neither tensor nor plain value.
+        """Remove or convert values that are neither tensors nor plain Python.
 
         Args:
             runner (Runner): Knows the iteration.
             checkpoint (dict): Changed in place.
 
         Raises:
-            ValueError: If weights are not finite; nothing is saved then.
+            InputError: If weights are not finite; nothing is saved then.
         """
         weights = checkpoint.get('state_dict')
         if weights:

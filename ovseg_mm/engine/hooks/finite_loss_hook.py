@@ -36,7 +36,7 @@ class FiniteLossHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Look at the losses of an iteration.
+        """Check the losses of an iteration.
 
         Args:
             runner (Runner): Knows the iteration.
@@ -45,7 +45,7 @@ class FiniteLossHook(Hook):
             outputs (Mapping[str, Any], optional): Losses by name.
 
         Raises:
-            ValueError: If one of them is not finite, in any process.
+            InputError: If a loss is not finite, in any process.
         """
         losses = {
             name: float(torch.as_tensor(value).detach())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hook that draws what a model predicts."""
+"""Hook that draws predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,17 +21,19 @@ from ovseg_mm.utils.paths import path_inside
 class OpenVocabVisualizationHook(Hook):
     """Draw every image of a test, and some of each validation.
 
-    A test writes ``<save_dir of the visualizer>/<image name>.png``, in every
+    A test writes ``<save_dir of the visualizer>/<image name>.png``, in each
     process its share. A validation hands the first image of every
     ``interval``-th batch to the visualizer's backends. Nothing is decoded
     that is not drawn.
 
     Args:
-        draw: Whether to draw at all.
-        interval: Batches of a validation from one drawing to the next.
-        show: Whether to show pictures in a window instead of writing them.
-        wait_time: Seconds to show each.
-        backend_args: Options of MMEngine's file backend for the images.
+        draw (bool): Whether to draw at all.
+        interval (int): Batches of a validation from one drawing to the next.
+        show (bool): Whether to show pictures in a window instead of writing
+            them.
+        wait_time (float): Seconds to show each.
+        backend_args (dict, optional): Options of MMEngine's file backend for
+            the images.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class OpenVocabVisualizationHook(Hook):
         self.backend_args = backend_args
 
     def before_test(self, runner: Runner) -> None:
-        """Make the folder, so that it fails now if it has to."""
+        """Make the folder, so that a test without access fails early."""
         if self.draw and not self.show:
             self._folder(runner).mkdir(parents=True, exist_ok=True)
 
@@ -61,7 +63,7 @@ class OpenVocabVisualizationHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence[SegDataSample] = (),
     ) -> None:
-        """Draw the first image of a batch, if it is its turn."""
+        """Draw the first image of every ``interval``-th batch."""
         due = self.draw and batch_idx % self.interval == 0
         if due and outputs and is_main_process():
             self._visualizer.add_datasample(
@@ -98,7 +100,7 @@ class OpenVocabVisualizationHook(Hook):
             )
 
     def after_test(self, runner: Runner) -> None:
-        """Say where the pictures are."""
+        """Log the folder of the pictures."""
         if self.draw and not self.show:
             print_log(f'Pictures are in {self._folder(runner)}', 'current')
 

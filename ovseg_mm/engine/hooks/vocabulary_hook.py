@@ -14,11 +14,11 @@ from ..distributed import unwrap
 
 @HOOKS.register_module()
 class VocabularyHook(Hook):
-    """Holds model, data, metric and visualiser to one vocabulary.
+    """Makes data sets, metric and visualizer use the vocabulary of the model.
 
     Before the first image it checks that the vocabularies have the classes
-    of the data sets in their order, hands names and palette to metric and
-    visualiser, and has the text embeddings computed, by rank 0 for all.
+    of the data sets in their order, passes names and palette to metric and
+    visualizer, and computes the text embeddings, on rank 0 for all ranks.
     """
 
     # After hooks that exchange weights (EMA), whose embeddings are needed.
@@ -41,11 +41,11 @@ class VocabularyHook(Hook):
             _check(runner.val_dataloader.dataset, segmentor.vocabulary)
 
     def before_val(self, runner: Runner) -> None:
-        """Hand the vocabulary to the metric."""
+        """Pass the vocabulary to the metric."""
         self._hand_over(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Hand the vocabulary to the metric."""
+        """Pass the vocabulary to the metric."""
         self._hand_over(runner, runner.test_loop)
 
     def before_val_iter(
@@ -91,13 +91,13 @@ def _palette(meta: dict, vocabulary: Vocabulary) -> list[list[int]]:
 
 
 def _is_random(palette: list[list[int]]) -> bool:
-    """Whether MMSegmentation drew these colours for want of any."""
+    """Whether MMSegmentation drew these colours at random."""
     random = np.random.RandomState(42)
     return palette == random.randint(0, 255, (len(palette), 3)).tolist()
 
 
 def _check(dataset: Any, vocabulary: Vocabulary) -> None:
-    """Compare the words of a data set, and of those that it wraps."""
+    """Compare the classes of a data set, and of those that it wraps."""
     # Concatenated sets give the names of the first alone.
     inner = getattr(dataset, 'datasets', None)
     if inner is None and hasattr(dataset, 'dataset'):
