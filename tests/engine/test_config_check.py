@@ -335,12 +335,14 @@ def test_accepted_arguments():
 
 
 def test_apis_check_before_they_work(tmp_path):
+    checkpoint = tmp_path / 'empty.pth'
+    checkpoint.touch()
     with pytest.raises(InputError, match='CLIPViT'):
         OpenVocabInferencer(
-            TINY, 'none.pth', 'cpu', {'model.backbone.type': 'CLIPVit2'}
+            TINY, checkpoint, 'cpu', {'model.backbone.type': 'CLIPVit2'}
         )
     work = tmp_path / 'work'
     options = {'test_evaluator.type': 'OpenVocabIoUMetrc'}
     with pytest.raises(InputError, match='OpenVocabIoUMetric'):
-        evaluate(TINY, 'none.pth', [TINY], work, cfg_options=options)
+        evaluate(TINY, checkpoint, [TINY], work, cfg_options=options)
     assert not work.exists()
