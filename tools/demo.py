@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train and test a small segmentor, then segment a picture with new words.
+"""Train and test a small segmentor, then segment an image with new words.
 
-Every step runs a command that users run too. Steps that are done are kept:
-after an interruption the same call goes on where it stopped.
+Every step runs a public command. Finished steps are skipped: after an
+interruption, the same command continues.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from pathlib import Path
 from common_options import add_debug_option
 
 CONFIG = 'catseg_clip-toy_1xb4-400_toy-world-64x64.py'
-# Of the picture that is segmented at the end.
+# Seed of the image that is segmented at the end.
 PICTURE_SEED = 7
-# What a log line that shows progress or a result looks like.
+# Lines of a log that show progress or a result.
 TELLING = re.compile(r'Iter\(|mIoU_seen|_overlay\.png|rror:')
 
 
@@ -34,13 +34,13 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         default=Path('work_dirs/demo'),
         metavar='FOLDER',
-        help='folder of everything that is made (default: %(default)s)',
+        help='folder of all outputs (default: %(default)s)',
     )
     parser.add_argument(
         '--iters',
         type=int,
         default=400,
-        help='length of the training (default: %(default)s)',
+        help='number of training iterations (default: %(default)s)',
     )
     parser.add_argument(
         '--num-val',
@@ -56,11 +56,11 @@ def parse_args() -> argparse.Namespace:
 
 
 class Demo:
-    """The steps, each a command with a log of its own.
+    """The steps of the demo, each a command with its own log.
 
     Args:
-        out (Path): Folder of everything that is made.
-        iters (int): Length of the training.
+        out (Path): Folder of all outputs.
+        iters (int): Number of training iterations.
         num_val (int): Number of test scenes.
         seed (int): Seed of scenes and training.
     """
@@ -86,7 +86,7 @@ class Demo:
         )
 
     def train(self) -> None:
-        """Train, or go on with a training that was interrupted."""
+        """Train, or resume an interrupted training."""
         if self.checkpoint.is_file():
             return
         self._run(
@@ -106,12 +106,12 @@ class Demo:
     def test(
         self, name: str, options: Sequence = (), settings: Sequence = ()
     ) -> dict[str, float]:
-        """Test, unless that is done.
+        """Test, unless the result exists.
 
         Args:
-            name (str): Folder of the result and name of the log.
-            options (Sequence): More options of the command.
-            settings (Sequence): More settings of the config.
+            name (str): Name of the folder of the result, and of the log.
+            options (Sequence): Additional options of the command.
+            settings (Sequence): Additional settings of the config.
 
         Returns:
             dict[str, float]: The metrics.
@@ -130,7 +130,7 @@ class Demo:
         return self._metrics(name)
 
     def shuffled_words(self) -> Path:
-        """A file with the class texts in an order that fits no label."""
+        """Write the class texts in an order in which all labels are wrong."""
         from ovseg_mm.vocabulary import load_vocabulary
 
         names = load_vocabulary('toy_world').names
@@ -139,13 +139,13 @@ class Demo:
         while any(old == new for old, new in zip(names, shuffled)):
             rng.shuffle(shuffled)
         path = self.out / 'shuffled.json'
-        # The names tell that the texts are put to other labels on purpose.
+        # With label_names, texts of other labels are not refused.
         words = dict(class_texts=shuffled, label_names=names)
         path.write_text(json.dumps(words))
         return path
 
     def predict(self) -> Path:
-        """Segment a new picture with words that no training label used.
+        """Segment a new image with class texts of no training label.
 
         Returns:
             Path: The overlay.
@@ -173,7 +173,7 @@ class Demo:
         return overlay
 
     def _metrics(self, name: str) -> dict[str, float] | None:
-        """What a finished test wrote."""
+        """Metrics of a finished test; None without one."""
         for file in sorted((self.out / name).glob('*/*.json')):
             metrics = json.loads(file.read_text())
             if 'mIoU_unseen' in metrics:
@@ -181,10 +181,10 @@ class Demo:
         return None
 
     def _run(self, name: str, *command: object) -> None:
-        """Run a command; the whole output goes to a log, the gist is shown.
+        """Run a command; its output goes to a log, important lines are shown.
 
         Raises:
-            RuntimeError: If it fails.
+            RuntimeError: If the command fails.
         """
         command = [str(part) for part in command]
         print('$ ' + shlex.join(command), flush=True)
@@ -205,7 +205,7 @@ class Demo:
         if process.returncode:
             raise RuntimeError(
                 f'the command above failed with status {process.returncode}; '
-                f'its whole output is in {log}'
+                f'its output is in {log}'
             )
 
 
@@ -213,23 +213,27 @@ def _environment() -> dict[str, str]:
     """Environment of the commands."""
     folder = os.path.dirname(sys.executable)
     return {
-        # Threads that wait by spinning for long make each other several times
-        # slower where something else uses the machine as well.
+        # Spinning threads slow each other down several times if other
+        # programs use the machine too.
         'GOMP_SPINCOUNT': '3000',
         **os.environ,
         'PATH': f'{folder}{os.pathsep}{os.environ.get("PATH", "")}',
-        # Without these, glibc hands each freed tensor back to the system and
-        # gets it again, page by page.
+        # Without these, glibc returns each freed tensor to the system and
+        # requests its pages again.
         'MALLOC_MMAP_THRESHOLD_': str(1 << 25),
         'MALLOC_TRIM_THRESHOLD_': str(1 << 32),
     }
 
 
 def keep_options(out: Path, options: dict) -> None:
-    """Make sure that what a folder holds was made with the same options.
+    """Check that the outputs in a folder have the same options; store them.
+
+    Args:
+        out (Path): Folder of all outputs.
+        options (dict): Options of this run.
 
     Raises:
-        InputError: If it was not.
+        InputError: If the outputs have other options.
     """
     from ovseg_mm.utils.errors import InputError
 
@@ -254,7 +258,7 @@ def show_table(rows: dict[str, dict[str, float]]) -> None:
 
 
 def main() -> int:
-    """Run all steps and print what came out; 2 for bad input."""
+    """Run all steps and print the results; exit status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.engine.launch import check_writable
     from ovseg_mm.utils.errors import InputError, report_errors

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the toy world: a small data set for the configs in configs/toy.
+"""Make the toy world, a small data set for the configs in configs/toy.
 
-Download: none, all scenes are drawn.
+No download: all scenes are drawn.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Write the data set; 2 for bad input."""
+    """Write the data set; exit status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.toy.world import write_toy_world
 
