@@ -16,6 +16,7 @@ from fvcore.nn.jit_handles import get_shape
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.utils.errors import InputError
 
@@ -53,28 +54,28 @@ class TextCount:
     flops: float
 
 
-def count_view(model: nn.Module, size: tuple[int, int]) -> Count:
+def count_view(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
     """Count one view: image features, head, text embeddings given.
 
     Args:
-        model (nn.Module): A segmentor of this package.
+        model (BaseOpenVocabSegmentor): The model.
         size (tuple[int, int]): Height and width of the view.
     """
     return _count(model, model.encode_decode, size)
 
 
-def count_image(model: nn.Module, size: tuple[int, int]) -> Count:
+def count_image(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
     """Count a whole image: its views, their fusion, text embeddings given.
 
     Args:
-        model (nn.Module): A segmentor of this package.
+        model (BaseOpenVocabSegmentor): The model.
         size (tuple[int, int]): Height and width of the image as it leaves
             the pipeline.
     """
     return _count(model, model.inference, size)
 
 
-def count_text(model: nn.Module) -> list[TextCount]:
+def count_text(model: BaseOpenVocabSegmentor) -> list[TextCount]:
     """Count the text side of the model's vocabulary, for each text tower."""
     counts = []
     for encoder, bank in model.text_sides:
@@ -90,7 +91,9 @@ def count_text(model: nn.Module) -> list[TextCount]:
     return counts
 
 
-def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
+def count_parameters(
+    model: BaseOpenVocabSegmentor,
+) -> dict[str, tuple[int, int]]:
     """Parameters of the model's parts, all and trained ones.
 
     Returns:
@@ -105,7 +108,7 @@ def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
     }
 
 
-def window_size(model: nn.Module) -> tuple[int, int]:
+def window_size(model: BaseOpenVocabSegmentor) -> tuple[int, int]:
     """Height and width of the views that tests cut images into.
 
     Raises:
@@ -120,7 +123,9 @@ def window_size(model: nn.Module) -> tuple[int, int]:
 
 
 def _count(
-    model: nn.Module, call: Callable[[Tensor], Tensor], size: tuple[int, int]
+    model: BaseOpenVocabSegmentor,
+    call: Callable[[Tensor], Tensor],
+    size: tuple[int, int],
 ) -> Count:
     device = next(model.parameters()).device
     img = torch.randn(1, 3, *size, device=device)
@@ -136,7 +141,7 @@ def _count(
 
 
 @contextmanager
-def _random_text(model: nn.Module) -> Iterator[None]:
+def _random_text(model: BaseOpenVocabSegmentor) -> Iterator[None]:
     """Spare the model the encoding of texts, which counts by itself."""
     sides = [s for s in model.text_sides if s.bank.embeddings is None]
     for side in sides:
@@ -158,7 +163,7 @@ class _Call(nn.Module):
     """A method of a model as a module, for the tracer."""
 
     def __init__(
-        self, model: nn.Module, call: Callable[[Tensor], Tensor]
+        self, model: BaseOpenVocabSegmentor, call: Callable[[Tensor], Tensor]
     ) -> None:
         super().__init__()
         self.model = model
