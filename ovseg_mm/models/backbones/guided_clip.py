@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ovseg_mm.structures import CostFeatures
 from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.resize import resize
 
 # Sides of the guidance maps in patch grids, finest map first.
@@ -85,7 +86,7 @@ class GuidedCLIP(BaseModule):
             CostFeatures: Embeddings (B, C, h, w) and guidance.
 
         Raises:
-            ValueError: If the guidance backbone does not give three maps.
+            InputError: If the guidance backbone does not give three maps.
         """
         normalised = _normalise(img, self.clip_statistics)
         image = self.clip(normalised).dense
@@ -93,7 +94,7 @@ class GuidedCLIP(BaseModule):
             normalised = _normalise(img, self.guidance_statistics)
         maps = self.guidance(normalised)
         if len(maps) != len(SCALES):
-            raise ValueError(
+            raise InputError(
                 f'{type(self.guidance).__name__} gives {len(maps)} maps; set '
                 'its out_indices so that it gives three, at strides 4, 8 and '
                 '16'

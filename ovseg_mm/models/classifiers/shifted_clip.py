@@ -15,6 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 from ..clip_towers import with_tower_options
@@ -74,7 +75,7 @@ class ShiftedCLIP(TextModel):
                 self.region_encoder.shift.blocks, 'region_encoder.shift'
             )
         if self.text_encoder.trainable:
-            raise ValueError(
+            raise InputError(
                 'the text tower is not trained with masked crops; set '
                 "text_encoder.finetune='none'"
             )
@@ -127,7 +128,7 @@ class ShiftedCLIP(TextModel):
             with ``crop_label`` and ``pred_crop_label`` for each crop.
 
         Raises:
-            ValueError: If a caption of a test is no name of the vocabulary.
+            InputError: If a caption of a test is no name of the vocabulary.
         """
         if mode == 'predict':
             # Before the towers run, which takes longer.
@@ -174,7 +175,7 @@ class ShiftedCLIP(TextModel):
 
     def _label(self, caption: str) -> int:
         if caption not in self.vocabulary.names:
-            raise ValueError(
+            raise InputError(
                 f'the caption {caption!r} of a test is none of the '
                 f'{self.vocabulary.num_texts} names of '
                 f'{self.vocabulary.source}; make the crops with '

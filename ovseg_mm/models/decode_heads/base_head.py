@@ -160,10 +160,10 @@ class BaseOpenVocabHead(BaseModule):
             Tensor: (T, C).
 
         Raises:
-            ValueError: If P is not 1.
+            InputError: If P is not 1.
         """
         if text.shape[1] != 1:
-            raise ValueError(
+            raise InputError(
                 f'{type(self).__name__} takes one text embedding a class, '
                 f'found {text.shape[1]}; set prompts.average_templates=True'
             )

@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import read_weights
+from ovseg_mm.utils.errors import InputError
 
 from ..utils import freeze_except
 from .clip_text_transformer import CLIPTextTransformer
@@ -69,7 +70,7 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         """Initialise; prompts come from ``prompt_weights`` if given.
 
         Raises:
-            ValueError: If the file has no such prompts, or of another shape,
+            InputError: If the file has no such prompts, or of another shape,
                 or of two text towers.
         """
         super().init_weights()
@@ -84,7 +85,7 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
             shapes = [tuple(tensors[key].shape) for key in found]
             if prompt is None or shapes != [tuple(prompt.shape)]:
                 wanted = 'none' if prompt is None else tuple(prompt.shape)
-                raise ValueError(
+                raise InputError(
                     f'{self.prompt_weights} has the {name} {shapes}, but the '
                     f'text encoder takes {wanted}; set prefix_length and '
                     'suffix_length to what the prompts were learned with'

@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ovseg_mm.structures import LevelFeatures
+from ovseg_mm.utils.errors import InputError
 
 from ..base_head import BaseOpenVocabHead
 from .matching import MatchingDecoder
@@ -115,7 +116,7 @@ class CascadeCLIPHead(BaseOpenVocabHead):
     def _aggregate(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """One map (B, C, h, w) a group."""
         if len(levels) != sum(self.group_sizes):
-            raise ValueError(
+            raise InputError(
                 f'group_sizes={self.group_sizes} take '
                 f'{sum(self.group_sizes)} levels, found {len(levels)}; the '
                 "levels are the backbone's out_indices and its output"
