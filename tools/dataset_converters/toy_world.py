@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the toy world, a small data set for the configs in configs/toy.
 
-No download: all scenes are drawn.
+Download: none; all scenes are drawn.
 """
 
 import argparse
