@@ -124,7 +124,7 @@ class MaskPredictions(NamedTuple):
     """Classified proposals; the last entry of D is the final one.
 
     Attributes:
-        class_logits (Tensor): (D, B, Q, T + 1), the last class is no object.
+        class_logits (Tensor): (D, B, Q, T + 1), the last is 'no object'.
         mask_logits (Tensor): (D, B, Q, h, w) at stride 4.
     """
 

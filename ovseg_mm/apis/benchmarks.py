@@ -59,7 +59,7 @@ def find_benchmark(
 
     1. For a shipped config, the shipped config of the same family (same
        network and weights) for the benchmark, as the metafiles list them.
-    2. ``cfg`` itself if its test data are those of the benchmark.
+    2. ``cfg`` itself if it tests on the data of the benchmark.
     3. The benchmark's test set with model and ``test_pipeline`` of ``cfg``.
 
     Args:
@@ -111,6 +111,9 @@ def path_of_test_set(test_set: str) -> Path:
 
     Args:
         test_set (str): Value of :data:`BENCHMARKS`.
+
+    Returns:
+        Path: Path of the config file.
     """
     return resource('configs', '_base_', 'test_sets', f'{test_set}.py')
 

@@ -101,7 +101,7 @@ def clip_shapes(arch: dict) -> dict[str, tuple[int, ...]]:
     """List the tensors of a CLIP.
 
     Args:
-        arch (dict): What :func:`clip_arch` gives.
+        arch (dict): Result of :func:`clip_arch`.
 
     Returns:
         dict[str, tuple[int, ...]]: Shape by name; the image tower under
@@ -224,10 +224,16 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
 def _without_defaults(
     sizes: dict, part: str, known: set[str]
 ) -> tuple[dict, list[str]]:
-    """Return sizes without options that are at open_clip's defaults.
+    """Remove unknown options that have open_clip's default value.
+
+    Args:
+        sizes (dict): Options of one tower.
+        part (str): ``'vision_cfg'`` or ``'text_cfg'``.
+        known (set[str]): Options that are read here.
 
     Returns:
-        tuple[dict, list[str]]: The sizes, and the other options.
+        tuple[dict, list[str]]: The known options, and the names of unknown
+        options with another value than the default.
     """
     others = sorted(set(sizes) - known)
     if not others:

@@ -66,7 +66,7 @@ _TEXT_SIZES = {
 
 
 def is_source(name: object) -> TypeGuard[str]:
-    """Return whether a name is that of a hub repository or a folder."""
+    """Return whether a name stands for a hub repository or a folder."""
     return isinstance(name, str) and name.startswith((HUB, FOLDER))
 
 
@@ -121,7 +121,7 @@ def arch_of_config(config: Mapping[str, Any], where: str) -> dict:
 
     Args:
         config (Mapping): ``open_clip_config.json`` or ``config.json``.
-        where (str): What to call it in messages.
+        where (str): Name of the config in messages.
 
     Returns:
         dict: A model config as open_clip has it.
@@ -172,8 +172,11 @@ def activation_of(config: Mapping[str, Any]) -> str | None:
 
     A config without the key means the default of the library that wrote it.
 
+    Args:
+        config (Mapping[str, Any]): Content of the config file.
+
     Returns:
-        str | None: None if it is not the config of a CLIP.
+        str | None: The activation; None if the config is not of a CLIP.
     """
     if 'vision_config' in config or config.get('model_type') == 'clip':
         vision = config.get('vision_config') or {}
@@ -189,7 +192,7 @@ def warn_of_normalisation(config: Mapping[str, Any], where: str) -> None:
 
     Args:
         config (Mapping): See :func:`arch_of_config`.
-        where (str): What to call it in the message.
+        where (str): Name of the config in the message.
 
     Warns:
         UserWarning: If open_clip's ``preprocess_cfg`` does not normalise as
@@ -214,7 +217,7 @@ def refuse_other_weights(names: Collection[str], where: str) -> None:
 
     Args:
         names (Collection[str]): Names of the tensors.
-        where (str): What to call their file.
+        where (str): Name of their file in messages.
     """
     if 'logit_bias' in names or 'vision_model.head.probe' in names:
         raise InputError(f'{where} {SIGLIP}')

@@ -97,7 +97,7 @@ def _read_custom(name: str | Path) -> WeightFile:
 
 
 def _renamed(file: WeightFile) -> Renamed:
-    """Rename the tensors of a CLIP to those of our towers."""
+    """Rename the tensors of a CLIP to the names in our towers."""
     parts = {name.partition('.')[0] for name in file.tensors}
     if has_own_names(file.tensors) and parts <= _OWN_PARTS:
         return unrenamed(file.tensors)

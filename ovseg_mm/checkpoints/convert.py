@@ -31,7 +31,7 @@ _VERSION = 'ovseg_mm_version'
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What became of the tensors of a file.
+    """Numbers of converted, fused and dropped tensors of a file.
 
     Attributes:
         source (Path): File that was read.
@@ -78,7 +78,7 @@ def convert(
             those of the source, see :func:`shifted_clip_towers`.
 
     Returns:
-        ConversionReport: What became of the tensors.
+        ConversionReport: Numbers of tensors.
 
     Raises:
         FileNotFoundError: If the source, the config or the folder of the
@@ -120,7 +120,7 @@ def load_checkpoint_into(
             of a known layout.
 
     Returns:
-        ConversionReport: What became of the tensors.
+        ConversionReport: Numbers of tensors.
 
     Raises:
         FileNotFoundError: If the file does not exist.

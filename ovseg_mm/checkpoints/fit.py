@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Match the tensors of a checkpoint with those of a model."""
+"""Match the tensors of a checkpoint with the tensors of a model."""
 
 from collections.abc import Iterable, Mapping
 
@@ -95,7 +95,7 @@ def check_against(
     Args:
         model (nn.Module): See :func:`fit_to_model`.
         layout (Layout, optional): Layout of the file.
-        renamed (Renamed): What :func:`filling` left of its tensors.
+        renamed (Renamed): Its tensors, as :func:`filling` returns them.
         where (str): Name of the file in messages.
 
     Raises:

@@ -65,6 +65,13 @@ def _replace(module: ModuleType, name: str, ours: Callable) -> None:
 def _config_entry(config: str) -> dict:
     """Entry of a config in our metafiles, with an absolute path.
 
+    Args:
+        config (str): Path of the config below ``configs``, with or without
+            ``.py``.
+
+    Returns:
+        dict: The entry.
+
     Raises:
         ValueError: If there is none; MMEngine expects this type for bases.
     """
@@ -77,6 +84,13 @@ def _config_entry(config: str) -> dict:
 
 def _base_config(config: str) -> str:
     """Path of a file in our folder of configs.
+
+    Args:
+        config (str): Path of the config below ``configs``, with or without
+            ``.py``.
+
+    Returns:
+        str: The absolute path.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -103,7 +117,7 @@ def _entries() -> Iterator[dict]:
 
 
 def _entries_beside(theirs: Callable, folder: str) -> Iterator[dict]:
-    """Models of a package; those of MMSegmentation include ours."""
+    """Models of a package; MMSegmentation lists our models as well."""
     ours = Path(resource()).resolve()
     if Path(folder).resolve() != ours:
         yield from theirs(folder)

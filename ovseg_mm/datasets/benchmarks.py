@@ -39,7 +39,7 @@ class PascalContext459Dataset(BenchmarkDataset):
 class PascalVOC20Dataset(BenchmarkDataset):
     """The 20 objects of PASCAL VOC; background and borders are ignored.
 
-    Label files are those of the challenge (0 background, 1 to 20, 255).
+    Label files are from the challenge (0 background, 1 to 20, 255).
     """
 
     DEFAULTS = dict(vocabulary='voc20', reduce_zero_label=True)
@@ -49,7 +49,7 @@ class PascalVOC20Dataset(BenchmarkDataset):
 class PascalVOC21Dataset(BenchmarkDataset):
     """The 20 objects of PASCAL VOC and background, with its own class texts.
 
-    Label files are those of the challenge (0 background, 1 to 20, 255).
+    Label files are from the challenge (0 background, 1 to 20, 255).
     """
 
     DEFAULTS = dict(vocabulary='voc21')
@@ -76,7 +76,7 @@ class PascalVOC20bDataset(BenchmarkDataset):
     """The 20 objects of PASCAL VOC and background, with 59 class texts.
 
     The 39 class texts that are not objects have the label of the background.
-    Label files are those of the challenge; for files that
+    Label files are from the challenge; for files that
     already hold the labels (background 20) set ``label_map=None``.
     """
 

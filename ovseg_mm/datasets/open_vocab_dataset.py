@@ -123,7 +123,7 @@ class OpenVocabDataset(BaseSegDataset):
         self.METAINFO = {**type(self).METAINFO, **self.metainfo}
 
     def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:
-        """Give a vocabulary without colours those of the data set."""
+        """Give a vocabulary without colours the colours of the data set."""
         if metainfo.get('classes') is not None:
             check_same_classes(vocabulary, metainfo['classes'], 'metainfo')
         palette = metainfo.get('palette')

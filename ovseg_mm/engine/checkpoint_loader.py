@@ -39,7 +39,10 @@ def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
 
     Args:
         filename (str): Path; ``~`` is expanded.
-        map_location: See ``torch.load``; None: the CPU.
+        map_location (MapLocation): See ``torch.load``. None: the CPU.
+
+    Returns:
+        Any: Content of the file, usually a dict.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -69,9 +72,12 @@ def load_from_http(
 
     Args:
         filename (str): URL.
-        map_location: See :func:`load_from_local`.
-        model_dir (str, optional): Another folder for it.
-        progress (bool): Whether to show a bar.
+        map_location (MapLocation): See :func:`load_from_local`.
+        model_dir (str, optional): Folder of the file. None: PyTorch's cache.
+        progress (bool): Whether to show a progress bar.
+
+    Returns:
+        Any: Content of the file, usually a dict.
     """
     folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
     path = folder / Path(urlparse(filename).path).name

@@ -255,7 +255,7 @@ def _check_below(
 def _check_model_parts(
     node: Any, path: str, key: str, owner: Callable
 ) -> None:
-    """Check parts of a model; those of other packages only loosely."""
+    """Check parts of a model; parts of other packages only loosely."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
             _check_model_parts(item, f'{path}.{index}', key, owner)
@@ -313,6 +313,16 @@ def _find(
     name: Any, path: str, registry: str, others: Collection[str] = ()
 ) -> Callable:
     """Class or function of a registry by name.
+
+    Args:
+        name (Any): Name in the registry. A class or function is returned as
+            it is.
+        path (str): Key of ``name`` in the config, for messages.
+        registry (str): Registry to search first.
+        others (Collection[str]): Registries to search next.
+
+    Returns:
+        Callable: The class or function.
 
     Raises:
         InputError: If the registry has no such name.

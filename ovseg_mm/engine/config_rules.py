@@ -69,8 +69,11 @@ def check_hook(path: str, kind: type | Callable) -> None:
 def check_metric_names(cfg: Config) -> None:
     """Refuse names of figures that the validation does not compute.
 
+    Args:
+        cfg (Config): The config.
+
     Raises:
-        InputError: If ``iou_metrics`` or ``save_best`` name another one.
+        InputError: If ``iou_metrics`` or ``save_best`` name such a figure.
     """
     for key in ('val_evaluator', 'test_evaluator'):
         for metric in _metrics(cfg.get(key)):

@@ -45,7 +45,7 @@ def name_places(paths: Sequence[tuple[str, ...]], rest: Sequence[str]) -> str:
     """Join paths to settings for a message.
 
     Args:
-        paths (Sequence[tuple[str, ...]]): What :func:`places_of` gives.
+        paths (Sequence[tuple[str, ...]]): Result of :func:`places_of`.
         rest (Sequence[str]): Keys that follow each of them.
 
     Returns:

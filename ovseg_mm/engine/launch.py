@@ -34,6 +34,14 @@ from .weights import check_checkpoint, load_weights
 def read_config(name: str | Path, options: dict | None = None) -> Config:
     """Read a config by path or bare name and override settings.
 
+    Args:
+        name (str | Path): Path, or name of a shipped config.
+        options (dict, optional): Settings to override; keys may be dotted,
+            such as ``'model.test_cfg'``.
+
+    Returns:
+        Config: The config.
+
     Raises:
         FileNotFoundError: If there is no such config.
         InputError: If the file is empty or cannot be read, or a setting
@@ -60,6 +68,9 @@ def load_config(args: argparse.Namespace, wanted: str | None = None) -> Config:
         wanted (str, optional): ``'training'`` or ``'testing'``, for which
             the config must have all parts.
 
+    Returns:
+        Config: The config, with ``launcher`` and ``work_dir``.
+
     Raises:
         FileNotFoundError: If there is no such config.
         InputError: If the config lacks a part, or names an unknown class or
@@ -81,6 +92,12 @@ def load_config(args: argparse.Namespace, wanted: str | None = None) -> Config:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, also for several processes on CPUs.
+
+    Args:
+        cfg (Config): Checked config; changed in place.
+
+    Returns:
+        Runner: The runner.
 
     Raises:
         InputError: If the config names an unknown class or option, or gives
@@ -114,6 +131,9 @@ def build_model(
             model needs no others, otherwise random ones.
         device (str, optional): Device of the model. None: a GPU if there is
             one.
+
+    Returns:
+        nn.Module: The model on ``device``.
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
@@ -193,8 +213,11 @@ def enable_pictures(
 def enable_tta(cfg: Config) -> None:
     """Test with the config's ``tta_pipeline`` and ``tta_model``.
 
+    Args:
+        cfg (Config): Config; changed in place.
+
     Raises:
-        InputError: If the config has none.
+        InputError: If the config lacks one of the two.
     """
     for key in ('tta_pipeline', 'tta_model'):
         if key not in cfg:

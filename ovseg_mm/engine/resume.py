@@ -97,7 +97,7 @@ def _newest_whole(folder: Path) -> Path | None:
 
 @contextmanager
 def _open_whole(path: str, mode: str = 'r') -> Iterator[IO[str]]:
-    """``open`` whose text files are whole or not there when written."""
+    """Open a file; a written text file appears only when it is complete."""
     if mode != 'w':
         with open(path, mode) as file:
             yield file

@@ -15,13 +15,17 @@ def is_clip_block(
 ) -> bool:
     """Whether a module is a unit of sharding or activation checkpointing.
 
-    Serves a sharding strategy as ``auto_wrap_policy`` and as ``check_fn`` of
+    Used as ``auto_wrap_policy`` of a sharding strategy and as ``check_fn`` of
     its activation checkpointing.
 
     Args:
         module (nn.Module): Part of the model.
         recurse (bool): Whether FSDP asks about the parts of ``module``.
-        nonwrapped_numel (int): Parameters of ``module``; unused.
+        nonwrapped_numel (int): Number of parameters of ``module``; unused.
+
+    Returns:
+        bool: Whether ``module`` is a block of CLIP; always True with
+        ``recurse``.
     """
     return recurse or isinstance(module, CLIPBlock)
 

@@ -17,8 +17,8 @@ _NAMED = (
 def accepted_arguments(target: Callable) -> frozenset[str] | None:
     """Names of the arguments that a class or function takes.
 
-    A ``**kwargs`` that a constructor only hands on to that of its base class
-    stands for the arguments of the base class.
+    A ``**kwargs`` that a constructor only passes to its base class stands for
+    the arguments of the base class.
 
     Args:
         target (Callable): Class or function.
@@ -52,10 +52,14 @@ def accepted_arguments(target: Callable) -> frozenset[str] | None:
 
 @cache
 def named_arguments(target: Callable) -> frozenset[str]:
-    """Names that a class and its bases, or a function, write out.
+    """Argument names in the signatures of a class and its bases.
 
     Args:
-        target (Callable): Class or function, which may take others as well.
+        target (Callable): Class or function. Arguments that it takes by
+            ``**kwargs`` are left out.
+
+    Returns:
+        frozenset[str]: The names, without ``self``.
     """
     if not inspect.isclass(target):
         return _parameters(target)[0] or frozenset()

@@ -29,7 +29,7 @@ _CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
 def shortened(message: str) -> str:
     """Cut long quotes, long words and long lists out of a message.
 
-    Beginning and end stay, because the end of a message says what to do.
+    Beginning and end stay, because a message ends with the remedy.
 
     Args:
         message (str): Such as ``"'aaaa...' is not a file"``.

@@ -247,7 +247,7 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
 
 
 def sample_name(sample: Mapping | BaseDataElement) -> str:
-    """File name, without suffix, of what is written for a sample.
+    """File name, without suffix, of the outputs of a sample.
 
     Args:
         sample (Mapping | BaseDataElement): Data sample or its dictionary.

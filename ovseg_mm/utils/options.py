@@ -95,7 +95,7 @@ def parse_value(text: str) -> Any:
         text (str): Text after ``KEY=``.
 
     Returns:
-        Any: The value, equal to that of MMEngine's ``DictAction`` where the
+        Any: The value. MMEngine's ``DictAction`` gives the same value if the
         text has no blanks, quotes and braces.
 
     Raises:
@@ -168,6 +168,14 @@ def _scalar(text: str) -> Any:
 def _split(text: str, sign: str, times: int = -1) -> list[str]:
     """Split a text at a character outside quotes and brackets.
 
+    Args:
+        text (str): Text.
+        sign (str): Character to split at.
+        times (int): Largest number of splits. -1: no limit.
+
+    Returns:
+        list[str]: The parts, without ``sign``.
+
     Raises:
         InputError: If a bracket or quote is not closed.
     """
@@ -189,7 +197,7 @@ def _split(text: str, sign: str, times: int = -1) -> list[str]:
 
 
 def _whole_word(text: str, bracket: str) -> list[str]:
-    """The text itself if the bracket is inside a word; else refuse it."""
+    """Return a text with a bracket inside a word; refuse other texts."""
     if ',' in text or text[0] in _PAIRS or text[-1] in _PAIRS.values():
         raise InputError(
             f'the bracket {bracket} of {text} has no partner; write a text '
@@ -211,8 +219,14 @@ def _closes_last(text: str) -> bool:
 def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
     """Positions and characters of a text that are outside quotes.
 
-    Only a quote at the start of an element opens a quoted text; the one in
+    Only a quote at the start of an element opens a quoted text; the quote in
     ``potter's wheel`` is an apostrophe.
+
+    Args:
+        text (str): Text.
+
+    Yields:
+        tuple[int, str]: Position and character.
 
     Raises:
         InputError: If a quote is not closed.

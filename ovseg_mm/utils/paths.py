@@ -73,7 +73,7 @@ def find_config(name: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If it is a folder, or its suffix is not that of a config.
+        InputError: If it is a folder, or its suffix is not one of a config.
     """
     path = expanded(name)
     if path.is_file():

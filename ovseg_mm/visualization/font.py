@@ -14,6 +14,9 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 
     Args:
         size (int): Height in pixels.
+
+    Returns:
+        ImageFont.FreeTypeFont: The font.
     """
     return ImageFont.truetype(_font_file(), size)
 
@@ -21,12 +24,15 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 def drawable_name(name: str, label: int) -> str:
     """Prefix a class name with its label if the font lacks some letters.
 
-    Letters that the font lacks are drawn as boxes, so that the label is what
-    tells such names apart.
+    Letters that the font lacks are drawn as boxes. Only the label tells such
+    names apart.
 
     Args:
         name (str): Class name.
-        label (int): Its label.
+        label (int): Label of the class.
+
+    Returns:
+        str: The name, such as ``'cat'``, or ``'3: ...'``.
     """
     known = _code_points()
     if all(ord(letter) in known for letter in name):

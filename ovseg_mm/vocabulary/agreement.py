@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparison of the labels of a vocabulary with those of a data set."""
+"""Comparison of the labels of a vocabulary and of a data set."""
 
 import re
 import unicodedata
@@ -99,7 +99,7 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
 
 
 def _exchanged(moved: dict[int, int]) -> list[int]:
-    """Labels whose names are permuted."""
+    """Labels that exchange their names, directly or in a circle."""
     found = set()
     for start in moved:
         path = [start]

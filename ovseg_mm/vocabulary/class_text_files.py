@@ -56,7 +56,7 @@ def read_class_file(path: Path) -> list[Entry] | Mapping[str, Any]:
 
     Raises:
         InputError: If the file has another suffix or its content cannot be
-            read; the message names the place and what to write.
+            read; the message names the place and the remedy.
         OSError: If it cannot be read.
     """
     suffix = path.suffix.lower()

@@ -46,6 +46,9 @@ def entries_of_table(
             by tabs, and synonyms by ``', '`` or ``'|'``.
         path (Path): The file, for messages.
 
+    Returns:
+        list[Entry]: One entry per row.
+
     Raises:
         InputError: If the column of class texts cannot be found.
     """
@@ -82,6 +85,9 @@ def entries_of_records(
             optionally synonyms, a label and a colour.
         path (Path): The file, for messages.
         split (Callable): Splits the string of a class into its texts.
+
+    Returns:
+        list[Entry]: One entry per record.
 
     Raises:
         InputError: If a record has no class text, or a value has the wrong

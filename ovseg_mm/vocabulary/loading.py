@@ -287,7 +287,7 @@ def _from_name(name: str) -> Vocabulary:
 
 
 def _listed(keys: Sequence[str]) -> str:
-    """Keys for a message: those of data sets, and the number of variants."""
+    """Keys of data sets and the number of their variants, for a message."""
     bases = [key for key in keys if '-' not in key]
     return (
         f'{", ".join(bases)} and {len(keys) - len(bases)} variants of these '

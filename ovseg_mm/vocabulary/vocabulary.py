@@ -157,6 +157,9 @@ class Vocabulary:
             palette (Sequence[Sequence[int]]): L colours (red, green, blue) in
                 [0, 255].
 
+        Returns:
+            Vocabulary: Vocabulary with the colours.
+
         Raises:
             InputError: If ``palette`` does not hold L colours.
         """

@@ -21,10 +21,13 @@ _UNUSED = Drop('a part of the decoder that its mask logits do not depend on')
 
 
 def _decoder_rows(last: int) -> list[Row]:
-    """Rows of the decoders; little of their last layer is used.
+    """Rows of the decoders; their last layer is used only in part.
 
     Args:
         last (int): Index of the last layer.
+
+    Returns:
+        list[Row]: Rows of the renaming table.
     """
     layer = rf'{_DECODER}(\d+)\.'
     into = r'decode_head.decoders.\1.'
@@ -96,7 +99,7 @@ class CascadeCLIPLayout(Layout):
         return joined
 
     def rows(self, names: Iterable[str]) -> list[Row]:
-        """Return rows that leave out what a decoder's last layer ignores."""
+        """Rows of the table, without unused tensors of the last layers."""
         matches = (re.match(rf'{_DECODER}(\d+)\.', name) for name in names)
         last = max((int(match[2]) for match in matches if match), default=0)
         return [*_ROWS, *_decoder_rows(last)]

@@ -36,6 +36,9 @@ def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
     Args:
         source (str): Prefix in the file, dots included.
         target (str): Prefix in our model.
+
+    Returns:
+        list[Row]: Rows of the renaming table.
     """
     return _tower_rows(source, target, _IMAGE)
 

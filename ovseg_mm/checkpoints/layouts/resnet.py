@@ -17,6 +17,9 @@ def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
     Args:
         source (str): Pattern of the prefix in the file.
         target (str): Prefix in our model.
+
+    Returns:
+        list[Row]: Rows of the renaming table.
     """
     stem = rf'{source}stem\.conv'
     rows: list[Row] = []

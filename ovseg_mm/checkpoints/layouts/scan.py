@@ -107,8 +107,11 @@ def _clip_rows(trained: str, frozen: str) -> list[Row]:
     """Rows of both CLIPs.
 
     Args:
-        trained (str): Prefix of the one that sees regions and texts.
-        frozen (str): Prefix of the tower that sees whole images.
+        trained (str): Prefix of the CLIP for regions and texts.
+        frozen (str): Prefix of the image tower for whole images.
+
+    Returns:
+        list[Row]: Rows of the renaming table.
     """
     return [
         *image_rows(f'{trained}visual.', 'region_encoder.clip.'),

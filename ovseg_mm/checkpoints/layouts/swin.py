@@ -19,6 +19,9 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
     Args:
         source (str): Pattern of the prefix in the file.
         target (str): Prefix in our model.
+
+    Returns:
+        list[Row]: Rows of the renaming table.
     """
     block = rf'{source}layers\.(\d)\.blocks\.(\d+)\.'
     into = rf'{target}stages.\1.blocks.\2.'

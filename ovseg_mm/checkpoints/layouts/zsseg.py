@@ -61,11 +61,14 @@ def _predictor_rows() -> list[Row]:
 
 
 def _adapter_rows(source: str, text: str) -> list[Row]:
-    """Rows of a text side.
+    """Rows of the text part of an adapter.
 
     Args:
         source (str): Pattern of the adapter's prefix.
-        text (str): Our text tower.
+        text (str): Name of our text tower.
+
+    Returns:
+        list[Row]: Rows of the renaming table.
     """
     return [
         *text_rows(f'{source}.clip_model.', f'{text}.'),

@@ -126,6 +126,9 @@ def convert(source: Path, image: Path, labels: Path) -> None:
 def _read_index(path: Path) -> list[tuple[str, Path]]:
     """Read split and path of each image, without running code of the pickle.
 
+    Args:
+        path (Path): Index file of the release.
+
     Returns:
         list[tuple[str, Path]]: Split in the file name, and path of the
         image below the folder of the release.

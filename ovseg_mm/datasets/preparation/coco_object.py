@@ -129,8 +129,12 @@ def _from_instances(
 def keep_objects(raw: Path, output: Path) -> None:
     """Write the objects of a raw stuff-thing map.
 
+    Args:
+        raw (Path): Stuff-thing map of the release.
+        output (Path): Label file to write.
+
     Raises:
-        InputError: If it holds a value without a class.
+        InputError: If ``raw`` holds a value without a class.
     """
     values = read_8_bit_labels(raw)
     mapping = {value: 0 for value in (*range(182), 255)}

@@ -83,8 +83,12 @@ def raw_maps(folder: Path) -> list[Path]:
 def renumber(raw: Path, output: Path) -> None:
     """Write the labels of a raw map.
 
+    Args:
+        raw (Path): Stuff-thing map of the release.
+        output (Path): Label file to write.
+
     Raises:
-        InputError: If it holds a value without a class.
+        InputError: If ``raw`` holds a value without a class.
     """
     values = read_8_bit_labels(raw)
     labels = _table()[values]

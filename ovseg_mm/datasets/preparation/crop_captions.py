@@ -120,6 +120,13 @@ class CropCaptions(Preparation):
     ) -> list[LabelCheck]:
         """Not supported: crops are images, not label files.
 
+        Args:
+            root (Path): Data folder.
+            options (argparse.Namespace): Options of the command line.
+
+        Returns:
+            list[LabelCheck]: Never, since the method always raises.
+
         Raises:
             InputError: Always.
         """

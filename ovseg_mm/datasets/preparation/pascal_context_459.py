@@ -79,8 +79,13 @@ class PascalContext459(Preparation):
 def convert(source: Path, output: Path) -> None:
     """Write the labels of a .mat file.
 
+    Args:
+        source (Path): ``.mat`` file of the release.
+        output (Path): Label file to write.
+
     Raises:
-        InputError: If it is damaged or not a label file of PASCAL-Context.
+        InputError: If ``source`` is damaged or not a label file of
+            PASCAL-Context.
     """
     from scipy.io import loadmat
 

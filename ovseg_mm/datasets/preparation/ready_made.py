@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets whose files are only checked."""
+"""Data sets that need no conversion: their files are only checked."""
 
 import argparse
 from pathlib import Path

@@ -58,7 +58,7 @@ class LoadOpenVocabAnnotations(BaseTransform):
         Raises:
             FileNotFoundError: If the label file is missing.
             InputError: If it is damaged, is not a label map, differs in size
-                from the image, or holds values that are no labels.
+                from the image, or holds values that are not labels.
         """
         path = results.get('seg_map_path')
         if path is None:
@@ -153,7 +153,7 @@ def compare_sizes(
     orientation: int,
     applied: bool,
 ) -> str | None:
-    """Compare the size of a label map with that of its image.
+    """Compare the size of a label map with the size of its image.
 
     Args:
         image (str): Image file, for messages.

@@ -285,10 +285,13 @@ class OpenVocabIoUMetric(BaseMetric):
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
     def has_written(self, sample: dict) -> bool:
-        """Whether the file of a sample is written, if it is to be written.
+        """Whether the output file of a sample exists.
 
         Args:
             sample (dict): With ``sample_name`` or ``img_path``.
+
+        Returns:
+            bool: Whether the file exists; True without an ``output_dir``.
         """
         return self.output_dir is None or self._file_of(sample).is_file()
 
