@@ -268,12 +268,17 @@ class CLIPViT(BaseModule):
         prompts = self.prompt_tokens
         if self.prompt_proj is not None:
             prompts = self.prompt_proj(prompts)
+        assert self.prompt_dropout is not None  # there are prompts
         return self.prompt_dropout(prompts[:, None].expand(-1, batch, -1, -1))
 
     def _encode(
         self, x: Tensor, replacements: Replacements
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Run the blocks; each prompted one gets its own prompt tokens.
+
+        Args:
+            x (Tensor): Input of the first block, (B, 1 + N, D).
+            replacements (Replacements): See :meth:`forward`; may be empty.
 
         Returns:
             tuple[Tensor, dict[int, Tensor]]: Output of the last block, or of

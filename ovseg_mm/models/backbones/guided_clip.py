@@ -48,6 +48,9 @@ class GuidedCLIP(BaseModule):
     # The segmentor refuses a data preprocessor that normalises as well.
     normalises = True
 
+    clip_statistics: Tensor  # mean and deviation, (2, 3, 1, 1)
+    guidance_statistics: Tensor  # (2, 3, 1, 1)
+
     def __init__(
         self,
         clip: dict,
@@ -68,9 +71,9 @@ class GuidedCLIP(BaseModule):
         own, other = (mean, std), (guidance_mean, guidance_std)
         self.same_statistics = own == other
         for name, values in (('clip', own), ('guidance', other)):
-            values = torch.tensor(values, dtype=torch.float32)
+            statistics = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(
-                f'{name}_statistics', values[..., None, None], False
+                f'{name}_statistics', statistics[..., None, None], False
             )
         for name, parameter in self.guidance.named_parameters():
             if any(part in name for part in frozen):
@@ -99,8 +102,9 @@ class GuidedCLIP(BaseModule):
                 'its out_indices so that it gives three, at strides 4, 8 and '
                 '16'
             )
+        height, width = image.shape[2:]
         fine, middle, coarse = (
-            resize(part, [scale * side for side in image.shape[2:]])
+            resize(part, (scale * height, scale * width))
             for part, scale in zip(maps, SCALES)
         )
         return CostFeatures(image, coarse, (middle, fine))

@@ -29,6 +29,10 @@ class CLIPAttention(nn.Module):
         num_heads (int): Number of heads; divides ``embed_dims``.
     """
 
+    q_proj_weight: nn.Parameter
+    k_proj_weight: nn.Parameter
+    v_proj_weight: nn.Parameter
+
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
         if embed_dims % num_heads:

@@ -8,6 +8,7 @@ K points a map and head, C width.
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +119,7 @@ def sample_levels(
     lengths = [height * width for height, width in sizes]
     grids = (2 * points - 1).transpose(1, 2).flatten(0, 1)
     weights = weights.transpose(1, 2).flatten(0, 1)  # (B * G, Q, L, K)
-    result = 0
+    result: Any = 0  # a tensor from the first map on
     for level, part in enumerate(values.split(lengths, dim=1)):
         part = part.permute(0, 2, 3, 1).flatten(0, 1)  # (B * G, C / G, h * w)
         sampled = F.grid_sample(

@@ -154,6 +154,7 @@ class MaskFormerDecoder(BaseModule):
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
         nn.init.kaiming_uniform_(self.input_proj.weight, a=1)
+        assert self.input_proj.bias is not None  # Conv2d has one by default
         nn.init.zeros_(self.input_proj.bias)
         self.query_embed = nn.Embedding(num_queries, embed_dims)
 
@@ -169,8 +170,9 @@ class MaskFormerDecoder(BaseModule):
             evaluation of the last one alone.
         """
         (x,) = maps
+        height, width = x.shape[2:]
         memory = self.input_proj(x).flatten(2).transpose(1, 2)
-        position = sine_position(*x.shape[2:], self.embed_dims, x.device)
+        position = sine_position(height, width, self.embed_dims, x.device)
         keys = memory + position.flatten(1).t().to(memory.dtype)
         query_position = self.query_embed.weight.expand(len(x), -1, -1)
         states, x = [], torch.zeros_like(query_position)
@@ -256,13 +258,13 @@ class MaskedAttentionDecoder(BaseModule):
         states = [self.norm(x)]
         for index, layer in enumerate(self.layers):
             level = index % len(maps)
-            size = tuple(maps[level].shape[2:])
+            height, width = maps[level].shape[2:]
             x = layer(
                 x,
                 query_position,
                 memories[level],
                 keys[level],
-                self._forbidden(masks_of, states[-1], size),
+                self._forbidden(masks_of, states[-1], (height, width)),
             )
             states.append(self.norm(x))
         if not self.training:
@@ -273,8 +275,9 @@ class MaskedAttentionDecoder(BaseModule):
 
     def _memory(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Values and keys (B, h * w, C) of a map."""
+        height, width = x.shape[2:]
         memory = x.flatten(2).transpose(1, 2) + level
-        position = sine_position(*x.shape[2:], self.embed_dims, x.device)
+        position = sine_position(height, width, self.embed_dims, x.device)
         return memory, memory + position.flatten(1).t().to(memory.dtype)
 
     @staticmethod

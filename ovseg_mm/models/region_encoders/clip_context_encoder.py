@@ -29,6 +29,9 @@ class CLIPContextEncoder(BaseModule):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor  # (3, 1, 1)
+
     def __init__(
         self,
         clip: dict,
@@ -39,8 +42,8 @@ class CLIPContextEncoder(BaseModule):
         super().__init__(init_cfg)
         self.clip = MODELS.build(clip)
         for name, values in (('mean', mean), ('std', std)):
-            values = torch.tensor(tuple(values))[:, None, None]
-            self.register_buffer(name, values, persistent=False)
+            buffer = torch.tensor(tuple(values))[:, None, None]
+            self.register_buffer(name, buffer, persistent=False)
 
     def check_blocks(self, blocks: Sequence[int], user: str) -> None:
         """Refuse a user of blocks that are not given.

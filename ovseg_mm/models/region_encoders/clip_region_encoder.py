@@ -18,7 +18,7 @@ from ovseg_mm.structures import Regions
 from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 from ovseg_mm.utils.errors import InputError
 
-from ..layers import ContextShift
+from ..layers import ContextShift, Replacements
 from ..utils import (
     expand_boxes,
     is_exporting,
@@ -61,6 +61,9 @@ class CLIPRegionEncoder(BaseModule):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor  # (3, 1, 1)
+
     def __init__(
         self,
         clip: dict,
@@ -91,8 +94,8 @@ class CLIPRegionEncoder(BaseModule):
         self.shift = None if shift is None else ContextShift(**shift)
         self.batch_size = batch_size
         for name, values in (('mean', mean), ('std', std)):
-            values = torch.tensor(values)[:, None, None]
-            self.register_buffer(name, values, persistent=False)
+            buffer = torch.tensor(values)[:, None, None]
+            self.register_buffer(name, buffer, persistent=False)
 
     def forward(
         self,
@@ -140,8 +143,10 @@ class CLIPRegionEncoder(BaseModule):
         Returns:
             Tensor: (n, C), not normalised.
         """
-        replacements = {}
+        replacements: Replacements = {}
         if self.shift is not None:
+            assert foreground is not None, 'shift needs the masks'
+            assert class_tokens is not None, 'shift needs class tokens'
             patches = patches_with_mask(foreground, self.clip.patch_size)
             replacements = self.shift(patches, class_tokens, self.training)
         embeddings = []
@@ -154,6 +159,7 @@ class CLIPRegionEncoder(BaseModule):
             features = self.clip(crops[part], replaced)
             embeddings.append(features.cls)
             if self.pooling == 'mask':
+                assert foreground is not None, 'pooling needs the masks'
                 embeddings[-1] = _mask_pooled(features.dense, foreground[part])
         return torch.cat(embeddings)
 
@@ -184,8 +190,9 @@ class CLIPRegionEncoder(BaseModule):
         binary = masks > self.mask_threshold
         valid = binary.flatten(1).any(dim=1)
         binary = binary[valid]
+        height, width = img.shape[1:]
         boxes = expand_boxes(
-            mask_boxes(binary), self.expand_ratio, tuple(img.shape[1:])
+            mask_boxes(binary), self.expand_ratio, (height, width)
         )
         # Normalised first: to fill with the mean is to fill with zero then.
         img = (img - self.mean) / self.std

@@ -23,7 +23,7 @@ class EmbeddingFile:
 
     Args:
         file (str | Path): NumPy array (T, C) of floats.
-        vocabulary: The T class texts in the order of the rows, see
+        vocabulary (Any): The T class texts in the order of the rows, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
 
     Raises:
@@ -45,7 +45,13 @@ class EmbeddingFile:
         self._rows = dict(zip(vocabulary.class_texts, rows))
 
     def __call__(self, vocabulary: Vocabulary) -> Tensor:
-        """Embeddings (T, 1, C) float32 of a vocabulary.
+        """Embeddings of a vocabulary.
+
+        Args:
+            vocabulary (Vocabulary): The class texts.
+
+        Returns:
+            Tensor: (T, 1, C) float32.
 
         Raises:
             ValueError: If the file lacks a class.

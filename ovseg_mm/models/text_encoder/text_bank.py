@@ -11,6 +11,7 @@ import warnings
 import weakref
 from collections.abc import Collection
 from functools import cached_property, lru_cache
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +105,9 @@ class TextBank:
         """
         if self.embeddings:
             return self.embeddings(vocabulary)
+        assert encoder is not None, 'prompts without embeddings need a tower'
         self._tell(self._dropped(vocabulary))
+        text: Tensor | None
         if encoder.training and encoder.trainable and torch.is_grad_enabled():
             text, message = self._encode(encoder, vocabulary)
             self._tell(message)
@@ -129,14 +132,16 @@ class TextBank:
         if world_size == 1 or self.embeddings:
             self(encoder, vocabulary)
             return
+        assert encoder is not None, 'prompts without embeddings need a tower'
         device = next(encoder.parameters()).device
         if rank == 0:
             text = self(encoder, vocabulary).contiguous()
         else:
+            # nn.Module types attributes as tensors or modules.
             shape = (
                 vocabulary.num_texts,
                 self.prompts_per_class,
-                encoder.embed_dims,
+                cast(int, encoder.embed_dims),
             )
             text = torch.empty(shape, device=device)
         broadcast(text)
@@ -175,7 +180,7 @@ class TextBank:
 
     def __getstate__(self) -> dict:
         """State of a copy, whose tower is another one: nothing in memory."""
-        kept = dict(_memory={}, _told=set(), _revision=None)
+        kept: dict[str, Any] = dict(_memory={}, _told=set(), _revision=None)
         return {**self.__dict__, **kept}
 
     def _forget_other_weights(self, encoder: nn.Module) -> None:
@@ -294,6 +299,7 @@ class TextBank:
 
         The last entry changes with the content of the cache's files.
         """
+        assert self._revision is not None  # of the tower that encodes
         digest = hashlib.sha256(self._revision.digest)
         recipe = [
             self._class_texts(vocabulary),
@@ -333,6 +339,7 @@ class _Revision:
     def digest(self) -> bytes:
         """SHA-256 of the architecture and of names, types and values."""
         encoder = self._encoder()
+        assert encoder is not None  # it is the tower in use
         # Heads and activation change the output, not the weights.
         digest = hashlib.sha256(json.dumps(encoder.arch).encode())
         for name, tensor in encoder.state_dict().items():
@@ -344,7 +351,7 @@ class _Revision:
             tensor = tensor.detach().cpu().contiguous()
             shape = tuple(tensor.shape)
             digest.update(f'{name}{shape}{tensor.dtype}'.encode())
-            digest.update(tensor.view(-1).view(torch.uint8).numpy())
+            digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
         return digest.digest()
 
 
@@ -404,7 +411,9 @@ def _encode_prompts(
         if len(batches) > 1 and get_dist_info()[0] == 0:
             print(f'Encoding {len(unique)} prompts')
             batches = track_iter_progress(batches)
-        encoded = torch.empty(len(unique), encoder.embed_dims, device=device)
+        # nn.Module types attributes as tensors or modules.
+        shape = len(unique), cast(int, encoder.embed_dims)
+        encoded = torch.empty(shape, device=device)
         for batch in batches:
             ids = tokens[batch, : int(lengths[batch].max())]
             encoded[batch.to(device)] = encoder(ids.to(device)).float()

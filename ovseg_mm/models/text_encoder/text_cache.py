@@ -30,6 +30,9 @@ _DAY = 24 * 60 * 60
 def cache_size() -> int:
     """Bytes that the files may take: ``$OVSEG_CACHE_SIZE`` megabytes.
 
+    Returns:
+        int: 0 if no file is to be kept.
+
     Raises:
         InputError: If that is not a number, or below 0.
     """
@@ -50,10 +53,11 @@ def read_cache(digest: str) -> tuple[Tensor, str] | None:
     """Embeddings that were kept, and what is to be told of their prompts.
 
     Args:
-        digest: SHA-256 of what they were made of.
+        digest (str): SHA-256 of what they were made of.
 
     Returns:
-        The tensor and a message, perhaps empty; None if there are none.
+        tuple[Tensor, str] | None: The tensor and a message, perhaps empty;
+        None if there are none.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
@@ -88,9 +92,9 @@ def write_cache(digest: str, text: Tensor, message: str) -> None:
     are removed, and other processes may do the same at the same time.
 
     Args:
-        digest: SHA-256 of what they were made of.
-        text: The embeddings.
-        message: What is to be told of their prompts with every use.
+        digest (str): SHA-256 of what they were made of.
+        text (Tensor): The embeddings.
+        message (str): What is to be told of their prompts with every use.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.

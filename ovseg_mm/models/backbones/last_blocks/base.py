@@ -68,7 +68,9 @@ class LastBlock(ABC):
         return None
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None):
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
+) -> Tensor:
     """Attention, one head after the other.
 
     So the maps of all heads and windows are never in memory together, also
@@ -85,8 +87,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None):
     """
     return torch.cat(
         [
-            F.scaled_dot_product_attention(*heads, attn_mask=bias)
-            for heads in zip(*(x.split(1, dim=1) for x in (q, k, v)))
+            F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+            for query, key, value in zip(
+                *(x.split(1, dim=1) for x in (q, k, v))
+            )
         ],
         dim=1,
     )

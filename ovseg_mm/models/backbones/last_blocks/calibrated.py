@@ -7,7 +7,7 @@ the transformer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -110,6 +110,12 @@ class SCCLIPBlock(LastBlock):
     def plan(self, num_layers: int) -> Plan:
         """Blocks and weight for a tower, what the arguments name first.
 
+        Args:
+            num_layers (int): Blocks of the tower.
+
+        Returns:
+            Plan: See there.
+
         Raises:
             InputError: If a block is not before the last one.
         """
@@ -145,7 +151,9 @@ class SCCLIPBlock(LastBlock):
         grid: tuple[int, int],
     ) -> Tensor:
         """See :class:`LastBlock`. The class token is left as it came."""
-        plan, attn = self.plan(len(blocks)), blocks[-1].attn
+        plan = self.plan(len(blocks))
+        last: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
+        attn = last.attn
         cls, x = tokens[len(blocks) - 2].tensor_split([1], dim=1)
         outliers = DETECTORS[self.outliers](blocks, tokens)
         mid = repair(tokens[plan.mid][:, 1:], outliers, grid)
@@ -156,24 +164,28 @@ class SCCLIPBlock(LastBlock):
         early = cut(early, self.min_similarity)
 
         x = gather(kept, repair(x, outliers, grid))
-        q, k, v = attn.heads(blocks[-1].ln_1(x))
+        q, k, v = attn.heads(last.ln_1(x))
         x = attn.merge(self.mix(q, k, v, extra)) + plan.cls_weight * cls
         x = gather(early, x)
 
-        summed = sum(tokens[i] for i in range(plan.first, plan.end))
+        # A tensor, not the 0 of an empty sum: plan() refuses no blocks.
+        summed: Any = sum(tokens[i] for i in range(plan.first, plan.end))
         z_cls, z = summed.tensor_split([1], dim=1)
-        q, k, v = attn.heads(blocks[-1].ln_1(z))
+        q, k, v = attn.heads(last.ln_1(z))
         z = attn.merge(self.mix_again(q, k, v, extra))
         x = x + gather(early, z + plan.cls_weight * z_cls)
         return torch.cat([cls, x], dim=1)
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """Attention that is the same for all heads, (B, N, N) float32.
+        """Attention that is the same for all heads.
 
         Args:
             similarity (Tensor): Of the patches of the middle block, (B, N,
                 N) float32.
             kept (Tensor): The same, small ones 0.
+
+        Returns:
+            Tensor: (B, N, N) float32.
         """
         return sharpened(similarity)
 

@@ -8,6 +8,7 @@ A heads, d width of a head.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +28,15 @@ class OutlierDetector:
     def __call__(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor:
-        """Which patches are outliers, (B, N) bool.
+        """Which patches are outliers.
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
             tokens (Mapping[int, Tensor]): Output of the blocks that
                 :meth:`taps` names, (B, 1 + N, D) each, class token first.
+
+        Returns:
+            Tensor: (B, N) bool.
         """
         raise NotImplementedError
 
@@ -155,14 +159,17 @@ class ClassAttention(OutlierDetector):
             tuple[Tensor, Tensor]: For each patch the class token's weight and
             its own, mean over heads, (B, N) float32 each.
         """
-        return _class_and_own(*block.attn.heads(block.ln_1(x), 'qk'))
+        tower_block: Any = block  # a CLIPBlock, perhaps wrapped
+        q, k = tower_block.attn.heads(tower_block.ln_1(x), 'qk')
+        return _class_and_own(q, k)
 
 
 @in_float32
 def _class_and_own(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """See :meth:`ClassAttention.attention`; q and k are (B, A, 1 + N, d)."""
     q = q * q.shape[-1] ** -0.5
-    by_cls = by_own = 0.0
+    by_cls: Any = 0.0  # a tensor from the first head on, as by_own
+    by_own: Any = 0.0
     for query, key in zip(q.unbind(dim=1), k.unbind(dim=1)):
         logits = query @ key.transpose(1, 2)
         total = logits.logsumexp(dim=2)

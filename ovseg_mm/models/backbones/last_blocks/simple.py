@@ -8,6 +8,7 @@ the transformer.
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmseg.registry import MODELS
@@ -51,7 +52,8 @@ class OtherAttention(LastBlock):
         grid: tuple[int, int],
     ) -> Tensor:
         """See :class:`LastBlock`."""
-        block, x = blocks[-1], tokens[len(blocks) - 2]
+        block: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
+        x = tokens[len(blocks) - 2]
         q, k, v = block.attn.heads(block.ln_1(x))
         mixed = block.attn.merge(self.mix(q, k, v, grid))
         if not self.keep_residual_and_mlp:
@@ -90,7 +92,8 @@ class MaskCLIPBlock(OtherAttention):
         """Keys of patches behind the output projection, (B, N, D)."""
         if not self.give_keys:
             return None
-        block, patches = blocks[-1], tokens[len(blocks) - 2][:, 1:]
+        block: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
+        patches = tokens[len(blocks) - 2][:, 1:]
         (k,) = block.attn.heads(block.ln_1(patches), 'k')
         return block.attn.merge(k)
 
