@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The values that travel between the rooms of the package.
+"""Types of the values that modules of the package exchange.
 
 Letters: B images, V views (windows) of an image, Q proposals, D supervised
 decoder states, T class texts, C embedding width, N tokens, H, W pixels, h, w

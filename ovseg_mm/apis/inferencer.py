@@ -156,7 +156,7 @@ class OpenVocabInferencer:
                 these. See :func:`ovseg_mm.apis.pictures.rgb_of`.
             classes (Vocabulary | str | list | dict, optional): Class texts of
                 this call, see :func:`ovseg_mm.vocabulary.load_vocabulary`.
-                None: those of the model, which the config names and
+                None: class texts of the model, which the config names and
                 ``model.set_vocabulary`` changes.
             keep_scores (bool): Whether the result has ``scores``, which take
                 L * H * W * 4 bytes.

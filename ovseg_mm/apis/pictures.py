@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures as callers have them: files, bytes, arrays, tensors, PIL images."""
+"""RGB pixels of files, bytes, arrays, tensors and PIL images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ Picture: TypeAlias = (
     | np.ndarray
     | torch.Tensor
 )
-"""What :func:`rgb_of` takes."""
+"""Types of images that :func:`rgb_of` accepts."""
 
 
 def rgb_of(picture: Picture) -> np.ndarray:

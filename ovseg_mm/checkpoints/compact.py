@@ -23,8 +23,9 @@ def random_token_table(
 ) -> Tensor:
     """Draw random token embeddings that are the same on every machine.
 
-    They come from ``numpy.random.RandomState``, whose streams NumPy does not
-    change; those of torch may differ between versions and processors.
+    They come from ``numpy.random.RandomState``, which gives the same numbers
+    in all versions of NumPy. Numbers of torch may differ between versions and
+    processors.
 
     Args:
         vocab_size (int): Number of rows.
@@ -49,9 +50,9 @@ def compact_clip(
 ) -> dict[str, Tensor]:
     """Replace the token table of a CLIP by the rows that are used.
 
-    The rows that are left out must be equal to those of
-    ``random_token_table(vocab_size, W, seed, std)``: start training from
-    that table, without weight decay on it, and they are.
+    The rows that are left out must be equal to the rows of
+    ``random_token_table(vocab_size, W, seed, std)``. They are if the training
+    starts from that table and has no weight decay on it.
 
     Args:
         state_dict (Mapping[str, Tensor]): Whole CLIP as

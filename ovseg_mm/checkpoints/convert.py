@@ -43,7 +43,7 @@ class ConversionReport:
         dropped (dict[str, str]): Names that are left out on purpose, and why.
         unused (tuple[str, ...]): Names that the layout does not know.
         checked (bool): Whether names and shapes were compared with a model.
-        fused (int): Number of tensors replaced by those of another file.
+        fused (int): Number of tensors replaced by tensors of another file.
     """
 
     source: Path
@@ -75,7 +75,7 @@ def convert(
         config (str | Path | Config, optional): Model config. The result must
             fill every learned tensor of this model, else nothing is written.
         fuse_clip (str | Path, optional): Checkpoint whose towers replace
-            those of the source, see :func:`shifted_clip_towers`.
+            the towers of the source, see :func:`shifted_clip_towers`.
 
     Returns:
         ConversionReport: Numbers of tensors.

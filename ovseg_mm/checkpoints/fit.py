@@ -154,10 +154,10 @@ def unrenamed(tensors: Mapping[str, Tensor]) -> Renamed:
 
 
 def has_own_names(names: Iterable[str]) -> bool:
-    """Return whether tensor names look like those of our models.
+    """Return whether tensor names look like the names in our models.
 
-    For files that are read without a model: all names are those of modules of
-    our models, among which is a text tower.
+    For files that are read without a model. All names must begin with a
+    module of our models, and one of the modules must be a text tower.
     """
     parts = {name.partition('.')[0] for name in names}
     return parts <= _MODULES and not parts.isdisjoint(_TEXT_TOWERS)

@@ -60,7 +60,7 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
             match and the tensor that gives new names and tensors.
 
     Returns:
-        Renamed: New tensors and the fate of every old name.
+        Renamed: New tensors, and the used, dropped and unused old names.
 
     Raises:
         InputError: If two entries claim the same new name.

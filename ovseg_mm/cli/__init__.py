@@ -22,8 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv (list[str], optional): Arguments. None: those of the command
-            line.
+        argv (list[str], optional): Arguments. None: ``sys.argv``, without
+            the name of the program.
 
     Returns:
         int: Exit status; 2 for bad input.

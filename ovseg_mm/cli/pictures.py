@@ -24,8 +24,8 @@ def find_images(names: Iterable[str | Path]) -> list[Path]:
             ``'street/*.jpg'``.
 
     Returns:
-        list[Path]: Each file once; those of a folder or pattern sorted by
-        name.
+        list[Path]: Each file once; files of a folder or pattern are sorted
+        by name.
 
     Raises:
         FileNotFoundError: If a file does not exist, or a folder or pattern

@@ -30,7 +30,7 @@ from .transforms.loading import LoadOpenVocabAnnotations
 class OpenVocabDataset(BaseSegDataset):
     """Images and label files with a vocabulary, which names the labels.
 
-    Folders and arguments are those of :class:`mmseg.datasets.BaseSegDataset`;
+    Folders and arguments are as in :class:`mmseg.datasets.BaseSegDataset`;
     label files are optional.
 
     Args:
@@ -49,8 +49,8 @@ class OpenVocabDataset(BaseSegDataset):
 
             - ``'keep'``: unchanged, as for tests;
             - ``'ignore'``: they become ``ignore_index``, and the seen labels
-              are renumbered from 0, in their order. The class names of the
-              data set are then those of the seen labels;
+              are renumbered from 0, in their order. The data set then has
+              only the class names of the seen labels;
             - ``'mark'``: they become :data:`~ovseg_mm.vocabulary.UNKNOWN`
               (-1), some unseen class, which differs from ignored pixels;
               seen labels are unchanged.
@@ -306,8 +306,8 @@ class OpenVocabDataset(BaseSegDataset):
     def _hide_unpacked(self, data: dict) -> dict:
         """Hide the unseen labels of a sample that is not packed yet.
 
-        Data sets that mix samples of others, such as
-        ``MultiImageMixDataset``, transform it further.
+        Data sets that mix samples of other data sets, such as
+        ``MultiImageMixDataset``, transform this sample further.
         """
         if self.unseen_labels == 'keep' or 'gt_seg_map' not in data:
             return data

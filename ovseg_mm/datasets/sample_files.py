@@ -240,8 +240,8 @@ def unique_names(paths: Sequence[str], stems: Sequence[str]) -> list[str]:
         stems (Sequence[str]): Stem of each image.
 
     Returns:
-        list[str]: Stems with ``'__'`` for ``'/'``; ``'-2'``, ``'-3'``, ... is
-        appended to names of other images that exist already.
+        list[str]: Stems with ``'__'`` for ``'/'``. A name that another image
+        has already gets ``'-2'``, ``'-3'``, ... at its end.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of dicts without a type, of which MMEngine ignores unknown ones."""
+"""Keys of dicts without a type; MMEngine ignores unknown ones."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -120,8 +120,8 @@ def check_dataset_dicts(dataset: Mapping, path: str, kind: Callable) -> None:
     Args:
         dataset (Mapping): Config of the data set.
         path (str): Where it is.
-        kind (type): Its class; those that are not based on MMSegmentation's
-            are left alone.
+        kind (type): Its class. Classes that are not based on a data set of
+            MMSegmentation are not checked.
 
     Raises:
         InputError: If the data set would ignore one of their keys.

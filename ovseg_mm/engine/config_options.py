@@ -41,7 +41,7 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 def _check_is_read(
     cfg: Config, key: str, first: str, path: Sequence[str]
 ) -> None:
-    """Refuse a top-level key that is not read, naming those that are."""
+    """Refuse a top-level key that is not read; suggest other settings."""
     # The pipeline of single images is a copy of the one of the test set.
     read = set(RUN_KEYS) - {'test_pipeline', 'tta_pipeline'}
     places = places_of(cfg, first, read)

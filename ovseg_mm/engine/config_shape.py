@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which parts a config must have, and whether they are dicts at all."""
+"""Check that a config has the parts of a run, and that they are dicts."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -22,9 +22,9 @@ def places_of(
         keys (Collection[str]): Top-level keys that are read.
 
     Returns:
-        list[tuple[str, ...]]: Paths of the settings of the same value; if
-        there are none, of the same name; if there are none either, of texts
-        that contain the value.
+        list[tuple[str, ...]]: Paths of settings of the same value. If there
+        are none: of settings of the same name. If there are none of both: of
+        texts that contain the value.
     """
     known, value = name in cfg, cfg.get(name)
     equal, named, contained = [], [], []
@@ -71,7 +71,7 @@ def _walk(
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two settings are equal; lists and tuples may be so."""
+    """Whether two settings are equal; a list may equal a tuple."""
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return list(one) == list(other)
     return type(one) is type(other) and bool(one == other)

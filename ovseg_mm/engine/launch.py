@@ -185,7 +185,7 @@ def enable_pictures(
 
     Raises:
         OSError: If the folder cannot be written.
-        InputError: If proposals are wanted of a model that makes none, or
+        InputError: If ``proposals`` is set for a model that makes none, or
             that is tested in windows.
     """
     if proposals:

@@ -27,8 +27,8 @@ class OpenVocabOptimWrapperConstructor:
             ``dict(backbone=0.01)``; a prefix ends where a part of the name
             does, and the longest one counts. ``norm_decay`` (default
             False): whether layer and group norms and embeddings have weight
-            decay as the rest. ``no_decay``: parts of names of parameters
-            that have none in any case.
+            decay as the rest. ``no_decay``: parts of parameter names;
+            these parameters never have weight decay.
 
     Raises:
         InputError: If no parameter has a prefix of ``lr_mult``, or none is

@@ -23,13 +23,14 @@ def find_starting_checkpoint(
 ) -> tuple[str | None, bool]:
     """Choose between resuming the run of a work folder and a new run.
 
-    MMEngine takes ``load_from`` for the run to be resumed. A second stage
-    names the weights of its first one there: it would go on at the first
-    stage's last iteration, which is the end of its own schedule.
+    MMEngine resumes the run of ``load_from``. In a second stage of training
+    this is the checkpoint of the first stage: the run would continue at the
+    last iteration of the first stage, which is the end of its own schedule.
 
-    The checkpoint that the work folder's ``last_checkpoint`` names is
-    resumed. If that file is empty or damaged, or the checkpoint is damaged or
-    gone, the newest whole checkpoint of the folder is, with a warning.
+    This function chooses the checkpoint that ``last_checkpoint`` of the work
+    folder names. If that file is empty or damaged, or the checkpoint is
+    damaged or missing, it chooses the newest whole checkpoint of the folder,
+    with a warning.
 
     Args:
         work_dir (str): Work folder.

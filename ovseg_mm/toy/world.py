@@ -37,13 +37,15 @@ def write_toy_world(
 ) -> bool:
     """Write the data set in MMSegmentation's folder layout.
 
-    ``images/{train,train_all,val}/*.png``, the same under ``annotations``,
-    and ``splits/{train,train_all,val}.txt``. Labels are indices into
-    :data:`~ovseg_mm.toy.scenes.CLASSES`. Scenes of ``train`` have
-    seen classes only, those of ``train_all`` all classes, with all labels,
-    of which the data set hides some. Both are about 128x128 pixels. Scenes
-    of ``val`` have all classes, from 96x96 to 256x192 pixels. The folder is
-    written completely or not at all.
+    The files are ``images/{train,train_all,val}/*.png``, the same names under
+    ``annotations``, and ``splits/{train,train_all,val}.txt``. Labels are
+    indices into :data:`~ovseg_mm.toy.scenes.CLASSES`. The folder is written
+    completely or not at all.
+
+    - ``train``: seen classes only, about 128x128 pixels;
+    - ``train_all``: all classes with all labels (the data set hides unseen
+      ones), about 128x128 pixels;
+    - ``val``: all classes, from 96x96 to 256x192 pixels.
 
     Args:
         root (str | Path): Folder of the data set; replaced if it holds

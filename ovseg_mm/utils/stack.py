@@ -53,8 +53,8 @@ def installed_packages() -> dict[str, list[Package]]:
     """Installed OpenMMLab distributions.
 
     Returns:
-        dict[str, list[Package]]: Distributions by import name. More than one
-        of a name overwrite each other.
+        dict[str, list[Package]]: Distributions by import name. Several
+        distributions of one name overwrite each other.
     """
     found: dict[str, list[Package]] = {}
     for module, names in DISTRIBUTIONS.items():

@@ -45,7 +45,7 @@ def draw_overlay(
             blue).
         alpha (float): Opacity of the colours, in [0, 1].
         unseen (Sequence[int]): Labels that the legend marks as unseen, in
-            addition to those of the vocabulary.
+            addition to the unseen labels of the vocabulary.
 
     Returns:
         np.ndarray: RGB uint8, (H', W', 3). The legend lists classes by

@@ -82,9 +82,9 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         """Set class names and colours.
 
         Args:
-            classes (Sequence[str], optional): Class names. None: those of
+            classes (Sequence[str], optional): Class names. None: from
                 ``dataset_name``.
-            palette (Colours, optional): Colours. None: those of
+            palette (Colours, optional): Colours. None: from
                 ``dataset_name``, or :func:`distinct_palette`.
             dataset_name (str, optional): Data set of MMSegmentation.
         """

@@ -65,7 +65,7 @@ def check_same_classes(
 
 
 def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
-    """Label of the vocabulary that has the name of a label of the data."""
+    """Map labels of the data to labels of the vocabulary by their names."""
     firsts = [{name} for name in vocabulary.label_names]
     alike = [set(_parts(name)) for name in vocabulary.label_names]
     counts = [0] * vocabulary.num_labels

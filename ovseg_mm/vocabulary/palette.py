@@ -14,9 +14,9 @@ _AVOIDED = np.array([[0, 0, 0], [255, 255, 255], [128, 128, 128]])
 def distinct_palette(num_colours: int) -> tuple[tuple[int, int, int], ...]:
     """Choose colours that differ as much as possible.
 
-    Every colour is the one farthest, in CIELAB, from those before it: the
-    first ones differ most, and a longer palette begins with the shorter one
-    (up to 3375 colours). The result is the same in every run.
+    Each colour is the farthest, in CIELAB, from all earlier colours. So the
+    first colours differ most, and a longer palette begins with the shorter
+    one (up to 3375 colours). The result is the same in every run.
 
     Args:
         num_colours (int): Number of colours, at least 0.

@@ -16,15 +16,16 @@ class Layout:
     """Tensor names of one kind of published checkpoint.
 
     Sub-class it and register the sub-class with ``@LAYOUTS.register``.
-    Checkpoints that this package has written need no layout: their names and
-    shapes are those of the model.
+    Checkpoints that this package has written need no layout: they have the
+    names and shapes of the model.
 
     Attributes:
         name (str): Short unique name, stored in converted checkpoints.
         method (str): Name of the method as users say it, for messages.
         signature (tuple[str, ...]): Regular expressions. A file has this
-            layout if each of them matches the whole name of a tensor, ...
-        without (str): ... and this one matches no name.
+            layout if each of them matches the whole name of a tensor, and
+            ``without`` matches no name.
+        without (str): Regular expression of names that such a file lacks.
         table (Table): Rows for :func:`ovseg_mm.checkpoints.rename` that give
             the names of our models (``backbone.``, ``text_encoder.``,
             ``neck.``, ``decode_head.``).
@@ -83,7 +84,7 @@ LayoutType = TypeVar('LayoutType', bound=type[Layout])
 
 
 class LayoutRegistry:
-    """The known layouts; other packages register theirs here too."""
+    """Registry of layouts; other packages can register layouts too."""
 
     def __init__(self) -> None:
         self._layouts: dict[str, Layout] = {}

@@ -44,7 +44,7 @@ def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
 
 
 def basic_stem_rows(source: str = '', target: str = '') -> list[Row]:
-    """Rows for the one convolution of a basic stem; to stand first."""
+    """Rows for the convolution of a basic stem; place them first."""
     return [
         (rf'{source}stem\.conv1\.weight', f'{target}conv1.weight'),
         (rf'{source}stem\.conv1\.norm\.{_NORM}', rf'{target}bn1.\1'),

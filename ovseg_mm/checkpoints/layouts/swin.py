@@ -59,8 +59,9 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
 def _reorder(tensor: Tensor) -> Tensor:
     """Reorder the input channels (..., 4 c) of a patch merging.
 
-    Theirs are the four neighbours down the columns, all channels of each;
-    ours are all channels, the four neighbours along the rows of each.
+    In the file: the four neighbours, down the columns, with all channels of
+    each. In our model: all channels, with the four neighbours of each, along
+    the rows.
     """
     neighbours = torch.tensor([0, 2, 1, 3])
     blocks = tensor.unflatten(-1, (4, -1))[..., neighbours, :]

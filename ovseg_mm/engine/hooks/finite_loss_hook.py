@@ -18,12 +18,12 @@ _SHOWN = 8
 class FiniteLossHook(Hook):
     """Ends a training whose loss is not a finite number.
 
-    The loss is that of the model, before mixed precision scales it: gradients
-    that overflow now and then are left to the loss scaling.
+    The loss is the output of the model, before mixed precision scales it:
+    the loss scaling handles gradients that overflow now and then.
 
     The hook reads the loss where MMEngine's log reads it, after each
-    iteration, so it adds no wait for the GPU. With several processes they
-    exchange one number an iteration, and all of them end.
+    iteration, so it adds no wait for the GPU. Several processes exchange one
+    number per iteration; all of them end if one has such a loss.
     """
 
     # Before the checkpoint of the iteration is saved.

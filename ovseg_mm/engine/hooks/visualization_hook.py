@@ -23,8 +23,8 @@ class OpenVocabVisualizationHook(Hook):
 
     A test writes ``<save_dir of the visualizer>/<image name>.png``, in each
     process its share. A validation hands the first image of every
-    ``interval``-th batch to the visualizer's backends. Nothing is decoded
-    that is not drawn.
+    ``interval``-th batch to the visualizer's backends. Only images
+    that are drawn are decoded.
 
     Args:
         draw (bool): Whether to draw at all.

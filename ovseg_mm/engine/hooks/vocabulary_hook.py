@@ -97,7 +97,7 @@ def _is_random(palette: list[list[int]]) -> bool:
 
 
 def _check(dataset: Any, vocabulary: Vocabulary) -> None:
-    """Compare the classes of a data set, and of those that it wraps."""
+    """Compare the classes of a data set and of data sets inside it."""
     # Concatenated sets give the names of the first alone.
     inner = getattr(dataset, 'datasets', None)
     if inner is None and hasattr(dataset, 'dataset'):
