@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,9 @@ def count_view(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
     Args:
         model (BaseOpenVocabSegmentor): The model.
         size (tuple[int, int]): Height and width of the view.
+
+    Returns:
+        Count: Of one call of ``encode_decode``.
     """
     return _count(model, model.encode_decode, size)
 
@@ -71,6 +75,9 @@ def count_image(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
         model (BaseOpenVocabSegmentor): The model.
         size (tuple[int, int]): Height and width of the image as it leaves
             the pipeline.
+
+    Returns:
+        Count: Of one call of ``inference``.
     """
     return _count(model, model.inference, size)
 
@@ -78,6 +85,7 @@ def count_image(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
 def count_text(model: BaseOpenVocabSegmentor) -> list[TextCount]:
     """Count the text side of the model's vocabulary, for each text tower."""
     counts = []
+    encoder: Any
     for encoder, bank in model.text_sides:
         if bank.embeddings is not None:
             continue
@@ -96,6 +104,9 @@ def count_parameters(
 ) -> dict[str, tuple[int, int]]:
     """Parameters of the model's parts, all and trained ones.
 
+    Args:
+        model (BaseOpenVocabSegmentor): The model.
+
     Returns:
         dict[str, tuple[int, int]]: By name of the part; ``''`` is the model.
     """
@@ -110,6 +121,12 @@ def count_parameters(
 
 def window_size(model: BaseOpenVocabSegmentor) -> tuple[int, int]:
     """Height and width of the views that tests cut images into.
+
+    Args:
+        model (BaseOpenVocabSegmentor): The model.
+
+    Returns:
+        tuple[int, int]: Height and width.
 
     Raises:
         InputError: If they do not cut them.
@@ -145,11 +162,12 @@ def _random_text(model: BaseOpenVocabSegmentor) -> Iterator[None]:
     """Spare the model the encoding of texts, which counts by itself."""
     sides = [s for s in model.text_sides if s.bank.embeddings is None]
     for side in sides:
+        encoder: Any = side.encoder
         text = torch.randn(
             model.scored_vocabulary.num_texts,
             side.bank.prompts_per_class,
-            side.encoder.embed_dims,
-            device=next(side.encoder.parameters()).device,
+            encoder.embed_dims,
+            device=next(encoder.parameters()).device,
         )
         side.fill(model.scored_vocabulary, F.normalize(text, dim=-1))
     try:
@@ -202,7 +220,7 @@ def _analyse(module: nn.Module, *inputs: Tensor) -> FlopCountAnalysis:
     return analysis
 
 
-def _forget(tensor: Tensor | None) -> None:
+def _forget(tensor: Any) -> Any:
     return None
 
 

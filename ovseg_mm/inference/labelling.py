@@ -134,8 +134,14 @@ class Labelling:
         Args:
             scores_of (Callable): See :meth:`labels`.
             left_out (Tensor, optional): By label, bool: they cannot win.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: The three, labels int64.
         """
-        best = labels = total = None
+        assert self.scale is not None, 'without it there is no softmax'
+        best: Tensor | None = None
+        labels: Tensor | None = None
+        total: Tensor | None = None
         for start in range(0, len(self.prompt_to_label), CLASSES_AT_A_TIME):
             classes = slice(start, start + CLASSES_AT_A_TIME)
             scores = scores_of(classes).float()
@@ -148,12 +154,14 @@ class Labelling:
                 )
             top, index = scores.max(dim=0)
             index = table[index]
-            if best is None:
+            if best is None or labels is None:
                 best, labels = top, index
             else:
                 higher = top > best
                 best = torch.where(higher, top, best)
                 labels = torch.where(higher, index, labels)
+        assert best is not None, 'there is at least one text'
+        assert labels is not None and total is not None
         return best, labels, total
 
     def _small(self, labels: Tensor) -> Tensor | None:

@@ -47,6 +47,7 @@ class PixelRefiner:
             Tensor: (M, H, W). Peak memory is three times its size.
         """
         for _ in range(self.steps):
+            assert self.weights is not None, 'there are steps'
             refined = torch.zeros_like(maps)
             for weight, near in zip(self.weights, self._neighbours(maps)):
                 refined.addcmul_(weight, near)

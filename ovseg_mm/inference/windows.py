@@ -61,9 +61,9 @@ def sliding_views(
     """
     whole = img[None]
     img = whole if canvas is None else resize(whole, canvas)
-    size = tuple(img.shape[2:])
+    size = (img.shape[2], img.shape[3])
     if fit:
-        window = tuple(min(w, s) for w, s in zip(window, size))
+        window = (min(window[0], size[0]), min(window[1], size[1]))
     bottom, right = (max(w - s, 0) for w, s in zip(window, size))
     if bottom or right:
         img = F.pad(img, (0, right, 0, bottom))
@@ -77,15 +77,17 @@ def sliding_views(
         view.copy_(img[0, :, top : top + window[0], left : left + window[1]])
     if global_view:
         views[-1] = resize(whole, window)[0]
-    padding = tuple(
+    left, right, top, bottom = (
         pad
         for side in reversed(window)
         for pad in ((-side % divisor) // 2, -(-(-side % divisor) // 2))
     )
+    padding = (left, right, top, bottom)
     if any(padding):
         views = F.pad(views, padding)
+    height, width = window
     return views, ViewLayout(
-        size, tuple(window), corners, global_view, padding
+        size, (height, width), corners, global_view, padding
     )
 
 
@@ -117,6 +119,7 @@ def fuse_views(
     """
     if score_size == 'input':
         score_size = layout.window or layout.size
+    assert not isinstance(score_size, str), "the only string is 'input'"
     if layout.window is None and score_size is None:
         return activate(logits[0].clone())
     if layout.window is None:
@@ -151,7 +154,8 @@ def _activated(
     score_size: tuple[int, int] | None,
 ) -> Tensor:
     """Logits (T, h, w) to scores (T, *size)."""
-    wanted = tuple(score_size or size)
+    height, width = score_size or size
+    wanted = (height, width)
     # What is resized is new already, and may be overwritten.
     if tuple(view.shape[1:]) == wanted:
         resized = view.clone()
@@ -162,6 +166,7 @@ def _activated(
 
 def _unpadded(view: Tensor, layout: ViewLayout) -> Tensor:
     """Logits (T, h, w) of a padded view at the size of its window."""
+    assert layout.window is not None, 'only windows are padded'
     height, width = layout.window
     left, right, top, bottom = layout.padding
     view = resize(view[None], (height + top + bottom, width + left + right))

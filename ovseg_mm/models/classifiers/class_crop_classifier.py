@@ -32,10 +32,11 @@ class ClassCropClassifier(TextModel):
     Args:
         image_encoder (dict): Config of the image tower.
         text_encoder (dict): Config of the text tower.
-        vocabulary: Class texts of validation and test, see
-            :func:`ovseg_mm.vocabulary.load_vocabulary`; a text a label.
-        train_vocabulary: Class texts that training labels stand for. None:
-            ``vocabulary``.
+        vocabulary (Vocabulary | str | list | dict): Class texts of validation
+            and test, see :func:`ovseg_mm.vocabulary.load_vocabulary`; a text
+            a label.
+        train_vocabulary (Vocabulary | str | list | dict, optional): Class
+            texts that training labels stand for. None: ``vocabulary``.
         clip (dict): See :class:`BaseOpenVocabSegmentor`.
         prompts (dict): Arguments of :class:`TextBank`.
         temperature (float): Factor of cosine similarities.
@@ -74,8 +75,8 @@ class ClassCropClassifier(TextModel):
         self.vocabulary = load_vocabulary(vocabulary)
         self.train_vocabulary = load_vocabulary(train_vocabulary or vocabulary)
         self.temperature = temperature
-        fill = torch.tensor(tuple(fill))[:, None, None]
-        self.register_buffer('fill', fill, persistent=False)
+        colour = torch.tensor(tuple(fill))[:, None, None]
+        self.register_buffer('fill', colour, persistent=False)
 
     def forward(
         self,
@@ -98,8 +99,8 @@ class ClassCropClassifier(TextModel):
         if mode == 'loss':
             logits = self._logits(inputs, data_samples, self.train_vocabulary)
             labels = [sample.crop_label for sample in data_samples]
-            labels = torch.tensor(labels, device=logits.device)
-            return dict(loss_ce=F.cross_entropy(logits, labels))
+            targets = torch.tensor(labels, device=logits.device)
+            return dict(loss_ce=F.cross_entropy(logits, targets))
         logits = self._logits(inputs, data_samples, self.vocabulary)
         if mode == 'tensor':
             return logits

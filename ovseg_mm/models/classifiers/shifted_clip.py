@@ -7,6 +7,7 @@ embedding width, S pixels.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +41,8 @@ class ShiftedCLIP(TextModel):
             ``shift``; its tower is trained.
         context_encoder (dict): Config of the :class:`CLIPContextEncoder`.
         text_encoder (dict): Config of the text tower, not trained.
-        vocabulary: Class texts that crops are tested with, see
-            :func:`ovseg_mm.vocabulary.load_vocabulary`.
+        vocabulary (Vocabulary | str | list | dict): Class texts that crops
+            are tested with, see :func:`ovseg_mm.vocabulary.load_vocabulary`.
         clip (dict): See :class:`BaseOpenVocabSegmentor`.
         prompts (dict): Arguments of the :class:`TextBank` of the tests;
             captions of training are encoded as they are.
@@ -159,7 +160,7 @@ class ShiftedCLIP(TextModel):
 
     @torch.no_grad()
     def _texts(self, captions: Sequence[str]) -> Tensor:
-        tower = self.text_encoder
+        tower: Any = self.text_encoder
         tokens = tokenize_prompts(list(captions), tower.context_length)
         text = tower(tokens.to(self.logit_scale.device))
         return F.normalize(text, dim=1)
@@ -171,7 +172,8 @@ class ShiftedCLIP(TextModel):
         losses = (
             F.cross_entropy(part, targets) for part in (logits, logits.t())
         )
-        return sum(losses) / 2
+        total: Any = sum(losses)
+        return total / 2
 
     def _label(self, caption: str) -> int:
         if caption not in self.vocabulary.names:

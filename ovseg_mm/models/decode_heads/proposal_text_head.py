@@ -125,6 +125,7 @@ class ProposalTextHead(BaseMaskHead):
             dict[str, Tensor]: See :class:`MaskSetLoss`.
         """
         targets = [mask_targets(label, ignore_index) for label in labels]
+        assert self.loss_decode is not None, 'the constructor builds it'
         return self.loss_decode(*self(feats, text), targets)
 
     def region_logits(self, embeddings: Tensor, text: Tensor) -> Tensor:

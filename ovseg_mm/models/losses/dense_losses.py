@@ -4,8 +4,9 @@
 Letters: B images, T class texts, H, W pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
+from typing import Any
 
 from mmseg.models.losses import FocalLoss
 from mmseg.registry import MODELS
@@ -45,9 +46,11 @@ def dense_losses(
     Raises:
         InputError: For MMSegmentation's ``FocalLoss`` without a GPU.
     """
-    several = isinstance(loss_decode, nn.ModuleList)
+    losses: Iterable[Any] = [loss_decode]
+    if isinstance(loss_decode, nn.ModuleList):
+        losses = loss_decode
     found: dict[str, Tensor] = {}
-    for loss in loss_decode if several else [loss_decode]:
+    for loss in losses:
         if isinstance(loss, FocalLoss) and not logits.is_cuda:
             # There it takes the wrong slice of the one-hot labels.
             raise InputError(

@@ -167,7 +167,8 @@ class MaskSetLoss(nn.Module):
             ]
         ).float()
         if self.num_points is None:
-            logits = resize(logits[:, None], wanted.shape[1:]).flatten(1)
+            height, width = wanted.shape[1:]
+            logits = resize(logits[:, None], (height, width)).flatten(1)
             wanted = wanted.flatten(1)
         else:
             points = uncertain_points(

@@ -5,6 +5,7 @@ Letters: B images, C channels, M positions of all maps, h, w of one.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -49,8 +50,9 @@ class DeformEncoderLayer(nn.Module):
             nn.Linear(feedforward_dims, embed_dims),
         )
         self.norm2 = nn.LayerNorm(embed_dims)
-        for layer in self.mlp[::2]:
-            nn.init.xavier_uniform_(layer.weight)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
 
     def forward(
         self,
@@ -66,6 +68,9 @@ class DeformEncoderLayer(nn.Module):
             position (Tensor): Added to queries, (M, C).
             reference (Tensor): Centre of each token, (M, 2).
             sizes (Sequence[tuple[int, int]]): Height and width of each map.
+
+        Returns:
+            Tensor: (B, M, C).
         """
         attended = self.attention(x + position, x, reference, sizes)
         x = self.norm1(x + attended)
@@ -135,11 +140,14 @@ class DeformPixelDecoder(BaseModule):
             nn.ReLU(inplace=True),
         )
         self.mask_features = nn.Conv2d(embed_dims, mask_channels, 1)
+        projection: Any
         for projection in self.projections:
             nn.init.xavier_uniform_(projection[0].weight)
             nn.init.zeros_(projection[0].bias)
+        conv: Any
         for conv in (self.lateral[0], self.output[0], self.mask_features):
             nn.init.kaiming_uniform_(conv.weight, a=1)
+        assert self.mask_features.bias is not None, 'bias=True'
         nn.init.zeros_(self.mask_features.bias)
 
     def forward(self, feats: Sequence[Tensor]) -> PixelFeatures:
@@ -152,17 +160,18 @@ class DeformPixelDecoder(BaseModule):
             PixelFeatures: With maps of C channels, coarsest first.
         """
         finest, *coarser = feats
-        maps = [
-            projection(x)
-            for projection, x in zip(self.projections, reversed(coarser))
-        ]
-        maps = self._attend(maps)
+        maps = self._attend(
+            [
+                projection(x)
+                for projection, x in zip(self.projections, reversed(coarser))
+            ]
+        )
         x = self.lateral(finest)
         x = self.output(x + resize(maps[-1], x.shape[2:]))
         return PixelFeatures(self.mask_features(x), maps)
 
     def _attend(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        sizes = [tuple(x.shape[2:]) for x in maps]
+        sizes = [(x.shape[2], x.shape[3]) for x in maps]
         tokens = torch.cat([x.flatten(2) for x in maps], dim=2)
         x, device = tokens.transpose(1, 2), tokens.device
         positions = [
@@ -185,6 +194,11 @@ def cell_centres(
     height: int, width: int, device: torch.device | str | None = None
 ) -> Tensor:
     """Centres of the cells of a grid over the unit square.
+
+    Args:
+        height (int): Rows of the grid.
+        width (int): Columns of the grid.
+        device (torch.device | str, optional): Where the result lies.
 
     Returns:
         Tensor: x and y, row by row, (height * width, 2).

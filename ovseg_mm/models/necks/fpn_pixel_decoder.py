@@ -55,6 +55,7 @@ class FPNPixelDecoder(BaseModule):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
+        assert self.mask_features.bias is not None, 'bias=True'
         nn.init.zeros_(self.mask_features.bias)
 
     def forward(self, feats: Sequence[Tensor]) -> PixelFeatures:

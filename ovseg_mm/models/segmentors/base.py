@@ -11,7 +11,7 @@ import torch
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovseg_mm.checkpoints import check_fit
 from ovseg_mm.inference import HALF
@@ -49,14 +49,16 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         text_encoder (dict, optional): Config of the text tower. None needs
             ``prompts.embeddings``.
         decode_head (dict): Config of the decode head.
-        vocabulary: Class texts of validation, test and inference, see
+        vocabulary (Vocabulary | str | list | dict): Class texts of validation,
+            test and inference, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
-        train_vocabulary: Class texts that the training labels stand for.
-            None: ``vocabulary``. If some labels are unseen, training knows
-            their texts but not their pixels: these are labelled
-            :data:`UNKNOWN`, whichever class it is, and the head, which must
-            be able to, makes labels for them itself. To hide the texts as
-            well give ``dict(class_texts=..., subset='seen')``.
+        train_vocabulary (Vocabulary | str | list | dict, optional): Class
+            texts that the training labels stand for. None: ``vocabulary``.
+            If some labels are unseen, training knows their texts but not
+            their pixels: these are labelled :data:`UNKNOWN`, whichever class
+            it is, and the head, which must be able to, makes labels for them
+            itself. To hide the texts as well give
+            ``dict(class_texts=..., subset='seen')``.
         clip (dict): ``arch`` and ``pretrained`` as open_clip names them,
             ``custom_clip_weights`` (file or folder to be read instead of the
             hub), ``finetune``. Towers that do not name ``arch``,
@@ -92,7 +94,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
-    head_class: type[BaseOpenVocabHead] = BaseOpenVocabHead
+    head_class: type[nn.Module] = BaseOpenVocabHead
     """Class that the decode head must have."""
 
     def __init__(
@@ -213,7 +215,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         """Change the class texts that :meth:`predict` labels pixels with.
 
         Args:
-            vocabulary: See :func:`ovseg_mm.vocabulary.load_vocabulary`.
+            vocabulary (Vocabulary | str | list | dict): See
+                :func:`ovseg_mm.vocabulary.load_vocabulary`.
         """
         vocabulary = load_vocabulary(vocabulary)
         if self.text_bank.synonyms == 'each':

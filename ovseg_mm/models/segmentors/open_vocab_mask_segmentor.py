@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovseg_mm.inference import FLIPPED_AXES, view_logits
 from ovseg_mm.structures import MaskVotes, PixelFeatures, ViewLayout
@@ -40,6 +40,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     ``proposals`` as well, see :func:`deciding_proposals`.
 
     Args:
+        *args (Any): See :class:`BaseOpenVocabSegmentor`.
         region_encoder (dict, optional): Config of the
             :class:`CLIPRegionEncoder`. None: the head does without.
         region_text_encoder (dict, optional): Config of a text tower of the
@@ -51,6 +52,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             head and regions do without.
         size_divisor (int): Normalised images are padded with zeros on the
             right and at the bottom to a multiple of it.
+        **kwargs (Any): See :class:`BaseOpenVocabSegmentor`.
     """
 
     decode_head: BaseMaskHead
@@ -79,8 +81,9 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
                 'not pad'
             )
         self.size_divisor = size_divisor
-        self.region_encoder = self.region_text_encoder = None
-        self.context_encoder = None
+        self.region_encoder: nn.Module | None = None
+        self.region_text_encoder: nn.Module | None = None
+        self.context_encoder: nn.Module | None = None
         if context_encoder is not None:
             self.context_encoder = MODELS.build(
                 with_tower_options(context_encoder, self.clip)
@@ -130,7 +133,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     def extract_feat(self, inputs: Tensor) -> PixelFeatures:
         """Features of images (B, 3, H, W), padded as need be."""
         padded = _padded(inputs, self.size_divisor)
-        feats = super().extract_feat(padded)
+        feats: Any = super().extract_feat(padded)
         if self.context_encoder is None:
             return feats
         context = self.context_encoder(self._pixels(inputs), padded.shape[2:])
@@ -162,7 +165,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     def _votes(self, views: Tensor) -> MaskVotes:
         """Proposals of views (V, 3, H, W) and what they vote for."""
-        size, head = views.shape[2:], self.decode_head
+        size, head = (views.shape[2], views.shape[3]), self.decode_head
         feats = self.extract_feat(views)
         predictions = head(feats, self.text_embeddings(self.vocabulary))
         masks = torch.stack(
@@ -183,8 +186,9 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     def _full_size(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Mask logits (Q, h, w) to (Q, H, W)."""
         divisor = self.size_divisor
-        padded = [-(-side // divisor) * divisor for side in size]
-        return resize(logits[None], padded)[0, :, : size[0], : size[1]]
+        height, width = (-(-side // divisor) * divisor for side in size)
+        padded = resize(logits[None], (height, width))
+        return padded[0, :, : size[0], : size[1]]
 
     def _vote(
         self,
@@ -200,6 +204,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         if not head.uses_regions:
             weights = head.class_weights(class_logits)
             return weights, proposal_probs, region_probs
+        assert self.region_encoder is not None, 'see _check_regions'
         regions = self.region_encoder(self._pixels(view), masks, class_tokens)
         text = self.region_text_embeddings(self.vocabulary)
         logits = head.region_logits(regions.embeddings, text)
@@ -265,16 +270,18 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     def _check_context(self) -> None:
         needed = {'decode_head': self.decode_head.context_blocks}
-        if self.region_encoder is not None and self.region_encoder.shift:
-            needed['region_encoder.shift'] = self.region_encoder.shift.blocks
+        regions: Any = self.region_encoder
+        if regions is not None and regions.shift:
+            needed['region_encoder.shift'] = regions.shift.blocks
+        context: Any = self.context_encoder
         for user, blocks in needed.items():
-            if blocks and self.context_encoder is None:
+            if blocks and context is None:
                 raise ValueError(
                     f'{user} uses what CLIP says of the whole image, but '
                     'there is no context_encoder; give one'
                 )
-            if self.context_encoder is not None:
-                self.context_encoder.check_blocks(blocks, user)
+            if context is not None:
+                context.check_blocks(blocks, user)
 
 
 def deciding_proposals(

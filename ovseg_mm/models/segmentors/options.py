@@ -36,6 +36,12 @@ REFINE_OPTIONS = ('steps', 'dilations')
 def checked_clip(clip: Mapping | None) -> dict:
     """Validate ``clip`` of a segmentor.
 
+    Args:
+        clip (Mapping, optional): See :class:`BaseOpenVocabSegmentor`.
+
+    Returns:
+        dict: Its copy, empty for None.
+
     Raises:
         InputError: If there is an unknown option.
     """

@@ -132,6 +132,9 @@ class ViewPredictor(TextModel, EncoderDecoder):
         Args:
             data (dict): ``inputs``, a list of (3, H, W), of one size or of
                 several, and ``data_samples``.
+
+        Returns:
+            list[SegDataSample]: An entry an image.
         """
         if len({tuple(img.shape) for img in data['inputs']}) == 1:
             return super().test_step(data)

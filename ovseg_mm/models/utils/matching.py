@@ -116,10 +116,11 @@ class HungarianMatcher:
         cost = self.costs(class_logits, mask_logits, targets, rand)
         cost = torch.where(cost.isfinite(), cost, _CHEAPEST)
         device = cost.device
-        return tuple(
+        queries, found = (
             torch.as_tensor(index, dtype=torch.long, device=device)
             for index in linear_sum_assignment(cost.cpu().numpy())
         )
+        return queries, found
 
     def costs(
         self,

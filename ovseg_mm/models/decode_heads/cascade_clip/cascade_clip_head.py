@@ -6,6 +6,7 @@ width, h, w patches, N = h * w.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmseg.registry import MODELS
@@ -94,9 +95,10 @@ class CascadeCLIPHead(BaseOpenVocabHead):
         """
         text = self.one_prompt(text).to(feats.cls.dtype)
         # Features are in float32, the weights perhaps not.
-        dtype = self.decoders[0].dtype
+        first: Any = self.decoders[0]
+        dtype = first.dtype
         descriptor = relationship_descriptor(feats.cls, text).to(dtype)
-        logits = sum(
+        logits: Any = sum(
             decoder(
                 project(descriptor),
                 group.flatten(2).transpose(1, 2).to(dtype),
@@ -122,10 +124,10 @@ class CascadeCLIPHead(BaseOpenVocabHead):
                 "levels are the backbone's out_indices and its output"
             )
         weights = iter(self.level_weights)
-        levels = iter(levels)
-        groups = []
+        remaining = iter(levels)
+        groups: list[Any] = []
         for size in self.group_sizes:
-            members = [next(levels) for _ in range(size)]
+            members = [next(remaining) for _ in range(size)]
             if size > 1:
                 members = [
                     weight * level

@@ -5,7 +5,8 @@ Letters: B images or windows, T classes (K kept ones), P prompts a class,
 C embedding width, h, w tokens, E width of the aggregator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -191,6 +192,7 @@ class CATSegCostHead(BaseOpenVocabHead):
         """PyTorch's initialisation, and the bias of the last convolution."""
         super().init_weights()
         if self.init_bias is not None:
+            assert self.head.bias is not None, 'bias=True'
             nn.init.constant_(self.head.bias, self.init_bias)
 
     def forward(self, feats: CostFeatures, text: Tensor) -> Tensor:
@@ -248,10 +250,11 @@ class CATSegCostHead(BaseOpenVocabHead):
 
     def _decode(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
         """(B, K, h, w, E) to (B, K, 4h, 4w)."""
+        blocks: Iterable[Any] = self.upsample_blocks
         shares = [
             block.project(projection(guide).relu())
             for block, projection, guide in zip(
-                self.upsample_blocks, self.decoder_projections, guidance
+                blocks, self.decoder_projections, guidance
             )
         ]
 

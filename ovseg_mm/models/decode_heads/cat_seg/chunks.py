@@ -21,6 +21,9 @@ def apply_to_class_chunks(
         function (Callable): Takes and gives tensors whose second axis is the
             class axis.
         x (Tensor): (B, T, ...).
+
+    Returns:
+        Tensor: The function's result, (B, T, ...).
     """
     step = max(1, MAPS_AT_A_TIME // len(x))
     if torch.is_grad_enabled() or x.shape[1] <= step:

@@ -103,7 +103,7 @@ class ClasswiseAggregation(nn.Module):
         y = self._over_positions(y.flatten(2, 3), guidance[:, :, None])
         y = y.unflatten(2, pooled)
         if pooled != grid:
-            y = _resize(y, grid)
+            y = _resize(y, (grid[0], grid[1]))
         # y holds x already: the published model counts it twice.
         return x + y
 
@@ -169,6 +169,7 @@ def _linear_attention(
     kv = k.transpose(-1, -2) @ (v / length)
     total = k.sum(dim=-2, keepdim=True)
     if num_padding:
+        assert padding_k is not None and padding_v is not None
         padding_k = F.elu(padding_k) + 1
         share = num_padding / length
         kv = kv + share * padding_k.transpose(-1, -2) * padding_v
@@ -188,6 +189,7 @@ def _full_attention(
     """Softmax attention; arguments as in :func:`_linear_attention`."""
     mask = None
     if num_padding:
+        assert padding_k is not None and padding_v is not None
         shape = (*k.shape[:-2], 1, k.shape[-1])
         k = torch.cat([k, padding_k.expand(shape)], dim=-2)
         v = torch.cat([v, padding_v.expand(shape)], dim=-2)

@@ -5,6 +5,7 @@ Letters: B images, T classes, h, w tokens, E width of the aggregator, G width
 of the guidance, S side of an attention window, n = S * S its tokens.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -110,7 +111,7 @@ class WindowBlock(nn.Module):
             size, shift = (self.window_size,) * 2, self.shift
         windows = _to_windows(self.norm1(x), size, shift)
         guide = _to_windows(guidance[:, None], size, shift)
-        attention_mask = _attention_mask
+        attention_mask: Callable[..., Tensor | None] = _attention_mask
         if is_exporting():  # the cache would keep what tensors stand for
             attention_mask = _attention_mask.__wrapped__
         mask = attention_mask((h, w), size, shift, self.mask_padding)
@@ -176,6 +177,9 @@ def guided_linear(layer: nn.Linear, x: Tensor, guidance: Tensor) -> Tensor:
             ``guidance``.
         x (Tensor): (..., E).
         guidance (Tensor): (..., G), of size 1 where it is the same.
+
+    Returns:
+        Tensor: (..., channels of the layer's output).
     """
     if not isinstance(layer.weight, Tensor):  # of a quantised layer
         shape = (*x.shape[:-1], guidance.shape[-1])

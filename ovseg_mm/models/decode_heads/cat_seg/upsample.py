@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,7 +39,8 @@ class UpsampleBlock(nn.Module):
 
     def project(self, guidance: Tensor) -> Tensor:
         """The guidance's share, (B, G, 2h, 2w) to (B, 1, out, 2h, 2w)."""
-        weight = self.conv[0].weight[:, -guidance.shape[1] :]
+        first: Any = self.conv[0]
+        weight = first.weight[:, -guidance.shape[1] :]
         return F.conv2d(guidance, weight, padding=1)[:, None]
 
     def forward(self, x: Tensor, projected: Tensor) -> Tensor:
@@ -52,6 +55,7 @@ class UpsampleBlock(nn.Module):
         """
         shape = x.shape[:2]
         x = self.up(x.flatten(0, 1))
-        weight = self.conv[0].weight[:, : x.shape[1]]
+        first: Any = self.conv[0]
+        weight = first.weight[:, : x.shape[1]]
         x = F.conv2d(x, weight, padding=1).unflatten(0, shape) + projected
         return self.conv[1:](x.flatten(0, 1)).unflatten(0, shape)

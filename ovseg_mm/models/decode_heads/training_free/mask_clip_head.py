@@ -72,6 +72,7 @@ class MaskCLIPHead(CosineHead):
                 "block; set last_block=dict(type='MaskCLIPBlock', "
                 'give_keys=True) of the backbone'
             )
+        assert self.smooth_below is not None, 'see forward'
         probs = (SCALE * scores).softmax(dim=1)
         # Each channel, not each patch, is divided by its norm: so it was
         # published.
