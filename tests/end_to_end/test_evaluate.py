@@ -225,7 +225,7 @@ def test_options_reach_the_benchmarks(home, checkpoint, evaluate, tmp_path):
         cfg_options=['test_dataloader.dataset.data_root=/nowhere'],
         status=1,
     )
-    assert 'skipped voc20: The folder of images /nowhere' in output
+    assert 'skipped voc20: the folder of images /nowhere' in output
     assert results_of(tmp_path)[0] == {}
     (tmp_path / 'kinds.json').write_text('{"cat": ["dog"]}')
     evaluate(
@@ -251,7 +251,7 @@ def test_missing_data_set_is_skipped(home, checkpoint, evaluate, tmp_path):
         )
     finally:
         (tmp_path / 'hidden').rename(hidden)
-    assert 'skipped voc20: The folder of images data/VOCdevkit' in output
+    assert 'skipped voc20: the folder of images data/VOCdevkit' in output
     rows, content = results_of(tmp_path / 'work')
     assert list(rows) == ['ade150']
     assert list(content['skipped']) == ['voc20']
