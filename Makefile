@@ -25,6 +25,8 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m flake8 ovseg_mm
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info work_dirs/demo

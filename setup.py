@@ -160,5 +160,6 @@ setup(
         'dev': [*read_requirements('tests'), 'pre-commit'],
     },
     include_package_data=False,
+    package_data={PACKAGE: ['py.typed']},
     cmdclass={'build_py': BuildPy, 'bdist_wheel': BdistWheel},
 )

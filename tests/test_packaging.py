@@ -186,6 +186,7 @@ def test_contents_of_the_wheel(wheel):
     found = {n.removeprefix(prefix) for n in names if n.startswith(prefix)}
     assert found == {n for n in expected if not n.startswith('data/')}
     assert f'{prefix}model-index.yml,' in record, 'pip uninstalls it'
+    assert 'ovseg_mm/py.typed' in names
     modules = {
         str(file.relative_to(ROOT))
         for file in (ROOT / 'ovseg_mm').rglob('*.py')
