@@ -17,9 +17,9 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
 from ovseg_mm.engine.config_check import check_config
-from ovseg_mm.engine.config_file import read_config_file
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.weights import check_checkpoint, load_weights
+from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
 from ovseg_mm.visualization import draw_overlay

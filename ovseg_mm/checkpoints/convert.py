@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.errors import InputError, config_errors
-from ovseg_mm.utils.paths import check_destination, expanded, find_config
+from ovseg_mm.utils.paths import check_destination, expanded
 
 from .files import (
     WeightFile,
@@ -182,7 +183,7 @@ def _check_destination(dst: Path, *inputs: Path) -> None:
 def _read_config(config: str | Path | Config) -> Config:
     if isinstance(config, Config):
         return config
-    return Config.fromfile(find_config(config))
+    return read_config_file(config)
 
 
 def _build(cfg: Config) -> nn.Module:

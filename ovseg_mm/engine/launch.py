@@ -17,13 +17,13 @@ from torch import nn
 
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.models.clip_towers import parameters_of_no_file
+from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
 
 from .adapt_config import add_missing_hooks, replace_amp_on_cpu
 from .config_check import check_config
-from .config_file import read_config_file
 from .config_options import merge_options
 from .config_shape import check_loops
 from .distributed import setup_cpu_processes

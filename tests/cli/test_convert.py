@@ -72,3 +72,13 @@ def test_config_that_does_not_fit(tmp_path, source, capsys):
     error = capsys.readouterr().err
     assert 'checkpoint of CAT-Seg, but the model is a EncoderDecoder' in error
     assert not (tmp_path / 'x.pth').exists()
+
+
+def test_a_config_that_cannot_be_read_is_one_sentence(tmp_path, capsys):
+    (tmp_path / 'clip.pth').write_bytes(b'')
+    config = tmp_path / 'broken.py'
+    config.write_text('model = dict(\n')
+    paths = [str(tmp_path / name) for name in ('clip.pth', 'out.pth')]
+    assert main(['convert', *paths, '--config', str(config)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f'error: {config} ') and error.count('\n') == 1

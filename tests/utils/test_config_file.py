@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ovseg_mm.engine.config_check import check_config
-from ovseg_mm.engine.config_file import read_config_file
 from ovseg_mm.engine.config_shape import check_loops
 from ovseg_mm.engine.launch import read_config
+from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.errors import InputError
 
 TINY = Path(__file__).parents[1] / 'end_to_end' / 'tiny.py'
