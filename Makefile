@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test lint clean
+.PHONY: venv demo test lint docs clean
 
 venv: $(STAMP)
 
@@ -28,5 +28,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m flake8 ovseg_mm
 
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info work_dirs/demo
+	rm -rf $(VENV) build site dist *.egg-info work_dirs/demo

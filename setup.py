@@ -156,7 +156,8 @@ setup(
         ],
         # labels of COCO-Object from COCO's polygons
         'coco': ['pycocotools'],
-        'tests': read_requirements('tests'),
+        'docs': read_requirements('docs'),
+        'tests': [*read_requirements('tests'), *read_requirements('docs')],
         'dev': [*read_requirements('tests'), 'pre-commit'],
     },
     include_package_data=False,
