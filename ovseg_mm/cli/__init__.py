@@ -14,8 +14,9 @@ from ovseg_mm.utils.errors import (
 )
 
 COMMANDS = ('doctor', 'predict', 'evaluate', 'convert', 'models')
-# Commands that need no MMSegmentation.
-WITHOUT_STACK = ('doctor', 'models')
+# Commands that need no MMSegmentation, or check their arguments before they
+# import it, which takes seconds.
+REGISTER_THEMSELVES = ('doctor', 'predict', 'models')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     args = parser.parse_args(argv)
     try:
-        if args.run.__module__.rpartition('.')[2] not in WITHOUT_STACK:
+        command = args.run.__module__.rpartition('.')[2]
+        if command not in REGISTER_THEMSELVES:
             importlib.import_module('ovseg_mm').register()
         return args.run(args)
     except BrokenPipeError:  # the reader, such as head, has enough

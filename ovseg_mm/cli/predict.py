@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import ovseg_mm
 from ovseg_mm.utils.errors import InputError, report_error
 from ovseg_mm.utils.paths import expanded, find_config
 
@@ -76,9 +77,6 @@ def run(args: argparse.Namespace) -> int:
     from .pictures import check_outputs, output_names
 
     words, images = _words_and_images(args)
-    from ovseg_mm.vocabulary import load_vocabulary, parse_classes
-
-    vocabulary = load_vocabulary(parse_classes(words))
     config = find_config(args.config)
     checkpoint = _checkpoint(args.checkpoint)
     out = expanded(args.out)
@@ -87,7 +85,10 @@ def run(args: argparse.Namespace) -> int:
         for path, name in zip(images, output_names(images))
     }
     check_outputs(images, (file for pair in outputs.values() for file in pair))
+    from ovseg_mm.vocabulary import load_vocabulary, parse_classes
 
+    vocabulary = load_vocabulary(parse_classes(words))
+    ovseg_mm.register()
     from ovseg_mm.apis import OpenVocabInferencer
     from ovseg_mm.engine.launch import check_writable
     from ovseg_mm.utils.image_files import (

@@ -18,14 +18,16 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mmengine import fileio
-from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from .errors import InputError
 from .paths import atomic_write, expanded
+
+if TYPE_CHECKING:
+    from mmengine.structures import BaseDataElement
 
 # Suffixes of image files, in lower case.
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -63,6 +65,8 @@ def read_image(
         FileNotFoundError: If there is no such file.
         InputError: If the file cannot be decoded.
     """
+    from mmengine import fileio
+
     path = str(path)
     if path.startswith('~'):
         path = str(expanded(path))
@@ -172,6 +176,8 @@ def image_size(
     Raises:
         OSError: If the file is missing or cannot be opened as an image.
     """
+    from mmengine import fileio
+
     with (
         fileio.get_local_path(str(path), backend_args=backend_args) as local,
         Image.open(local) as image,
@@ -218,6 +224,8 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
         InputError: If the file is damaged or not a label map: colours,
             several pages, a lossy format, an EXIF orientation.
     """
+    from mmengine import fileio
+
     try:
         content = fileio.get(path, backend_args=backend_args)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -246,7 +254,7 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     return values.astype(np.int32)
 
 
-def sample_name(sample: Mapping | BaseDataElement) -> str:
+def sample_name(sample: 'Mapping | BaseDataElement') -> str:
     """File name, without suffix, of the outputs of a sample.
 
     Args:

@@ -4,8 +4,6 @@
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
-from matplotlib.ft2font import FT2Font
 from PIL import ImageFont
 
 
@@ -41,6 +39,8 @@ def drawable_name(name: str, label: int) -> str:
 
 
 def _font_file() -> str:
+    import matplotlib
+
     folder = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
     return str(folder / 'DejaVuSans.ttf')
 
@@ -48,4 +48,6 @@ def _font_file() -> str:
 @lru_cache
 def _code_points() -> frozenset[int]:
     """Code points that the font has."""
+    from matplotlib.ft2font import FT2Font
+
     return frozenset(FT2Font(_font_file()).get_charmap())

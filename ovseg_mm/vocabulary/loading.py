@@ -11,10 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from mmseg.utils import get_palette
-
 from ovseg_mm.utils.errors import InputError, nearest
 from ovseg_mm.utils.paths import expanded, resource
+from ovseg_mm.utils.stack import import_stack
 
 from .class_text_files import read_class_file
 from .entries import (
@@ -298,11 +297,11 @@ def _listed(keys: Sequence[str]) -> str:
 def _shipped(key: str) -> Vocabulary:
     base = _from_file(resource('data', f'{key}.json'))
     if key in _MMSEG_PALETTES:
-        return _relabel(base, palette=get_palette(_MMSEG_PALETTES[key]))
-    background, *voc_colours = get_palette('voc')
+        return _relabel(base, palette=_mmseg_palette(_MMSEG_PALETTES[key]))
     if key in ('voc20', *(f'voc20-{use}' for use in _VOC20_USES)):
-        return _relabel(base, palette=voc_colours)
+        return _relabel(base, palette=_mmseg_palette('voc')[1:])
     if key == 'voc20b':
+        background, *voc_colours = _mmseg_palette('voc')
         # The benchmark's rule: all other classes are background.
         objects = len(voc_colours)
         return _relabel(
@@ -314,6 +313,15 @@ def _shipped(key: str) -> Vocabulary:
             palette=[*voc_colours, background],
         )
     return base
+
+
+def _mmseg_palette(name: str) -> list[list[int]]:
+    # Imported here: the words of a command line are checked before the
+    # seconds that this import takes.
+    import_stack()
+    from mmseg.utils import get_palette
+
+    return get_palette(name)
 
 
 def _from_file(path: Path) -> Vocabulary:

@@ -3,9 +3,8 @@
 
 from collections.abc import Sequence
 
-from mmseg.utils import get_predefined_templates
-
 from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.stack import import_stack
 
 _OWN_SETS = {
     'single': ['A photo of a {} in the scene'],
@@ -68,9 +67,9 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
         if spec in _OWN_SETS:
             return list(_OWN_SETS[spec])
         if spec in _MMSEG_SETS:
-            return list(get_predefined_templates(spec))
+            return _mmseg_templates(spec)
         if spec == 'maskclip':
-            return [*get_predefined_templates('imagenet'), *_MASKCLIP]
+            return [*_mmseg_templates('imagenet'), *_MASKCLIP]
         known = ', '.join(sorted([*_OWN_SETS, *_MMSEG_SETS, 'maskclip']))
         raise InputError(
             f'there is no template set {spec!r}; choose one of {known}, or '
@@ -91,3 +90,11 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
                 'braces'
             )
     return templates
+
+
+def _mmseg_templates(name: str) -> list[str]:
+    # Imported here, because the import takes seconds.
+    import_stack()
+    from mmseg.utils import get_predefined_templates
+
+    return list(get_predefined_templates(name))

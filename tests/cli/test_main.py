@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
 import subprocess
 import sys
 
@@ -61,6 +62,37 @@ def test_modules_of_others_find_everything_registered(tmp_path):
         text=True,
     )
     assert result.stdout == 'True True\n', result.stderr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ('--help', 'usage: '),
+        ('predict --help', 'usage: '),
+        ('convert --help', 'usage: '),
+        ('models', 'catseg_clip-vit-b16'),
+        ('segment', "invalid choice: 'segment'"),
+        ('predict gone.jpg --config scan --classes x', 'gone.jpg'),
+        ('predict {here} --config none --classes x', 'no such config'),
+        ('predict {here} --config {model} --classes red,blue', 'has a comma'),
+        ('predict {here} --config {model} --classes w.txt', 'w.txt'),
+    ],
+)
+def test_nothing_slow_is_imported_for_an_answer(tmp_path, arguments, words):
+    here, model = tmp_path / 'a.jpg', tmp_path / 'model.py'
+    here.touch()
+    model.touch()
+    result = subprocess.run(
+        [sys.executable, '-X', 'importtime', '-m', 'ovseg_mm']
+        + arguments.format(here=here, model=model).split(),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert words in result.stdout + result.stderr
+    imported = set(re.findall(r'\| +([\w.]+)$', result.stderr, re.M))
+    assert 'argparse' in imported
+    assert not imported & {'torch', 'mmengine', 'cv2', 'scipy', 'matplotlib'}
 
 
 @pytest.mark.slow

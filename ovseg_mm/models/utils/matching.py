@@ -7,7 +7,6 @@ points of a mask, h, w positions of a mask logit, H, W pixels.
 
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ovseg_mm.structures import MaskTargets
@@ -113,6 +112,8 @@ class HungarianMatcher:
             the indices of their targets, both int64. Queries whose cost is
             not finite come first, so that the loss shows it.
         """
+        from scipy.optimize import linear_sum_assignment
+
         cost = self.costs(class_logits, mask_logits, targets, rand)
         cost = torch.where(cost.isfinite(), cost, _CHEAPEST)
         device = cost.device
