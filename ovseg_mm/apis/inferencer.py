@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation of an image with arbitrary class texts."""
+"""Segmentation of images with arbitrary class texts."""
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import cast, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.dataset import Compose, pseudo_collate
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
+from PIL import Image
+from rich.progress import track
 
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
@@ -22,54 +25,33 @@ from ovseg_mm.engine.weights import check_checkpoint, load_weights
 from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
-from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from .pictures import Picture, is_list, rgb_of
+from .pictures import (
+    Picture,
+    Pixels,
+    each_picture,
+    is_several,
+    read_ahead,
+    read_picture,
+)
+from .result import Segmentation
+
+Words: TypeAlias = Vocabulary | str | list | dict
+"""Class texts, see :func:`ovseg_mm.vocabulary.load_vocabulary`."""
 
 
 @dataclass(frozen=True)
-class Segmentation:
-    """Result for one image.
+class _Call:
+    """What one call asks of the model.
 
     Attributes:
-        image (np.ndarray): RGB image, (H, W, 3) uint8.
-        labels (np.ndarray): Label of each pixel, (H, W) int64 in [0, L), or
-            ``vocabulary.ignore_label`` for none.
-        vocabulary (Vocabulary): Class texts and names of the labels.
-        scores (np.ndarray, optional): Score of each label, (L, H, W) float32;
-            None unless ``keep_scores`` is set.
+        words (Vocabulary, optional): Class texts. None: the model's.
+        test_cfg (dict): Test options that replace those of the model.
     """
 
-    image: np.ndarray
-    labels: np.ndarray
-    vocabulary: Vocabulary
-    scores: np.ndarray | None = None
-
-    def shares(self) -> dict[str, float]:
-        """Share of the image that each found class covers.
-
-        Returns:
-            dict[str, float]: Share in (0, 1] by class name, largest first.
-        """
-        values, counts = np.unique(self.labels, return_counts=True)
-        found = sorted(zip(counts.tolist(), values.tolist()), reverse=True)
-        return {
-            self.vocabulary.label_names[value]: count / self.labels.size
-            for count, value in found
-            if value < self.vocabulary.num_labels
-        }
-
-    def overlay(self, alpha: float = 0.6) -> np.ndarray:
-        """Draw the labels and a legend onto the image.
-
-        Args:
-            alpha (float): Opacity of the colours, in [0, 1].
-
-        Returns:
-            np.ndarray: RGB, (H', W', 3) uint8; the legend adds to the size.
-        """
-        return draw_overlay(self.image, self.labels, self.vocabulary, alpha)
+    words: Vocabulary | None
+    test_cfg: dict[str, Any] = field(default_factory=dict)
 
 
 class OpenVocabInferencer:
@@ -80,7 +62,7 @@ class OpenVocabInferencer:
     >>> result.labels, result.shares()
 
     Class texts and options are valid for one call. Several threads may share
-    an inferencer; their calls run one after the other. ``model`` keeps its
+    an inferencer; their batches run one after the other. ``model`` keeps its
     own vocabulary and works with MMSegmentation's APIs.
 
     Args:
@@ -128,58 +110,123 @@ class OpenVocabInferencer:
     @overload
     def __call__(
         self,
-        image: Picture,
-        classes: Vocabulary | str | list | dict | None = None,
-        keep_scores: bool = False,
+        images: bytes | Image.Image | np.ndarray | torch.Tensor,
+        classes: Words | None = None,
+        *,
+        scores: str | None = None,
+        batch_size: int = 1,
+        progress: bool = False,
     ) -> Segmentation: ...
 
     @overload
     def __call__(
         self,
-        image: list[Picture] | tuple[Picture, ...],
-        classes: Vocabulary | str | list | dict | None = None,
-        keep_scores: bool = False,
+        images: list[Picture] | tuple[Picture, ...],
+        classes: Words | None = None,
+        *,
+        scores: str | None = None,
+        batch_size: int = 1,
+        progress: bool = False,
     ) -> list[Segmentation]: ...
+
+    # Whether a path is one picture or a folder is known when it is looked at.
+    @overload
+    def __call__(
+        self,
+        images: str | Path | Iterable[Picture],
+        classes: Words | None = None,
+        *,
+        scores: str | None = None,
+        batch_size: int = 1,
+        progress: bool = False,
+    ) -> Any: ...
 
     def __call__(
         self,
-        image: Picture | list[Picture] | tuple[Picture, ...],
-        classes: Vocabulary | str | list | dict | None = None,
-        keep_scores: bool = False,
+        images: Picture | Iterable[Picture],
+        classes: Words | None = None,
+        *,
+        scores: str | None = None,
+        batch_size: int = 1,
+        progress: bool = False,
     ) -> Segmentation | list[Segmentation]:
         """Segment one image or several.
 
         Args:
-            image (Picture | list[Picture] | tuple[Picture, ...]): Path,
-                ``bytes`` of an image file, PIL image, RGB array (H, W, 3)
-                uint8, or tensor (3, H, W) as of torchvision; or a list of
-                these. See :func:`ovseg_mm.apis.pictures.rgb_of`.
-            classes (Vocabulary | str | list | dict, optional): Class texts of
-                this call, see :func:`ovseg_mm.vocabulary.load_vocabulary`.
-                None: class texts of the model, which the config names and
+            images (Picture | Iterable[Picture]): Path, ``bytes`` of an image
+                file, PIL image, RGB array (H, W, 3) uint8, or tensor (3, H,
+                W) as of torchvision, see
+                :func:`ovseg_mm.apis.pictures.rgb_of`; or a folder, a pattern
+                such as ``'street/*.jpg'``, or a list of all these.
+            classes (Words, optional): Class texts of this call, see
+                :func:`ovseg_mm.vocabulary.load_vocabulary`. None: class texts
+                of the model, which the config names and
                 ``model.set_vocabulary`` changes.
-            keep_scores (bool): Whether the result has ``scores``, which take
-                L * H * W * 4 bytes.
+            scores (str, optional): ``'all'``: the result has the ``scores``
+                of all labels, which take L * H * W * 4 bytes. None: none.
+            batch_size (int): Images that go through the model together.
+            progress (bool): Whether to show a progress bar.
 
         Returns:
             Segmentation | list[Segmentation]: Result at the size of the
-            image; for a list, a list in the same order.
+            image; for a folder, a pattern or a list, a list in the same
+            order. See :meth:`iterate` for more images than fit in memory.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            InputError: If the file is not an image or the class texts are
-                not usable.
+            InputError: If a file is not an image, or the class texts or an
+                option are not usable.
         """
-        words = None if classes is None else load_vocabulary(classes)
-        if not is_list(image):
-            # mypy cannot narrow a type by the negative of a guard.
-            picture = cast('Picture', image)
-            return self._segment(rgb_of(picture), words, keep_scores)
+        call = self._call_of(classes, scores)
+        several = is_several(images)
         # All are read first: a bad one ends the call before long work.
         pictures = [
-            _numbered(picture, index) for index, picture in enumerate(image)
+            read_picture(picture, index if several else None)
+            for index, picture in enumerate(each_picture(images))
         ]
-        return [self._segment(rgb, words, keep_scores) for rgb in pictures]
+        results = self._results(pictures, call, batch_size)
+        found = list(_tracked(results, len(pictures), progress))
+        return found if several else found[0]
+
+    def iterate(
+        self,
+        images: Picture | Iterable[Picture],
+        classes: Words | None = None,
+        *,
+        scores: str | None = None,
+        batch_size: int = 1,
+        progress: bool = False,
+    ) -> Iterator[Segmentation]:
+        """Segment images one by one; only a few are in memory at a time.
+
+        A thread reads the next ones meanwhile. Options and the names of files
+        are checked at once, what is in them when it is their turn.
+
+        Args:
+            images (Picture | Iterable[Picture]): See :meth:`__call__`; also
+                a generator.
+            classes (Words, optional): See :meth:`__call__`.
+            scores (str, optional): See :meth:`__call__`.
+            batch_size (int): See :meth:`__call__`.
+            progress (bool): See :meth:`__call__`.
+
+        Returns:
+            Iterator[Segmentation]: Results in the order of the images.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            InputError: If a file is not an image, or the class texts or an
+                option are not usable.
+        """
+        call = self._call_of(classes, scores)
+        listed: Iterable[Picture] = each_picture(images)
+        total = None
+        if not isinstance(images, Iterator):
+            listed = list(listed)
+            total = len(listed)
+        pictures = read_ahead(listed, batch_size)
+        results = self._results(pictures, call, batch_size)
+        return _tracked(results, total, progress)
 
     def to(self, device: str | torch.device) -> 'OpenVocabInferencer':
         """Move the model to a device.
@@ -202,41 +249,70 @@ class OpenVocabInferencer:
         """Restore the state of :meth:`__getstate__` with a new lock."""
         self.__dict__.update(state, _lock=threading.RLock())
 
+    def _call_of(self, classes: Words | None, scores: str | None) -> _Call:
+        """Check the arguments of a call."""
+        words = None if classes is None else load_vocabulary(classes)
+        if scores not in (None, 'all'):
+            raise InputError(f"scores={scores!r} is neither 'all' nor None")
+        return _Call(words, dict(keep_scores=scores == 'all'))
+
+    def _results(
+        self, pictures: Iterable[Pixels], call: _Call, batch_size: int
+    ) -> Iterator[Segmentation]:
+        pictures = iter(pictures)
+        while batch := list(islice(pictures, batch_size)):
+            yield from self._segment(batch, call)
+
     def _segment(
-        self, rgb: np.ndarray, words: Vocabulary | None, keep_scores: bool
-    ) -> Segmentation:
+        self, pictures: Sequence[Pixels], call: _Call
+    ) -> list[Segmentation]:
         # MMSegmentation's pipelines take arrays in OpenCV's channel order.
-        data = self._pipeline(dict(img=rgb[..., ::-1].copy()))
-        batch = {key: [value] for key, value in data.items()}
-        with self._set_for_call(words, keep_scores) as vocabulary:
-            sample = self._predict(batch)
-        scores = None
-        if keep_scores:
-            scores = sample.seg_logits.data.cpu().numpy()
-        labels = sample.pred_sem_seg.data[0].cpu().numpy()
-        return Segmentation(rgb, labels, vocabulary, scores)
+        data = [
+            self._pipeline(dict(img=picture.rgb[..., ::-1].copy()))
+            for picture in pictures
+        ]
+        with self._set_for_call(call) as vocabulary:
+            samples = self._predict(pseudo_collate(data))
+        return [
+            Segmentation(
+                picture.rgb,
+                sample.pred_sem_seg.data[0].cpu().numpy(),
+                vocabulary,
+                sample.seg_logits.data.cpu().numpy()
+                if 'seg_logits' in sample
+                else None,
+                path=picture.path,
+            )
+            for picture, sample in zip(pictures, samples, strict=True)
+        ]
 
     @torch.no_grad()
-    def _predict(self, batch: dict) -> SegDataSample:
-        return self.model.test_step(batch)[0]
+    def _predict(self, batch: dict) -> list[SegDataSample]:
+        return self.model.test_step(batch)
 
     @contextmanager
-    def _set_for_call(
-        self, words: Vocabulary | None, keep_scores: bool
-    ) -> Iterator[Vocabulary]:
+    def _set_for_call(self, call: _Call) -> Iterator[Vocabulary]:
         """Set vocabulary and options for one call; yields the vocabulary."""
         model = self.model
         with self._lock:
             own_words, own_cfg = model.vocabulary, model.test_cfg
             try:
-                if words is not None:
-                    model.set_vocabulary(words)
+                if call.words is not None:
+                    model.set_vocabulary(call.words)
                 model.test_cfg = copy.copy(own_cfg)
-                model.test_cfg['keep_scores'] = keep_scores
+                model.test_cfg.update(call.test_cfg)
                 yield model.vocabulary
             finally:
                 model.test_cfg = own_cfg
                 model.set_vocabulary(own_words)
+
+
+def _tracked(
+    results: Iterator[Segmentation], total: int | None, progress: bool
+) -> Iterator[Segmentation]:
+    if not progress:
+        return results
+    return iter(track(results, 'Segmenting', total))
 
 
 def _array_pipeline(pipeline: list[dict]) -> Compose:
@@ -256,13 +332,3 @@ def _array_pipeline(pipeline: list[dict]) -> Compose:
 def _type_name(step: dict) -> str:
     kind = step['type']
     return kind if isinstance(kind, str) else kind.__name__
-
-
-def _numbered(picture: Picture, index: int) -> np.ndarray:
-    """RGB pixels of an element of a list; messages name its index."""
-    try:
-        return rgb_of(picture)
-    except InputError as error:
-        raise InputError(
-            f'image {index} (counting from 0): {error}'
-        ) from error

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """RGB pixels of files, bytes, arrays, tensors and PIL images."""
 
-from collections.abc import Sequence
+import glob
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from PIL import Image
 
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import decode_image, image_pixels, read_image
+from ovseg_mm.utils.paths import expanded
 
 Picture: TypeAlias = (
     str
@@ -23,6 +27,113 @@ Picture: TypeAlias = (
     | torch.Tensor
 )
 """Types of images that :func:`rgb_of` accepts."""
+
+
+class Pixels(NamedTuple):
+    """A picture that was read.
+
+    Attributes:
+        rgb (np.ndarray): (H, W, 3) uint8.
+        path (Path, optional): Its file.
+    """
+
+    rgb: np.ndarray
+    path: Path | None
+
+
+def is_several(images: object) -> bool:
+    """Whether these are several pictures: a folder, a pattern or a list.
+
+    Args:
+        images (object): See :func:`each_picture`.
+
+    Returns:
+        bool: False for what is one picture, and for what is none.
+    """
+    if isinstance(images, (str, Path)):
+        path = expanded(images)
+        if path.is_file():
+            return False
+        return path.is_dir() or glob.has_magic(str(images))
+    return isinstance(images, Iterable) and not isinstance(
+        images, (bytes, bytearray, memoryview, np.ndarray, torch.Tensor)
+    )
+
+
+def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
+    """Pictures one by one, with folders and patterns expanded.
+
+    Args:
+        images (Picture | Iterable[Picture]): A picture, a folder, a pattern
+            such as ``'street/*.jpg'``, or several of these.
+
+    Yields:
+        Picture: A picture; files of a folder or pattern are sorted by name.
+
+    Raises:
+        FileNotFoundError: If a file does not exist, or a folder or pattern
+            has no image.
+        InputError: If a path is an address or a device.
+    """
+    from ovseg_mm.cli.pictures import find_images
+
+    listed = isinstance(images, (str, Path)) or not is_several(images)
+    # mypy cannot narrow a type by the negative of a guard.
+    for image in cast('Iterable[Picture]', [images] if listed else images):
+        if isinstance(image, (str, Path)):
+            yield from find_images([image])
+        else:
+            yield image
+
+
+def read_ahead(pictures: Iterable[Picture], count: int) -> Iterator[Pixels]:
+    """Read pictures in a thread, some of them before they are needed.
+
+    Args:
+        pictures (Iterable[Picture]): The pictures.
+        count (int): Pictures that wait in memory.
+
+    Yields:
+        Pixels: In the order of the pictures.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If it is not a picture; the message names its place.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque[Future[Pixels]] = deque()
+        for index, picture in enumerate(pictures):
+            waiting.append(thread.submit(read_picture, picture, index))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def read_picture(picture: Picture, index: int | None = None) -> Pixels:
+    """Read one picture.
+
+    Args:
+        picture (Picture): See :func:`rgb_of`.
+        index (int, optional): Its place in a list, for messages.
+
+    Returns:
+        Pixels: RGB and path.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If it is not a picture.
+    """
+    path = Path(picture) if isinstance(picture, (str, Path)) else None
+    try:
+        return Pixels(rgb_of(picture), path)
+    except InputError as error:
+        # The message of a file has its path.
+        if index is None or path is not None:
+            raise
+        raise InputError(
+            f'image {index} (counting from 0): {error}'
+        ) from error
 
 
 def rgb_of(picture: Picture) -> np.ndarray:
@@ -59,13 +170,6 @@ def rgb_of(picture: Picture) -> np.ndarray:
     raise InputError(
         'a picture is a path, bytes of an image file, a PIL image, an array '
         f'or a tensor, or a list of these; found a {type(picture).__name__}'
-    )
-
-
-def is_list(pictures: object) -> TypeGuard[Sequence[Picture]]:
-    """Whether these are several pictures."""
-    return isinstance(pictures, Sequence) and not isinstance(
-        pictures, (str, bytes, bytearray, memoryview)
     )
 
 

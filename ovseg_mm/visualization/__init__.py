@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing of label maps and mask proposals over images."""
+"""Drawing of label maps, scores and mask proposals over images."""
 
+from .heatmap import draw_heatmap
 from .overlay import draw_overlay, draw_panels
 from .visualizer import OpenVocabVisualizer
 
-__all__ = ['OpenVocabVisualizer', 'draw_overlay', 'draw_panels']
+__all__ = [
+    'OpenVocabVisualizer',
+    'draw_heatmap',
+    'draw_overlay',
+    'draw_panels',
+]

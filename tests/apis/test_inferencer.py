@@ -92,13 +92,49 @@ def test_orientation_of_bytes_and_opened_pictures(inferencer, pixels):
 
 def test_lists(inferencer, pixels):
     for sequence in (list, tuple):
-        results = inferencer(sequence([pixels, pixels[:64]]), WORDS[0], True)
+        results = inferencer(
+            sequence([pixels, pixels[:64]]), WORDS[0], scores='all'
+        )
         assert [r.labels.shape for r in results] == [(80, 96), (64, 96)]
         for result in results:
-            alone = inferencer(result.image, WORDS[0], True)
+            alone = inferencer(result.image, WORDS[0], scores='all')
             assert np.array_equal(result.labels, alone.labels)
             assert np.array_equal(result.scores, alone.scores)
     assert inferencer([], WORDS[0]) == []
+
+
+def test_folders_patterns_and_generators(inferencer, pixels, tmp_path):
+    (tmp_path / 'b.png').write_bytes(file_of(pixels))
+    (tmp_path / 'a.png').write_bytes(file_of(pixels[:64]))
+    (tmp_path / 'notes.txt').write_text('no image')
+    files = [tmp_path / 'a.png', tmp_path / 'b.png']
+    expected = [inferencer(file, WORDS[0]) for file in files]
+    for images in (tmp_path, str(tmp_path / '*.png'), [tmp_path], files):
+        for results in (
+            inferencer(images, WORDS[0]),
+            list(inferencer.iterate(images, WORDS[0], batch_size=2)),
+        ):
+            assert [result.path for result in results] == files
+            for result, want in zip(results, expected, strict=True):
+                assert np.array_equal(result.labels, want.labels)
+    drawn = []
+    frames = (drawn.append(i) or pixels[:, : 64 + i] for i in range(9))
+    results = inferencer.iterate(frames, WORDS[0], batch_size=2)
+    assert drawn == [], 'nothing is read before it is asked for'
+    assert next(results).labels.shape == (80, 64)
+    assert 2 <= len(drawn) < 9, 'all were read'
+    assert [r.labels.shape[1] for r in results] == list(range(65, 73))
+
+
+def test_iterate_checks_words_and_names_before_it_starts(inferencer, tmp_path):
+    with pytest.raises(ValueError, match='empty class text'):
+        inferencer.iterate([], [''])
+    with pytest.raises(FileNotFoundError, match=r'there is no such image'):
+        inferencer.iterate([tmp_path / 'x.png'], ['a'])
+    (tmp_path / 'x.png').write_bytes(b'broken')
+    results = inferencer.iterate([tmp_path / 'x.png'], ['a'])
+    with pytest.raises(ValueError, match=r'x.png cannot be read'):
+        next(results)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +153,6 @@ def test_lists(inferencer, pixels):
         (torch.full((3, 4, 4), float('nan')), 'must be in [0, 1]'),
         (torch.zeros(3, 4, 4).long(), 'it is int64'),
         (Image.new('F', (4, 4)), 'PIL image has pixels of 32 bits'),
-        ('~nobody_here/x.png', 'no home folder ~nobody_here'),
     ],
 )
 def test_what_is_not_a_picture(inferencer, pixels, picture, words):
@@ -135,7 +170,7 @@ def test_words_and_options_are_those_of_one_call(inferencer, pixels):
     own = inferencer.vocabulary
     first = inferencer(pixels)
     assert first.vocabulary is own and first.scores is None
-    result = inferencer(pixels, WORDS[3], keep_scores=True)
+    result = inferencer(pixels, WORDS[3], scores='all')
     assert result.vocabulary.names == tuple(WORDS[3])
     assert result.scores.shape == (6, 80, 96)
     assert inferencer.vocabulary is own
@@ -152,7 +187,7 @@ def test_model_serves_mmsegmentation_afterwards(inferencer, pixels, tmp_path):
     path = tmp_path / 'picture.png'
     path.write_bytes(file_of(pixels))
     before = inference_model(model, str(path))
-    inferencer(pixels, WORDS[3], keep_scores=True)
+    inferencer(pixels, WORDS[3], scores='all')
     after = inference_model(model, str(path))
     assert model.num_classes == model.decode_head.num_classes
     assert model.num_classes == inferencer.vocabulary.num_labels
@@ -170,12 +205,17 @@ def test_threads_get_the_answers_of_their_own_words(inferencer, pixels):
         (image, words, scores)
         for words in [*WORDS, None]
         for image in images
-        for scores in (False, True)
+        for scores in (None, 'all')
     ]
-    expected = [inferencer(*call) for call in calls]
+
+    def ask(call):
+        image, words, scores = call
+        return inferencer(image, words, scores=scores)
+
+    expected = [ask(call) for call in calls]
     order = np.random.default_rng(0).permutation(len(calls) * 2) % len(calls)
     with ThreadPoolExecutor(8) as threads:
-        results = list(threads.map(lambda i: inferencer(*calls[i]), order))
+        results = list(threads.map(lambda i: ask(calls[i]), order))
     for index, result in zip(order, results, strict=True):
         want = expected[index]
         assert result.vocabulary.names == want.vocabulary.names

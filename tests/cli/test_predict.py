@@ -107,7 +107,7 @@ def test_one_word_marks_what_it_names_and_leaves_the_rest(
     predict, picture, trained, tmp_path
 ):
     inferencer = OpenVocabInferencer(TINY, trained, 'cpu')
-    result = inferencer(picture, ['moss'], keep_scores=True)
+    result = inferencer(picture, ['moss'], scores='all')
     (scores,) = np.asarray(result.scores)
     # The middle of the scores, so that one half is marked.
     threshold = float(np.median(scores))

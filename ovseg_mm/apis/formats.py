@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label maps as COCO and GeoJSON.
+
+Letters: H, W pixels; L labels.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ovseg_mm.vocabulary import Vocabulary
+
+from .regions import Polygon
+
+
+def coco_of(
+    labels: np.ndarray,
+    vocabulary: Vocabulary,
+    file_name: str,
+    image_id: int = 1,
+) -> dict[str, Any]:
+    """COCO annotations of a label map, one for each found class.
+
+    Args:
+        labels (np.ndarray): (H, W) integers; values outside [0, L) have no
+            annotation.
+        vocabulary (Vocabulary): Names of the labels. The category of a label
+            has the id ``label + 1``, since COCO counts from 1.
+        file_name (str): Name of the image.
+        image_id (int): Its id.
+
+    Returns:
+        dict[str, Any]: ``images``, ``categories`` and ``annotations``, whose
+        ``segmentation`` is a compressed run-length code, ready for
+        ``json.dump``.
+
+    Raises:
+        ImportError: If pycocotools is not installed.
+    """
+    try:
+        from pycocotools import mask as rle
+    except ImportError as error:
+        raise ImportError(
+            'COCO annotations need pycocotools: pip install "ovseg_mm[coco]"'
+        ) from error
+    height, width = labels.shape
+    annotations: list[dict[str, Any]] = []
+    for label in np.unique(labels).tolist():
+        if not 0 <= label < vocabulary.num_labels:
+            continue
+        code = rle.encode(np.asfortranarray(labels == label, dtype=np.uint8))
+        annotations.append(
+            dict(
+                id=len(annotations) + 1,
+                image_id=image_id,
+                category_id=label + 1,
+                segmentation=dict(
+                    size=[height, width], counts=code['counts'].decode()
+                ),
+                area=int(rle.area(code)),
+                bbox=rle.toBbox(code).tolist(),
+                iscrowd=0,
+            )
+        )
+    return dict(
+        images=[
+            dict(id=image_id, file_name=file_name, height=height, width=width)
+        ],
+        categories=[
+            dict(id=label + 1, name=name)
+            for label, name in enumerate(vocabulary.label_names)
+        ],
+        annotations=annotations,
+    )
+
+
+def geojson_of(polygons: list[Polygon]) -> dict[str, Any]:
+    """GeoJSON of polygons, in pixels.
+
+    Args:
+        polygons (list[Polygon]): Regions of a label map.
+
+    Returns:
+        dict[str, Any]: A feature collection, ready for ``json.dump``. Each
+        feature is a polygon (x to the right, y down, holes as further rings)
+        with the properties ``name``, ``label`` and ``area`` (pixels).
+    """
+    return dict(
+        type='FeatureCollection',
+        features=[
+            dict(
+                type='Feature',
+                properties=dict(
+                    name=polygon.name,
+                    label=polygon.label,
+                    area=polygon.area,
+                ),
+                geometry=dict(
+                    type='Polygon',
+                    coordinates=[
+                        [*ring.tolist(), ring[0].tolist()]
+                        for ring in polygon.rings
+                    ],
+                ),
+            )
+            for polygon in polygons
+        ],
+    )

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connected regions of a label map: boxes and polygons.
+
+Letters: H, W pixels; n corners of a ring.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ovseg_mm.vocabulary import Vocabulary
+
+
+class Box(NamedTuple):
+    """Bounding box of connected pixels of one class.
+
+    Attributes:
+        name (str): Class name.
+        label (int): Its label.
+        area (int): Pixels of the region, at most those of the box.
+        left (int): First column.
+        top (int): First row.
+        right (int): Column behind the last one.
+        bottom (int): Row behind the last one.
+    """
+
+    name: str
+    label: int
+    area: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Polygon(NamedTuple):
+    """Outline of connected pixels of one class.
+
+    Attributes:
+        name (str): Class name.
+        label (int): Its label.
+        area (int): Pixels of the region.
+        rings (tuple[np.ndarray, ...]): The outline, then the holes, each (n,
+            2) int64: the corners as (x, y). Rings follow the edges of the
+            pixels, which lie at whole numbers: the pixel in the corner of
+            the image has the corners (0, 0), (1, 0), (1, 1), (0, 1). The
+            first corner is not repeated.
+    """
+
+    name: str
+    label: int
+    area: int
+    rings: tuple[np.ndarray, ...]
+
+
+def find_boxes(
+    labels: np.ndarray, vocabulary: Vocabulary, min_area: int = 1
+) -> list[Box]:
+    """Boxes of all regions of a label map.
+
+    Args:
+        labels (np.ndarray): (H, W) integers; values outside [0, L) are no
+            region.
+        vocabulary (Vocabulary): Names of the labels.
+        min_area (int): Smaller regions are left out, in pixels.
+
+    Returns:
+        list[Box]: Largest region first.
+    """
+    return [box for box, _ in _regions(labels, vocabulary, min_area)]
+
+
+def find_polygons(
+    labels: np.ndarray, vocabulary: Vocabulary, min_area: int = 1
+) -> list[Polygon]:
+    """Polygons of all regions of a label map.
+
+    Args:
+        labels (np.ndarray): See :func:`find_boxes`.
+        vocabulary (Vocabulary): Names of the labels.
+        min_area (int): Smaller regions are left out, in pixels.
+
+    Returns:
+        list[Polygon]: Largest region first.
+    """
+    return [
+        Polygon(
+            box.name,
+            box.label,
+            box.area,
+            tuple(ring + (box.left, box.top) for ring in _rings(mask)),
+        )
+        for box, mask in _regions(labels, vocabulary, min_area)
+    ]
+
+
+def _regions(
+    labels: np.ndarray, vocabulary: Vocabulary, min_area: int
+) -> list[tuple[Box, np.ndarray]]:
+    """Boxes and the masks in them, (height, width) bool."""
+    found = [
+        region
+        for label in np.unique(labels).tolist()
+        if 0 <= label < vocabulary.num_labels
+        for region in _components(labels == label, label, vocabulary, min_area)
+    ]
+    return sorted(found, key=lambda region: -region[0].area)
+
+
+def _components(
+    mask: np.ndarray, label: int, vocabulary: Vocabulary, min_area: int
+) -> Iterator[tuple[Box, np.ndarray]]:
+    """Regions of one class, whose pixels (H, W) share an edge."""
+    _, numbers, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=4
+    )
+    name = vocabulary.label_names[label]
+    for number, row in enumerate(stats.tolist()):
+        left, top, width, height, area = row
+        if number == 0 or area < min_area:  # 0 are the other classes
+            continue
+        box = Box(name, label, area, left, top, left + width, top + height)
+        cut = numbers[top : box.bottom, left : box.right]
+        yield box, cut == number
+
+
+def _rings(mask: np.ndarray) -> list[np.ndarray]:
+    """Edges of connected pixels (h, w) bool: the outline, then the holes.
+
+    OpenCV joins the centres of pixels. So it is given a grid with a point
+    for each centre, each edge and each corner: its outermost points are then
+    edges and corners.
+    """
+    height, width = mask.shape
+    grid = np.zeros((2 * height + 3, 2 * width + 3), np.uint8)
+    grid[2:-1:2, 2:-1:2] = mask
+    grid = cv2.dilate(grid, np.ones((3, 3), np.uint8))
+    contours, hierarchy = cv2.findContours(
+        grid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(-1, -1)
+    )
+    outer = [parent < 0 for *_, parent in hierarchy[0].tolist()]
+    order = sorted(range(len(contours)), key=lambda i: not outer[i])
+    return [_corners(contours[i][:, 0], outer[i]) for i in order]
+
+
+def _corners(path: np.ndarray, outer: bool) -> np.ndarray:
+    """Corners (n, 2) of a closed path on the grid, in pixels.
+
+    Outlines have a positive area (shoelace formula), holes a negative one.
+    """
+    path = path.astype(np.int64)
+    ahead = np.roll(path, -1, axis=0)
+    # OpenCV cuts corners by diagonal steps; corners have even coordinates.
+    skipped = np.where(path % 2 == 0, path, ahead)
+    path = np.stack([path, skipped], axis=1).reshape(-1, 2)
+    path = path[(path % 2 == 0).all(axis=1)] // 2
+    path = path[(path != np.roll(path, 1, axis=0)).any(axis=1)]
+    step = np.roll(path, -1, axis=0) - path
+    turns = (np.sign(step) != np.roll(np.sign(step), 1, axis=0)).any(axis=1)
+    path = path[turns]
+    return path if (signed_area(path) > 0) == outer else path[::-1]
+
+
+def signed_area(ring: np.ndarray | Sequence[Sequence[int]]) -> float:
+    """Area of a ring by the shoelace formula.
+
+    Args:
+        ring (np.ndarray | Sequence[Sequence[int]]): (n, 2) corners.
+
+    Returns:
+        float: In square pixels; the sign tells the direction.
+    """
+    x, y = np.asarray(ring).T
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)

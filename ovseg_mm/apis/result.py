@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model has found in one image.
+
+Letters: H, W pixels; L labels; k best labels of a pixel.
+"""
+
+import io
+import json
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ovseg_mm.utils.errors import InputError, nearest
+from ovseg_mm.utils.image_files import write_image, write_label_map
+from ovseg_mm.utils.paths import expanded, path_inside, write_text
+from ovseg_mm.visualization import draw_heatmap, draw_overlay
+from ovseg_mm.vocabulary import Vocabulary
+
+from .formats import coco_of, geojson_of
+from .regions import Box, Polygon, find_boxes, find_polygons
+
+
+@dataclass(frozen=True, repr=False)
+class Segmentation:
+    """Result for one image.
+
+    Attributes:
+        image (np.ndarray): RGB image, (H, W, 3) uint8.
+        labels (np.ndarray): Label of each pixel, (H, W) int64 in [0, L), or
+            ``vocabulary.ignore_label`` for none.
+        vocabulary (Vocabulary): Class texts and names of the labels.
+        scores (np.ndarray, optional): Score of each label, (L, H, W) float32,
+            or of the k best labels of each pixel, (k, H, W) float16, best
+            first. None unless they were asked for.
+        score_labels (np.ndarray, optional): Labels of the k best scores, (k,
+            H, W) int64. None if ``scores`` has all labels.
+        path (Path, optional): File of the image, if it was read from one.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    vocabulary: Vocabulary
+    scores: np.ndarray | None = None
+    score_labels: np.ndarray | None = None
+    path: Path | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """L class names; a label is an index of them."""
+        return self.vocabulary.label_names
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """L colours (red, green, blue) in [0, 255]."""
+        return self.vocabulary.palette
+
+    def shares(self) -> dict[str, float]:
+        """Share of the image that each found class covers.
+
+        Returns:
+            dict[str, float]: Share in (0, 1] by class name, largest first.
+            Pixels without a label are not listed, so the sum may be below 1.
+        """
+        values, counts = np.unique(self.labels, return_counts=True)
+        found = sorted(zip(counts.tolist(), values.tolist()), reverse=True)
+        return {
+            self.class_names[value]: count / self.labels.size
+            for count, value in found
+            if value < self.vocabulary.num_labels
+        }
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Pixels of each found class.
+
+        Returns:
+            dict[str, np.ndarray]: (H, W) bool by class name, largest first.
+        """
+        return {
+            name: self.labels == self._label(name) for name in self.shares()
+        }
+
+    def scores_of(self, name: str) -> np.ndarray:
+        """Scores of one class at all pixels.
+
+        Args:
+            name (str): Class name.
+
+        Returns:
+            np.ndarray: (H, W) float32. If only the k best labels of each
+            pixel were kept, pixels where the class is not among them have
+            the lowest score that it has elsewhere.
+
+        Raises:
+            InputError: If there is no such class, or scores were not asked
+                for.
+        """
+        label = self._label(name)
+        if self.scores is None:
+            raise InputError(
+                'this result has no scores; ask for them: '
+                "inferencer(image, classes, scores='all')"
+            )
+        if self.score_labels is None:
+            return self.scores[label]
+        chosen = self.score_labels == label
+        scores = np.where(chosen, self.scores, -np.inf).max(axis=0)
+        known = scores[np.isfinite(scores)]
+        lowest = known.min() if known.size else 0
+        return np.where(np.isfinite(scores), scores, lowest).astype('float32')
+
+    def overlay(self, **options: Any) -> np.ndarray:
+        """Draw the labels and a legend onto the image.
+
+        Args:
+            **options (Any): Options of
+                :func:`ovseg_mm.visualization.draw_overlay`, such as
+                ``alpha=0.6``, the opacity of the colours.
+
+        Returns:
+            np.ndarray: RGB, (H', W', 3) uint8; the legend adds to the size.
+        """
+        return draw_overlay(
+            self.image, self.labels, self.vocabulary, **options
+        )
+
+    def heatmap(
+        self, name: str, low: float | None = None, high: float | None = None
+    ) -> np.ndarray:
+        """Draw the scores of one class over the image.
+
+        Args:
+            name (str): Class name.
+            low (float, optional): Score of the coldest colour. None: the
+                lowest of the image.
+            high (float, optional): Score of the hottest colour. None: the
+                highest of the image.
+
+        Returns:
+            np.ndarray: RGB, (H', W', 3) uint8.
+
+        Raises:
+            InputError: See :meth:`scores_of`.
+        """
+        return draw_heatmap(self.image, self.scores_of(name), low, high)
+
+    def boxes(self, min_area: int = 1) -> list[Box]:
+        """Boxes of connected regions.
+
+        Args:
+            min_area (int): Smaller regions are left out, in pixels.
+
+        Returns:
+            list[Box]: Largest region first.
+        """
+        return find_boxes(self.labels, self.vocabulary, min_area)
+
+    def polygons(self, min_area: int = 1) -> list[Polygon]:
+        """Outlines and holes of connected regions.
+
+        Args:
+            min_area (int): Smaller regions are left out, in pixels.
+
+        Returns:
+            list[Polygon]: Largest region first.
+        """
+        return find_polygons(self.labels, self.vocabulary, min_area)
+
+    def to_coco(self, image_id: int = 1) -> dict[str, Any]:
+        """COCO annotations with run-length codes, one for each found class.
+
+        Args:
+            image_id (int): Id of the image.
+
+        Returns:
+            dict[str, Any]: See :func:`ovseg_mm.apis.formats.coco_of`.
+
+        Raises:
+            ImportError: If pycocotools is not installed (extra ``coco``).
+        """
+        name = self.path.name if self.path else ''
+        return coco_of(self.labels, self.vocabulary, name, image_id)
+
+    def to_geojson(self, min_area: int = 1) -> dict[str, Any]:
+        """GeoJSON polygons in pixels.
+
+        Args:
+            min_area (int): Smaller regions are left out, in pixels.
+
+        Returns:
+            dict[str, Any]: See :func:`ovseg_mm.apis.formats.geojson_of`.
+        """
+        return geojson_of(self.polygons(min_area))
+
+    def save(
+        self,
+        folder: str | Path,
+        what: str | Collection[str] = ('labels', 'overlay'),
+        name: str | None = None,
+    ) -> dict[str, Path]:
+        """Write files; each appears when it is complete.
+
+        Args:
+            folder (str | Path): Folder of the files; made if need be.
+            what (str | Collection[str]): One or several of
+
+                - ``'labels'``: label map, ``NAME_labels.png`` (8 bits, 16
+                  for more than 255 labels; 255 or 65535 means no label);
+                - ``'overlay'``: ``NAME_overlay.png``;
+                - ``'heatmaps'``: the folder ``NAME_heatmaps`` with a picture
+                  of each found class (needs ``scores``);
+                - ``'masks'``: the folder ``NAME_masks`` with a mask of each
+                  found class, 0 and 255;
+                - ``'coco'``: ``NAME_coco.json``;
+                - ``'geojson'``: ``NAME.geojson``, in pixels.
+            name (str, optional): NAME, which may have folders. None: the
+                name of the image's file, or ``'image'``.
+
+        Returns:
+            dict[str, Path]: Path by what was written, in the order asked.
+
+        Raises:
+            InputError: If ``what`` has an unknown word, or heatmaps are asked
+                for without scores.
+            OSError: If a file cannot be written.
+        """
+        kinds = (what,) if isinstance(what, str) else tuple(what)
+        check_outputs_known(kinds)
+        if 'heatmaps' in kinds:
+            self.scores_of(self.class_names[0])  # raises without scores
+        if name is None:
+            name = self.path.stem if self.path else 'image'
+        stem = path_inside(expanded(folder), name)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        written = {}
+        for kind in kinds:
+            path = stem.with_name(stem.name + OUTPUTS[kind])
+            self._write(kind, path)
+            written[kind] = path
+        return written
+
+    def show(self) -> None:
+        """Show the overlay: below the cell of a notebook, else in a window."""
+        Image.fromarray(self.overlay()).show()
+
+    def __repr__(self) -> str:
+        """Size and shares, not the arrays."""
+        height, width = self.labels.shape
+        found = ', '.join(
+            f'{name} {share:.1%}' for name, share in self.shares().items()
+        )
+        return f'Segmentation({height} x {width}: {found or "nothing"})'
+
+    def _repr_png_(self) -> bytes:
+        """Overlay as notebooks show it."""
+        file = io.BytesIO()
+        Image.fromarray(self.overlay()).save(file, 'PNG')
+        return file.getvalue()
+
+    def _label(self, name: str) -> int:
+        label = self.vocabulary.label_named(name)
+        if label is None:
+            raise InputError(
+                f'{name!r} is not a class of this result'
+                f'{nearest(name, self.class_names)}; the classes are '
+                f'{", ".join(self.class_names)}'
+            )
+        return label
+
+    def _write(self, kind: str, path: Path) -> None:
+        if kind == 'labels':
+            values = self.vocabulary.ignore_label + 1
+            write_label_map(path, self.labels, values)
+        elif kind == 'overlay':
+            write_image(path, self.overlay())
+        elif kind == 'heatmaps':
+            self._write_each(path, self.heatmap)
+        elif kind == 'masks':
+            masks = self.masks()
+            self._write_each(path, lambda name: masks[name] * np.uint8(255))
+        elif kind == 'coco':
+            write_text(path, json.dumps(self.to_coco()))
+        else:
+            write_text(path, json.dumps(self.to_geojson()))
+
+    def _write_each(
+        self, folder: Path, draw: Callable[[str], np.ndarray]
+    ) -> None:
+        """Write a picture of each found class, named by label and class."""
+        folder.mkdir(exist_ok=True)
+        for name in self.shares():
+            word = re.sub(r'[^\w-]+', '_', name)[:80]
+            write_image(
+                folder / f'{self._label(name):03d}_{word}.png', draw(name)
+            )
+
+
+# What Segmentation.save writes, and the ends of the files' names.
+OUTPUTS = dict(
+    labels='_labels.png',
+    overlay='_overlay.png',
+    heatmaps='_heatmaps',
+    masks='_masks',
+    coco='_coco.json',
+    geojson='.geojson',
+)
+
+
+def check_outputs_known(kinds: Collection[str]) -> None:
+    """Check what is to be saved.
+
+    Args:
+        kinds (Collection[str]): See :meth:`Segmentation.save`.
+
+    Raises:
+        InputError: If one is unknown.
+    """
+    for kind in kinds:
+        if kind not in OUTPUTS:
+            raise InputError(
+                f'{kind!r} cannot be saved{nearest(kind, OUTPUTS)}; choose '
+                f'from {", ".join(OUTPUTS)}'
+            )
