@@ -44,7 +44,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config and the settings that override its own."""
     parser.add_argument(
-        'config', help='config file, or the bare name of a shipped one'
+        'config',
+        help='config file, bare name of a shipped one, or name of a model '
+        "('python -m ovseg_mm models')",
     )
     parser.add_argument(
         '--cfg-options',

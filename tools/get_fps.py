@@ -18,8 +18,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help="weights; without it CLIP's for methods without training, random "
-        'ones for others',
+        help="weights; without it those of a model with a name, CLIP's for "
+        'methods without training, random ones for others',
     )
     parser.add_argument('--device', help='device; a GPU if there is one')
     parser.add_argument(
@@ -62,13 +62,15 @@ def main() -> int:
     from ovseg_mm.engine.launch import build_model
     from ovseg_mm.models.clip_towers import parameters_of_no_file
     from ovseg_mm.utils.errors import report_errors
+    from ovseg_mm.zoo import resolve_model
 
     with report_errors():
         warm_up, batches = counts(args)
         images = test_images(args, warm_up, batches)
         if images is not None:
             warm_up, batches, loader, note = images
-        model = build_model(args, args.checkpoint, args.device)
+        checkpoint = resolve_model(args.config, args.checkpoint).fetch()
+        model = build_model(args, checkpoint, args.device)
         if images is None:
             loader, note = random_images(args, model, warm_up + batches)
         if args.compile:
@@ -82,8 +84,8 @@ def main() -> int:
     )
     precision = amp_dtype(device) if args.amp else torch.get_default_dtype()
     weights = 'random' if parameters_of_no_file(model) else "CLIP's"
-    if args.checkpoint is not None:
-        weights = args.checkpoint
+    if checkpoint is not None:
+        weights = checkpoint
     vocabulary = model.vocabulary
     print(
         f'{args.batch_size / speed.median:.2f} images/s: median '

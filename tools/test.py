@@ -15,7 +15,8 @@ def parse_args() -> argparse.Namespace:
         'checkpoint',
         nargs='?',
         help="weights, ours or a published file of the method; 'none', or no "
-        "argument, for methods without training, which have CLIP's weights",
+        "argument, for methods without training, which have CLIP's weights, "
+        'and for models with a name',
     )
     parser.add_argument(
         '--out', help='folder for predicted label maps, 16-bit safe'
@@ -54,14 +55,15 @@ def main() -> int:
         load_config,
         set_output_dir,
     )
-    from ovseg_mm.engine.weights import check_checkpoint, load_weights
+    from ovseg_mm.engine.weights import load_weights
     from ovseg_mm.utils.errors import InputError, report_errors
+    from ovseg_mm.zoo import resolve_model
 
     with report_errors():
         if args.show_proposals and not (args.show or args.show_dir):
             raise InputError('--show-proposals needs --show-dir or --show')
         cfg = load_config(args, 'testing')
-        check_checkpoint(args.checkpoint)
+        source = resolve_model(args.config, args.checkpoint)
         # Weights that a training starts from are not used in a test.
         cfg.load_from = None
         # Sharding is for training alone.
@@ -79,7 +81,7 @@ def main() -> int:
         if args.out:
             set_output_dir(cfg, args.out)
         runner = build_runner(cfg)
-        weights = load_weights(unwrap(runner.model), args.checkpoint)
+        weights = load_weights(unwrap(runner.model), source.fetch())
         runner.logger.info(f'loaded {weights.text}')
         runner.test()
     return 0

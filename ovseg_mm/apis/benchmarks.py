@@ -11,25 +11,8 @@ from mmengine.config import Config
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.launch import read_config
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.model_index import find_config_of_family
+from ovseg_mm.utils.model_index import BENCHMARKS, find_config_of_family
 from ovseg_mm.utils.paths import resource
-
-# Test set of each benchmark: a file of configs/_base_/test_sets, and a
-# `Test Set` of the metafiles.
-BENCHMARKS = {
-    'ade150': 'ade20k',
-    'ade847': 'ade20k-847',
-    'pc59': 'pascal_context_59',
-    'pc459': 'pascal_context_459',
-    'voc20': 'pascal_voc20',
-    'voc20b': 'pascal_voc20b',
-    'coco': 'coco-stuff164k',
-    'stuff': 'coco-stuff164k',
-    'voc21': 'pascal_voc21',
-    'pc60': 'pascal_context_60',
-    'object': 'coco-object',
-    'cityscapes': 'cityscapes',
-}
 
 
 @dataclass(frozen=True)

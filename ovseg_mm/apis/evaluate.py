@@ -28,7 +28,7 @@ from ovseg_mm.analysis.speed import amp_dtype
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.engine.launch import read_config
-from ovseg_mm.engine.weights import check_checkpoint, load_weights
+from ovseg_mm.engine.weights import load_weights
 from ovseg_mm.evaluation import OpenVocabIoUMetric
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.utils.devices import set_matmul_precision
@@ -40,6 +40,7 @@ from ovseg_mm.vocabulary import (
     check_same_classes,
     load_vocabulary,
 )
+from ovseg_mm.zoo import resolve_model
 
 from .benchmarks import Benchmark, find_benchmark
 from .progress import EvaluationProgress
@@ -62,7 +63,7 @@ class Evaluation:
 
 
 def evaluate(
-    config: str | Path,
+    model: str | Path,
     checkpoint: str | Path | None,
     datasets: Sequence[str],
     work_dir: str | Path,
@@ -78,9 +79,12 @@ def evaluate(
     and share the images that are left.
 
     Args:
-        config (str | Path): Config of the model, by path or bare name.
+        model (str | Path): Name of a model, see
+            :func:`ovseg_mm.zoo.resolve_model`; or a config, by path or bare
+            name.
         checkpoint (str | Path, optional): Checkpoint, ours or a published
-            one. None for methods without training, which have CLIP's weights.
+            one. None: the weights of the name, which are fetched; for a
+            config, CLIP's weights alone.
         datasets (Sequence[str]): Benchmarks (keys of ``BENCHMARKS``) or
             configs. A config is used as it is: test data, metric, and a
             model that takes the same weights. For a benchmark,
@@ -100,15 +104,16 @@ def evaluate(
         skipped.
 
     Raises:
-        FileNotFoundError: If a config or the checkpoint does not exist.
+        FileNotFoundError: If a model, config or checkpoint does not exist.
         InputError: If the checkpoint does not fit the config, a vocabulary
             lists the classes of a data set in another order, or ``work_dir``
             holds results of another evaluation.
     """
-    cfg = read_config(config, cfg_options)
-    check_checkpoint(checkpoint)
+    source = resolve_model(model, checkpoint)
+    options = {**source.options, **(cfg_options or {})}
+    cfg = read_config(source.config, options)
     cfg.launcher = launcher
-    chosen = {key: find_benchmark(key, cfg, cfg_options) for key in datasets}
+    chosen = {key: find_benchmark(key, cfg, options) for key in datasets}
     for benchmark in chosen.values():
         keys = ('model', 'test_dataloader', 'test_evaluator')
         check_config(benchmark.cfg, keys, 'mmseg')
@@ -128,20 +133,21 @@ def evaluate(
         for key, dataset in built.items()
     }
     fp16 = cfg.get('test_cfg', {}).get('fp16', False)
-    model, digest, loaded = None, '', None
+    weights = source.fetch() if built else None
+    network, digest, loaded = None, '', None
     for key, dataset in built.items():
         benchmark = chosen[key]
-        if model is None or _network(benchmark.cfg) != loaded:
+        if network is None or _network(benchmark.cfg) != loaded:
             benchmark.cfg.model.vocabulary = vocabularies[key]
-            model, digest = _load(benchmark.cfg, checkpoint)
+            network, digest = _load(benchmark.cfg, weights)
             loaded = _network(benchmark.cfg)
-        model.set_vocabulary(vocabularies[key])
-        settings = _settings(benchmark, model, digest, fp16)
-        metric = _build_metric(benchmark.cfg, model, output_dir, key)
+        network.set_vocabulary(vocabularies[key])
+        settings = _settings(benchmark, network, digest, fp16)
+        metric = _build_metric(benchmark.cfg, network, output_dir, key)
         progress = EvaluationProgress(work_dir / Path(key).stem, settings)
         workers = benchmark.cfg.test_dataloader.get('num_workers', 0)
         with autocast(enabled=fp16):
-            counts = _count(model, dataset, metric, progress, workers, key)
+            counts = _count(network, dataset, metric, progress, workers, key)
         if get_dist_info()[0] == 0:
             row = dict(
                 dataset=key,
@@ -190,7 +196,7 @@ def _network(cfg: Config) -> dict[str, Any]:
 
 
 def _load(
-    cfg: Config, checkpoint: str | Path | None
+    cfg: Config, checkpoint: Path | None
 ) -> tuple[BaseOpenVocabSegmentor, str]:
     """Build the model; return it and the SHA-256 of its weights."""
     with config_errors():

@@ -21,11 +21,12 @@ from rich.progress import track
 
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
-from ovseg_mm.engine.weights import check_checkpoint, load_weights
+from ovseg_mm.engine.weights import load_weights
 from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+from ovseg_mm.zoo import DEFAULT_MODEL, ModelSource, resolve_model
 
 from .pictures import (
     Picture,
@@ -57,7 +58,7 @@ class _Call:
 class OpenVocabInferencer:
     """Model that segments images with arbitrary class texts.
 
-    >>> inferencer = OpenVocabInferencer(config, checkpoint)
+    >>> inferencer = OpenVocabInferencer('catseg-vitb16')
     >>> result = inferencer('street.jpg', ['road', 'sofa|couch', 'sky'])
     >>> result.labels, result.shares()
 
@@ -66,39 +67,43 @@ class OpenVocabInferencer:
     own vocabulary and works with MMSegmentation's APIs.
 
     Args:
-        config (str | Path | Config): Config file, bare name of a shipped
-            one, or a config.
+        model (str | Path | Config | ModelSource): Name of a model, such as
+            ``'sc-clip'`` or ``'sc-clip:ViT-L-14-336/openai'``; config file,
+            bare name of a shipped one, or a config. See
+            :func:`ovseg_mm.zoo.resolve_model`.
         checkpoint (str | Path, optional): Checkpoint, ours or a published
-            one of the method. None for methods without training, which have
-            CLIP's weights.
+            one of the method. None: the weights of the name, which are
+            downloaded once; for a config, CLIP's weights alone.
         device (str, optional): Such as ``'cuda:0'``. None: the best one.
         cfg_options (dict, optional): Settings to override in the config.
 
     Raises:
-        FileNotFoundError: If config or checkpoint do not exist.
-        ValueError: If the checkpoint does not fit the config, or the device
+        FileNotFoundError: If model, config or checkpoint do not exist.
+        InputError: If the checkpoint does not fit the model, or the device
             cannot be used.
+        OSError: If weights cannot be fetched or stored.
     """
 
     def __init__(
         self,
-        config: str | Path | Config,
+        model: str | Path | Config | ModelSource = DEFAULT_MODEL,
         checkpoint: str | Path | None = None,
         device: str | None = None,
         cfg_options: dict | None = None,
     ) -> None:
         device = resolve_device(device)
-        check_checkpoint(checkpoint)
-        if not isinstance(config, Config):
-            config = read_config_file(config)
-        if cfg_options is not None:
-            config = copy.deepcopy(config)
-            merge_options(config, cfg_options)
+        source = resolve_model(model, checkpoint)
+        if isinstance(source.config, Config):
+            config = copy.deepcopy(source.config)
+        else:
+            config = read_config_file(source.config)
+        merge_options(config, {**source.options, **(cfg_options or {})})
         check_config(config, ('model', 'test_pipeline'), 'mmseg')
+        weights = source.fetch()
         with config_errors():
             self.model = init_model(config, None, device)
         set_matmul_precision(config, device)
-        load_weights(self.model, checkpoint)
+        load_weights(self.model, weights)
         self._pipeline = _array_pipeline(self.model.cfg.test_pipeline)
         self._lock = threading.RLock()
 

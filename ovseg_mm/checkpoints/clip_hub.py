@@ -5,9 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ovseg_mm.utils.hub import HubFile, download, find_in_hub_cache
 from ovseg_mm.utils.paths import cache_folder
-
-from .files import file_sha256
 
 _SAFE_NAMES = {'open_clip_pytorch_model.bin': 'open_clip_model.safetensors'}
 
@@ -61,67 +60,31 @@ def fetch_hub_file(repo: str, names: Sequence[str], what: str) -> Path:
     Raises:
         FileNotFoundError: If none is in a cache or can be fetched.
     """
-    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.utils import EntryNotFoundError
 
     folder = cache_folder() / 'clip' / repo.replace('/', '--')
     for name in names:
-        cached = try_to_load_from_cache(repo, name)
-        if isinstance(cached, str):
-            return Path(cached)
+        cached = find_in_hub_cache(HubFile(repo, name))
+        if cached is not None:
+            return cached
         if (folder / name).is_file():
             return folder / name
     for name in names[:-1]:
         try:
-            return _download(repo, name, folder)
+            return download(HubFile(repo, name), folder)
         except EntryNotFoundError:
             continue
         except Exception as error:  # network and disk raise many types
             raise _missing_file(what, repo, name, error) from error
     try:
-        return _download(repo, names[-1], folder)
+        return download(HubFile(repo, names[-1]), folder)
     except Exception as error:
         raise _missing_file(what, repo, names[-1], error) from error
-
-
-def _download(repo: str, name: str, folder: Path) -> Path:
-    """Download a file of a hub repository, or the rest of a partial one.
-
-    The client of the hub starts from the beginning in every process.
-    """
-    from filelock import FileLock
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    found = get_hf_file_metadata(hf_hub_url(repo, name))
-    etag = found.etag or 'unknown'
-    folder.mkdir(parents=True, exist_ok=True)
-    target, partial = folder / name, folder / f'{name}.{etag[:16]}.part'
-    with FileLock(f'{target}.lock'):
-        if target.is_file():  # another process has been faster
-            return target
-        with open(partial, 'ab', buffering=0) as file:
-            http_get(
-                hf_hub_url(repo, name, revision=found.commit_hash),
-                file,
-                resume_size=file.tell(),
-                headers=build_hf_headers(),
-                expected_size=found.size,
-                displayed_filename=name,
-            )
-        # Of large files, the hub's tag is the hash.
-        if len(etag) == 64 and file_sha256(partial) != etag:
-            partial.unlink()
-            raise ValueError('what was received has another SHA-256')
-        os.replace(partial, target)
-    return target
 
 
 def _missing_file(
     what: str, repo: str, file: str, error: Exception
 ) -> FileNotFoundError:
-    endpoint = os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
     reason = ' '.join(str(error).split())[:200]
     remedy = f"custom_clip_weights='/path/to/{file}'"
     if what.startswith('hf-hub:'):
@@ -130,6 +93,6 @@ def _missing_file(
     return FileNotFoundError(
         f'{what} is in no cache and could not be fetched '
         f'({type(error).__name__}: {reason}): download {file} from '
-        f'{endpoint.rstrip("/")}/{repo}/tree/main on a machine that can, copy '
-        f'it here and set {remedy}'
+        f'{HubFile(repo, file).page} on a machine that can, copy it here and '
+        f'set {remedy}'
     )

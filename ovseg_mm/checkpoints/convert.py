@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.errors import InputError, config_errors
-from ovseg_mm.utils.paths import check_destination, expanded
+from ovseg_mm.utils.paths import check_destination, expanded, file_sha256
 
 from .files import (
     WeightFile,
     check_finite,
-    file_sha256,
     read_weights,
     save_atomically,
 )

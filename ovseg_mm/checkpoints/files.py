@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read and write weight files."""
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -218,22 +217,6 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
                 f'infinity) among the {tensor.numel()} of {name}; take a '
                 'checkpoint from before they appeared'
             )
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hash a file.
-
-    Args:
-        path (str | Path): File.
-
-    Returns:
-        str: SHA-256, 64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def save_atomically(content: object, path: str | Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ovseg_mm.utils.options import add_cfg_options
+from ovseg_mm.zoo import resolve_model
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -21,13 +22,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'skipped because its files are missing.',
     )
     parser.add_argument(
-        'config', help='config file, or the bare name of a shipped one'
+        'model',
+        help="name of a model that 'python -m ovseg_mm models' lists; or a "
+        'config file, or the bare name of a shipped one',
     )
     parser.add_argument(
         'checkpoint',
         nargs='?',
         help='weights, ours or a published file of the method; leave it out '
-        "for methods without training, which have CLIP's weights",
+        "for a model with a name, and for methods that have CLIP's weights "
+        'alone',
     )
     parser.add_argument(
         '--datasets',
@@ -35,13 +39,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='benchmarks, separated by commas: ade150, ade847, pc59, pc459, '
         'voc20, voc20b, voc21, pc60, coco (or stuff), object, cityscapes; or '
         'config files, which are used as they are. For a benchmark, the '
-        "shipped config of CONFIG's model for it is used; without one, the "
-        'image size and constants of CONFIG, as the results then say',
+        'shipped config of MODEL for it is used; without one, the '
+        'image size and constants of its own config, as the results then say',
     )
     parser.add_argument(
         '--work-dir',
         type=Path,
-        help='folder for results (default: work_dirs/CONFIG/evaluate)',
+        help='folder for results (default: work_dirs/MODEL/evaluate)',
     )
     parser.add_argument(
         '--out', help='folder for predicted label maps (8 or 16 bits)'
@@ -64,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
     from ovseg_mm.apis import evaluate
     from ovseg_mm.apis.report import result_table
 
-    name = Path(args.config).stem
+    name = resolve_model(args.model, args.checkpoint).name
     work_dir = args.work_dir or Path('work_dirs', name, 'evaluate')
     evaluation = evaluate(
-        args.config,
+        args.model,
         args.checkpoint,
         [key.strip() for key in args.datasets.split(',')],
         work_dir,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import ovseg_mm
 from ovseg_mm.utils.errors import InputError, report_error
-from ovseg_mm.utils.paths import expanded, find_config
+from ovseg_mm.utils.paths import expanded
+from ovseg_mm.zoo import add_model_arguments, model_of_arguments
 
 if TYPE_CHECKING:
     from ovseg_mm.apis import Segmentation
@@ -20,9 +21,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         'predict',
         help='segment images with your own class texts',
-        usage='%(prog)s IMAGE [IMAGE ...] --config CONFIG [--checkpoint '
-        'CHECKPOINT] --classes WORDS [WORDS ...] [--out FOLDER] '
-        '[--device DEVICE]',
+        usage='%(prog)s IMAGE [IMAGE ...] [--model NAME] --classes WORDS '
+        '[WORDS ...] [--config CONFIG] [--checkpoint CHECKPOINT] [--out '
+        'FOLDER] [--device DEVICE]',
         description='Segment images with your own class texts. Write a label '
         'map and an overlay with a legend for each image.',
     )
@@ -32,16 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar='IMAGE',
         help='image, folder of images, or pattern such as "street/*.jpg"',
     )
-    parser.add_argument(
-        '--config',
-        required=True,
-        help='config file, or the bare name of a shipped one',
-    )
-    parser.add_argument(
-        '--checkpoint',
-        help='weights, ours or a published file of the method; leave it out '
-        "for methods without training, which have CLIP's weights",
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         '--classes',
         nargs='+',
@@ -77,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from .pictures import check_outputs, output_names
 
     words, images = _words_and_images(args)
-    config = find_config(args.config)
-    checkpoint = _checkpoint(args.checkpoint)
+    source = model_of_arguments(args)
     out = expanded(args.out)
     outputs = {
         path: (out / f'{name}_overlay.png', out / f'{name}_labels.png')
@@ -99,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     from ovseg_mm.utils.paths import write_text
 
     check_writable(out, '--out')
-    inferencer = OpenVocabInferencer(config, checkpoint, args.device)
+    inferencer = OpenVocabInferencer(source, device=args.device)
     legend = out / 'classes.json'
     write_text(legend, json.dumps(vocabulary.label_names, indent=1) + '\n')
     damaged = 0
@@ -118,16 +109,6 @@ def run(args: argparse.Namespace) -> int:
     if damaged == len(images):
         return 2
     return 1 if damaged else 0
-
-
-def _checkpoint(name: str | None) -> Path | None:
-    """Path of a checkpoint; None if it is not given or ``'none'``."""
-    if name is None or name == 'none':
-        return None
-    path = expanded(name)
-    if not path.exists():
-        raise FileNotFoundError(f'{path}: there is no such checkpoint')
-    return path
 
 
 def _words_and_images(

@@ -21,6 +21,8 @@ from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
+from ovseg_mm.utils.paths import find_checkpoint
+from ovseg_mm.zoo import resolve_model
 
 from .adapt_config import add_missing_hooks, replace_amp_on_cpu
 from .config_check import check_config
@@ -28,14 +30,15 @@ from .config_options import merge_options
 from .config_shape import check_loops
 from .distributed import setup_cpu_processes
 from .hooks import ActivationCheckpointingHook
-from .weights import check_checkpoint, load_weights
+from .weights import load_weights
 
 
 def read_config(name: str | Path, options: dict | None = None) -> Config:
-    """Read a config by path or bare name and override settings.
+    """Read the config of a model and override settings.
 
     Args:
-        name (str | Path): Path, or name of a shipped config.
+        name (str | Path): Path, bare name of a shipped config, or name of a
+            model, which may stand for settings of its own.
         options (dict, optional): Settings to override; keys may be dotted,
             such as ``'model.test_cfg'``.
 
@@ -47,7 +50,8 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
         InputError: If the file is empty or cannot be read, or a setting
             cannot be set.
     """
-    cfg = read_config_file(name)
+    source = resolve_model(name)
+    cfg = read_config_file(source.config)
     for key in options or ():
         if key.partition('.')[0] == 'test_pipeline':
             raise InputError(
@@ -55,8 +59,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
                 'images; set test_dataloader.dataset.pipeline'
                 + key.removeprefix('test_pipeline')
             )
-    if options is not None:
-        merge_options(cfg, options)
+    merge_options(cfg, {**source.options, **(options or {})})
     return cfg
 
 
@@ -120,15 +123,15 @@ def build_runner(cfg: Config) -> Runner:
 
 def build_model(
     args: argparse.Namespace,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
     device: str | None = None,
 ) -> nn.Module:
     """Build the model of a config in evaluation mode.
 
     Args:
         args (argparse.Namespace): With ``config`` and ``cfg_options``.
-        checkpoint (str, optional): Checkpoint. None: CLIP's weights if the
-            model needs no others, otherwise random ones.
+        checkpoint (str | Path, optional): Checkpoint. None: CLIP's weights
+            if the model needs no others, otherwise random ones.
         device (str, optional): Device of the model. None: a GPU if there is
             one.
 
@@ -142,7 +145,7 @@ def build_model(
     """
     device = resolve_device(device)
     cfg = read_config(args.config, args.cfg_options)
-    check_checkpoint(checkpoint)
+    find_checkpoint(checkpoint)
     check_config(cfg, ('model',), 'mmseg')
     set_matmul_precision(cfg, device)
     with config_errors():

@@ -13,13 +13,10 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import nn
 
-from ovseg_mm.checkpoints import file_sha256, load_checkpoint_into
+from ovseg_mm.checkpoints import load_checkpoint_into
 from ovseg_mm.models.clip_towers import parameters_of_no_file
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.paths import expanded
-
-# For launchers that insist on a checkpoint: `mim test ... --checkpoint none`.
-NO_CHECKPOINT = 'none'
+from ovseg_mm.utils.paths import file_sha256, find_checkpoint
 
 
 class LoadedWeights(NamedTuple):
@@ -45,24 +42,6 @@ class LoadedWeights(NamedTuple):
         return digest.hexdigest()
 
 
-def check_checkpoint(checkpoint: str | Path | None) -> None:
-    """Check that a checkpoint exists, before a model is built for it.
-
-    Args:
-        checkpoint (str | Path, optional): See :func:`load_weights`.
-
-    Raises:
-        FileNotFoundError: If a file is given and does not exist.
-    """
-    if checkpoint is None or str(checkpoint) == NO_CHECKPOINT:
-        return
-    path = expanded(checkpoint)
-    if not path.exists():
-        raise FileNotFoundError(
-            f'{path} does not exist; give the path of a checkpoint'
-        )
-
-
 def load_weights(
     model: BaseModule, checkpoint: str | Path | None
 ) -> LoadedWeights:
@@ -83,8 +62,9 @@ def load_weights(
         InputError: If the checkpoint does not fit the model; or if there is
             none and the model has learned parameters.
     """
-    if checkpoint is not None and str(checkpoint) != NO_CHECKPOINT:
-        report = load_checkpoint_into(model, checkpoint)
+    path = find_checkpoint(checkpoint)
+    if path is not None:
+        report = load_checkpoint_into(model, path)
         text = f'{report.converted} tensors of {report.source}'
         return LoadedWeights(f'{text} ({report.layout})', report.source)
     learned = parameters_of_no_file(model)

@@ -5,10 +5,27 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import yaml
-
+from .errors import InputError
 from .paths import resource
+
+# Test set of each benchmark: a file of configs/_base_/test_sets, and a
+# `Test Set` of the metafiles.
+BENCHMARKS = {
+    'ade150': 'ade20k',
+    'ade847': 'ade20k-847',
+    'pc59': 'pascal_context_59',
+    'pc459': 'pascal_context_459',
+    'voc20': 'pascal_voc20',
+    'voc20b': 'pascal_voc20b',
+    'coco': 'coco-stuff164k',
+    'stuff': 'coco-stuff164k',
+    'voc21': 'pascal_voc21',
+    'pc60': 'pascal_context_60',
+    'object': 'coco-object',
+    'cityscapes': 'cityscapes',
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +66,8 @@ def list_models() -> list[ModelEntry]:
         the metafile.
 
     Raises:
-        ValueError: If an entry of a metafile lacks a key, or a value has
-            another type than expected.
+        InputError: If a metafile cannot be read, one of its entries lacks a
+            key, or a value has another type than expected.
     """
     return list(_entries_below(resource('configs')))
 
@@ -58,9 +75,51 @@ def list_models() -> list[ModelEntry]:
 @functools.cache
 def _entries_below(folder: Path) -> tuple[ModelEntry, ...]:
     entries: list[ModelEntry] = []
-    for metafile in sorted(folder.glob('*/metafile.yaml')):
-        entries.extend(_entries_of(metafile))
+    for metafile, content in read_metafiles(folder):
+        entries.extend(_entries_of(metafile, content))
     return tuple(sorted(entries, key=lambda entry: entry.method))
+
+
+def read_metafiles(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Read the metafiles of all methods.
+
+    Args:
+        folder (Path): Folder of the configs.
+
+    Returns:
+        list[tuple[Path, dict]]: Path and content of each metafile, sorted by
+        path.
+
+    Raises:
+        InputError: If a file is not readable as a YAML dict.
+    """
+    return list(_metafiles(folder))
+
+
+@functools.cache
+def _metafiles(folder: Path) -> tuple[tuple[Path, dict[str, Any]], ...]:
+    # The package is used without PyYAML by `doctor`.
+    import yaml
+
+    found = []
+    # libyaml's loader is ten times as fast.
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    for path in sorted(folder.glob('*/metafile.yaml')):
+        try:
+            content = yaml.load(path.read_text(encoding='utf-8'), loader)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = ' '.join(str(error).split())
+            raise InputError(
+                f'{path} cannot be read as YAML: {reason}; correct it or '
+                'install the package again'
+            ) from error
+        if content is not None and not isinstance(content, dict):
+            raise InputError(
+                f'{path} is a {type(content).__name__}, expected the keys '
+                'Collections, Models and Zoo'
+            )
+        found.append((path, content or {}))
+    return tuple(found)
 
 
 def find_config_of_family(config: str | Path, test_set: str) -> Path | None:
@@ -89,8 +148,9 @@ def find_config_of_family(config: str | Path, test_set: str) -> Path | None:
     return None
 
 
-def _entries_of(metafile: Path) -> Iterator[ModelEntry]:
-    content = yaml.safe_load(metafile.read_text(encoding='utf-8')) or {}
+def _entries_of(
+    metafile: Path, content: dict[str, Any]
+) -> Iterator[ModelEntry]:
     for model in content.get('Models') or []:
         try:
             facts = model.get('Metadata') or {}
@@ -105,8 +165,8 @@ def _entries_of(metafile: Path) -> Iterator[ModelEntry]:
                 miou=_miou(model.get('Results') or []),
                 weights=_text(model.get('Weights')),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
                 f'{metafile} has a model of another form than expected '
                 f'(Name, In Collection, Config, Metadata, Results): {error!r}'
             ) from error

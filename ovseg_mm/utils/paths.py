@@ -2,6 +2,7 @@
 """Paths of shipped and cached files, and safe writing of files."""
 
 import glob
+import hashlib
 import os
 import secrets
 import stat
@@ -16,6 +17,8 @@ from .errors import InputError
 _TEMPORARY = '.{name}.{token}.tmp'
 # Characters of the file's own name, since file systems limit the length.
 _SHOWN_NAME = 100
+# For launchers that insist on a checkpoint: `mim test ... --checkpoint none`.
+NO_CHECKPOINT = 'none'
 CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -114,6 +117,29 @@ def find_weights(name: str | Path) -> Path:
     path = expanded(name)
     shipped = resource(path)
     return shipped if not path.exists() and shipped.exists() else path
+
+
+def find_checkpoint(name: str | Path | None) -> Path | None:
+    """Path of a checkpoint, checked to exist before long work.
+
+    Args:
+        name (str | Path, optional): Path; ``~`` is expanded. None or
+            :data:`NO_CHECKPOINT` for a model that has CLIP's weights alone.
+
+    Returns:
+        Path | None: The path; None for CLIP's weights alone.
+
+    Raises:
+        FileNotFoundError: If a file is named and does not exist.
+    """
+    if name is None or str(name) == NO_CHECKPOINT:
+        return None
+    path = expanded(name)
+    if not path.exists():
+        raise FileNotFoundError(
+            f'{path} does not exist; give the path of a checkpoint'
+        )
+    return path
 
 
 def cache_folder() -> Path:
@@ -235,6 +261,22 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hash a file.
+
+    Args:
+        path (str | Path): File.
+
+    Returns:
+        str: SHA-256, 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -9,11 +9,11 @@ from mmseg.apis import init_model
 
 from ovseg_mm.checkpoints import (
     convert,
-    file_sha256,
     load_checkpoint_into,
     read_weights,
 )
 from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import file_sha256
 from ovseg_mm.version import __version__
 
 from ..tiny import clip_arch

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 from ovseg_mm.checkpoints import (
     check_finite,
-    file_sha256,
     read_weights,
     save_atomically,
 )
 from ovseg_mm.checkpoints.safe_load import safe_torch_load
+from ovseg_mm.utils.paths import file_sha256
 
 WEIGHTS = {'a.weight': torch.arange(6.0).view(2, 3), 'a.bias': torch.ones(2)}
 

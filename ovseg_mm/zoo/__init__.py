@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models by name: table, resolution of names, weights in the cache.
+
+Importing it needs neither PyTorch nor MMSegmentation.
+"""
+
+from .resolve import (
+    ModelSource,
+    add_model_arguments,
+    model_of_arguments,
+    resolve_model,
+)
+from .table import DEFAULT_MODEL, WeightsFile, ZooModel, zoo_models
+
+__all__ = [
+    'DEFAULT_MODEL',
+    'ModelSource',
+    'WeightsFile',
+    'ZooModel',
+    'add_model_arguments',
+    'model_of_arguments',
+    'resolve_model',
+    'zoo_models',
+]
