@@ -48,6 +48,11 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='config file, bare name of a shipped one, or name of a model '
         "('python -m ovseg_mm models')",
     )
+    add_cfg_options(parser)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings that override those of the config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',

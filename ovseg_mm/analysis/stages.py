@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the time of a prediction or a training step goes."""
+
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.optim import OptimWrapper
+
+from ovseg_mm.inference import Labelling, ScoreMap
+from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
+from ovseg_mm.models.text_encoder.text_side import TextSide
+from ovseg_mm.visualization import draw_overlay
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some work took.
+
+    Attributes:
+        seconds (float): Elapsed seconds.
+        user (float): CPU seconds of all threads in programs.
+        system (float): CPU seconds of all threads in the kernel.
+        faults (int): Minor page faults.
+    """
+
+    seconds: float = 0.0
+    user: float = 0.0
+    system: float = 0.0
+    faults: int = 0
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds, user and system."""
+        return self.user + self.system
+
+    @classmethod
+    def now(cls) -> 'Cost':
+        """Cost of this process since it began."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return cls(
+            time.perf_counter(),
+            used.ru_utime,
+            used.ru_stime,
+            used.ru_minflt,
+        )
+
+    def __add__(self, other: 'Cost') -> 'Cost':
+        return Cost(
+            self.seconds + other.seconds,
+            self.user + other.user,
+            self.system + other.system,
+            self.faults + other.faults,
+        )
+
+    def __sub__(self, other: 'Cost') -> 'Cost':
+        return Cost(
+            self.seconds - other.seconds,
+            self.user - other.user,
+            self.system - other.system,
+            self.faults - other.faults,
+        )
+
+
+class StageClock:
+    """Costs of named stages; a stage inside another one counts for itself.
+
+    >>> clock = StageClock()
+    >>> with clock.stage('head'):
+    ...     with clock.stage('text'):
+    ...         embed()
+    ...     decode()
+    >>> clock.costs['head']  # of decode() alone
+    """
+
+    def __init__(self) -> None:
+        self.costs: dict[str, Cost] = {}
+        # Costs of the stages inside each running one.
+        self._inner: list[Cost] = []
+
+    @property
+    def total(self) -> Cost:
+        """Sum of all stages."""
+        return sum(self.costs.values(), Cost())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what is done inside for a stage.
+
+        Args:
+            name (str): Name of the stage.
+
+        Yields:
+            None: While it runs.
+        """
+        self._inner.append(Cost())
+        begin = Cost.now()
+        try:
+            yield
+        finally:
+            whole = Cost.now() - begin
+            own = whole - self._inner.pop()
+            self.costs[name] = self.costs.get(name, Cost()) + own
+            if self._inner:
+                self._inner[-1] += whole
+
+    @contextmanager
+    def watching(
+        self, owner: object, method: str, name: str
+    ) -> Iterator[None]:
+        """Count the calls of a method for a stage.
+
+        Args:
+            owner (object): Object or class whose method is replaced while
+                the block runs.
+            method (str): Name of the method.
+            name (str): Name of the stage.
+
+        Yields:
+            None: While the calls are counted.
+        """
+        original: Callable = getattr(owner, method)
+
+        @wraps(original)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with self.stage(name):
+                return original(*args, **kwargs)
+
+        had_own = method in vars(owner)
+        setattr(owner, method, counted)
+        try:
+            yield
+        finally:
+            if had_own:
+                setattr(owner, method, original)
+            else:
+                delattr(owner, method)
+
+    @contextmanager
+    def watching_model(self, model: BaseOpenVocabSegmentor) -> Iterator[None]:
+        """Count the parts of a model, each for a stage of its own.
+
+        Args:
+            model (BaseOpenVocabSegmentor): The model.
+
+        Yields:
+            None: While they are counted.
+        """
+        places: list[tuple[Any, str, str]] = [
+            (model.data_preprocessor, 'forward', 'preprocess'),
+            (TextSide, 'embeddings', 'text'),
+            (ScoreMap, 'of', 'fuse and resize'),
+            (Labelling, 'labels', 'labels'),
+        ]
+        for part, name in (
+            ('backbone', 'image tower'),
+            ('neck', 'image tower'),
+            ('context_encoder', 'image tower'),
+            ('decode_head', 'head'),
+            ('region_encoder', 'regions'),
+        ):
+            if getattr(model, part, None) is not None:
+                places.append((getattr(model, part), 'forward', name))
+        with ExitStack() as stack:
+            for place in places:
+                stack.enter_context(self.watching(*place))
+            yield
+
+
+def measure_prediction(
+    model: BaseOpenVocabSegmentor, pipeline: Compose, file: Path
+) -> StageClock:
+    """Measure the stages of one prediction, from the file to the overlay.
+
+    Args:
+        model (BaseOpenVocabSegmentor): The model, in evaluation mode.
+        pipeline (Compose): Test pipeline; its first transform reads the file.
+        file (Path): Image file.
+
+    Returns:
+        StageClock: With the stages ``read``, ``preprocess``, ``image tower``,
+        ``text``, ``head``, ``regions``, ``fuse and resize``, ``labels``,
+        ``draw`` and ``other``, those that occur.
+    """
+    clock = StageClock()
+    with torch.no_grad(), clock.watching_model(model), clock.stage('other'):
+        with clock.stage('read'):
+            data = pipeline.transforms[0](dict(img_path=str(file)))
+        image = data['img'][..., ::-1].astype('uint8')
+        with clock.stage('preprocess'):
+            for transform in pipeline.transforms[1:]:
+                data = transform(data)
+        sample = model.test_step(pseudo_collate([data]))[0]
+        labels = sample.pred_sem_seg.data[0].cpu().numpy()
+        with clock.stage('draw'):
+            draw_overlay(image, labels, model.vocabulary)
+    return clock
+
+
+def measure_training_step(
+    model: BaseOpenVocabSegmentor, optim_wrapper: OptimWrapper, batch: dict
+) -> StageClock:
+    """Measure the stages of one training step.
+
+    Args:
+        model (BaseOpenVocabSegmentor): The model, in training mode.
+        optim_wrapper (OptimWrapper): Its optimizer.
+        batch (dict): Batch of a training data loader.
+
+    Returns:
+        StageClock: With the stages of the model, ``update`` (backward pass
+        and optimizer) and ``other``.
+    """
+    clock = StageClock()
+    with (
+        clock.watching_model(model),
+        clock.watching(optim_wrapper, 'update_params', 'update'),
+        clock.stage('other'),
+    ):
+        model.train_step(batch, optim_wrapper)
+    return clock
+
+
+class PeakMemory:
+    """Peak memory of the process while a block runs; Linux only.
+
+    Attributes:
+        above (int): Bytes of the peak above the memory at the beginning.
+    """
+
+    above = 0
+
+    def __enter__(self) -> 'PeakMemory':
+        # The kernel forgets the peak so far.
+        Path('/proc/self/clear_refs').write_text('5')
+        self._before = _status('VmRSS')
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.above = _status('VmHWM') - self._before
+
+
+def mean_costs(clocks: Sequence[StageClock]) -> dict[str, dict[str, float]]:
+    """Mean costs of several measurements.
+
+    Args:
+        clocks (Sequence[StageClock]): The measurements.
+
+    Returns:
+        dict[str, dict[str, float]]: Fields of :class:`Cost` by stage.
+    """
+    stages = dict.fromkeys(name for clock in clocks for name in clock.costs)
+    return {
+        name: {
+            field.name: sum(
+                getattr(clock.costs.get(name, Cost()), field.name)
+                for clock in clocks
+            )
+            / len(clocks)
+            for field in fields(Cost)
+        }
+        for name in stages
+    }
+
+
+def matrix_rate(size: int = 1024, seconds: float = 0.5) -> float:
+    """Multiply-adds per CPU second of large float32 matrix products.
+
+    Args:
+        size (int): Side of the matrices.
+        seconds (float): Least CPU seconds to measure.
+
+    Returns:
+        float: Of this process, with its number of threads.
+    """
+    first, second = torch.randn(2, size, size)
+    torch.mm(first, second)
+    begin, products = Cost.now(), 0
+    while (used := (Cost.now() - begin).cpu) < seconds:
+        torch.mm(first, second)
+        products += 1
+    return products * size**3 / used
+
+
+def _status(key: str) -> int:
+    """Bytes of an entry of the process's status."""
+    text = Path('/proc/self/status').read_text()
+    (line,) = (x for x in text.splitlines() if x.startswith(f'{key}:'))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ovseg_mm.analysis.stages import (
+    Cost,
+    PeakMemory,
+    StageClock,
+    matrix_rate,
+    mean_costs,
+)
+from ovseg_mm.inference import ScoreMap
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+CONFIG = 'maskclip_clip-toy_toy-world-64x64.py'
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    spec = importlib.util.spec_from_file_location(
+        'benchmark', TOOLS / 'benchmark.py'
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def burn(seconds):
+    begin = time.process_time()
+    while time.process_time() - begin < seconds:
+        pass
+
+
+def test_a_stage_inside_another_counts_for_itself():
+    clock = StageClock()
+    with clock.stage('outer'):
+        burn(0.02)
+        for _ in range(2):
+            with clock.stage('inner'):
+                burn(0.03)
+    assert clock.costs['inner'].cpu >= 0.05
+    assert clock.costs['outer'].cpu < clock.costs['inner'].cpu
+    assert clock.total == clock.costs['inner'] + clock.costs['outer']
+
+
+def test_watched_methods_are_put_back():
+    class Worker:
+        def work(self):
+            return 7
+
+    clock, worker, own = StageClock(), Worker(), Worker.work
+    for owner in (worker, Worker):
+        with clock.watching(owner, 'work', 'work'), pytest.raises(KeyError):
+            assert worker.work() == 7
+            raise KeyError
+        assert vars(worker) == {} and Worker.work is own
+    assert set(clock.costs) == {'work'}
+
+
+def test_means():
+    clocks = [StageClock(), StageClock()]
+    clocks[0].costs = {'a': Cost(1, 2, 3, 4), 'b': Cost(8, 0, 0, 0)}
+    clocks[1].costs = {'a': Cost(3, 2, 1, 0)}
+    means = mean_costs(clocks)
+    assert means['a'] == dict(seconds=2, user=2, system=2, faults=2)
+    assert means['b']['seconds'] == 4
+
+
+def test_peak_memory_is_that_of_the_block():
+    torch.ones(100 << 20, dtype=torch.uint8)  # forgotten
+    with PeakMemory() as memory:
+        torch.ones(40 << 20, dtype=torch.uint8)
+    assert 35 << 20 < memory.above < 80 << 20
+
+
+def test_matrix_rate():
+    assert matrix_rate(64, 0.01) > 1e6
+
+
+def test_figures_of_a_model(benchmark):
+    args = argparse.Namespace(
+        cfg_options=None,
+        classes='striped red; grass; sand',
+        image_size=(64, 80),
+        repeats=2,
+        threads=1,
+    )
+    own = ScoreMap.of
+    figures = benchmark.measure(CONFIG, args)
+    assert ScoreMap.of is own
+    assert {'read', 'preprocess', 'image tower', 'head', 'draw'} <= set(
+        figures['later']
+    )
+    # The texts are encoded once.
+    text = [figures[key]['text']['user'] for key in ('first', 'later')]
+    assert text[0] > text[1]
+    assert figures['flops'] > 1e7 and figures['rate'] > 1e6
+    figures = json.loads(json.dumps(figures))
+    name, ratios, *table = benchmark.report(CONFIG, figures, figures)
+    assert name.strip() == CONFIG.removesuffix('.py')
+    assert ratios.split(' of ')[0].split(', ') == [
+        '  CPU time x 1.00',
+        'memory x 1.00',
+    ]
+    assert len(table) == 2 + len(figures['later']) + 1
