@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The font of legends and captions."""
+"""Fonts of legends and captions."""
 
 from functools import lru_cache
 from pathlib import Path
 
 from PIL import ImageFont
 
+# A font of macOS whose letters are boxes.
+_NOT_LETTERS = 'LastResort'
 
-def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans: Latin, Greek, Cyrillic, Arabic and Hebrew letters.
+
+def load_font(size: int, text: str = '') -> ImageFont.FreeTypeFont:
+    """Load a font that has the letters of a text.
 
     Args:
         size (int): Height in pixels.
+        text (str): The text to draw.
 
     Returns:
-        ImageFont.FreeTypeFont: The font.
+        ImageFont.FreeTypeFont: DejaVu Sans (Latin, Greek, Cyrillic, Arabic
+        and Hebrew letters); an installed font if only that one has all
+        letters of the text.
     """
-    return ImageFont.truetype(_font_file(), size)
+    return _open(_file_with(frozenset(text)) or _default_file(), size)
 
 
 def drawable_name(name: str, label: int) -> str:
-    """Prefix a class name with its label if the font lacks some letters.
+    """Prefix a class name with its label if no font has all its letters.
 
-    Letters that the font lacks are drawn as boxes. Only the label tells such
-    names apart.
+    Missing letters are drawn as boxes. Only the label tells such names apart.
 
     Args:
         name (str): Class name.
@@ -32,13 +37,30 @@ def drawable_name(name: str, label: int) -> str:
     Returns:
         str: The name, such as ``'cat'``, or ``'3: ...'``.
     """
-    known = _code_points()
-    if all(ord(letter) in known for letter in name):
-        return name
-    return f'{label}: {name}'
+    return name if _file_with(frozenset(name)) else f'{label}: {name}'
 
 
-def _font_file() -> str:
+@lru_cache(maxsize=16)
+def _open(file: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
+
+
+@lru_cache(maxsize=4096)
+def _file_with(letters: frozenset[str]) -> str | None:
+    """Font that has some letters; None if no font has them all."""
+    from matplotlib.ft2font import FT2Font
+
+    points = {ord(letter) for letter in letters}
+    if points <= _points_of_default():
+        return _default_file()
+    for file in _installed_fonts():
+        font = FT2Font(file)
+        if all(font.get_char_index(point) for point in points):
+            return file
+    return None
+
+
+def _default_file() -> str:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
@@ -46,8 +68,28 @@ def _font_file() -> str:
 
 
 @lru_cache
-def _code_points() -> frozenset[int]:
-    """Code points that the font has."""
+def _points_of_default() -> frozenset[int]:
+    """Code points that DejaVu Sans has."""
     from matplotlib.ft2font import FT2Font
 
-    return frozenset(FT2Font(_font_file()).get_charmap())
+    return frozenset(FT2Font(_default_file()).get_charmap())
+
+
+@lru_cache
+def _installed_fonts() -> tuple[str, ...]:
+    """Fonts of the machine, upright and without serifs first."""
+    from matplotlib.font_manager import findSystemFonts
+    from matplotlib.ft2font import FT2Font
+
+    ranked = []
+    for file in findSystemFonts():
+        try:
+            font = FT2Font(file)
+        except (OSError, RuntimeError):  # not readable, or bitmaps alone
+            continue
+        family = font.family_name
+        if not font.scalable or family.startswith(_NOT_LETTERS):
+            continue
+        special = bool(font.style_flags), 'Mono' in family
+        ranked.append((*special, 'Sans' not in family, file))
+    return tuple(file for *_, file in sorted(ranked))

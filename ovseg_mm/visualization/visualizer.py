@@ -1,29 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visualizer of segmentors with any vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.structures import InstanceData, PixelData
+from mmengine.visualization import LocalVisBackend
 from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes, get_palette
 from mmseg.visualization import SegLocalVisualizer
 
 from ovseg_mm.utils.image_files import write_image
-from ovseg_mm.vocabulary import distinct_palette
+from ovseg_mm.vocabulary import class_palette
 
 from .font import drawable_name
-from .overlay import Colours, draw_panels
+from .legend import Colours
+from .overlay import draw_panels
 from .proposals import draw_proposals
 
 
 @VISUALIZERS.register_module()
 class OpenVocabVisualizer(SegLocalVisualizer):
-    """Draw ground truth and prediction side by side above one legend.
+    """Draw image, ground truth and prediction in a row above one legend.
 
     Class names, colours and unseen labels come from ``dataset_meta``, which
     the runner sets; without it, class names are ``'label 0'``, ``'label 1'``,
@@ -85,7 +87,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             classes (Sequence[str], optional): Class names. None: from
                 ``dataset_name``.
             palette (Colours, optional): Colours. None: from
-                ``dataset_name``, or :func:`distinct_palette`.
+                ``dataset_name``, or :func:`class_palette`.
             dataset_name (str, optional): Data set of MMSegmentation.
         """
         if dataset_name is not None and classes is None:
@@ -96,7 +98,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             return
         self.dataset_meta = dict(
             classes=list(classes),
-            palette=palette or distinct_palette(len(classes)),
+            palette=palette or class_palette(classes),
         )
 
     def draw_sample(
@@ -106,6 +108,8 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         draw_gt: bool = True,
         draw_pred: bool = True,
         with_labels: bool = True,
+        with_image: bool = False,
+        outline_errors: bool = False,
     ) -> np.ndarray:
         """Draw the label maps and proposals of a sample.
 
@@ -119,6 +123,9 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             draw_pred (bool): Whether to draw the prediction, and the proposals
                 below it.
             with_labels (bool): Whether to draw the legend.
+            with_image (bool): Whether to place the image to the left.
+            outline_errors (bool): Whether to draw red lines around the wrong
+                pixels of the prediction, which needs the ground truth.
 
         Returns:
             np.ndarray: RGB uint8, (H', W', 3); ``image`` if there is nothing
@@ -135,19 +142,26 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         if not maps:
             return image
         titles = {'gt_sem_seg': 'ground truth', 'pred_sem_seg': 'prediction'}
-        panels = {
-            titles[key] if len(maps) > 1 else '': labels
+        panels: dict[str, np.ndarray | None] = {
+            titles[key] if with_image or len(maps) > 1 else '': labels
             for key, labels in maps.items()
         }
-        meta = self.dataset_meta or _default_meta(panels)
+        meta = self.dataset_meta or _default_meta(maps.values())
+        wrong = {}
+        if outline_errors and draw_pred and 'gt_sem_seg' in data_sample:
+            truth = _to_numpy(data_sample.gt_sem_seg)
+            known = (truth >= 0) & (truth < len(meta['classes']))
+            title = list(panels)[-1]
+            wrong[title] = known & (truth != maps['pred_sem_seg'])
         sheet = draw_panels(
             image,
-            panels,
+            {'image': None, **panels} if with_image else panels,
             meta['classes'],
             meta['palette'],
             meta.get('unseen', ()),
             self.alpha,
-            with_labels,
+            with_legend=with_labels,
+            wrong=wrong,
         )
         if draw_pred and 'proposals' in data_sample:
             proposals = _draw_proposals(
@@ -169,8 +183,9 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         step: int = 0,
         with_labels: bool = True,
         with_image: bool = False,
+        outline_errors: bool = False,
     ) -> None:
-        """Draw a sample and show it, or write it to a file or the backends.
+        """Draw a sample and show it, or write it to a file and the backends.
 
         Args:
             name (str): Name of the drawing for window and backends.
@@ -180,28 +195,36 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             draw_pred (bool): See :meth:`draw_sample`.
             show (bool): Whether to show the drawing in a window.
             wait_time (float): Seconds to show it; 0 until a key is pressed.
-            out_file (str, optional): File to write, in any process. None: the
-                main process passes the drawing to the backends.
+            out_file (str, optional): File to write, in any process. The main
+                process passes the drawing to the backends as well, but not
+                to those that would write a second file.
             step (int): Step for the backends.
             with_labels (bool): See :meth:`draw_sample`.
-            with_image (bool): Whether to place the image to the left.
+            with_image (bool): See :meth:`draw_sample`.
+            outline_errors (bool): See :meth:`draw_sample`.
         """
         if out_file is None and not is_main_process():
             return
         drawn = self.draw_sample(
-            image, data_sample, draw_gt, draw_pred, with_labels
+            image,
+            data_sample,
+            draw_gt,
+            draw_pred,
+            with_labels,
+            with_image,
+            outline_errors,
         )
-        if with_image and drawn is not image:
-            plain = np.full((len(drawn), *image.shape[1:]), 255, np.uint8)
-            plain[: len(image)] = image[: len(drawn)]
-            drawn = np.concatenate([plain, drawn], axis=1)
         self.set_image(drawn)  # for get_image(), as MMSegmentation's APIs do
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:
             write_image(out_file, drawn)
-        else:
-            self.add_image(name, drawn, step)
+        if is_main_process():
+            for backend in self._vis_backends.values():
+                if out_file is None or not isinstance(
+                    backend, LocalVisBackend
+                ):
+                    backend.add_image(name, drawn, step)
 
 
 def _draw_proposals(
@@ -235,11 +258,9 @@ def _to_numpy(sem_seg: PixelData) -> np.ndarray:
     return data.reshape(data.shape[-2:]).astype(np.int64)
 
 
-def _default_meta(panels: dict[str, np.ndarray]) -> dict:
+def _default_meta(maps: Iterable[np.ndarray]) -> dict:
     """Class names and colours for labels without meta information."""
-    used = np.unique(np.concatenate([x.ravel() for x in panels.values()]))
+    used = np.unique(np.concatenate([labels.ravel() for labels in maps]))
     count = int(used[used < 255].max(initial=0)) + 1
-    return dict(
-        classes=[f'label {label}' for label in range(count)],
-        palette=distinct_palette(count),
-    )
+    names = [f'label {label}' for label in range(count)]
+    return dict(classes=names, palette=class_palette(names))

@@ -4,7 +4,7 @@
 from .agreement import check_same_classes
 from .command_line import parse_classes
 from .loading import load_vocabulary, shipped_vocabularies
-from .palette import distinct_palette
+from .palette import class_palette
 from .templates import get_templates
 from .unknown import UNKNOWN
 from .vocabulary import Vocabulary
@@ -13,7 +13,7 @@ __all__ = [
     'UNKNOWN',
     'Vocabulary',
     'check_same_classes',
-    'distinct_palette',
+    'class_palette',
     'get_templates',
     'load_vocabulary',
     'parse_classes',

@@ -26,7 +26,7 @@ from .entries import (
     split_classes,
     split_synonyms,
 )
-from .palette import distinct_palette
+from .palette import class_palette
 from .vocabulary import Vocabulary, as_colour
 
 _SPEC_KEYS = (
@@ -192,11 +192,13 @@ def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
                 f'{nearest(name, base.names)}'
             )
     texts = {name: split_synonyms(renamed[name]) for name in renamed}
-    names = {name: texts[name][0] for name in renamed}
+    first = {name: texts[name][0] for name in renamed}
+    names = tuple(first.get(n, n) for n in base.label_names)
     return replace(
         base,
         class_texts=tuple(texts.get(t[0], t) for t in base.class_texts),
-        label_names=tuple(names.get(n, n) for n in base.label_names),
+        label_names=names,
+        palette=_palette(base, names),
         published=tuple(
             i for i in base.published if base.names[i] not in texts
         ),
@@ -221,10 +223,8 @@ def _relabel(
             f'has {len(names)} names; give prompt_to_label as well if texts '
             'share a label'
         )
-    if palette is None and len(names) == base.num_labels:
-        palette = base.palette
-    elif palette is None:
-        palette = distinct_palette(len(names))
+    if palette is None:
+        palette = _palette(base, names)
     indices = base.unseen if unseen is None else unseen
     return Vocabulary(
         class_texts=base.class_texts,
@@ -235,6 +235,15 @@ def _relabel(
         source=base.source,
         published=base.published,
     )
+
+
+def _palette(
+    base: Vocabulary, names: tuple[str, ...]
+) -> tuple[tuple[int, int, int], ...]:
+    """Colours of a vocabulary whose labels get other names."""
+    if len(names) == base.num_labels and base.has_own_palette:
+        return base.palette
+    return class_palette(names)
 
 
 def _label_index(
@@ -347,13 +356,12 @@ def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
     texts = tuple(entry.texts for entry in entries)
     names = _label_names(texts)
     colours = [entry.colour for entry in entries if entry.colour is not None]
+    names = tuple(entry.name or name for entry, name in zip(entries, names))
     if len(colours) < len(entries):
-        colours = list(distinct_palette(len(texts)))
+        colours = list(class_palette(names))
     return Vocabulary(
         class_texts=texts,
-        label_names=tuple(
-            entry.name or name for entry, name in zip(entries, names)
-        ),
+        label_names=names,
         prompt_to_label=tuple(range(len(texts))),
         palette=tuple(colours),
         source=source,

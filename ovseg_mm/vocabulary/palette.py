@@ -1,70 +1,161 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours for any number of labels."""
+"""Colours of classes, chosen by their names."""
 
-import math
+import hashlib
+import re
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from PIL import ImageColor
 
-# Pixels without a label are often black, white or grey.
-_AVOIDED = np.array([[0, 0, 0], [255, 255, 255], [128, 128, 128]])
+Colour = tuple[int, int, int]
+
+# Levels of each channel of the colours to choose from.
+_LEVELS = 18
+# Distance in OKLab at which colours are told apart at a glance.
+_CLEAR = 10.0
+# Share of the largest distance left that a colour needs in a long list.
+_SHARE = 0.7
+# Largest difference at which a colour still has the same name, and divisors
+# of its parts: a darker red is still a red, an orange is not.
+_SAME_NAME = 10.0
+_LIGHTNESS, _PURITY, _HUE = 1.8, 0.4, 0.4
+_WORDS = re.compile('[a-z]+')
+_LONGEST_NAME = 3
 
 
-@lru_cache(maxsize=32)
-def distinct_palette(num_colours: int) -> tuple[tuple[int, int, int], ...]:
-    """Choose colours that differ as much as possible.
+def class_palette(names: Sequence[str]) -> tuple[Colour, ...]:
+    """Choose a colour for each class by its name.
 
-    Each colour is the farthest, in CIELAB, from all earlier colours. So the
-    first colours differ most, and a longer palette begins with the shorter
-    one (up to 3375 colours). The result is the same in every run.
+    The name of a class (its SHA-256) gives a sequence of colours; the class
+    takes the first one that is far enough, in OKLab, from the colours of all
+    classes before it. So a class has the same colour in most lists, and
+    classes that are added at the end change no other colour. The result is
+    the same in every run and on every machine.
+
+    A name that contains a colour of CSS (``'red car'``, ``'light blue'``)
+    gets that colour, or one close to it if it is taken. Other names never get
+    black, white or grey, which mark pixels without a label.
 
     Args:
-        num_colours (int): Number of colours, at least 0.
+        names (Sequence[str]): L class names.
 
     Returns:
-        tuple[tuple[int, int, int], ...]: ``num_colours`` different (red,
-        green, blue) in [0, 255].
+        tuple[Colour, ...]: L colours (red, green, blue) in [0, 255], all
+        different up to 4500 names.
     """
-    steps = max(16, math.ceil((num_colours + len(_AVOIDED)) ** (1 / 3)) + 1)
-    levels = np.rint(np.linspace(0, 255, steps)).astype(np.int64)
-    grid = np.stack(np.meshgrid(levels, levels, levels, indexing='ij'), -1)
-    grid = grid.reshape(-1, 3)
-    lab = _srgb_to_lab(grid)
-    distance = np.full(len(grid), np.inf)
-    for colour in _srgb_to_lab(_AVOIDED):
-        distance = np.minimum(distance, _squared_distance(lab, colour))
-    chosen = []
-    for _ in range(num_colours):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(
-            distance, _squared_distance(lab, lab[chosen[-1]])
-        )
-    return tuple(tuple(colour) for colour in grid[chosen].tolist())
+    return _palette_of(tuple(names))
 
 
-def _squared_distance(lab: np.ndarray, colour: np.ndarray) -> np.ndarray:
+@lru_cache(maxsize=64)
+def _palette_of(names: tuple[str, ...]) -> tuple[Colour, ...]:
+    rgb, lab, vivid = _choices()
+    # Distance of each choice to the nearest colour that is taken.
+    distance = np.full(len(rgb), np.inf)
+    colours = []
+    for name in names:
+        named = _named_colour(name)
+        if named is None:
+            order = fitting = _shuffled(vivid, name)
+        else:
+            order, fitting = _near(lab, named)
+        if not distance[fitting].any():  # all are taken
+            free = order[distance[order] > 0]
+            fitting = free[:1] if len(free) else order[:1]
+        wanted = min(_CLEAR, _SHARE * distance[fitting].max())
+        chosen = fitting[np.argmax(distance[fitting] >= wanted)]
+        colours.append(tuple(rgb[chosen].tolist()))
+        distance = np.minimum(distance, _distance(lab, lab[chosen]))
+    return tuple(colours)
+
+
+class _Choices(NamedTuple):
+    """Colours to choose from, N in all."""
+
+    rgb: np.ndarray
+    lab: np.ndarray
+    # Indices of the colours that are neither dark, pale nor grey.
+    vivid: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def _choices() -> _Choices:
+    levels = np.rint(np.linspace(0, 255, _LEVELS)).astype(np.int64)
+    rgb = np.stack(np.meshgrid(levels, levels, levels, indexing='ij'), -1)
+    rgb = rgb.reshape(-1, 3)
+    lab = _oklab(rgb)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    vivid = (lab[:, 0] > 35) & (lab[:, 0] < 93) & (chroma > 9)
+    return _Choices(rgb, lab, np.flatnonzero(vivid))
+
+
+def _named_colour(name: str) -> str | None:
+    """Name in CSS of the first colour that a class name contains."""
+    words = _WORDS.findall(name.lower())
+    for start in range(len(words)):
+        for count in range(_LONGEST_NAME, 0, -1):
+            joined = ''.join(words[start : start + count])
+            if joined in ImageColor.colormap:
+                return joined
+    return None
+
+
+def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
+    """All colours, the closest to one of CSS first, and those that fit it."""
+    colour = _oklab(np.array([ImageColor.getrgb(named)]))[0]
+    chroma = np.hypot(colour[1], colour[2])
+    lightness = lab[:, 0] - colour[0]
+    purity = np.hypot(lab[:, 1], lab[:, 2]) - chroma
+    plane = ((lab[:, 1:] - colour[1:]) ** 2).sum(axis=1)
+    difference = (
+        (lightness / _LIGHTNESS) ** 2
+        # A trace of colour shows in a white, not in a red.
+        + (purity / (_PURITY + 0.025 * chroma)) ** 2
+        + (plane - purity**2) / _HUE**2
+    )
+    difference = difference.round(3)
+    order = np.argsort(difference, kind='stable')
+    return order, order[difference[order] < _SAME_NAME**2]
+
+
+def _shuffled(items: np.ndarray, name: str) -> np.ndarray:
+    """Items in an order that follows from a name."""
+    digest = hashlib.sha256(name.lower().encode()).digest()
+    keys = np.arange(1, len(items) + 1, dtype=np.uint64)
+    # Multiples of an odd number are all different, modulo 2 ** 64.
+    keys = keys * np.uint64(int.from_bytes(digest[:8], 'big') | 1)
+    return items[np.argsort(keys, kind='stable')]
+
+
+def _distance(lab: np.ndarray, colour: np.ndarray) -> np.ndarray:
     # Rounded, so that ties fall the same way on every machine.
-    return ((lab - colour) ** 2).sum(axis=1).round(6)
+    return np.sqrt(((lab - colour) ** 2).sum(axis=1)).round(3)
 
 
-def _srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
-    """Convert sRGB values in [0, 255], shape (N, 3), to CIELAB (D65)."""
+def _oklab(rgb: np.ndarray) -> np.ndarray:
+    """Convert sRGB values in [0, 255], shape (N, 3), to OKLab times 100.
+
+    OKLab (https://bottosson.github.io/posts/oklab) is a perceptual space
+    like CIELAB, in which a darker or paler blue has the hue of blue.
+    """
     value = rgb / 255
     linear = np.where(
         value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4
     )
-    to_xyz = np.array(
+    to_cones = np.array(
         [
-            [0.4124564, 0.3575761, 0.1804375],
-            [0.2126729, 0.7151522, 0.0721750],
-            [0.0193339, 0.1191920, 0.9503041],
+            [0.4122214708, 0.5363325363, 0.0514459929],
+            [0.2119034982, 0.6806995451, 0.1073969566],
+            [0.0883024619, 0.2817188376, 0.6299787005],
         ]
     )
-    xyz = linear @ to_xyz.T / to_xyz.sum(axis=1)
-    f = np.where(
-        xyz > (6 / 29) ** 3,
-        np.cbrt(xyz),
-        xyz / (3 * (6 / 29) ** 2) + 4 / 29,
+    to_lab = np.array(
+        [
+            [0.2104542553, 0.7936177850, -0.0040720468],
+            [1.9779984951, -2.4285922050, 0.4505937099],
+            [0.0259040371, 0.7827717662, -0.8086757660],
+        ]
     )
-    x, y, z = f.T
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+    return 100 * np.cbrt(linear @ to_cones.T) @ to_lab.T

@@ -9,7 +9,7 @@ from numbers import Integral
 
 from ovseg_mm.utils.errors import InputError
 
-from .palette import distinct_palette
+from .palette import class_palette
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ class Vocabulary:
 
     @property
     def has_own_palette(self) -> bool:
-        """Whether the colours differ from :func:`distinct_palette`."""
-        return self.palette != distinct_palette(self.num_labels)
+        """Whether the colours differ from :func:`class_palette`."""
+        return self.palette != class_palette(self.label_names)
 
     def coloured(self, palette: Sequence[Sequence[int]]) -> 'Vocabulary':
         """Replace the colours, unless the vocabulary has its own.

@@ -5,7 +5,7 @@ import pytest
 
 from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.vocabulary import distinct_palette, load_vocabulary
+from ovseg_mm.vocabulary import class_palette, load_vocabulary
 
 COLOURS = [[1, 2, 3], [4, 5, 6]]
 OTHERS = [[7, 8, 9], [9, 8, 7]]
@@ -46,7 +46,7 @@ def test_colours_of_the_data_set(word_file):
     assert palette_of(OwnDataset, metainfo=dict(palette=OTHERS)) == OTHERS
     # The class's palette is of other labels.
     words = ['cat', 'dog', 'cow']
-    plain = [list(colour) for colour in distinct_palette(3)]
+    plain = [list(colour) for colour in class_palette(words)]
     assert palette_of(OwnDataset, words) == plain
     assert palette_of(vocabulary=words) == plain
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -68,11 +70,79 @@ def test_files_and_backends(drawer, tmp_path):
         'a', grey(), sample, out_file=str(file), with_image=True
     )
     both = np.array(Image.open(file))
-    np.testing.assert_array_equal(both[:, 280:], alone)
-    np.testing.assert_array_equal(both[:300, :280], grey())
+    assert both.shape[1] > 2 * alone.shape[1]
+    assert (both[100:200, :280] == 100).all()
     drawer.add_datasample('val_a', grey(), data_sample=sample, step=7)
     backend = tmp_path / 'show' / 'vis_data' / 'vis_image'
+    # The drawings with a file of their own are not written twice.
     assert [f.name for f in backend.iterdir()] == ['val_a_7.png']
+
+
+def test_tensorboard_gets_the_pictures_of_tests(tmp_path, images):
+    pytest.importorskip('tensorboard')
+    from tensorboard.backend.event_processing import event_accumulator
+
+    drawer = OpenVocabVisualizer.get_instance(
+        'tensorboard',
+        vis_backends=[dict(type='TensorboardVisBackend')],
+        save_dir=str(tmp_path / 'show'),
+    )
+    drawer.dataset_meta = META
+    sample = make_sample(0, 1, img_path=str(images[0]))
+    run_test(SimpleNamespace(log_dir=None), [sample])
+    drawer.close()
+    folder = tmp_path / 'show' / 'vis_data'
+    events = event_accumulator.EventAccumulator(str(folder)).Reload()
+    (shown,) = events.Images('a')
+    shown = np.array(Image.open(io.BytesIO(shown.encoded_image_string)))
+    written = np.array(Image.open(tmp_path / 'show' / 'a.png'))
+    np.testing.assert_array_equal(shown, written)
+
+
+def test_wandb_gets_the_pictures_of_validations(tmp_path, images, monkeypatch):
+    logged = []
+    stub = SimpleNamespace(
+        init=lambda **kwargs: SimpleNamespace(save=lambda *a, **k: None),
+        Image=lambda pixels: pixels,
+        log=lambda entry, **kwargs: logged.append(entry),
+        run=SimpleNamespace(log_code=lambda **kwargs: None),
+        join=lambda: None,
+    )
+    monkeypatch.setitem(sys.modules, 'wandb', stub)
+    drawer = OpenVocabVisualizer.get_instance(
+        'wandb',
+        vis_backends=[dict(type='WandbVisBackend')],
+        save_dir=str(tmp_path / 'show'),
+    )
+    drawer.dataset_meta = META
+    sample = make_sample(0, 1, img_path=str(images[0]))
+    drawing = OpenVocabVisualizationHook(draw=True, interval=1)
+    drawing.after_val_iter(SimpleNamespace(iter=3), 0, {}, [sample])
+    ((name, shown),) = logged[0].items()
+    assert name == 'val_a'
+    expected = drawer.draw_sample(grey(), sample, with_image=True)
+    np.testing.assert_array_equal(shown, expected)
+
+
+def test_wrong_pixels_are_outlined_on_request(drawer, images, tmp_path):
+    sample = make_sample(0, 0, img_path=str(images[0]))
+    sample.pred_sem_seg.data[:, 100:200, 100:200] = 1
+    sample.gt_sem_seg.data[:, 150:] = 255
+    pictures = []
+    for outline in (False, True):
+        run_test(
+            SimpleNamespace(log_dir=None), [sample], outline_errors=outline
+        )
+        picture = np.array(Image.open(tmp_path / 'show' / 'a.png'))
+        pictures.append(picture[:300])  # without the legend
+    rows, columns = np.nonzero((pictures[0] != pictures[1]).any(axis=2))
+    # 50 of the 100 rows have a ground truth.
+    assert abs(np.ptp(rows) - 50) <= 2 and abs(np.ptp(columns) - 100) <= 2
+    assert columns.min() > 2 * 280, 'the prediction is the last panel'
+    drawn = drawer.draw_sample(
+        grey(), sample, draw_gt=False, outline_errors=True
+    )
+    assert (drawn == (255, 0, 60)).all(axis=2).any()
 
 
 def test_no_data_set_is_assumed(drawer):
@@ -115,7 +185,8 @@ def test_every_test_image_is_drawn_under_its_name(drawer, images, tmp_path):
     files = {f.name for f in (tmp_path / 'show').glob('*.png')}
     assert files == {'a.png', 'sub__b.png'}
     drawn = np.array(Image.open(tmp_path / 'show' / 'a.png'))
-    assert drawn.shape[1] > 560
+    # image, ground truth, prediction
+    assert drawn.shape[1] > 3 * 280
     assert drawn.std() > 10
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.dist import is_main_process
@@ -21,10 +22,12 @@ from ovseg_mm.utils.paths import path_inside
 class OpenVocabVisualizationHook(Hook):
     """Draw every image of a test, and some of each validation.
 
-    A test writes ``<save_dir of the visualizer>/<image name>.png``, in each
-    process its share. A validation hands the first image of every
-    ``interval``-th batch to the visualizer's backends. Only images
-    that are drawn are decoded.
+    Each drawing shows image, ground truth and prediction. A test writes
+    ``<save_dir of the visualizer>/<image name>.png``, in each process its
+    share; the main process passes its drawings to backends such as
+    TensorBoard, too. A validation hands the first image of every
+    ``interval``-th batch to the backends. Only images that are drawn are
+    decoded.
 
     Args:
         draw (bool): Whether to draw at all.
@@ -34,6 +37,8 @@ class OpenVocabVisualizationHook(Hook):
         wait_time (float): Seconds to show each.
         backend_args (dict, optional): Options of MMEngine's file backend for
             the images.
+        outline_errors (bool): Whether to draw red lines around the wrong
+            pixels of the prediction.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class OpenVocabVisualizationHook(Hook):
         show: bool = False,
         wait_time: float = 0.0,
         backend_args: dict | None = None,
+        outline_errors: bool = False,
     ) -> None:
         self._visualizer = Visualizer.get_current_instance()
         self.draw = draw
@@ -50,6 +56,7 @@ class OpenVocabVisualizationHook(Hook):
         self.show = show
         self.wait_time = wait_time
         self.backend_args = backend_args
+        self.outline_errors = outline_errors
 
     def before_test(self, runner: Runner) -> None:
         """Make the folder, so that a test without access fails early."""
@@ -66,14 +73,8 @@ class OpenVocabVisualizationHook(Hook):
         """Draw the first image of every ``interval``-th batch."""
         due = self.draw and batch_idx % self.interval == 0
         if due and outputs and is_main_process():
-            self._visualizer.add_datasample(
-                f'val_{sample_name(outputs[0])}',
-                self._read(outputs[0]),
-                data_sample=outputs[0],
-                show=self.show,
-                wait_time=self.wait_time,
-                step=runner.iter,
-            )
+            name = f'val_{sample_name(outputs[0])}'
+            self._add(name, outputs[0], step=runner.iter)
 
     def after_test_iter(
         self,
@@ -90,14 +91,7 @@ class OpenVocabVisualizationHook(Hook):
             file = None
             if not self.show:
                 file = path_inside(self._folder(runner), f'{name}.png')
-            self._visualizer.add_datasample(
-                name,
-                self._read(sample),
-                data_sample=sample,
-                show=self.show,
-                wait_time=self.wait_time,
-                out_file=file,
-            )
+            self._add(name, sample, out_file=file)
 
     def after_test(self, runner: Runner) -> None:
         """Log the folder of the pictures."""
@@ -106,6 +100,20 @@ class OpenVocabVisualizationHook(Hook):
 
     def _folder(self, runner: Runner) -> Path:
         return Path(getattr(self._visualizer, 'save_dir', runner.log_dir))
+
+    def _add(self, name: str, sample: SegDataSample, **target: Any) -> None:
+        """Hand a sample and its image to the visualizer."""
+        if self.outline_errors:
+            target['outline_errors'] = True
+        self._visualizer.add_datasample(
+            name,
+            self._read(sample),
+            data_sample=sample,
+            show=self.show,
+            wait_time=self.wait_time,
+            with_image=True,
+            **target,
+        )
 
     def _read(self, sample: SegDataSample) -> np.ndarray:
         """Read the image as the data set did."""

@@ -8,7 +8,7 @@ from mmseg.datasets import ADE20KDataset, BaseSegDataset
 from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.engine.hooks import VocabularyHook
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.vocabulary import distinct_palette, load_vocabulary
+from ovseg_mm.vocabulary import class_palette, load_vocabulary
 
 WORDS = ['ruby', 'emerald|jade', 'sapphire', 'topaz']
 
@@ -131,7 +131,7 @@ def test_colours_that_mmseg_draws_at_random_are_left():
         METAINFO = dict(classes=('cat', 'dog'))
 
     found = _meta_of(NoColours(lazy_init=True), ['cat', 'dog'])
-    assert found['palette'] == [list(c) for c in distinct_palette(2)]
+    assert found['palette'] == [list(c) for c in class_palette(['cat', 'dog'])]
 
 
 def _meta_of(dataset, words):
