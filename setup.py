@@ -156,6 +156,8 @@ setup(
         ],
         # labels of COCO-Object from COCO's polygons
         'coco': ['pycocotools'],
+        # rasters beyond memory, and their polygons
+        'geo': ['pyogrio', 'rasterio', 'shapely'],
         'docs': read_requirements('docs'),
         'tests': [*read_requirements('tests'), *read_requirements('docs')],
         'dev': [*read_requirements('tests'), 'pre-commit'],

@@ -22,6 +22,7 @@ from rich.progress import track
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.weights import load_weights
+from ovseg_mm.inference import Labelling, ScoreMap
 from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
@@ -233,6 +234,27 @@ class OpenVocabInferencer:
         results = self._results(pictures, call, batch_size)
         return _tracked(results, total, progress)
 
+    @contextmanager
+    def scored(
+        self, image: Picture, classes: Words | None = None
+    ) -> Iterator[tuple[ScoreMap, Labelling]]:
+        """Scores of an image before they become labels.
+
+        >>> with inferencer.scored(tile, words) as (scores, labelling):
+        ...     labels = labelling.labels(scores.of)
+
+        Args:
+            image (Picture): One picture, see :meth:`__call__`.
+            classes (Words, optional): See :meth:`__call__`.
+
+        Yields:
+            tuple[ScoreMap, Labelling]: Scores of class texts, and the rule
+            that turns them into labels; valid inside the block.
+        """
+        batch = self._batch([read_picture(image)])
+        with self._set_for_call(self._call_of(classes, None)), torch.no_grad():
+            yield self.model.scored(batch)
+
     def to(self, device: str | torch.device) -> 'OpenVocabInferencer':
         """Move the model to a device.
 
@@ -271,13 +293,9 @@ class OpenVocabInferencer:
     def _segment(
         self, pictures: Sequence[Pixels], call: _Call
     ) -> list[Segmentation]:
-        # MMSegmentation's pipelines take arrays in OpenCV's channel order.
-        data = [
-            self._pipeline(dict(img=picture.rgb[..., ::-1].copy()))
-            for picture in pictures
-        ]
+        batch = self._batch(pictures)
         with self._set_for_call(call) as vocabulary:
-            samples = self._predict(pseudo_collate(data))
+            samples = self._predict(batch)
         return [
             Segmentation(
                 picture.rgb,
@@ -290,6 +308,15 @@ class OpenVocabInferencer:
             )
             for picture, sample in zip(pictures, samples, strict=True)
         ]
+
+    def _batch(self, pictures: Sequence[Pixels]) -> dict:
+        # MMSegmentation's pipelines take arrays in OpenCV's channel order.
+        return pseudo_collate(
+            [
+                self._pipeline(dict(img=picture.rgb[..., ::-1].copy()))
+                for picture in pictures
+            ]
+        )
 
     @torch.no_grad()
     def _predict(self, batch: dict) -> list[SegDataSample]:

@@ -146,6 +146,27 @@ class ViewPredictor(TextModel, EncoderDecoder):
             for img, sample in zip(data['inputs'], data['data_samples'])
         ]
 
+    def scored(self, data: dict) -> tuple[ScoreMap, Labelling]:
+        """Scores of an image, before they become labels.
+
+        For callers that join the scores of several images, such as tiles.
+
+        Args:
+            data (dict): One image, as of :meth:`test_step`.
+
+        Returns:
+            tuple[ScoreMap, Labelling]: Scores of the scored vocabulary at the
+            original size, and the rule that turns them into labels.
+        """
+        data = self.data_preprocessor(data, False)
+        (img,), (sample,) = data['inputs'], data['data_samples']
+        img = _without_padding(img, sample.metainfo)
+        views, layout = self.cut_views(img)
+        (encoded,) = self.encode_views([views])
+        size, flip = original_size(sample, img), flip_of(sample)
+        scores = self.score_map(encoded, layout, size, img, flip)
+        return scores, self.labelling
+
     @name_image_files
     def predict(
         self,

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segmentation of a raster of any size."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ovseg_mm.apis.inferencer import OpenVocabInferencer
+from ovseg_mm.engine.weights import LoadedWeights
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.image_files import write_image
+from ovseg_mm.utils.paths import atomic_write, write_text
+from ovseg_mm.visualization import draw_overlay
+from ovseg_mm.vocabulary import Vocabulary
+
+from .reader import RasterReader, import_rasterio, reduced_size
+from .tiles import TileFuser, spans
+from .writer import (
+    import_pyogrio,
+    write_geojson,
+    write_geopackage,
+    write_label_raster,
+)
+
+# Side of a tile, and what neighbours share of it.
+TILE = 640
+SHARED = 1 / 8
+# Longest side of the overlay, which is a reduced picture.
+OVERLAY = 2048
+# Results of a raster that can be saved.
+RASTER_RESULTS = ('labels', 'overlay', 'geojson', 'gpkg')
+
+
+@dataclass(frozen=True)
+class RasterResult:
+    """Result for one raster.
+
+    Attributes:
+        size (tuple[int, int]): (H, W) in pixels.
+        shares (dict[str, float]): Share of the raster that each found class
+            covers, in (0, 1], largest first.
+        files (dict[str, Path]): Written files by kind.
+    """
+
+    size: tuple[int, int]
+    shares: dict[str, float]
+    files: dict[str, Path]
+
+
+def segment_raster(
+    inferencer: OpenVocabInferencer,
+    path: str | Path,
+    words: Vocabulary,
+    folder: str | Path,
+    *,
+    save: Sequence[str] = ('labels', 'overlay'),
+    name: str | None = None,
+    bands: Sequence[int] | None = None,
+    tile: int = TILE,
+    on_tile: Callable[[int, int], None] = lambda done, total: None,
+) -> RasterResult:
+    """Segment a raster in overlapping tiles, which are fused by their scores.
+
+    Memory holds one tile with its scores and one row of labels; it does not
+    grow with the area. Finished rows of tiles are kept in the folder
+    ``NAME_labels.parts`` until the label map is complete: after an
+    interruption the same call continues.
+
+    Args:
+        inferencer (OpenVocabInferencer): The model.
+        path (str | Path): The raster; see :class:`RasterReader`.
+        words (Vocabulary): Classes.
+        folder (str | Path): Folder of the results; it is created.
+        save (Sequence[str]): Results to write, of ``RASTER_RESULTS``: the
+            label map as GeoTIFF, always; an overlay of at most 2048 pixels;
+            the areas as GeoJSON (WGS 84) or as GeoPackage.
+        name (str, optional): Start of the names of the results. None: the
+            raster's, without suffix.
+        bands (Sequence[int], optional): See :class:`RasterReader`.
+        tile (int): Pixels that the model sees at a time, along each axis.
+        on_tile (Callable): Called with the finished and all tiles.
+
+    Returns:
+        RasterResult: Shares of the classes, and the files.
+
+    Raises:
+        ImportError: If a library of the extra ``geo`` is missing.
+        InputError: If the raster cannot be read, or ``save`` names another
+            kind of result.
+    """
+    check_raster_results(save)
+    path, folder = Path(path), Path(folder)
+    name = path.stem if name is None else name
+    files = {kind: folder / f'{name}{_ENDINGS[kind]}' for kind in save}
+    labels = folder / f'{name}{_ENDINGS["labels"]}'
+    parts = folder / f'{name}_labels.parts'
+    labels.parent.mkdir(parents=True, exist_ok=True)
+    with RasterReader(path, bands) as reader:
+        run = _Run(inferencer, reader, words, parts, tile)
+        run.finish_rows(on_tile)
+        write_label_raster(labels, run.rows_of_labels(), reader.source, words)
+        size = reader.size
+        if 'overlay' in save:
+            _write_overlay(files['overlay'], reader, labels, words)
+    if 'geojson' in save:
+        write_geojson(files['geojson'], labels, words)
+    if 'gpkg' in save:
+        write_geopackage(files['gpkg'], labels, words)
+    shutil.rmtree(parts)
+    return RasterResult(size, run.shares(), {'labels': labels, **files})
+
+
+def check_raster_results(save: Sequence[str]) -> None:
+    """Check the kinds of results before long work.
+
+    Args:
+        save (Sequence[str]): Kinds of results.
+
+    Raises:
+        ImportError: If a library is missing that writes one of them.
+        InputError: If one is not of ``RASTER_RESULTS``.
+    """
+    import_rasterio()
+    wrong = [kind for kind in save if kind not in RASTER_RESULTS]
+    if wrong:
+        raise InputError(
+            f'{", ".join(wrong)} cannot be saved for a raster that is read in '
+            f'windows; choose from {", ".join(RASTER_RESULTS)}'
+        )
+    if 'gpkg' in save:
+        import_pyogrio()
+
+
+_ENDINGS = dict(
+    labels='_labels.tif',
+    overlay='_overlay.png',
+    geojson='.geojson',
+    gpkg='.gpkg',
+)
+
+
+class _Run:
+    """Rows of tiles of one raster, with the finished ones on disk."""
+
+    def __init__(
+        self,
+        inferencer: OpenVocabInferencer,
+        reader: RasterReader,
+        words: Vocabulary,
+        parts: Path,
+        tile: int,
+    ) -> None:
+        self.inferencer = inferencer
+        self.reader = reader
+        self.words = words
+        self.parts = parts
+        overlap = round(tile * SHARED)
+        height, width = reader.size
+        self.rows = spans(height, tile, overlap)
+        self.columns = spans(width, tile, overlap)
+        self._counts: Counter[int] = Counter()
+        self.fuser = TileFuser(self.rows, self.columns, overlap, parts)
+        _start_or_continue(
+            parts,
+            dict(
+                raster=_stamp(reader.path),
+                bands=list(reader.bands),
+                tile=tile,
+                vocabulary=words.fingerprint,
+                weights=LoadedWeights('', None).sha256(inferencer.model),
+            ),
+        )
+
+    def finish_rows(self, on_tile: Callable[[int, int], None]) -> None:
+        """Segment the rows that are left."""
+        total = len(self.rows) * len(self.columns)
+        for row in range(len(self.rows)):
+            done = row * len(self.columns)
+            if not self._file(row).is_file():
+                cells = []
+                for column in range(len(self.columns)):
+                    cells.append(self._cell(row, column))
+                    on_tile(done + column + 1, total)
+                with atomic_write(self._file(row)) as file:
+                    np.savez_compressed(file, np.concatenate(cells, axis=1))
+            on_tile(done + len(self.columns), total)
+
+    def rows_of_labels(self) -> Iterator[np.ndarray]:
+        """Finished labels, uint8 or uint16, from top to bottom."""
+        for row in range(len(self.rows)):
+            with np.load(self._file(row)) as arrays:
+                labels = arrays['arr_0']
+            values, counts = np.unique(labels, return_counts=True)
+            self._counts.update(dict(zip(values.tolist(), counts.tolist())))
+            yield labels
+
+    def shares(self) -> dict[str, float]:
+        """See :class:`RasterResult`."""
+        pixels = self.reader.size[0] * self.reader.size[1]
+        return {
+            self.words.label_names[label]: count / pixels
+            for label, count in self._counts.most_common()
+            if label < self.words.num_labels
+        }
+
+    def _file(self, row: int) -> Path:
+        return self.parts / f'labels_{row}.npz'
+
+    def _cell(self, row: int, column: int) -> np.ndarray:
+        """Labels that no later tile changes."""
+        y, x = self.rows[row], self.columns[column]
+        rgb, valid = self.reader.read(y, x)
+        valid = valid[y.seen, x.seen][y.done, x.done]
+        ignored = self.words.ignore_label
+        deep = np.uint8 if ignored == 255 else np.uint16
+        if not rgb.any():
+            self.fuser.skip(row, column)
+            return np.full(valid.shape, ignored, deep)
+        with self.inferencer.scored(rgb, self.words) as (scores, labelling):
+            # Small areas cannot be told from a tile alone.
+            labelling = replace(labelling, least_area=None)
+            labels = self.fuser.labels(row, column, scores.of, labelling)
+        return np.where(valid, labels, ignored).astype(deep)
+
+
+def _start_or_continue(parts: Path, settings: dict[str, Any]) -> None:
+    """Drop finished rows that were made with other settings."""
+    file = parts / 'settings.json'
+    text = json.dumps(settings, indent=1) + '\n'
+    if file.is_file() and file.read_text() == text:
+        return
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    write_text(file, text)
+
+
+def _stamp(path: Path) -> list:
+    stat = path.stat()
+    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+
+
+def _write_overlay(
+    target: Path, reader: RasterReader, labels: Path, words: Vocabulary
+) -> None:
+    size = reduced_size(reader.size, OVERLAY)
+    with import_rasterio().open(labels) as source:
+        reduced = source.read(1, out_shape=size)
+    write_image(
+        target, draw_overlay(reader.reduced(OVERLAY)[0], reduced, words)
+    )

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overlapping tiles of a raster and the fusion of their scores.
+
+Letters: T class texts, t some of them, h, w pixels of a tile, o pixels of the
+overlap of two tiles.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovseg_mm.inference import Labelling
+from ovseg_mm.utils.paths import atomic_write
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tile along one axis, in pixels of the raster.
+
+    Neighbours share the zone from ``cut`` to ``last`` of one, which is
+    ``first`` to ``first + o`` of the next. There the weight of one falls
+    linearly and that of the other rises; they sum to 1.
+
+    Attributes:
+        start (int): First pixel that the model sees.
+        stop (int): End of these pixels.
+        first (int): First pixel with a weight above 0.
+        cut (int): Start of the zone shared with the next tile; the end of
+            the raster for the last tile.
+        last (int): End of that zone.
+    """
+
+    start: int
+    stop: int
+    first: int
+    cut: int
+    last: int
+
+    @property
+    def seen(self) -> slice:
+        """Pixels with a weight, counted from ``start``."""
+        return slice(self.first - self.start, self.last - self.start)
+
+    @property
+    def done(self) -> slice:
+        """Pixels that no later tile changes, counted from ``first``."""
+        return slice(0, self.cut - self.first)
+
+    @property
+    def shared(self) -> slice:
+        """Pixels shared with the next tile, counted from ``first``."""
+        return slice(self.cut - self.first, self.last - self.first)
+
+    def weights(self, overlap: int) -> Tensor:
+        """Weights of the pixels ``seen``, float32."""
+        weights = torch.ones(self.last - self.first)
+        ramp = (torch.arange(overlap) + 0.5) / max(overlap, 1)
+        if self.first > 0:
+            weights[:overlap] = ramp
+        if self.cut < self.last:
+            weights[-overlap:] = ramp.flip(0)
+        return weights
+
+
+def spans(size: int, tile: int, overlap: int) -> list[Span]:
+    """Tiles of one size along an axis, evenly spread.
+
+    Args:
+        size (int): Pixels of the raster.
+        tile (int): Pixels of a tile; a smaller raster has one, of its size.
+        overlap (int): Pixels that neighbours share at least, at most a
+            quarter of a tile.
+
+    Returns:
+        list[Span]: From the first pixel to the last.
+    """
+    tile = min(tile, size)
+    count = 1 - (tile - size) // (tile - overlap)
+    starts = [i * (size - tile) // max(count - 1, 1) for i in range(count)]
+    cuts = [
+        # The middle of the pixels that both tiles see.
+        (start + starts[i] + tile - overlap) // 2
+        for i, start in enumerate(starts[1:])
+    ]
+    firsts = [0, *cuts]
+    lasts = [*(cut + overlap for cut in cuts), size]
+    return [
+        Span(start, start + tile, first, cut, last)
+        for start, first, cut, last in zip(
+            starts, firsts, [*cuts, size], lasts
+        )
+    ]
+
+
+class TileFuser:
+    """Labels of a raster from the scores of overlapping tiles.
+
+    Tiles come row by row, from left to right. Scores of the zone that a tile
+    shares with its right neighbour stay in memory; scores of the zone shared
+    with the row below go to files, so that memory grows with neither side of
+    the raster. The files of the last finished row stay until the next row is
+    finished: a killed run continues at the start of a row.
+
+    Args:
+        rows (list[Span]): Tiles along the height.
+        columns (list[Span]): Tiles along the width.
+        overlap (int): Pixels that neighbours share.
+        folder (Path): Folder of the files, 2 bytes a score.
+    """
+
+    def __init__(
+        self, rows: list[Span], columns: list[Span], overlap: int, folder: Path
+    ) -> None:
+        self.rows = rows
+        self.columns = columns
+        self.overlap = overlap
+        self.folder = folder
+        self._left: Tensor | None = None
+
+    def labels(
+        self,
+        row: int,
+        column: int,
+        scores_of: Callable[[slice], Tensor],
+        labelling: Labelling,
+    ) -> np.ndarray:
+        """Labels of the pixels that no later tile changes.
+
+        Args:
+            row (int): Row of the tile.
+            column (int): Column of the tile.
+            scores_of (Callable): Scores (t, h, w) of a slice of the texts.
+            labelling (Labelling): Rule that turns fused scores into labels.
+
+        Returns:
+            np.ndarray: Integers, (``cut - first`` of the row, of the column).
+        """
+        y, x, o = self.rows[row], self.columns[column], self.overlap
+        weight = torch.outer(y.weights(o), x.weights(o))
+        left, above = self._left, self._read(row - 1, column)
+        right: list[Tensor] = []
+        below: list[Tensor] = []
+
+        def fused(classes: slice) -> Tensor:
+            scores = scores_of(classes)[:, y.seen, x.seen]
+            scores = scores * weight.to(scores)
+            if left is not None:
+                scores[:, :, :o] += left[classes].to(scores)
+            if above is not None:
+                scores[:, :o, x.done] += above[classes].to(scores)
+            right.append(scores[:, :, x.shared].half().cpu())
+            below.append(scores[:, y.shared, x.done].half().cpu())
+            return scores[:, y.done, x.done]
+
+        labels = labelling.labels(fused)
+        # The last tile of a row shares no pixels to the right.
+        self._left = torch.cat(right) if x.cut < x.last else None
+        if y.cut < y.last:
+            self._write(row, column, torch.cat(below))
+        return labels.cpu().numpy()
+
+    def skip(self, row: int, column: int) -> None:
+        """Pass over a tile without data: nothing of it is shared."""
+        self._left = None
+        self._file(row, column).unlink(missing_ok=True)
+
+    def _file(self, row: int, column: int) -> Path:
+        return self.folder / f'scores_{row % 2}_{column}.npy'
+
+    def _read(self, row: int, column: int) -> Tensor | None:
+        file = self._file(row, column)
+        if row < 0 or not file.is_file():
+            return None
+        return torch.from_numpy(np.load(file))
+
+    def _write(self, row: int, column: int, scores: Tensor) -> None:
+        with atomic_write(self._file(row, column)) as file:
+            np.save(file, scores.numpy())

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label maps of rasters as GeoTIFF, and their polygons."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from ovseg_mm.utils.paths import atomic_write, write_text
+from ovseg_mm.vocabulary import Vocabulary
+
+from .reader import import_rasterio
+
+# Side of the blocks of a label map in pixels.
+_BLOCK = 256
+# Polygons that are written at a time.
+_POLYGONS = 10_000
+
+
+def write_label_raster(
+    target: Path, rows: Iterable[np.ndarray], source: Any, words: Vocabulary
+) -> None:
+    """Write a label map as a tiled and compressed GeoTIFF.
+
+    It has the georeference of the raster, the ignore label as its no-data
+    value, the colours of the vocabulary as colour table, and class names as
+    tags (``class_0``, ``class_1``, ...) and, for QGIS, in ``.aux.xml``.
+
+    Args:
+        target (Path): File to write; it appears when it is complete.
+        rows (Iterable[np.ndarray]): Labels, uint8 or uint16, a few rows of
+            the full width at a time, from top to bottom.
+        source (Any): The opened raster.
+        words (Vocabulary): Class names and colours.
+    """
+    rasterio = import_rasterio()
+    part = target.with_name(f'.{target.name}.part.tif')
+    profile = dict(
+        driver='GTiff',
+        width=source.width,
+        height=source.height,
+        count=1,
+        dtype='uint8' if words.ignore_label == 255 else 'uint16',
+        nodata=words.ignore_label,
+        tiled=True,
+        blockxsize=_BLOCK,
+        blockysize=_BLOCK,
+        compress='deflate',
+        bigtiff='if_safer',
+    )
+    if source.crs is not None:
+        profile.update(crs=source.crs, transform=source.transform)
+    try:
+        with rasterio.open(part, 'w', **profile) as file:
+            file.write_colormap(1, dict(enumerate(words.palette)))
+            file.update_tags(
+                1,
+                **{
+                    f'class_{label}': name
+                    for label, name in enumerate(words.label_names)
+                },
+            )
+            top = 0
+            for block in _in_blocks(rows):
+                window = ((top, top + len(block)), (0, source.width))
+                file.write(block, 1, window=window)
+                top += len(block)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    names = ''.join(
+        f'<Category>{escape(name)}</Category>' for name in words.label_names
+    )
+    write_text(
+        Path(f'{target}.aux.xml'),
+        '<PAMDataset><PAMRasterBand band="1"><CategoryNames>'
+        f'{names}</CategoryNames></PAMRasterBand></PAMDataset>\n',
+    )
+
+
+def write_geojson(target: Path, labels: Path, words: Vocabulary) -> None:
+    """Write the areas of a label map as GeoJSON.
+
+    Coordinates are longitude and latitude (WGS 84), as the format wants them;
+    pixels from the upper left corner if the label map has no georeference.
+
+    Args:
+        target (Path): File to write; it appears when it is complete.
+        labels (Path): Label map of :func:`write_label_raster`.
+        words (Vocabulary): Class names.
+    """
+    from rasterio.warp import transform_geom
+
+    with import_rasterio().open(labels) as source, atomic_write(target) as out:
+        out.write(b'{"type": "FeatureCollection", "features": [')
+        for index, (geometry, label) in enumerate(_areas(source, words)):
+            if source.crs is not None:
+                geometry = transform_geom(source.crs, 'EPSG:4326', geometry)
+            feature = dict(
+                type='Feature',
+                properties={'class': words.label_names[label], 'label': label},
+                geometry=geometry,
+            )
+            text = json.dumps(feature, ensure_ascii=False)
+            out.write(f'{"," if index else ""}\n{text}'.encode())
+        out.write(b'\n]}\n')
+
+
+def write_geopackage(target: Path, labels: Path, words: Vocabulary) -> None:
+    """Write the areas of a label map as GeoPackage, in its own coordinates.
+
+    Args:
+        target (Path): File to write; it appears when it is complete.
+        labels (Path): Label map of :func:`write_label_raster`.
+        words (Vocabulary): Class names.
+
+    Raises:
+        ImportError: If pyogrio or shapely is not installed.
+    """
+    write, shape = import_pyogrio()
+    part = target.with_name(f'.{target.stem}.part.gpkg')
+    try:
+        with import_rasterio().open(labels) as source:
+            areas = _areas(source, words)
+            chunk = list(islice(areas, _POLYGONS))
+            while True:
+                values = np.array([label for _, label in chunk], np.int32)
+                write(
+                    str(part),
+                    np.array([shape(area).wkb for area, _ in chunk], object),
+                    [
+                        np.array([words.label_names[v] for v in values], 'O'),
+                        values,
+                    ],
+                    np.array(['class', 'label'], object),
+                    layer='areas',
+                    driver='GPKG',
+                    geometry_type='Polygon',
+                    crs=source.crs and source.crs.to_wkt(),
+                    append=part.exists(),
+                )
+                chunk = list(islice(areas, _POLYGONS))
+                if not chunk:
+                    break
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def import_pyogrio() -> tuple[Any, Any]:
+    """Functions that write vector files.
+
+    Returns:
+        tuple[Any, Any]: ``pyogrio.raw.write`` and ``shapely.geometry.shape``.
+
+    Raises:
+        ImportError: If one is not installed; the message names the extra.
+    """
+    try:
+        from pyogrio.raw import write
+        from shapely.geometry import shape
+    except ImportError as error:
+        raise ImportError(
+            'writing a GeoPackage needs pyogrio and shapely; install them '
+            "with: pip install 'ovseg_mm[geo]'"
+        ) from error
+    return write, shape
+
+
+def _areas(source: Any, words: Vocabulary) -> Iterator[tuple[dict, int]]:
+    """Geometry and label of each connected area; ignored pixels have none."""
+    from rasterio import band
+    from rasterio.features import shapes
+
+    options = {} if source.crs is None else dict(transform=source.transform)
+    for geometry, value in shapes(band(source, 1), **options):
+        if int(value) < words.num_labels:
+            yield geometry, int(value)
+
+
+def _in_blocks(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same rows, as many at a time as a block is high.
+
+    A block that is written twice is compressed twice, and the first copy
+    stays in the file.
+    """
+    rest: np.ndarray | None = None
+    for part in rows:
+        rest = part if rest is None else np.concatenate([rest, part])
+        whole = len(rest) // _BLOCK * _BLOCK
+        for top in range(0, whole, _BLOCK):
+            yield rest[top : top + _BLOCK]
+        rest = rest[whole:]
+    if rest is not None and len(rest):
+        yield rest
