@@ -89,7 +89,8 @@ def convert(
         OSError: If the destination cannot be written.
     """
     src, dst = expanded(src), expanded(dst)
-    named = [src, fuse_clip, None if isinstance(config, Config) else config]
+    file_of_config = config.filename if isinstance(config, Config) else config
+    named = [src, fuse_clip, file_of_config]
     _check_destination(dst, *(expanded(p) for p in named if p))
     cfg = None if config is None else _read_config(config)
     file = read_weights(src)

@@ -13,10 +13,10 @@ from ovseg_mm.utils.errors import (
     shortened,
 )
 
-COMMANDS = ('doctor', 'predict', 'evaluate', 'convert', 'models')
+COMMANDS = ('doctor', 'predict', 'evaluate', 'convert', 'models', 'add')
 # Commands that need no MMSegmentation, or check their arguments before they
 # import it, which takes seconds.
-REGISTER_THEMSELVES = ('doctor', 'predict', 'models')
+REGISTER_THEMSELVES = ('doctor', 'predict', 'models', 'add')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -23,9 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--config',
         metavar='CFG',
-        type=Path,
-        help='config of the model that the result must fit; nothing is '
-        'written if a learned tensor is missing or has another shape',
+        help='config of the model that the result must fit, or name of the '
+        'model; nothing is written if a learned tensor is missing or has '
+        'another shape',
     )
     parser.add_argument(
         '--fuse-clip',
@@ -40,8 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert and print the report."""
     from ovseg_mm.checkpoints import convert
+    from ovseg_mm.engine.launch import read_config
 
-    report = convert(args.src, args.dst, args.config, args.fuse_clip)
+    config = None if args.config is None else read_config(args.config)
+    report = convert(args.src, args.dst, config, args.fuse_clip)
     rows = [
         ('read', f'{report.source} ({report.method}, layout {report.layout})'),
         ('used', _tensors(len(report.used))),

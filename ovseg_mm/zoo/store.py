@@ -172,15 +172,23 @@ def _store(model: ZooModel, source: Path, added: bool = False) -> Path:
     report_file.unlink(missing_ok=True)
     print(f'{model.name}: converting {source.name}', file=sys.stderr)
     try:
-        report = convert(source, checkpoint, read_config(model.name))
+        config = read_config(model.config, model.options)
+        report = convert(source, checkpoint, config)
     except InputError as error:
         raise InputError(
             f'{source} is not the file of {model.name}: {error}'
         ) from error
+    sha256 = file_sha256(source)
+    if model.file.sha256 not in ('', sha256):
+        print(
+            f'{source} fits {model.name}, but is not the published file: its '
+            f'SHA-256 is {sha256}, not {model.file.sha256}',
+            file=sys.stderr,
+        )
     facts: dict[str, Any] = dict(
         model=model.name,
         added=added,
-        sha256=file_sha256(source),
+        sha256=sha256,
         bytes=source.stat().st_size,
         checkpoint_bytes=checkpoint.stat().st_size,
         licence=model.weights_licence,

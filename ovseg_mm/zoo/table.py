@@ -32,6 +32,7 @@ class WeightsFile:
         kind (str): ``'model'``, ``'space'`` or ``'dataset'``.
         revision (str): Commit; empty for the newest one.
         num_bytes (int): Size; 0 if unknown.
+        about (str): Size in words; empty unless only that is known.
         sha256 (str): 64 hexadecimal digits; empty if unknown.
         page (str): Page where a person can download the file; empty if the
             hub has it.
@@ -43,6 +44,7 @@ class WeightsFile:
     kind: str
     revision: str
     num_bytes: int
+    about: str
     sha256: str
     page: str
     note: str
@@ -80,11 +82,22 @@ class ZooModel:
         return resource(self.entry.config)
 
     @property
+    def size(self) -> str:
+        """Size of the download, as a phrase for tables."""
+        if self.file is None:
+            shipped = self.entry.clip.startswith('data/')
+            return 'none' if shipped else "CLIP's"
+        if not self.file.repository:
+            return 'by hand'
+        size = self.file.num_bytes
+        return self.file.about or (f'{size / 1e9:.1f} GB' if size else '')
+
+    @property
     def is_free(self) -> bool:
         """Whether the weights may be used for commercial purposes."""
         licence = self.weights_licence.lower()
         return bool(licence) and not any(
-            word in licence for word in ('nc', 'non-commercial', 'unknown')
+            word in licence for word in ('-nc', 'non-commercial', 'unknown')
         )
 
 
@@ -92,7 +105,8 @@ def zoo_models() -> dict[str, ZooModel]:
     """Read the table of models.
 
     Returns:
-        dict[str, ZooModel]: Models by name, the default one first.
+        dict[str, ZooModel]: Models by name; the default one first, those
+        whose file a person must download last.
 
     Raises:
         InputError: If a metafile is damaged.
@@ -115,9 +129,13 @@ def _models_below(folder: Path) -> dict[str, ZooModel]:
                     f'optionally File, Options, mIoU): {error!r}'
                 ) from error
             models[model.name] = model
-    first = {DEFAULT_MODEL: models.pop(DEFAULT_MODEL, None)}
-    found = {name: model for name, model in first.items() if model}
-    return found | models
+    return dict(sorted(models.items(), key=lambda item: _place(item[1])))
+
+
+def _place(model: ZooModel) -> tuple[bool, bool]:
+    """Place in the table: the default, then others that need no person."""
+    by_hand = model.file is not None and not model.file.repository
+    return model.name != DEFAULT_MODEL, by_hand
 
 
 def _model_of(row: dict[str, Any], entries: dict[str, ModelEntry]) -> ZooModel:
@@ -150,6 +168,7 @@ def _file_of(row: dict[str, Any]) -> WeightsFile:
         kind=kind,
         revision=row.get('Revision', ''),
         num_bytes=int(row.get('Bytes', 0)),
+        about=row.get('Size', ''),
         sha256=row.get('SHA256', ''),
         page=row.get('Page', ''),
         note=row.get('Note', ''),

@@ -6,21 +6,19 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from ..hub import serve
 from .conftest import ARCH
 from .test_clip_sources import TRANSFORMERS
 
 BIN = 'open_clip_pytorch_model.bin'
 SAFE = 'open_clip_model.safetensors'
 CONFIG = 'open_clip_config.json'
-COMMIT = '0123456789' * 4
 # Names tiny CLIPs to open_clip, then fetches them by these names.
 SCRIPT = """
 import json, sys
@@ -48,74 +46,6 @@ print(json.dumps(results))
 """
 
 
-class Hub(ThreadingHTTPServer):
-    """Serves files; can stop in the middle of one."""
-
-    daemon_threads = True
-
-    def __init__(self, files):
-        super().__init__(('127.0.0.1', 0), _Handler)
-        self.files = files
-        self.requests = []
-        self.etags = {}
-        self.stop_after = None
-        self.stopped = threading.Event()
-        self.url = f'http://127.0.0.1:{self.server_port}'
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.1'
-
-    def do_HEAD(self):
-        self._answer(with_body=False)
-
-    def do_GET(self):
-        self._answer(with_body=True)
-
-    def log_message(self, *args):
-        pass
-
-    def _answer(self, with_body):
-        bounds = self.headers.get('Range')
-        repo, _, rest = self.path.strip('/').partition('/resolve/')
-        name = rest.partition('/')[2]
-        if rest:
-            self.server.requests.append((self.command, repo, name, bounds))
-        body = self.server.files.get((repo, name))
-        if body is None:
-            repos = {key[0] for key in self.server.files}
-            code = 'EntryNotFound' if repo in repos else 'RepoNotFound'
-            self.send_response(404)
-            self.send_header('X-Error-Code', code)
-            self.send_header('X-Repo-Commit', COMMIT)
-            self.send_header('Content-Length', '0')
-            self.end_headers()
-            return
-        start, size = 0, len(body)
-        if bounds:
-            start = int(bounds.removeprefix('bytes=').partition('-')[0])
-            self.send_response(206)
-            self.send_header(
-                'Content-Range', f'bytes {start}-{size - 1}/{size}'
-            )
-        else:
-            self.send_response(200)
-        etag = self.server.etags.get(repo, hashlib.sha256(body).hexdigest())
-        self.send_header('ETag', f'"{etag}"')
-        self.send_header('X-Repo-Commit', COMMIT)
-        self.send_header('Accept-Ranges', 'bytes')
-        self.send_header('Content-Length', str(size - start))
-        self.end_headers()
-        if not with_body:
-            return
-        stop = self.server.stop_after
-        self.wfile.write(body[start:stop])
-        self.wfile.flush()
-        if stop:
-            self.server.stopped.set()
-            time.sleep(30)
-
-
 @pytest.fixture(scope='module')
 def hub(tmp_path_factory, open_clip_weights, huggingface_weights):
     folder = tmp_path_factory.mktemp('weights')
@@ -125,7 +55,7 @@ def hub(tmp_path_factory, open_clip_weights, huggingface_weights):
     hugging = folder / 'pytorch_model.bin'
     torch.save(huggingface_weights, hugging)
     described = json.dumps(dict(model_cfg=ARCH))
-    server = Hub(
+    with serve(
         {
             ('org/bin', BIN): (folder / BIN).read_bytes(),
             ('org/safe', SAFE): good,
@@ -139,13 +69,9 @@ def hub(tmp_path_factory, open_clip_weights, huggingface_weights):
             ('org/transformers', 'pytorch_model.bin'): hugging.read_bytes(),
             ('org/no-weights', CONFIG): described.encode(),
         }
-    )
-    server.etags['org/damaged'] = hashlib.sha256(good).hexdigest()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    ) as server:
+        server.etags['org/damaged'] = hashlib.sha256(good).hexdigest()
+        yield server
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from ovseg_mm.utils.paths import file_sha256
 from ovseg_mm.version import __version__
 
 from ..tiny import clip_arch
+from .published import published_cat_seg
 
 PREDICTOR = 'sem_seg_head.predictor.'
 PUBLISHED = f'{PREDICTOR}transformer.'
@@ -62,57 +63,10 @@ def model(config):
 
 @pytest.fixture
 def published(model):
-    """The model's parameters under the published names."""
+    """Random weights of the model's shapes under the published names."""
     torch.manual_seed(3)
-    renames = [
-        ('backbone.', f'{PREDICTOR}clip_model.visual.'),
-        ('text_encoder.', f'{PREDICTOR}clip_model.'),
-        ('neck.upsamples.0', 'upsample1'),
-        ('neck.upsamples.1', 'upsample2'),
-        ('decode_head.cost_embedding', f'{PUBLISHED}conv1'),
-        (
-            'decode_head.appearance_projection',
-            f'{PUBLISHED}guidance_projection.0',
-        ),
-        (
-            'decode_head.text_projection',
-            f'{PUBLISHED}text_guidance_projection.0',
-        ),
-        (
-            'decode_head.decoder_projections.0',
-            f'{PUBLISHED}decoder_guidance_projection.0.0',
-        ),
-        (
-            'decode_head.decoder_projections.1',
-            f'{PUBLISHED}decoder_guidance_projection.1.0',
-        ),
-        ('decode_head.upsample_blocks.0', f'{PUBLISHED}decoder1'),
-        ('decode_head.upsample_blocks.1', f'{PUBLISHED}decoder2'),
-        ('decode_head.', PUBLISHED),
-        ('conv.', 'conv.double_conv.'),
-        ('spatial.blocks.0', 'swin_block.block_1'),
-        ('spatial.blocks.1', 'swin_block.block_2'),
-        ('spatial.', 'swin_block.'),
-        ('classwise.padding_token', 'attention.padding_tokens'),
-        ('classwise.padding_guidance', 'attention.padding_guidance'),
-        ('classwise.mlp', 'attention.MLP'),
-        ('classwise.norm', 'attention.norm'),
-        ('classwise.', 'attention.attention.'),
-    ]
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        for ours, theirs in renames:
-            name = name.replace(ours, theirs)
-        if 'swin_block' in name:
-            name = name.replace('mlp.0', 'mlp.fc1').replace('mlp.2', 'mlp.fc2')
-        weights[name] = torch.randn(tensor.shape)
-    for name in list(weights):
-        if 'padding_' in name:
-            weights[name] = weights[name][None, None]
-    weights[f'{PREDICTOR}clip_model.logit_scale'] = torch.tensor(4.6)
-    mask = f'{PUBLISHED}layers.1.swin_block.block_2.attn_mask'
-    weights[mask] = torch.zeros(4, 144, 144)
-    return weights
+    weights = published_cat_seg(model.state_dict())
+    return {name: torch.randn(t.shape) for name, t in weights.items()}
 
 
 @pytest.fixture
