@@ -21,7 +21,7 @@ _SHARE = 0.7
 # Largest difference at which a colour still has the same name, and divisors
 # of its parts: a darker red is still a red, an orange is not.
 _SAME_NAME = 10.0
-_LIGHTNESS, _PURITY, _HUE = 1.8, 0.4, 0.4
+_LIGHTNESS, _PURITY, _HUE = 2.6, 0.6, 0.4
 _WORDS = re.compile('[a-z]+')
 _LONGEST_NAME = 3
 
