@@ -76,7 +76,13 @@ model = dict(
     ),
     # Scenes are larger than training crops, and things in them would be
     # smaller against the image than any that was trained with.
-    test_cfg=dict(mode='slide', crop_size=(96, 96), stride=(48, 48)),
+    test_cfg=dict(
+        mode='slide',
+        crop_size=(96, 96),
+        stride=(48, 48),
+        # The toy CLIP knows no other words.
+        others_of_one='toy_world',
+    ),
 )
 crop_size = (96, 96)
 train_pipeline = _base_.train_pipeline

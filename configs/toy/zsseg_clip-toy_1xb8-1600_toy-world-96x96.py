@@ -66,7 +66,13 @@ model = dict(
     ),
     # Windows as large as training crops: few iterations do not teach proposals
     # what larger images look like.
-    test_cfg=dict(mode='slide', crop_size=(96, 96), stride=(48, 48)),
+    test_cfg=dict(
+        mode='slide',
+        crop_size=(96, 96),
+        stride=(48, 48),
+        # The toy CLIP knows no other words.
+        others_of_one='toy_world',
+    ),
 )
 crop_size = (96, 96)
 train_pipeline = _base_.train_pipeline

@@ -5,18 +5,15 @@ import copy
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
-from PIL import Image
 from rich.progress import track
 
 from ovseg_mm.engine.config_check import check_config
@@ -25,10 +22,17 @@ from ovseg_mm.engine.weights import load_weights
 from ovseg_mm.inference import Labelling, ScoreMap
 from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
-from ovseg_mm.utils.errors import InputError, config_errors
+from ovseg_mm.utils.errors import config_errors
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 from ovseg_mm.zoo import DEFAULT_MODEL, ModelSource, resolve_model
 
+from .call_options import (
+    Call,
+    check_batch_size,
+    checked_templates,
+    options_of_background,
+    options_of_scores,
+)
 from .pictures import (
     Picture,
     Pixels,
@@ -41,19 +45,6 @@ from .result import Segmentation
 
 Words: TypeAlias = Vocabulary | str | list | dict
 """Class texts, see :func:`ovseg_mm.vocabulary.load_vocabulary`."""
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What one call asks of the model.
-
-    Attributes:
-        words (Vocabulary, optional): Class texts. None: the model's.
-        test_cfg (dict): Test options that replace those of the model.
-    """
-
-    words: Vocabulary | None
-    test_cfg: dict[str, Any] = field(default_factory=dict)
 
 
 class OpenVocabInferencer:
@@ -113,49 +104,18 @@ class OpenVocabInferencer:
         """Vocabulary of the model, used by calls without ``classes``."""
         return self.model.vocabulary
 
-    @overload
-    def __call__(
-        self,
-        images: bytes | Image.Image | np.ndarray | torch.Tensor,
-        classes: Words | None = None,
-        *,
-        scores: str | None = None,
-        batch_size: int = 1,
-        progress: bool = False,
-    ) -> Segmentation: ...
-
-    @overload
-    def __call__(
-        self,
-        images: list[Picture] | tuple[Picture, ...],
-        classes: Words | None = None,
-        *,
-        scores: str | None = None,
-        batch_size: int = 1,
-        progress: bool = False,
-    ) -> list[Segmentation]: ...
-
-    # Whether a path is one picture or a folder is known when it is looked at.
-    @overload
-    def __call__(
-        self,
-        images: str | Path | Iterable[Picture],
-        classes: Words | None = None,
-        *,
-        scores: str | None = None,
-        batch_size: int = 1,
-        progress: bool = False,
-    ) -> Any: ...
-
     def __call__(
         self,
         images: Picture | Iterable[Picture],
         classes: Words | None = None,
         *,
-        scores: str | None = None,
+        background: str | Sequence[str] | None = None,
+        templates: str | Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        scores: str | int | None = None,
         batch_size: int = 1,
         progress: bool = False,
-    ) -> Segmentation | list[Segmentation]:
+    ) -> Any:
         """Segment one image or several.
 
         Args:
@@ -168,22 +128,43 @@ class OpenVocabInferencer:
                 :func:`ovseg_mm.vocabulary.load_vocabulary`. None: class texts
                 of the model, which the config names and
                 ``model.set_vocabulary`` changes.
-            scores (str, optional): ``'all'``: the result has the ``scores``
-                of all labels, which take L * H * W * 4 bytes. None: none.
+            background (str | Sequence[str], optional): What becomes of
+                pixels that show none of the classes; they stay unlabelled,
+                or get the class ``'background'`` if there is one.
+                ``'none'``: every pixel gets a class. ``'threshold'``: pixels
+                below ``score_threshold`` are background. A list of words, or
+                ``'coco'`` for the names of COCO-Stuff, see
+                :func:`ovseg_mm.vocabulary.background_texts`: pixels that one
+                of these fits best are background. None: as the config says,
+                which for several classes mostly is ``'none'``; a single class
+                has a threshold or words beside it, see ``docs/words.md``.
+            templates (str | Sequence[str], optional): Sentences that classes
+                are put into, see :func:`ovseg_mm.vocabulary.get_templates`.
+                None: those of the config.
+            score_threshold (float, optional): Pixels whose best score is not
+                above it are background. Scores of ``scores='all'`` are in
+                the same unit. None: no threshold, or the default of the
+                method with ``background='threshold'``.
+            scores (str | int, optional): ``'all'``: the result has the
+                ``scores`` of all labels, which take L * H * W * 4 bytes. k:
+                those of the k best labels of each pixel. None: none.
             batch_size (int): Images that go through the model together.
             progress (bool): Whether to show a progress bar.
 
         Returns:
-            Segmentation | list[Segmentation]: Result at the size of the
-            image; for a folder, a pattern or a list, a list in the same
-            order. See :meth:`iterate` for more images than fit in memory.
+            Any: A :class:`Segmentation` at the size of the image; for a
+            folder, a pattern or a list, a list of them in the same order.
+            See :meth:`iterate` for more images than fit in memory.
 
         Raises:
             FileNotFoundError: If there is no such file.
             InputError: If a file is not an image, or the class texts or an
                 option are not usable.
         """
-        call = self._call_of(classes, scores)
+        check_batch_size(batch_size)
+        call = self._call_of(
+            classes, background, templates, score_threshold, scores
+        )
         several = is_several(images)
         # All are read first: a bad one ends the call before long work.
         pictures = [
@@ -199,7 +180,10 @@ class OpenVocabInferencer:
         images: Picture | Iterable[Picture],
         classes: Words | None = None,
         *,
-        scores: str | None = None,
+        background: str | Sequence[str] | None = None,
+        templates: str | Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        scores: str | int | None = None,
         batch_size: int = 1,
         progress: bool = False,
     ) -> Iterator[Segmentation]:
@@ -212,7 +196,10 @@ class OpenVocabInferencer:
             images (Picture | Iterable[Picture]): See :meth:`__call__`; also
                 a generator.
             classes (Words, optional): See :meth:`__call__`.
-            scores (str, optional): See :meth:`__call__`.
+            background (str | Sequence[str], optional): See :meth:`__call__`.
+            templates (str | Sequence[str], optional): See :meth:`__call__`.
+            score_threshold (float, optional): See :meth:`__call__`.
+            scores (str | int, optional): See :meth:`__call__`.
             batch_size (int): See :meth:`__call__`.
             progress (bool): See :meth:`__call__`.
 
@@ -224,7 +211,10 @@ class OpenVocabInferencer:
             InputError: If a file is not an image, or the class texts or an
                 option are not usable.
         """
-        call = self._call_of(classes, scores)
+        check_batch_size(batch_size)
+        call = self._call_of(
+            classes, background, templates, score_threshold, scores
+        )
         listed: Iterable[Picture] = each_picture(images)
         total = None
         if not isinstance(images, Iterator):
@@ -236,7 +226,13 @@ class OpenVocabInferencer:
 
     @contextmanager
     def scored(
-        self, image: Picture, classes: Words | None = None
+        self,
+        image: Picture,
+        classes: Words | None = None,
+        *,
+        background: str | Sequence[str] | None = None,
+        templates: str | Sequence[str] | None = None,
+        score_threshold: float | None = None,
     ) -> Iterator[tuple[ScoreMap, Labelling]]:
         """Scores of an image before they become labels.
 
@@ -246,13 +242,17 @@ class OpenVocabInferencer:
         Args:
             image (Picture): One picture, see :meth:`__call__`.
             classes (Words, optional): See :meth:`__call__`.
+            background (str | Sequence[str], optional): See :meth:`__call__`.
+            templates (str | Sequence[str], optional): See :meth:`__call__`.
+            score_threshold (float, optional): See :meth:`__call__`.
 
         Yields:
             tuple[ScoreMap, Labelling]: Scores of class texts, and the rule
             that turns them into labels; valid inside the block.
         """
+        call = self._call_of(classes, background, templates, score_threshold)
         batch = self._batch([read_picture(image)])
-        with self._set_for_call(self._call_of(classes, None)), torch.no_grad():
+        with self._set_for_call(call), torch.no_grad():
             yield self.model.scored(batch)
 
     def to(self, device: str | torch.device) -> 'OpenVocabInferencer':
@@ -276,36 +276,43 @@ class OpenVocabInferencer:
         """Restore the state of :meth:`__getstate__` with a new lock."""
         self.__dict__.update(state, _lock=threading.RLock())
 
-    def _call_of(self, classes: Words | None, scores: str | None) -> _Call:
+    def _call_of(
+        self,
+        classes: Words | None,
+        background: str | Sequence[str] | None,
+        templates: str | Sequence[str] | None,
+        score_threshold: float | None,
+        scores: str | int | None = None,
+    ) -> Call:
         """Check the arguments of a call."""
         words = None if classes is None else load_vocabulary(classes)
-        if scores not in (None, 'all'):
-            raise InputError(f"scores={scores!r} is neither 'all' nor None")
-        return _Call(words, dict(keep_scores=scores == 'all'))
+        asked = words or self.vocabulary
+        return Call(
+            words,
+            dict(
+                **options_of_scores(scores),
+                **options_of_background(
+                    self.model, asked, background, score_threshold
+                ),
+            ),
+            checked_templates(self.model, templates),
+        )
 
     def _results(
-        self, pictures: Iterable[Pixels], call: _Call, batch_size: int
+        self, pictures: Iterable[Pixels], call: Call, batch_size: int
     ) -> Iterator[Segmentation]:
         pictures = iter(pictures)
         while batch := list(islice(pictures, batch_size)):
             yield from self._segment(batch, call)
 
     def _segment(
-        self, pictures: Sequence[Pixels], call: _Call
+        self, pictures: Sequence[Pixels], call: Call
     ) -> list[Segmentation]:
         batch = self._batch(pictures)
         with self._set_for_call(call) as vocabulary:
             samples = self._predict(batch)
         return [
-            Segmentation(
-                picture.rgb,
-                sample.pred_sem_seg.data[0].cpu().numpy(),
-                vocabulary,
-                sample.seg_logits.data.cpu().numpy()
-                if 'seg_logits' in sample
-                else None,
-                path=picture.path,
-            )
+            _result(picture, sample, vocabulary)
             for picture, sample in zip(pictures, samples, strict=True)
         ]
 
@@ -323,20 +330,43 @@ class OpenVocabInferencer:
         return self.model.test_step(batch)
 
     @contextmanager
-    def _set_for_call(self, call: _Call) -> Iterator[Vocabulary]:
+    def _set_for_call(self, call: Call) -> Iterator[Vocabulary]:
         """Set vocabulary and options for one call; yields the vocabulary."""
         model = self.model
         with self._lock:
             own_words, own_cfg = model.vocabulary, model.test_cfg
+            bank = model.text_bank
+            own_prompts = bank.templates, bank.average_templates
             try:
                 if call.words is not None:
                     model.set_vocabulary(call.words)
                 model.test_cfg = copy.copy(own_cfg)
                 model.test_cfg.update(call.test_cfg)
+                if call.templates is not None:
+                    bank.templates = call.templates
+                    bank.average_templates = (
+                        model.decode_head.prompt_channels == 1
+                    )
                 yield model.vocabulary
             finally:
+                bank.templates, bank.average_templates = own_prompts
                 model.test_cfg = own_cfg
                 model.set_vocabulary(own_words)
+
+
+def _result(
+    picture: Pixels, sample: SegDataSample, vocabulary: Vocabulary
+) -> Segmentation:
+    labels = sample.pred_sem_seg.data[0].cpu().numpy()
+    scores = score_labels = None
+    if 'seg_logits' in sample:
+        scores = sample.seg_logits.data.cpu().numpy()
+    elif 'top_scores' in sample:
+        scores = sample.top_scores.data.half().cpu().numpy()
+        score_labels = sample.top_labels.data.cpu().numpy()
+    return Segmentation(
+        picture.rgb, labels, vocabulary, scores, score_labels, picture.path
+    )
 
 
 def _tracked(

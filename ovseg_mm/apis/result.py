@@ -91,9 +91,8 @@ class Segmentation:
             name (str): Class name.
 
         Returns:
-            np.ndarray: (H, W) float32. If only the k best labels of each
-            pixel were kept, pixels where the class is not among them have
-            the lowest score that it has elsewhere.
+            np.ndarray: (H, W) float32; NaN where the class is not among the
+            k best labels, if only these were kept.
 
         Raises:
             InputError: If there is no such class, or scores were not asked
@@ -108,10 +107,8 @@ class Segmentation:
         if self.score_labels is None:
             return self.scores[label]
         chosen = self.score_labels == label
-        scores = np.where(chosen, self.scores, -np.inf).max(axis=0)
-        known = scores[np.isfinite(scores)]
-        lowest = known.min() if known.size else 0
-        return np.where(np.isfinite(scores), scores, lowest).astype('float32')
+        scores = np.where(chosen, self.scores, 0).sum(axis=0, dtype='float32')
+        return np.where(chosen.any(axis=0), scores, np.float32('nan'))
 
     def overlay(self, **options: Any) -> np.ndarray:
         """Draw the labels and a legend onto the image.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .postprocess import CLASSES_AT_A_TIME, argmax_labels, label_scores
+from .top_labels import TopLabels
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Labelling:
         num_labels (int): L.
         ignore_label (int): Value of unlabelled pixels.
         threshold (float, optional): Pixels whose best score is not above it
-            stay unlabelled. Without ``scale`` only.
+            get the background, or stay unlabelled if there is none. Without
+            ``scale`` only.
         scale (float, optional): See above.
         least_prob (float): Pixels whose best probability is below it get the
             background, or stay unlabelled if there is none.
@@ -64,7 +66,7 @@ class Labelling:
                 scores_of,
                 torch.tensor(self.prompt_to_label),
                 self.threshold,
-                self.ignore_label,
+                self._rest,
             )
         best, labels, total = self._best(scores_of)
         small = self._small(labels)
@@ -112,11 +114,44 @@ class Labelling:
         best, labels = probabilities.max(dim=0)
         if self.scale is None:
             if self.threshold is not None:
-                labels[best <= self.threshold] = self.ignore_label
+                labels[best <= self.threshold] = self._rest
             return labels
         if not all(map(self._named, self.prompt_to_label)):
             labels[best < 0.5] = self.ignore_label
         return self._without_unsure(labels, best)
+
+    def top(
+        self, scores_of: Callable[[slice], Tensor], count: int
+    ) -> tuple[Tensor, Tensor]:
+        """The labels with the best scores at every pixel.
+
+        Args:
+            scores_of (Callable): See :meth:`labels`.
+            count (int): k, labels a pixel.
+
+        Returns:
+            tuple[Tensor, Tensor]: The scores of :meth:`probabilities`, (k, H,
+            W) float32, best first, and their labels, int64; k is at most L.
+        """
+        dropped = None
+        if self.scale is not None:
+            _, winners, total = self._best(scores_of)
+            dropped = self._small(winners)
+        tops = TopLabels(min(count, self.num_labels))
+        for start in range(0, len(self.prompt_to_label), CLASSES_AT_A_TIME):
+            texts = slice(start, start + CLASSES_AT_A_TIME)
+            table = self.prompt_to_label[texts]
+            scores = scores_of(texts).float()
+            if self.scale is not None:
+                scores = (self.scale * scores - total).exp_()
+            for label in dict.fromkeys(filter(self._named, table)):
+                mine = [i for i, other in enumerate(table) if other == label]
+                best = scores[mine].amax(dim=0)
+                if dropped is not None and dropped[label]:
+                    best = best.zero_()
+                tops.add(best, label)
+        assert tops.scores is not None and tops.labels is not None
+        return tops.scores, tops.labels
 
     def _named(self, label: int) -> bool:
         return 0 <= label < self.num_labels
@@ -179,7 +214,11 @@ class Labelling:
 
     def _without_unsure(self, labels: Tensor, probability: Tensor) -> Tensor:
         """Labels; those with a probability below ``least_prob`` removed."""
-        rest = self.ignore_label
-        if self.background is not None:
-            rest = self.background
-        return labels.masked_fill(probability < self.least_prob, rest)
+        return labels.masked_fill(probability < self.least_prob, self._rest)
+
+    @property
+    def _rest(self) -> int:
+        """Label of pixels that no label gets."""
+        if self.background is None:
+            return self.ignore_label
+        return self.background

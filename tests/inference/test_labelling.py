@@ -122,3 +122,40 @@ def test_scores_without_a_scale_are_compared():
     assert rules.labels(lambda texts: scores[texts]).tolist() == [[0, 255]]
     assert torch.equal(rules.probabilities(scores), scores)
     assert rules.labels_of(scores).tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize('scale', [None, 20.0])
+@pytest.mark.parametrize('least_area', [None, 0.1])
+@pytest.mark.parametrize('shuffled', [False, True])
+def test_best_labels_are_those_of_all_scores(scale, least_area, shuffled):
+    if least_area and not scale:
+        return
+    torch.manual_seed(0)
+    num_texts = 2 * CLASSES_AT_A_TIME + 9
+    scores = torch.randn(num_texts, *SIZE) * 0.1
+    owner = torch.arange(num_texts) // 3
+    if shuffled:  # texts of a label in several parts
+        owner = owner[torch.randperm(num_texts)]
+    num_labels = int(owner.max()) + 1
+    # The last texts are of other things.
+    owner = [*owner.tolist(), 255, 255]
+    scores = torch.cat([scores, torch.randn(2, *SIZE) * 0.1])
+    rules = Labelling(owner, num_labels, scale=scale, least_area=least_area)
+    every = rules.probabilities(scores)
+    for count in (1, 4, num_labels + 3):
+        best, labels = rules.top(lambda texts: scores[texts], count)
+        expected, order = every.sort(dim=0, descending=True, stable=True)
+        torch.testing.assert_close(best, expected[:count])
+        dropped = expected[:count] == 0  # any order
+        assert torch.equal(labels[~dropped], order[:count][~dropped])
+
+
+def test_pixels_below_a_threshold_get_the_background():
+    scores = torch.tensor([[[0.2, 0.9, 0.4]], [[0.1, 0.95, 0.7]]])
+    for background, rest in ((None, 255), (0, 0)):
+        rules = Labelling([0, 1], 2, threshold=0.5, background=background)
+        for labels in (
+            rules.labels(lambda texts: scores[texts]),
+            rules.labels_of(scores.clone()),
+        ):
+            assert labels.tolist() == [[rest, 1, 1]]

@@ -112,7 +112,7 @@ def segmentor_model(case: Mapping) -> dict:
             shift=dict(blocks=shift_blocks, ratio=adapter['replace_ratio']),
         ),
         # The reference labels every pixel, of one class as of several.
-        test_cfg=dict(keep_scores=True, threshold=float('-inf')),
+        test_cfg=dict(keep_scores=True, threshold=float('-inf'), others=[]),
     )
 
 

@@ -88,7 +88,7 @@ def build_config(case: Mapping) -> Config:
             matting=branch['matting'],
         ),
         # The reference labels every pixel, of one class as of several.
-        test_cfg=dict(keep_scores=True, threshold=float('-inf')),
+        test_cfg=dict(keep_scores=True, threshold=float('-inf'), others=[]),
     )
     model.update(_text_side(case, sizes['prompt']))
     if sizes['region_prompt'] is not None:

@@ -10,6 +10,8 @@ model = dict(
         crop_size=(64, 64),
         stride=(32, 32),
         refine=dict(steps=10, dilations=(2, 4)),
+        # The toy CLIP knows no other words.
+        others_of_one='toy_world',
     ),
 )
 test_pipeline = [

@@ -46,6 +46,14 @@ class BaseOpenVocabHead(BaseModule):
     threshold: float = 0.0
     """Score that a pixel must exceed if the vocabulary has one label."""
 
+    compares_texts: bool = False
+    """Whether scores say which text fits best, not how well one fits: they
+    are trained or made by a softmax over all texts."""
+
+    prompt_channels: int = 1
+    """Text embeddings of a class (P) that the head needs; 1 also for heads
+    that average any number."""
+
     with_accuracy: bool = False
     """Whether the pixel accuracy in percent is logged as ``acc_seg``."""
 

@@ -33,11 +33,12 @@ class PixelTextHead(BaseOpenVocabHead):
         text_channels (int): C.
         temperature (float): Factor of cosine similarities in training.
         threshold (float): Score that a pixel must exceed if the vocabulary
-            has one text only.
+            has one text only, and no texts of other things beside it.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
     method = 'ZSSeg'
+    compares_texts = True
 
     def __init__(
         self,

@@ -40,9 +40,11 @@ class ProposalTextHead(BaseMaskHead):
             on seen and regions on unseen classes. 0 or less: regions alone
             decide. None: proposals alone.
         threshold (float): Score that a pixel must exceed if the vocabulary
-            has one text only.
+            has one text only, and no texts of other things beside it.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
+
+    compares_texts = True
 
     def __init__(
         self,

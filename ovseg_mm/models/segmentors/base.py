@@ -88,9 +88,12 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             :class:`Labelling`); ``background`` (name of the background label,
             if the vocabulary has it; default ``'background'``);
             ``others`` (texts of things that are not asked for, as a list or
-            a vocabulary: they take part in the softmax, and pixels that they
-            win stay unlabelled. Default: with ``logit_scale`` and one label
-            the shipped ``background_words``, otherwise none, as ``[]``).
+            a vocabulary: they are scored too, and pixels that they win get
+            the background label, or stay unlabelled if there is none. Default:
+            ``others_of_one`` for one label if the scores compare texts,
+            otherwise none, as ``[]``); ``others_of_one`` (default: the
+            shipped ``background_words``); ``top_scores`` (k: samples have
+            the scores of the k best labels of each pixel).
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

@@ -70,10 +70,10 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if self.test_cfg.get('logit_scale') or self.test_cfg.get('others'):
+        if self.test_cfg.get('logit_scale'):
             raise ValueError(
-                'test_cfg.logit_scale and test_cfg.others are for dense '
-                'heads; scores of mask heads are made of probabilities'
+                'test_cfg.logit_scale is for dense heads; scores of mask '
+                'heads are made of probabilities'
             )
         if size_divisor < 1:
             raise ValueError(
@@ -167,7 +167,8 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         """Proposals of views (V, 3, H, W) and what they vote for."""
         size, head = (views.shape[2], views.shape[3]), self.decode_head
         feats = self.extract_feat(views)
-        predictions = head(feats, self.text_embeddings(self.vocabulary))
+        texts = self.text_embeddings(self.scored_vocabulary)
+        predictions = head(feats, texts)
         masks = torch.stack(
             [
                 self._full_size(logits, size).sigmoid()
@@ -206,7 +207,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             return weights, proposal_probs, region_probs
         assert self.region_encoder is not None, 'see _check_regions'
         regions = self.region_encoder(self._pixels(view), masks, class_tokens)
-        text = self.region_text_embeddings(self.vocabulary)
+        text = self.region_text_embeddings(self.scored_vocabulary)
         logits = head.region_logits(regions.embeddings, text)
         region_probs[regions.valid] = logits.float().softmax(dim=1)
         weights = head.class_weights(
@@ -315,8 +316,11 @@ def deciding_proposals(
     if flip:
         masks = masks.flip(FLIPPED_AXES[flip])
     table = torch.tensor(prompt_to_label, device=best.device)
-    scores, labels = votes.proposal_probs[chosen].max(dim=1)
-    region_scores, region_labels = votes.region_probs[chosen].max(dim=1)
+    # Texts of other things, which come last, have no label.
+    texts = slice(len(table))
+    scores, labels = votes.proposal_probs[chosen, texts].max(dim=1)
+    region_probs = votes.region_probs[chosen, texts]
+    region_scores, region_labels = region_probs.max(dim=1)
     return InstanceData(
         masks=resize(masks[None], size)[0] > 0.5,
         labels=table[labels],

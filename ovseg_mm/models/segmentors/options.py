@@ -20,6 +20,7 @@ TEST_OPTIONS = (
     'seen_penalty',
     'threshold',
     'keep_scores',
+    'top_scores',
     'keep_proposals',
     'fit_windows',
     'window_divisor',
@@ -29,6 +30,7 @@ TEST_OPTIONS = (
     'area_thd',
     'background',
     'others',
+    'others_of_one',
 )
 REFINE_OPTIONS = ('steps', 'dilations')
 
@@ -84,6 +86,11 @@ def checked_test_cfg(given: Mapping | None) -> ConfigDict:
     if not _is_pixels(batch):
         raise InputError(
             f'test_cfg.window_batch={batch!r} is not an integer above 0'
+        )
+    if not _is_pixels(cfg.get('top_scores', 1)):
+        raise InputError(
+            f'test_cfg.top_scores={cfg["top_scores"]!r} is not an integer '
+            'above 0'
         )
     for key in ('threshold', 'seen_penalty'):
         value = cfg.get(key, 0)
@@ -146,7 +153,7 @@ def _check_labelling(cfg: Mapping) -> None:
             'dilations of 1 or more pixels'
         )
     if cfg.get('logit_scale') is None:
-        for key in ('prob_thd', 'area_thd', 'others'):
+        for key in ('prob_thd', 'area_thd'):
             if cfg.get(key):
                 raise InputError(
                     f'test_cfg.{key}={cfg[key]!r} needs probabilities; set '

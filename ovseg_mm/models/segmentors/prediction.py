@@ -74,52 +74,81 @@ class ViewPredictor(TextModel, EncoderDecoder):
     def score_threshold(self) -> float | None:
         """Score that a pixel must exceed to be labelled.
 
-        A vocabulary of one label needs one: its argmax labels every pixel.
-        None with ``logit_scale``, which has texts of other things beside.
+        A vocabulary of one label needs one, unless there are texts of other
+        things beside it: its argmax labels every pixel. None with
+        ``logit_scale``, see ``prob_thd``.
         """
         if self.test_cfg.get('logit_scale') is not None:
             return None
         threshold = self.test_cfg.get('threshold')
-        if threshold is None and self.vocabulary.num_labels == 1:
+        if threshold is None and self.scored_vocabulary.num_labels == 1:
             threshold = self.decode_head.threshold
             if not self.vocabulary.unseen:
                 threshold -= self.test_cfg.get('seen_penalty', 0.0)
         return threshold
 
     @property
+    def default_threshold(self) -> float | None:
+        """Score that divides classes from background if none is given.
+
+        That of ``test_cfg``, or of the head. None: scores compare texts, so
+        it depends on their number.
+        """
+        cfg = self.test_cfg
+        if cfg.get('logit_scale') is not None:
+            return cfg.get('prob_thd') or None
+        threshold = cfg.get('threshold')
+        if threshold is None and not self.decode_head.compares_texts:
+            threshold = self.decode_head.threshold
+        return threshold
+
+    @property
     def scored_vocabulary(self) -> Vocabulary:
         """The vocabulary and the texts of ``test_cfg.others`` behind it."""
         others = self.test_cfg.get('others')
-        if others is None:
-            if (
-                self.test_cfg.get('logit_scale') is None
-                or self.vocabulary.num_labels > 1
-            ):
-                return self.vocabulary
-            # The softmax over one label is 1 everywhere.
-            others = 'background_words'
+        if others is None and self._needs_others:
+            others = self.test_cfg.get('others_of_one', 'background_words')
         if not others:
             return self.vocabulary
         texts = load_vocabulary(others).each_text().names
         return self.vocabulary.with_others(texts, 'other things')
 
     @property
+    def _needs_others(self) -> bool:
+        """Whether the only label would win everywhere.
+
+        The softmax over one text is 1, so no threshold helps.
+        """
+        if self.vocabulary.num_labels > 1:
+            return False
+        if self.test_cfg.get('logit_scale') is not None:
+            return True
+        return (
+            self.decode_head.compares_texts
+            # A file of embeddings has only the words that it has, and the
+            # mean of the scores of TTA has only those of the labels.
+            and all(side.bank.embeddings is None for side in self.text_sides)
+            and self.tta_model is None
+        )
+
+    @property
     def labelling(self) -> Labelling:
         """How fused scores become labels."""
         cfg, vocabulary = self.test_cfg, self.vocabulary
         others = self.scored_vocabulary.num_texts - vocabulary.num_texts
+        background = vocabulary.label_named(
+            cfg.get('background', 'background')
+        )
+        rest = vocabulary.ignore_label if background is None else background
         return Labelling(
-            (
-                *vocabulary.prompt_to_label,
-                *[vocabulary.ignore_label] * others,
-            ),
+            (*vocabulary.prompt_to_label, *[rest] * others),
             vocabulary.num_labels,
             vocabulary.ignore_label,
             self.score_threshold,
             cfg.get('logit_scale'),
             cfg.get('prob_thd', 0.0),
             cfg.get('area_thd'),
-            vocabulary.label_named(cfg.get('background', 'background')),
+            background,
         )
 
     def val_step(self, data: dict) -> list[SegDataSample]:
@@ -139,12 +168,16 @@ class ViewPredictor(TextModel, EncoderDecoder):
         if len({tuple(img.shape) for img in data['inputs']}) == 1:
             return super().test_step(data)
         # MMSegmentation's preprocessor stacks images of one size alone.
-        return [
-            super(ViewPredictor, self).test_step(
-                dict(inputs=[img], data_samples=[sample])
-            )[0]
+        parts = [
+            self.data_preprocessor(
+                dict(inputs=[img], data_samples=[sample]), False
+            )
             for img, sample in zip(data['inputs'], data['data_samples'])
         ]
+        return self.predict(
+            [part['inputs'][0] for part in parts],
+            [part['data_samples'][0] for part in parts],
+        )
 
     def scored(self, data: dict) -> tuple[ScoreMap, Labelling]:
         """Scores of an image, before they become labels.
@@ -170,13 +203,14 @@ class ViewPredictor(TextModel, EncoderDecoder):
     @name_image_files
     def predict(
         self,
-        inputs: Tensor,
+        inputs: Tensor | Sequence[Tensor],
         data_samples: list[SegDataSample] | None = None,
     ) -> list[SegDataSample]:
         """Label maps of a batch.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W); padding named in
+            inputs (Tensor | Sequence[Tensor]): Normalised images, (B, 3, H,
+                W), or a list of (3, H, W) of several sizes; padding named in
                 the samples' ``img_padding_size`` is cut away first, flips
                 named in ``flip_direction`` are undone.
             data_samples (list[SegDataSample], optional): Their samples.
@@ -185,8 +219,9 @@ class ViewPredictor(TextModel, EncoderDecoder):
             list[SegDataSample]: The samples with ``pred_sem_seg`` (1, H0,
             W0) int64 in [0, L) at the original size, ``ori_shape`` (that of
             the input if it is not known), and with ``seg_logits`` (L, H0,
-            W0), the fused scores, float32, see
-            ``test_cfg.keep_scores``.
+            W0), the fused scores, float32, see ``test_cfg.keep_scores``, or
+            with ``top_scores`` and ``top_labels`` (k, H0, W0), see
+            ``test_cfg.top_scores``.
         """
         if data_samples is None:
             data_samples = [SegDataSample() for _ in inputs]
@@ -244,10 +279,19 @@ class ViewPredictor(TextModel, EncoderDecoder):
     def encode_views(
         self, views: list[Tensor]
     ) -> Sequence[Tensor | MaskVotes]:
-        """Views (V, 3, h, w) of each image to their logits (V, T, ...)."""
+        """Views (V, 3, h, w) of each image to their logits (V, T, ...).
+
+        Views of one size share batches, whichever image they are of.
+        """
         counts = [len(part) for part in views]
-        if len({part.shape[1:] for part in views}) > 1:
-            return [self.encode_views([part])[0] for part in views]
+        shapes = [part.shape[1:] for part in views]
+        if len(set(shapes)) > 1:
+            encoded: dict[int, Tensor | MaskVotes] = {}
+            for shape in set(shapes):
+                alike = [i for i, other in enumerate(shapes) if other == shape]
+                parts = self.encode_views([views[i] for i in alike])
+                encoded.update(zip(alike, parts))
+            return [encoded[index] for index in range(len(views))]
         batches = torch.cat(views).split(self.test_cfg.get('window_batch', 8))
         logits = [self.encode_decode(batch) for batch in batches]
         if len(logits) > 1:
@@ -319,6 +363,10 @@ class ViewPredictor(TextModel, EncoderDecoder):
             labels = labelling.labels(kept.__getitem__)
         else:
             labels = labelling.labels(scores.of)
+        if count := self.test_cfg.get('top_scores', 0):
+            top, top_labels = labelling.top(scores.of, count)
+            sample.top_scores = PixelData(data=top)
+            sample.top_labels = PixelData(data=top_labels)
         sample.pred_sem_seg = PixelData(data=labels[None])
 
     def seen_texts(self, device: torch.device) -> Tensor:
@@ -347,6 +395,14 @@ class ViewPredictor(TextModel, EncoderDecoder):
         """Whether the scores of an image of some size stay in its sample."""
         wanted = self.test_cfg.get('keep_scores')
         if self.tta_model is not None:
+            if (
+                self.test_cfg.get('others')
+                and self.test_cfg.get('logit_scale') is None
+            ):
+                raise InputError(
+                    'test_cfg.others and test-time augmentation go together '
+                    'with test_cfg.logit_scale only; leave one of them out'
+                )
             if self.score_threshold is not None and not getattr(
                 self.tta_model, 'has_threshold', False
             ):

@@ -115,7 +115,7 @@ class TextBank:
         if is_exporting():
             return self._kept(vocabulary)
         self._forget_other_weights(encoder)
-        text = self._memory.get(self._class_texts(vocabulary))
+        text = self._memory.get(self._prompts_key(vocabulary))
         if text is None:
             text = self._load_or_encode(encoder, vocabulary)
             self._remember(vocabulary, text)
@@ -190,7 +190,7 @@ class TextBank:
 
     def _kept(self, vocabulary: Vocabulary) -> Tensor:
         """Embeddings in memory, for an export, which has no weights."""
-        text = self._memory.get(self._class_texts(vocabulary))
+        text = self._memory.get(self._prompts_key(vocabulary))
         if text is None:
             raise InputError(
                 'an exported model holds the text embeddings of its words; '
@@ -199,7 +199,7 @@ class TextBank:
         return text
 
     def _remember(self, vocabulary: Vocabulary, text: Tensor) -> None:
-        self._memory[self._class_texts(vocabulary)] = text
+        self._memory[self._prompts_key(vocabulary)] = text
         while len(self._memory) > KEPT_VOCABULARIES:
             del self._memory[next(iter(self._memory))]
 
@@ -238,6 +238,14 @@ class TextBank:
                 else ''
             )
             + "; 'mean' has all count"
+        )
+
+    def _prompts_key(self, vocabulary: Vocabulary) -> tuple:
+        """What the embeddings of a vocabulary depend on, besides weights."""
+        return (
+            self._class_texts(vocabulary),
+            tuple(self.templates),
+            self.average_templates,
         )
 
     def _class_texts(

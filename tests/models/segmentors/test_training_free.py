@@ -98,7 +98,7 @@ def test_one_word_marks_what_it_names(scene):
 
 
 def test_one_word_has_background_words_beside_it():
-    model = build(words=['sky|heaven'])
+    model = build(words=['sky|heaven'], others_of_one='background_words')
     names = model.scored_vocabulary.names
     background = load_vocabulary('background_words').names
     # Both texts of the word, and what it does not name itself.
@@ -193,7 +193,7 @@ def test_half_precision(scene, dtype):
     [
         (dict(logit_scale=0), 'logit_scale=0 must be above 0'),
         (dict(logit_scale=None, prob_thd=0.1), 'prob_thd=0.1 needs prob'),
-        (dict(logit_scale=None, others='voc20'), "others='voc20' needs prob"),
+        (dict(top_scores=0), 'top_scores=0 is not an integer above 0'),
         (dict(refine=dict(step=1)), r"test_cfg.refine .*\['step'\]"),
         (dict(refine=dict(steps=-1)), 'steps of 0 or more'),
         (dict(refine=dict(dilations=(0,))), 'dilations of 1 or more'),
@@ -208,7 +208,7 @@ def test_wrong_options(options, message):
 def test_mask_heads_make_no_softmax_of_their_scores():
     cfg = Config.fromfile(ZSSEG)
     cfg.model.test_cfg.logit_scale = 40.0
-    with pytest.raises(ValueError, match='are for dense heads'):
+    with pytest.raises(ValueError, match='is for dense heads'):
         MODELS.build(cfg.model)
 
 

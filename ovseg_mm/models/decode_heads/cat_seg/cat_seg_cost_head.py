@@ -130,6 +130,7 @@ class CATSegCostHead(BaseOpenVocabHead):
                 f'pad_len={pad_len} must be at least 1, or None for neither '
                 'padding nor a cut'
             )
+        self.prompt_channels = prompt_channels
         self.pad_len = pad_len
         self.score = score
         if threshold is None:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words of things that are not asked for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ovseg_mm.utils.errors import InputError, nearest
+
+from .loading import load_vocabulary, shipped_vocabularies
+from .vocabulary import Vocabulary
+
+# Endings of COCO-Stuff's names that say nothing about the thing.
+_ENDINGS = ('-other', '-stuff')
+
+
+def background_texts(
+    background: Vocabulary | str | Sequence[str] | Mapping[str, Any],
+    vocabulary: Vocabulary,
+) -> list[str]:
+    """Words that take pixels away from the words of a vocabulary.
+
+    Args:
+        background (Vocabulary | str | Sequence[str] | Mapping): ``'coco'``:
+            the 171 names of COCO-Stuff without those that mean a class of
+            the vocabulary: all words of the one are words of the other, so
+            that ``'red car'`` leaves out ``'car'``. Otherwise what
+            :func:`load_vocabulary` takes.
+        vocabulary (Vocabulary): The words that are asked for.
+
+    Returns:
+        list[str]: Class texts.
+
+    Raises:
+        FileNotFoundError: If a string is not a shipped key or a file.
+        InputError: If a string is a misspelt option, or words are malformed.
+    """
+    if isinstance(background, str):
+        known = ('none', 'threshold', 'coco')
+        near = nearest(background, known)
+        if near and background not in (*known, *shipped_vocabularies()):
+            raise InputError(
+                f'background={background!r} is not known{near} For words '
+                f'give a list: background=[{background!r}]'
+            )
+    texts = load_vocabulary(background).each_text().names
+    if background != 'coco':
+        return list(texts)
+    own = [_words(text) for entry in vocabulary.class_texts for text in entry]
+    return [
+        text
+        for text in map(_plain, texts)
+        if not any(
+            _words(text) <= mine or mine <= _words(text) for mine in own
+        )
+    ]
+
+
+def _plain(name: str) -> str:
+    """A name of COCO-Stuff as one would say it: wall-brick, sky-other."""
+    for ending in _ENDINGS:
+        name = name.removesuffix(ending)
+    return name.replace('-', ' ')
+
+
+def _words(text: str) -> set[str]:
+    """Words of a text in the singular, as far as that is an s."""
+    return {word.rstrip('s') for word in text.lower().split()}
