@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train and test a small segmentor, then segment an image with new words.
+"""Segment an image with words, without training and with it.
 
 Every step runs a public command. Finished steps are skipped: after an
 interruption, the same command continues.
@@ -144,32 +144,45 @@ class Demo:
         path.write_text(json.dumps(words))
         return path
 
-    def predict(self) -> Path:
-        """Segment a new image with class texts of no training label.
+    def draw_picture(self) -> Path:
+        """Draw an image that shows none of the objects of the training set.
 
         Returns:
-            Path: The overlay.
+            Path: The image.
         """
         import numpy as np
 
         from ovseg_mm.datasets import write_image
-        from ovseg_mm.toy.captions import GROUND_SYNONYMS
         from ovseg_mm.toy.scenes import UNSEEN, make_scene
 
         picture = self.out / 'picture.png'
-        overlay = self.out / 'predict' / 'picture_overlay.png'
-        if overlay.is_file():
-            return overlay
         rng = np.random.default_rng(PICTURE_SEED)
         scene = make_scene(rng, (288, 384), rng.permutation(UNSEEN).tolist())
         write_image(picture, scene.image)
-        self._run(
-            'predict',
-            *(sys.executable, '-m', 'ovseg_mm', 'predict', picture),
-            *('--config', self.config, '--checkpoint', self.checkpoint),
-            *('--out', self.out / 'predict'),
-            *('--classes', '; '.join((*UNSEEN, *GROUND_SYNONYMS.values()))),
-        )
+        return picture
+
+    def predict(self, name: str, model: Sequence) -> Path:
+        """Segment that image with class texts of no training label.
+
+        Args:
+            name (str): Name of the folder of the result, and of the log.
+            model (Sequence): Options that name the model.
+
+        Returns:
+            Path: The overlay.
+        """
+        from ovseg_mm.toy.captions import GROUND_SYNONYMS
+        from ovseg_mm.toy.scenes import UNSEEN
+
+        overlay = self.out / name / 'picture_overlay.png'
+        if not overlay.is_file():
+            self._run(
+                name,
+                *(sys.executable, '-m', 'ovseg_mm', 'predict'),
+                *(self.draw_picture(), *model, '--out', self.out / name),
+                '--classes',
+                '; '.join((*UNSEEN, *GROUND_SYNONYMS.values())),
+            )
         return overlay
 
     def _metrics(self, name: str) -> dict[str, float] | None:
@@ -273,17 +286,23 @@ def main() -> int:
     demo = Demo(args.out, **options)
     pictures = args.out / 'test' / 'pictures'
     try:
-        print(f'1/5 The toy world: {demo.data}')
+        print('1/6 A picture, segmented with words; nothing is trained')
+        first = demo.predict('without_training', ['--model', 'toy'])
+        print(f'look at {first}')
+        print(f'2/6 The toy world: {demo.data}')
         demo.make_data()
-        print('2/5 Training CAT-Seg on the seen classes')
+        print('3/6 Training CAT-Seg on the seen classes')
         demo.train()
-        print('3/5 Testing on seen and unseen classes')
+        print('4/6 Testing on seen and unseen classes')
         metrics = demo.test('test', ['--show-dir', pictures])
-        print('4/5 Control: the same with class texts in a wrong order')
+        print('5/6 Control: the same with class texts in a wrong order')
         words = demo.shuffled_words()
         control = demo.test('control', settings=[f'model.vocabulary={words}'])
-        print('5/5 A picture, segmented with words of no training label')
-        overlay = demo.predict()
+        print('6/6 The picture again, with the trained model')
+        overlay = demo.predict(
+            'predict',
+            ['--config', demo.config, '--checkpoint', demo.checkpoint],
+        )
     except RuntimeError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -291,7 +310,8 @@ def main() -> int:
     show_table({'test': metrics, 'shuffled class texts': control})
     print(
         f'pictures of the test: {pictures}\n'
-        f'the picture with your words: {overlay}'
+        f'the picture without training: {first}\n'
+        f'the picture with the trained model: {overlay}'
     )
     return 0
 
