@@ -2,12 +2,15 @@
 """Download CLIP weights from the hub by open_clip's names."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovseg_mm.utils.hub import HubFile, download, find_in_hub_cache
+from ovseg_mm.utils.hub import HubFile, download, endpoint, find_in_hub_cache
 from ovseg_mm.utils.paths import cache_folder
 
+# OpenAI's CLIP has the MIT licence.
+_FREE_TAGS = ('openai',)
 _SAFE_NAMES = {'open_clip_pytorch_model.bin': 'open_clip_model.safetensors'}
 
 
@@ -43,16 +46,25 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
     filename = filename or 'open_clip_pytorch_model.bin'
     names = [_SAFE_NAMES[filename]] if filename in _SAFE_NAMES else []
     names.append(filename)
-    return fetch_hub_file(repo, names, f'the weights of {arch} {pretrained!r}')
+    return fetch_hub_file(
+        repo,
+        names,
+        f'the weights of {arch} {pretrained!r}',
+        tell_licence=pretrained not in _FREE_TAGS,
+    )
 
 
-def fetch_hub_file(repo: str, names: Sequence[str], what: str) -> Path:
+def fetch_hub_file(
+    repo: str, names: Sequence[str], what: str, tell_licence: bool = False
+) -> Path:
     """Fetch the first of some files that a hub repository has.
 
     Args:
         repo (str): ``ORG/NAME``.
         names (Sequence[str]): Names of files, the best one first.
         what (str): Description of the files for the message.
+        tell_licence (bool): Whether to say before a download that the
+            licence is unknown here.
 
     Returns:
         Path: The file.
@@ -69,6 +81,12 @@ def fetch_hub_file(repo: str, names: Sequence[str], what: str) -> Path:
             return cached
         if (folder / name).is_file():
             return folder / name
+    if tell_licence:
+        print(
+            f'{what}: the licence is not known here; it is on '
+            f'{endpoint()}/{repo}',
+            file=sys.stderr,
+        )
     for name in names[:-1]:
         try:
             return download(HubFile(repo, name), folder)

@@ -112,7 +112,9 @@ def read_source(name: str) -> WeightFile:
         return read_weights(_folder(name))
     config = _config(name)
     names = _OPEN_CLIP_WEIGHTS if 'model_cfg' in config else ()
-    file = fetch_hub_file(_repository(name), (*names, *_WEIGHTS), name)
+    file = fetch_hub_file(
+        _repository(name), (*names, *_WEIGHTS), name, tell_licence=True
+    )
     return read_weights(file)._replace(config=config)
 
 

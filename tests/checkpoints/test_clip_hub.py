@@ -123,6 +123,8 @@ def test_interrupted_download_goes_on(hub, start, our_weights):
 
     # Otherwise the hub's client shows its bar on terminals only.
     results, errors = results_of(start('bin', TQDM_POSITION='-1'))
+    licence = 'the licence is not known here; it is on'
+    assert f'{licence} {hub.url}/org/bin\n' in errors
     # Processes with other numbers of threads add up in another order.
     sums = {name: v.double().sum().item() for name, v in our_weights.items()}
     sums = pytest.approx(sums)
@@ -132,7 +134,8 @@ def test_interrupted_download_goes_on(hub, start, our_weights):
     assert BIN in errors and '100%' in errors
 
     # What is there needs no network; what is not says so.
-    results, _ = results_of(start('bin', 'safe', HF_HUB_OFFLINE='1'))
+    results, errors = results_of(start('bin', 'safe', HF_HUB_OFFLINE='1'))
+    assert f"tiny 'bin': {licence}" not in errors
     assert results['bin'] == sums
     assert_says_what_to_put_where(results['safe'], hub, 'safe', 'safe', SAFE)
     assert not hub.requests
