@@ -143,6 +143,8 @@ def evaluate(
             loaded = _network(benchmark.cfg)
         network.set_vocabulary(vocabularies[key])
         settings = _settings(benchmark, network, digest, fp16)
+        if source.model is not None:
+            settings['model'] = source.name
         metric = _build_metric(benchmark.cfg, network, output_dir, key)
         progress = EvaluationProgress(work_dir / Path(key).stem, settings)
         workers = benchmark.cfg.test_dataloader.get('num_workers', 0)

@@ -195,6 +195,16 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
     """Raise if ``config`` has options that the towers do not support."""
     if 'siglip' in name.lower() or 'init_logit_bias' in config:
         raise InputError(f'{name} {SIGLIP}; {_SUPPORTED}')
+    # Kinds of towers that open_clip takes from other libraries.
+    for part, key, kind in (
+        ('vision_cfg', 'timm_model_name', 'an image tower of timm'),
+        ('text_cfg', 'hf_model_name', 'a text tower of transformers'),
+    ):
+        if other := config.get(part, {}).get(key):
+            raise InputError(
+                f'{name} has {kind} ({part}.{key}={other!r}), which is '
+                f'built otherwise: {_SUPPORTED}'
+            )
     missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(config)
     if missing:
         raise InputError(f'{name} lacks {", ".join(sorted(missing))}')

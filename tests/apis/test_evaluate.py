@@ -16,6 +16,7 @@ from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.model_index import find_config_of_family
 from ovseg_mm.utils.paths import resource
 from ovseg_mm.vocabulary import load_vocabulary
+from ovseg_mm.zoo import resolve_model
 
 from ..end_to_end.conftest import TINY, tiny_data
 
@@ -99,6 +100,24 @@ def test_constants_of_zsseg(key, given):
     # Seen and unseen objects of PASCAL VOC are weighed differently.
     unseen = load_vocabulary(cfg.model.vocabulary).unseen
     assert list(unseen) == ([15, 16, 17, 18, 19] if key == 'voc20' else [])
+
+
+@pytest.mark.parametrize(
+    'name', ['maskclip', 'sclip', 'clearclip', 'naclip', 'sc-clip', 'sfp']
+)
+def test_eight_benchmarks_of_a_method_without_training(name):
+    source = resolve_model(f'{name}:ViT-L-14/openai')
+    cfg = read_config(source.config, source.options)
+    block = cfg.model.backbone.last_block
+    keys = 'voc21,pc60,object,voc20,pc59,stuff,cityscapes,ade150'
+    for key in keys.split(','):
+        found = find_benchmark(key, cfg, source.options)
+        test_set = BENCHMARKS[key].replace('_', '-')
+        assert f'_{test_set}-' in found.config
+        assert found.constants == f'of {found.config}'
+        assert found.cfg.model.clip.arch == 'ViT-L-14'
+        assert found.cfg.model.backbone.last_block == block
+        assert found.cfg.model.vocabulary
 
 
 def test_a_config_that_is_not_a_shipped_one(tmp_path):
