@@ -59,15 +59,14 @@ def cat_seg(**options) -> dict:
             type='CATSegCostHead',
             text_channels=16,
             appearance_channels=16,
-            decoder_guidance_channels=(8, 8),
             embed_dims=16,
-            text_guidance_dims=8,
-            appearance_guidance_dims=8,
             num_layers=1,
-            window_size=3,
             pad_len=8,
-            decoder_dims=(16, 16),
-            decoder_guidance_dims=(8, 8),
+            spatial=dict(guidance_dims=8, window_size=3),
+            classwise=dict(guidance_dims=8),
+            decoder=dict(
+                guidance_channels=(8, 8), guidance_dims=(8, 8), dims=(16, 16)
+            ),
         ),
     )
     return _merged(cfg, options, ('decode_head',))
@@ -92,7 +91,10 @@ def cat_seg_v1() -> dict:
         ),
         data_preprocessor=dict(type='SegDataPreProcessor', size_divisor=1),
         decode_head=dict(
-            appearance_channels=32, decoder_guidance_channels=(16, 8)
+            appearance_channels=32,
+            decoder=dict(
+                guidance_channels=(16, 8), guidance_dims=(8, 8), dims=(16, 16)
+            ),
         ),
     )
     del cfg['neck']
@@ -106,8 +108,7 @@ def cascade_clip() -> dict:
         backbone=dict(
             type='CLIPViT',
             out_indices=(0, 1),
-            prompt_depth=2,
-            prompt_length=2,
+            prompts=dict(depth=2, length=2),
             finetune='prompt',
         ),
         neck=dict(

@@ -15,7 +15,7 @@ load_from = (
 model = dict(
     vocabulary='pc59-49-10-cascade',
     train_vocabulary='pc59-49-10-cascade',
-    backbone=dict(prompt_length=35),
+    backbone=dict(prompts=dict(length=35)),
     # Unseen classes were trained as well: their scores need no correction.
     test_cfg=dict(seen_penalty=0.0),
 )

@@ -14,7 +14,7 @@ load_from = (
 model = dict(
     vocabulary='pc59-49-10',
     train_vocabulary='pc59-49-10',
-    backbone=dict(prompt_length=35),
+    backbone=dict(prompts=dict(length=35)),
     # Unseen classes were trained as well: their scores need no correction.
     test_cfg=dict(seen_penalty=0.0),
 )

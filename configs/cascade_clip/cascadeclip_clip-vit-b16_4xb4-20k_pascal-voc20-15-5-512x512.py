@@ -9,7 +9,7 @@ model = dict(
     prompts=dict(templates=['a photo of a {}']),
     vocabulary='voc20-15-5',
     train_vocabulary=dict(class_texts='voc20-15-5', subset='seen'),
-    backbone=dict(prompt_length=10),
+    backbone=dict(prompts=dict(length=10)),
 )
 test_dataloader = _base_.test_dataloader
 test_dataloader.dataset.pipeline = _base_.test_pipeline

@@ -13,7 +13,7 @@ load_from = (
 model = dict(
     vocabulary='coco-156-15',
     train_vocabulary='coco-156-15',
-    backbone=dict(prompt_length=50),
+    backbone=dict(prompts=dict(length=50)),
     # Unseen classes were trained as well: their scores need no correction.
     test_cfg=dict(seen_penalty=0.0),
 )

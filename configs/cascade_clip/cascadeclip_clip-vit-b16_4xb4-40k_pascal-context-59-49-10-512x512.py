@@ -9,7 +9,7 @@ _base_ = [
 model = dict(
     vocabulary='pc59-49-10',
     train_vocabulary=dict(class_texts='pc59-49-10', subset='seen'),
-    backbone=dict(prompt_length=35),
+    backbone=dict(prompts=dict(length=35)),
 )
 test_dataloader = _base_.test_dataloader
 test_dataloader.dataset.pipeline = _base_.test_pipeline

@@ -10,7 +10,7 @@ _base_ = [
 model = dict(
     vocabulary='pc59-49-10-cascade',
     train_vocabulary=dict(class_texts='pc59-49-10-cascade', subset='seen'),
-    backbone=dict(prompt_length=35),
+    backbone=dict(prompts=dict(length=35)),
 )
 train_dataloader = dict(dataset=dict(vocabulary='pc59-49-10-cascade'))
 test_dataloader = _base_.test_dataloader

@@ -8,7 +8,7 @@ _base_ = [
 model = dict(
     vocabulary='coco-156-15',
     train_vocabulary=dict(class_texts='coco-156-15', subset='seen'),
-    backbone=dict(prompt_length=50),
+    backbone=dict(prompts=dict(length=50)),
 )
 test_dataloader = _base_.test_dataloader
 test_dataloader.dataset.pipeline = _base_.test_pipeline

@@ -14,7 +14,7 @@ model = dict(
     prompts=dict(templates=['a photo of a {}']),
     vocabulary='voc20-15-5',
     train_vocabulary='voc20-15-5',
-    backbone=dict(prompt_length=10),
+    backbone=dict(prompts=dict(length=10)),
     # Unseen classes were trained as well: their scores need no correction.
     test_cfg=dict(seen_penalty=0.0),
 )

@@ -26,7 +26,7 @@ model = dict(
         )
     ),
     decode_head=dict(
-        appearance_channels=384, decoder_guidance_channels=(192, 96)
+        appearance_channels=384, decoder=dict(guidance_channels=(192, 96))
     ),
 )
 test_dataloader = _base_.test_dataloader

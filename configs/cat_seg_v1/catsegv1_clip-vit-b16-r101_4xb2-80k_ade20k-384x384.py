@@ -10,7 +10,7 @@ _base_ = [
 model = dict(
     train_vocabulary='ade150',
     vocabulary='ade150',
-    decode_head=dict(pooling=1),
+    decode_head=dict(classwise=dict(pooling=1)),
 )
 data_root = 'data/ade/ADEChallengeData2016'
 vocabulary = 'ade150'

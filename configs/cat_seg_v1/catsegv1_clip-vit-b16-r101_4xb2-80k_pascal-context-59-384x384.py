@@ -9,7 +9,7 @@ _base_ = [
 model = dict(
     train_vocabulary='pc59',
     vocabulary='pc59',
-    decode_head=dict(pooling=1),
+    decode_head=dict(classwise=dict(pooling=1)),
 )
 data_root = 'data/VOCdevkit/VOC2010'
 vocabulary = 'pc59'

@@ -19,16 +19,14 @@ model = dict(
     decode_head=dict(
         text_channels=64,
         appearance_channels=64,
-        decoder_guidance_channels=(16, 16),
         prompt_channels=3,
         embed_dims=32,
-        text_guidance_dims=16,
-        appearance_guidance_dims=16,
-        window_size=8,
-        pooling=1,
         pad_len=None,
-        decoder_dims=(24, 16),
-        decoder_guidance_dims=(8, 8),
+        spatial=dict(guidance_dims=16, window_size=8),
+        classwise=dict(guidance_dims=16, pooling=1),
+        decoder=dict(
+            guidance_channels=(16, 16), guidance_dims=(8, 8), dims=(24, 16)
+        ),
         init_bias=-3.0,
     ),
     test_cfg=dict(

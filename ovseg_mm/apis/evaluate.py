@@ -151,12 +151,9 @@ def evaluate(
         with autocast(enabled=fp16):
             counts = _count(network, dataset, metric, progress, workers, key)
         if get_dist_info()[0] == 0:
-            row = dict(
-                dataset=key,
-                images=len(dataset),
-                metrics=metric.compute_metrics(counts),
-                settings=dict(settings, constants=benchmark.constants),
-            )
+            settings['constants'] = benchmark.constants
+            metrics = metric.compute_metrics(counts)
+            row = _row(key, len(dataset), metrics, settings)
             others = [r for r in evaluation.rows if r['dataset'] != key]
             evaluation.rows = [*others, row]
             write_reports(work_dir, evaluation.rows, evaluation.skipped)
@@ -165,6 +162,13 @@ def evaluate(
     # Launchers kill the other processes when one ends with an error status.
     barrier()
     return evaluation
+
+
+def _row(dataset: str, images: int, metrics: dict, settings: dict) -> Row:
+    """Results of a data set."""
+    return dict(
+        dataset=dataset, images=images, metrics=metrics, settings=settings
+    )
 
 
 def _build_datasets(

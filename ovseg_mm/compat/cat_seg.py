@@ -139,20 +139,8 @@ def translate(model: Mapping) -> dict:
         raise InputError(f'auxiliary_head cannot be used with {_BACKBONE}')
     train_texts, texts = _class_lists(backbone)
     templates = get_templates(backbone['prompt_ensemble_type'])
-    arch, tag, side, resized = _clip(backbone['clip_pretrained'])
-    # The project has no prompts for the CLIPs of open_clip.
-    prompted = not resized and bool(backbone['prompt_depth'])
-    clip = dict(
-        type='CLIPViT',
-        last_block='value',
-        input_size=(side, side),
-        finetune=_finetune(backbone['clip_finetune'], prompted),
-        prompt_depth=backbone['prompt_depth'] if prompted else 0,
-        prompt_length=backbone['prompt_length'] if prompted else 0,
-        prompt_init='xavier',
-    )
-    if resized:
-        clip['pos_image_size'] = side
+    _check_head(neck, head, templates)
+    arch, tag, _, _ = _clip(backbone['clip_pretrained'])
     return dict(
         type='OpenVocabSegmentor',
         data_preprocessor=model.get('data_preprocessor'),
@@ -166,18 +154,9 @@ def translate(model: Mapping) -> dict:
         ),
         train_vocabulary=train_texts,
         vocabulary=texts,
-        backbone=dict(
-            type='GuidedCLIP',
-            clip=clip,
-            guidance=backbone['feature_extractor'],
-            mean=backbone['clip_pixel_mean'],
-            std=backbone['clip_pixel_std'],
-            guidance_mean=backbone['pixel_mean'],
-            guidance_std=backbone['pixel_std'],
-            frozen=['norm0' if backbone['backbone_multiplier'] > 0 else ''],
-        ),
+        backbone=_guided_clip(backbone),
         text_encoder=dict(type='CLIPTextTransformer', finetune='none'),
-        decode_head=_cost_head(neck, head, templates),
+        decode_head=_cost_head(neck, head),
         train_cfg=model.get('train_cfg'),
         test_cfg=dict(
             model.get('test_cfg') or {}, score_size='input', keep_scores=True
@@ -246,6 +225,35 @@ def _clip(name: str) -> tuple[str, str, int, bool]:
     return _CLIPS[name]
 
 
+def _guided_clip(backbone: dict) -> dict:
+    """Config of :class:`GuidedCLIP` from the options of the backbone."""
+    _, _, side, resized = _clip(backbone['clip_pretrained'])
+    # The project has no prompts for the CLIPs of open_clip.
+    prompted = not resized and bool(backbone['prompt_depth'])
+    clip = dict(
+        type='CLIPViT',
+        last_block='value',
+        input_size=(side, side),
+        pos_image_size=side if resized else None,
+        prompts=dict(
+            init='xavier',
+            depth=backbone['prompt_depth'] if prompted else 0,
+            length=backbone['prompt_length'] if prompted else 0,
+        ),
+        finetune=_finetune(backbone['clip_finetune'], prompted),
+    )
+    return dict(
+        type='GuidedCLIP',
+        clip=clip,
+        guidance=backbone['feature_extractor'],
+        mean=backbone['clip_pixel_mean'],
+        std=backbone['clip_pixel_std'],
+        guidance_mean=backbone['pixel_mean'],
+        guidance_std=backbone['pixel_std'],
+        frozen=['norm0' if backbone['backbone_multiplier'] > 0 else ''],
+    )
+
+
 def _finetune(mode: str, prompted: bool) -> str | list[str]:
     if mode == 'prompt' and not prompted:
         return 'none'
@@ -282,7 +290,57 @@ def _existing(weights: str | None) -> str | None:
     return str(path) if path and path.exists() else None
 
 
-def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
+def _cost_head(neck: dict, head: dict) -> dict:
+    """Config of :class:`CATSegCostHead` from the options of neck and head."""
+    # 0.3 is the default of MMSegmentation.
+    threshold = 0.3 if head['threshold'] is None else head['threshold']
+    if not 0 < threshold < 1:
+        raise InputError(
+            f'decode_head.threshold={threshold!r} must lie between 0 and 1, '
+            'as the probability of the one class of a class list'
+        )
+    losses = head['loss_decode']
+    losses = [losses] if isinstance(losses, Mapping) else losses
+    return dict(
+        type='CATSegCostHead',
+        text_channels=neck['text_guidance_dim'],
+        appearance_channels=neck['appearance_guidance_dim'],
+        prompt_channels=neck['prompt_channel'],
+        embed_dims=neck['embed_dims'],
+        num_layers=neck['num_layers'],
+        pad_len=None,
+        spatial=dict(
+            guidance_dims=neck['appearance_guidance_proj_dim'],
+            num_heads=neck['num_heads'],
+            window_size=neck['window_size'],
+            mlp_ratio=neck['mlp_ratios'],
+            mask_padding=False,
+        ),
+        classwise=dict(
+            guidance_dims=neck['text_guidance_proj_dim'],
+            num_heads=neck['num_heads'],
+            attention=neck['attention_type'],
+            pooling=neck['pooling_size'],
+            test_pooling=None,
+            ffn_identity=True,
+        ),
+        decoder=dict(
+            guidance_channels=head['decoder_guidance_dims'],
+            guidance_dims=head['decoder_guidance_proj_dims'],
+            dims=head['decoder_dims'],
+            dropout_ratio=head['dropout_ratio'],
+        ),
+        score='logits',
+        # The project's threshold is a probability.
+        threshold=math.log(threshold / (1 - threshold)),
+        loss_decode=losses[0] if len(losses) == 1 else losses,
+        with_accuracy=True,
+        init_cfg=_own_init_cfg(head['init_cfg']),
+    )
+
+
+def _check_head(neck: dict, head: dict, templates: list[str]) -> None:
+    """Refuse options of neck and head that have no counterpart here."""
     for key, value, needed, reason in (
         ('neck.init_cfg', neck['init_cfg'], None, 'the only known value'),
         ('decode_head.ignore_index', head['ignore_index'], 255, 'labels'),
@@ -320,44 +378,6 @@ def _cost_head(neck: dict, head: dict, templates: list[str]) -> dict:
     ):
         if value != needed:
             raise InputError(f'{key}={value!r} must be {needed!r}: {reason}')
-    # 0.3 is the default of MMSegmentation.
-    threshold = 0.3 if head['threshold'] is None else head['threshold']
-    if not 0 < threshold < 1:
-        raise InputError(
-            f'decode_head.threshold={threshold!r} must lie between 0 and 1, '
-            'as the probability of the one class of a class list'
-        )
-    losses = head['loss_decode']
-    losses = [losses] if isinstance(losses, Mapping) else losses
-    return dict(
-        type='CATSegCostHead',
-        text_channels=neck['text_guidance_dim'],
-        appearance_channels=neck['appearance_guidance_dim'],
-        decoder_guidance_channels=head['decoder_guidance_dims'],
-        prompt_channels=neck['prompt_channel'],
-        embed_dims=neck['embed_dims'],
-        text_guidance_dims=neck['text_guidance_proj_dim'],
-        appearance_guidance_dims=neck['appearance_guidance_proj_dim'],
-        num_layers=neck['num_layers'],
-        num_heads=neck['num_heads'],
-        window_size=neck['window_size'],
-        mlp_ratio=neck['mlp_ratios'],
-        mask_padding=False,
-        attention=neck['attention_type'],
-        pooling=neck['pooling_size'],
-        test_pooling=None,
-        ffn_identity=True,
-        pad_len=None,
-        decoder_dims=head['decoder_dims'],
-        decoder_guidance_dims=head['decoder_guidance_proj_dims'],
-        dropout_ratio=head['dropout_ratio'],
-        score='logits',
-        # The project's threshold is a probability.
-        threshold=math.log(threshold / (1 - threshold)),
-        loss_decode=losses[0] if len(losses) == 1 else losses,
-        with_accuracy=True,
-        init_cfg=_own_init_cfg(head['init_cfg']),
-    )
 
 
 def _own_init_cfg(init_cfg: dict | None) -> dict | None:

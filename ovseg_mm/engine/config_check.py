@@ -20,7 +20,6 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from torch.utils.data import DataLoader
 
 from ovseg_mm.models.segmentors.options import TEST_OPTIONS
-from ovseg_mm.models.text_encoder import TextBank
 from ovseg_mm.utils.errors import InputError, nearest
 
 from .config_dicts import (
@@ -31,7 +30,7 @@ from .config_dicts import (
 )
 from .config_rules import check_data, check_hook, check_metric_names
 from .config_shape import check_loops, check_parts_are_dicts
-from .signatures import accepted_arguments, named_arguments
+from .signatures import accepted_arguments, named_arguments, optional_arguments
 
 # Registry of the parts of a config by key, and the type of those without one.
 _PARTS = {
@@ -239,9 +238,10 @@ def _check_below(
     children = _CHILDREN.get(registry, {})
     if getattr(owner, '__name__', '') in _OWN_NAMES:
         return
-    if registry == 'MODELS' and isinstance(node.get('prompts'), Mapping):
-        known = named_arguments(TextBank)
-        check_keys(node['prompts'], f'{path}.prompts', known)
+    # Dicts of options without a type, and the class or function they go to.
+    for key, target in getattr(owner, 'option_dicts', {}).items():
+        if isinstance(node.get(key), Mapping):
+            check_keys(node[key], f'{path}.{key}', optional_arguments(target))
     for key, value in node.items():
         child = children.get(key, children.get('*'))
         if child is None or key in _NO_PARTS:

@@ -68,6 +68,20 @@ def named_arguments(target: Callable) -> frozenset[str]:
     return frozenset().union(*filter(None, names)) - {'self'}
 
 
+@cache
+def optional_arguments(target: Callable) -> frozenset[str]:
+    """Names of the arguments of a class or function that have defaults.
+
+    Args:
+        target (Callable): Class or function.
+
+    Returns:
+        frozenset[str]: The names.
+    """
+    parameters = inspect.signature(target).parameters.values()
+    return frozenset(p.name for p in parameters if p.default is not p.empty)
+
+
 def _parameters(
     function: Callable,
 ) -> tuple[frozenset[str] | None, str | None]:

@@ -47,7 +47,6 @@ def config():
             type='CATSegCostHead',
             text_channels=16,
             appearance_channels=16,
-            decoder_guidance_channels=(256, 128),
             loss_decode=dict(type='DenseBCELoss'),
         ),
     )

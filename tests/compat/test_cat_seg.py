@@ -358,7 +358,7 @@ def test_clips_of_open_clip(model, name):
     clip = translated['backbone']['clip']
     assert translated['clip']['custom_clip_weights'] is None
     assert clip['pos_image_size'] == 336 and clip['input_size'] == (336, 336)
-    assert clip['prompt_depth'] == 0
+    assert clip['prompts']['depth'] == 0
 
 
 def test_custom_weights_that_exist(model, tmp_path):

@@ -154,23 +154,23 @@ def test_translated_models_are_the_shipped_ones(
     # What our options are by default, and what only memory depends on.
     defaults = dict(
         embed_dims=128,
-        text_guidance_dims=128,
-        appearance_guidance_dims=128,
         num_layers=2,
-        num_heads=4,
-        window_size=12,
-        mlp_ratio=4,
-        attention='linear',
-        decoder_dims=[64, 32],
-        decoder_guidance_dims=[32, 16],
+        spatial=dict(
+            guidance_dims=128, num_heads=4, window_size=12, mlp_ratio=4
+        ),
+        classwise=dict(guidance_dims=128, num_heads=4, attention='linear'),
+        decoder=dict(dims=[64, 32], guidance_dims=[32, 16]),
     )
-    ours['decode_head'] = {**defaults, **ours['decode_head']}
-    side = ours['decode_head']['pooling']
-    ours['decode_head']['pooling'] = [side, side]
+    head = ours['decode_head']
+    for key, value in defaults.items():
+        given = head.get(key, value)
+        head[key] = {**value, **given} if isinstance(value, dict) else given
+    side = head['classwise']['pooling']
+    head['classwise']['pooling'] = [side, side]
     ours['test_cfg'].pop('window_batch')
     theirs['test_cfg'].pop('keep_scores')
-    theirs['backbone']['clip'].pop('prompt_depth')
-    theirs['backbone']['clip'].pop('prompt_length')
+    for key in ('depth', 'length'):
+        theirs['backbone']['clip']['prompts'].pop(key)
     ours['backbone']['guidance'].pop('strides')
     theirs['backbone']['guidance'].pop('strides', None)
     for key in ('mean', 'std', 'guidance_mean', 'guidance_std'):

@@ -115,8 +115,8 @@ def _shallow(cfg: Config) -> Config:
         tower.input_size = [6 * arch['vision_cfg']['patch_size']] * 2
         if 'out_indices' in tower:
             tower.out_indices = (0, 1)
-        if 'prompt_depth' in tower:
-            tower.prompt_depth = 2
+        if 'depth' in tower.get('prompts', {}):
+            tower.prompts.depth = 2
     if cfg.model.get('neck', {}).get('type') == 'CLIPLevelProjection':
         cfg.model.neck.num_levels = 2
         cfg.model.decode_head.group_sizes = (1, 1, 1)

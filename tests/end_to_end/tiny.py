@@ -28,15 +28,14 @@ model = dict(
         type='CATSegCostHead',
         text_channels=32,
         appearance_channels=32,
-        decoder_guidance_channels=(16, 16),
         embed_dims=32,
-        text_guidance_dims=16,
-        appearance_guidance_dims=16,
         num_layers=1,
-        window_size=4,
         pad_len=8,
-        decoder_dims=(16, 16),
-        decoder_guidance_dims=(8, 8),
+        spatial=dict(guidance_dims=16, window_size=4),
+        classwise=dict(guidance_dims=16),
+        decoder=dict(
+            guidance_channels=(16, 16), guidance_dims=(8, 8), dims=(16, 16)
+        ),
     ),
     test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(40, 40)),
 )

@@ -31,10 +31,10 @@ model = dict(
     neck=None,
     decode_head=dict(
         appearance_channels=32,
-        decoder_guidance_channels=(16, 8),
         prompt_channels=8,
         pad_len=None,
-        ffn_identity=True,
+        classwise=dict(ffn_identity=True),
+        decoder=dict(guidance_channels=(16, 8)),
         score='logits',
         loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
     ),

@@ -93,6 +93,10 @@ def test_sound_configs(cfg):
         ({'model.decoder_head.num_layers': 1}, 'decode_head'),
         ({'model.tset_cfg.mode': 'whole'}, 'test_cfg'),
         ({'model.prompts.template': ['a {}']}, 'templates'),
+        ({'model.backbone.prompts.dept': 2}, 'depth'),
+        ({'model.decode_head.spatial.windowsize': 3}, 'window_size'),
+        ({'model.decode_head.classwise.pool': 1}, 'pooling'),
+        ({'model.decode_head.decoder.dim': (8, 8)}, 'dims'),
         ({'train_dataloader.batchsize': 3}, 'batch_size'),
         (
             {'train_dataloader.dataset.pipeline.2.cropsize': (8, 8)},

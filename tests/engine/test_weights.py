@@ -60,8 +60,8 @@ def test_hash_without_a_checkpoint_is_that_of_the_tensors():
         ({'model.clip.custom_clip_weights': None}, r'backbone\.\w+'),
         (
             {
-                'model.backbone.prompt_depth': 1,
-                'model.backbone.prompt_length': 2,
+                'model.backbone.prompts.depth': 1,
+                'model.backbone.prompts.length': 2,
             },
             r'backbone\.prompt_tokens',
         ),

@@ -55,9 +55,11 @@ def build_config(case: Mapping) -> Config:
         backbone=dict(
             out_indices=out_indices,
             pos_image_size=clip['input_resolution'],
-            prompt_depth=clip['total_d_layer'] + 1,
-            prompt_length=clip['num_tokens'],
-            **{f'prompt_{key}': value for key, value in dropout.items()},
+            prompts=dict(
+                depth=clip['total_d_layer'] + 1,
+                length=clip['num_tokens'],
+                **dropout,
+            ),
         ),
         neck=dict(
             in_channels=width,

@@ -51,17 +51,24 @@ def build_config(case: Mapping) -> Config:
             appearance_channels=clip['embed_dim'],
             prompt_channels=len(case['templates']),
             embed_dims=head['hidden_dim'],
-            text_guidance_dims=head['text_guidance_proj_dim'],
-            appearance_guidance_dims=head['appearance_guidance_proj_dim'],
             num_layers=head['num_layers'],
-            num_heads=head['num_heads'],
-            attention=head.get('attention_type', 'linear'),
-            pooling=pooling,
-            test_pooling=pooling,
             # There, 0 means neither padding nor a cut.
             pad_len=case['config']['pad_len'] or None,
-            decoder_dims=tuple(head['decoder_dims']),
-            decoder_guidance_dims=tuple(head['decoder_guidance_proj_dims']),
+            spatial=dict(
+                guidance_dims=head['appearance_guidance_proj_dim'],
+                num_heads=head['num_heads'],
+            ),
+            classwise=dict(
+                guidance_dims=head['text_guidance_proj_dim'],
+                num_heads=head['num_heads'],
+                attention=head.get('attention_type', 'linear'),
+                pooling=pooling,
+                test_pooling=pooling,
+            ),
+            decoder=dict(
+                guidance_dims=tuple(head['decoder_guidance_proj_dims']),
+                dims=tuple(head['decoder_dims']),
+            ),
             # The reference has no threshold, not for a single class either.
             threshold=float('-inf'),
         ),

@@ -28,7 +28,8 @@ def test_options_of_other_cases(case):
     case['config'].update(pad_len=0)
     case['config']['aggregator']['pooling_sizes'] = [5, 3]
     head = cat_seg.build_config(case).model.decode_head
-    assert head.pooling == head.test_pooling == (5, 3)
+    classwise = head.classwise
+    assert classwise.pooling == classwise.test_pooling == (5, 3)
     assert head.pad_len is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from ovseg_mm.cli import COMMANDS, main
 from ovseg_mm.datasets.preparation import PascalVOC
 from ovseg_mm.datasets.preparation import main as prepare
-from ovseg_mm.models.text_encoder.text_bank import tokenize_prompts
+from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.utils import errors
 from ovseg_mm.utils.errors import InputError, error_message, shortened
 

@@ -19,10 +19,7 @@ model = dict(
         out_indices=(1, 2),
         pos_image_size=None,
         double_class_embedding=False,
-        prompt_depth=4,
-        prompt_length=4,
-        prompt_dropout=0.0,
-        prompt_norm=False,
+        prompts=dict(depth=4, length=4, dropout=0.0, norm=False),
     ),
     neck=dict(in_channels=64, out_channels=64, num_levels=2),
     decode_head=dict(

@@ -30,13 +30,9 @@ model = dict(
         pos_image_size=512,
         pos_interpolation='bilinear',
         double_class_embedding=True,
-        prompt_depth=12,
-        prompt_length=50,
-        # of no effect, since all blocks have prompts
-        prompts_stay=False,
-        prompt_projection=True,
-        prompt_dropout=0.1,
-        prompt_norm=True,
+        prompts=dict(
+            depth=12, length=50, projection=True, dropout=0.1, norm=True
+        ),
         finetune='prompt',
     ),
     text_encoder=dict(type='CLIPTextTransformer'),

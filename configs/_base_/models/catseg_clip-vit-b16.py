@@ -39,11 +39,10 @@ model = dict(
         type='CATSegCostHead',
         text_channels=512,
         appearance_channels=512,
-        decoder_guidance_channels=(256, 128),
-        # 2 in training, 1 in the published evaluation
-        pooling=2,
-        test_pooling=1,
         pad_len=256,
+        # 2 in training, 1 in the published evaluation
+        classwise=dict(pooling=2, test_pooling=1),
+        decoder=dict(guidance_channels=(256, 128)),
         loss_decode=dict(type='DenseBCELoss'),
     ),
     train_cfg=dict(),

@@ -28,8 +28,8 @@ model = dict(
             input_size=(384, 384),
             # attention and position embedding; or 'all', 'prompt', 'none'
             finetune=['attn', 'position'],
-            # of the tokens that prompt_depth and prompt_length add
-            prompt_init='xavier',
+            # No prompts by default; prompts.depth and prompts.length add them.
+            prompts=dict(init='xavier'),
         ),
         # Any backbone with maps at strides 4, 8 and 16.
         guidance=dict(
@@ -54,21 +54,22 @@ model = dict(
         type='CATSegCostHead',
         text_channels=512,
         appearance_channels=1024,
-        decoder_guidance_channels=(512, 256),
         prompt_channels=80,
-        # In training; the authors have 2. Weights fit any.
-        pooling=6,
-        # None: as in training, which is MMSegmentation's form. The authors'
-        # form, and that of published results, is 1.
-        test_pooling=None,
-        # MMSegmentation's form, for weights trained there or here. The
-        # authors' form, for weights converted from theirs, is False.
-        ffn_identity=True,
-        # MMSegmentation's form of windows that the token grid does not fill.
-        # 24x24 tokens fill windows of 12: there is no other form of them.
-        mask_padding=False,
         pad_len=None,
-        dropout_ratio=0.1,
+        # MMSegmentation's form of windows that the token grid does not fill.
+        # 24x24 tokens fill windows of 12, so that both forms are equal.
+        spatial=dict(mask_padding=False),
+        classwise=dict(
+            # In training; the authors have 2. Weights fit any.
+            pooling=6,
+            # None: as in training, which is MMSegmentation's form. The
+            # authors' form, and that of published results, is 1.
+            test_pooling=None,
+            # MMSegmentation's form, for weights trained there or here. The
+            # authors' form, for weights converted from theirs, is False.
+            ffn_identity=True,
+        ),
+        decoder=dict(guidance_channels=(512, 256), dropout_ratio=0.1),
         # MMSegmentation's form: softmax loss, logits averaged over windows.
         # The authors' form: score='sigmoid', dict(type='DenseBCELoss') and
         # no threshold.

@@ -33,6 +33,6 @@ model = dict(
     decode_head=dict(
         text_channels=768,
         appearance_channels=512,
-        decoder_guidance_channels=(256, 128),
+        decoder=dict(guidance_channels=(256, 128)),
     ),
 )

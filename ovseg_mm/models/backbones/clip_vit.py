@@ -6,6 +6,7 @@ transformer, C embedding width shared with the text tower.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from ovseg_mm.structures import CLIPFeatures
 from ..layers import CLIPTransformer, Replacements
 from ..utils import ImageError, freeze_except
 from .last_blocks import LastBlock
+from .visual_prompts import VisualPrompts
 
 _LAST_BLOCKS = ('attention', 'value', 'value_cls')
 
@@ -60,25 +62,13 @@ class CLIPViT(BaseModule):
             otherwise the rest is cut away.
         double_class_embedding (bool): Whether the class embedding is added
             to the class token twice (ZegCLIP, Cascade-CLIP).
-        prompt_depth (int): Blocks that get learned prompt tokens, counted
-            from the first. 0: none.
-        prompt_length (int): Prompt tokens of such a block.
-        prompt_init (str): Range of the uniform distribution that prompts are
-            drawn from: ``'patches'``, as if they were patches (visual prompt
-            tuning, Cascade-CLIP), or ``'xavier'``, PyTorch's of a tensor
-            (depth, length, D) (CAT-Seg, first version).
-        prompts_stay (bool): Whether those of the last prompted block pass
-            through the blocks that follow (CAT-Seg v1), or not
-            (Cascade-CLIP).
-        prompt_projection (bool): Whether prompts pass a linear layer, one
-            for all blocks, before they enter.
-        prompt_dropout (float): Share of a prompt's channels that is zeroed
-            in training, anew for each image.
-        prompt_norm (bool): Whether the output and all ``layers`` pass a
-            learned norm, one for all, that belongs to the prompts.
+        prompts (dict, optional): Options of learned prompt tokens, see
+            :class:`VisualPrompts`. None: no prompts.
         finetune (str | Sequence[str]): See :func:`freeze_except`.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
+
+    option_dicts: ClassVar[dict] = dict(prompts=VisualPrompts)
 
     def __init__(
         self,
@@ -91,72 +81,31 @@ class CLIPViT(BaseModule):
         pos_interpolation: str = 'bicubic',
         pad_patches: bool = False,
         double_class_embedding: bool = False,
-        prompt_depth: int = 0,
-        prompt_length: int = 0,
-        prompt_init: str = 'patches',
-        prompts_stay: bool = True,
-        prompt_projection: bool = False,
-        prompt_dropout: float = 0.0,
-        prompt_norm: bool = False,
+        prompts: dict | None = None,
         finetune: str | Sequence[str] = 'none',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        replaced = isinstance(last_block, Mapping)
-        if not replaced and last_block not in _LAST_BLOCKS:
-            raise ValueError(
-                f'last_block={last_block!r} is not '
-                f'{", ".join(map(repr, _LAST_BLOCKS))} or the config of one'
-            )
-        if replaced and prompt_depth:
-            raise ValueError(
-                f'prompt_depth={prompt_depth} does not go with '
-                f'last_block={last_block}, which knows no prompts'
-            )
-        if prompt_init not in ('patches', 'xavier'):
-            raise ValueError(
-                f"prompt_init={prompt_init!r} is not 'patches' or 'xavier'"
-            )
         arch = clip_arch(arch, pretrained)
         vision = arch['vision_cfg']
         width, patch = vision['width'], vision['patch_size']
-        num_layers = vision['layers']
-        if any(not 0 <= index < num_layers for index in out_indices):
-            raise ValueError(
-                f'out_indices={tuple(out_indices)} must lie in '
-                f'[0, {num_layers}), the blocks of this CLIP'
-            )
-        if not 0 <= prompt_depth <= num_layers:
-            raise ValueError(
-                f'prompt_depth={prompt_depth} must lie in [0, {num_layers}], '
-                'the blocks of this CLIP'
-            )
-        if prompt_depth and prompt_length < 1:
-            raise ValueError(
-                f'prompt_depth={prompt_depth} with '
-                f'prompt_length={prompt_length} is no prompt; give at least '
-                'one token'
-            )
-        if finetune == 'prompt' and not prompt_depth:
-            raise ValueError(
-                "finetune='prompt' trains visual prompt tokens, but there "
-                'are none; set prompt_depth and prompt_length'
-            )
         self.image_size = vision['image_size']
         self.patch_size = patch
         self.embed_dims = arch['embed_dim']
         self.last_block = last_block
-        self.replacement: LastBlock | None = None
-        if replaced:
-            self.replacement = MODELS.build(last_block)
-            self.replacement.taps(num_layers)  # so that errors come early
         self.out_indices = tuple(out_indices)
         self.input_size = tuple(input_size) if input_size else None
         self.pos_interpolation = pos_interpolation
         self.pad_patches = pad_patches
         self.double_class_embedding = double_class_embedding
-        self.prompt_depth = prompt_depth
-        self.prompts_stay = prompts_stay
+        self.prompts = VisualPrompts(**(prompts or {}))
+        self._check_options(vision['layers'], finetune)
+        self.replacement: LastBlock | None = None
+        if isinstance(last_block, Mapping):
+            self.replacement = MODELS.build(last_block)
+            self.replacement.taps(
+                vision['layers']
+            )  # so that errors come early
 
         scale = width**-0.5
         side = (pos_image_size or vision['image_size']) // patch
@@ -168,7 +117,7 @@ class CLIPViT(BaseModule):
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = CLIPTransformer(
             width,
-            num_layers,
+            vision['layers'],
             width // vision['head_width'],
             vision['mlp_ratio'],
             arch['quick_gelu'],
@@ -178,25 +127,57 @@ class CLIPViT(BaseModule):
         for norm in self.modules():
             if isinstance(norm, nn.LayerNorm):
                 norm.eps = vision.get('norm_kwargs', {}).get('eps', norm.eps)
-        self.prompt_proj = self.prompt_dropout = self.prompt_norm = None
-        if prompt_depth:
-            self.prompt_tokens = nn.Parameter(
-                torch.empty(prompt_depth, prompt_length, width)
+        self._add_prompts(width)
+        freeze_except(self, finetune)
+
+    def _check_options(
+        self, num_layers: int, finetune: str | Sequence[str]
+    ) -> None:
+        """Refuse options that do not fit the tower or each other."""
+        last_block, depth = self.last_block, self.prompts.depth
+        replaced = isinstance(last_block, Mapping)
+        if not replaced and last_block not in _LAST_BLOCKS:
+            raise ValueError(
+                f'last_block={last_block!r} must be '
+                f'{", ".join(map(repr, _LAST_BLOCKS))} or the config of one'
             )
-            if prompt_init == 'xavier':
-                nn.init.xavier_uniform_(self.prompt_tokens)
-            else:
-                bound = (6 / (3 * patch**2 + width)) ** 0.5
-                nn.init.uniform_(self.prompt_tokens, -bound, bound)
-            self.prompt_dropout = nn.Dropout(prompt_dropout)
-            if prompt_projection:
+        if replaced and depth:
+            raise ValueError(
+                f'prompts.depth={depth} cannot be used with '
+                f'last_block={last_block}, which takes no prompts'
+            )
+        if any(not 0 <= index < num_layers for index in self.out_indices):
+            raise ValueError(
+                f'out_indices={self.out_indices} must lie in '
+                f'[0, {num_layers}), the blocks of this CLIP'
+            )
+        if not 0 <= depth <= num_layers:
+            raise ValueError(
+                f'prompts.depth={depth} must lie in [0, {num_layers}], the '
+                'blocks of this CLIP'
+            )
+        if finetune == 'prompt' and not depth:
+            raise ValueError(
+                "finetune='prompt' trains visual prompt tokens, but there "
+                'are none; set prompts.depth and prompts.length'
+            )
+
+    def _add_prompts(self, width: int) -> None:
+        """Create the parameters of the prompts."""
+        prompts = self.prompts
+        self.prompt_proj = self.prompt_norm = None
+        if prompts.depth:
+            self.prompt_tokens = nn.Parameter(
+                torch.empty(prompts.depth, prompts.length, width)
+            )
+            prompts.init_tokens(self.prompt_tokens, self.patch_size)
+            if prompts.projection:
                 self.prompt_proj = nn.Linear(width, width)
                 nn.init.kaiming_normal_(
                     self.prompt_proj.weight, mode='fan_out'
                 )
-        if prompt_norm:
+        if prompts.norm:
             self.prompt_norm = nn.LayerNorm(width, eps=1e-6)
-        freeze_except(self, finetune)
 
     def forward(
         self, img: Tensor, replacements: Replacements | None = None
@@ -263,13 +244,13 @@ class CLIPViT(BaseModule):
             )
         return self.ln_pre(x + position.to(x.dtype)), grid
 
-    def _prompts(self, batch: int) -> Tensor:
+    def _prompt_tokens(self, batch: int) -> Tensor:
         """Prompt tokens of all prompted blocks, (blocks, B, P, D)."""
-        prompts = self.prompt_tokens
+        tokens: Tensor = self.prompt_tokens
         if self.prompt_proj is not None:
-            prompts = self.prompt_proj(prompts)
-        assert self.prompt_dropout is not None  # there are prompts
-        return self.prompt_dropout(prompts[:, None].expand(-1, batch, -1, -1))
+            tokens = self.prompt_proj(tokens)
+        tokens = tokens[:, None].expand(-1, batch, -1, -1)
+        return F.dropout(tokens, self.prompts.dropout, self.training)
 
     def _encode(
         self, x: Tensor, replacements: Replacements
@@ -292,16 +273,15 @@ class CLIPViT(BaseModule):
             wanted.update(self.replacement.taps(len(blocks)))
             blocks = blocks if last in self.out_indices else blocks[:-1]
         outputs = {-1: x}
-        prompts = self._prompts(len(x)) if self.prompt_depth else ()
+        depth = self.prompts.depth
+        prompts = self._prompt_tokens(len(x)) if depth else ()
         length = 0  # prompt tokens behind the class token
         for index, block in enumerate(blocks):
-            if index < self.prompt_depth:
+            if index < depth:
                 x = torch.cat(
                     [x[:, :1], prompts[index], x[:, 1 + length :]], dim=1
                 )
                 length = prompts[index].shape[1]
-            elif not self.prompts_stay:
-                x, length = _without_prompts(x, length), 0
             if index < last or self.last_block not in ('value', 'value_cls'):
                 x = block(x)
             else:

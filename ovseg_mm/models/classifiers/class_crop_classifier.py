@@ -5,6 +5,7 @@ Letters: B crops, T class texts, H, W pixels.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,7 @@ class ClassCropClassifier(TextModel):
 
     # Name of the method in messages about checkpoints.
     method = 'ZSSeg, learned prompts'
+    option_dicts: ClassVar[dict] = dict(prompts=TextBank)
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ embedding width, S pixels.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,8 @@ class ShiftedCLIP(TextModel):
 
     # Name of the method in messages about checkpoints.
     method = 'SCAN, CLIP with contextual shift'
+
+    option_dicts: ClassVar[dict] = dict(prompts=TextBank)
 
     def __init__(
         self,

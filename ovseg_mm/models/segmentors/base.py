@@ -5,7 +5,7 @@ Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmseg.registry import MODELS
@@ -100,6 +100,9 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     head_class: type[nn.Module] = BaseOpenVocabHead
     """Class that the decode head must have."""
 
+    option_dicts: ClassVar[dict] = dict(prompts=TextBank)
+    """Arguments that are dicts of options, and the class that takes them."""
+
     def __init__(
         self,
         backbone: dict,
@@ -117,18 +120,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        if pretrained is not None:
-            raise ValueError(
-                f'pretrained={pretrained!r} is not an option of the '
-                'segmentor; name CLIP weights as clip.pretrained or '
-                'clip.custom_clip_weights'
-            )
-        if auxiliary_head:
-            raise InputError(
-                'auxiliary_head is not an option of the segmentor, whose '
-                'losses are those of decode_head; leave it out, and list '
-                'further losses in decode_head.loss_decode'
-            )
+        _refuse_mmseg_options(pretrained, auxiliary_head)
         decode_head, given = split_mmseg_options(decode_head)
         clip = checked_clip(clip)
         super().__init__(
@@ -140,13 +132,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        if getattr(self.backbone, 'normalises', False) and getattr(
-            self.data_preprocessor, '_enable_normalize', False
-        ):
-            raise ValueError(
-                f'{type(self.backbone).__name__} normalises the images '
-                'itself; leave mean and std out of data_preprocessor'
-            )
+        self._check_normalised_once()
         self.clip = clip
         self.text_bank = TextBank(**(prompts or {}))
         self.text_encoder = None
@@ -294,6 +280,16 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         check_fit(self, tensors, 'the checkpoint')
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def _check_normalised_once(self) -> None:
+        """Refuse a data preprocessor and a backbone that both normalise."""
+        if getattr(self.backbone, 'normalises', False) and getattr(
+            self.data_preprocessor, '_enable_normalize', False
+        ):
+            raise ValueError(
+                f'{type(self.backbone).__name__} normalises the images '
+                'itself; leave mean and std out of data_preprocessor'
+            )
+
     def _init_decode_head(self, decode_head: dict) -> None:
         head = type_of(decode_head, MODELS)
         if isinstance(head, type) and not issubclass(head, self.head_class):
@@ -304,3 +300,21 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             )
         self.decode_head = MODELS.build(decode_head)
         self.align_corners = False
+
+
+def _refuse_mmseg_options(
+    pretrained: str | None, auxiliary_head: dict | None
+) -> None:
+    """Refuse options of MMSegmentation's segmentors that have no use here."""
+    if pretrained is not None:
+        raise ValueError(
+            f'pretrained={pretrained!r} is not an option of the '
+            'segmentor; name CLIP weights as clip.pretrained or '
+            'clip.custom_clip_weights'
+        )
+    if auxiliary_head:
+        raise InputError(
+            'auxiliary_head is not an option of the segmentor, whose '
+            'losses are those of decode_head; leave it out, and list '
+            'further losses in decode_head.loss_decode'
+        )

@@ -24,7 +24,7 @@ from ..clip_towers import with_tower_options
 from ..decode_heads import BaseMaskHead
 from ..text_encoder import TextBank, TextSide
 from .base import BaseOpenVocabSegmentor
-from .prediction import flip_of, original_size
+from .sample_geometry import flip_of, original_size
 
 
 @MODELS.register_module()

@@ -25,17 +25,16 @@ from ovseg_mm.inference import (
 from ovseg_mm.structures import MaskVotes, ViewLayout
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.resize import resize
-from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from ..decode_heads import BaseOpenVocabHead
-from ..text_model import TextModel
 from ..utils import name_image_files
+from .sample_geometry import flip_of, original_size, without_padding
+from .score_rules import ScoreRules
 
 # Bytes of scores above which users of mmseg.apis get none by default.
 MOST_SCORES = 1 << 32
 
 
-class ViewPredictor(TextModel, EncoderDecoder):
+class ViewPredictor(ScoreRules, EncoderDecoder):
     """Prediction by views, the test side of every segmentor.
 
     Sub-classes override :meth:`cut_views`, :meth:`encode_decode`,
@@ -54,11 +53,6 @@ class ViewPredictor(TextModel, EncoderDecoder):
     )
     """Methods that are never called, and what to override instead."""
 
-    decode_head: BaseOpenVocabHead
-
-    # The kind of TTA model that holds this one, if any.
-    tta_model: type | None = None
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for parent in cls.__mro__[1:]:
@@ -69,87 +63,6 @@ class ViewPredictor(TextModel, EncoderDecoder):
                         f'{cls.__name__}.{name} is never called by '
                         f'{parent.__name__}; override {instead} instead'
                     )
-
-    @property
-    def score_threshold(self) -> float | None:
-        """Score that a pixel must exceed to be labelled.
-
-        A vocabulary of one label needs one, unless there are texts of other
-        things beside it: its argmax labels every pixel. None with
-        ``logit_scale``, see ``prob_thd``.
-        """
-        if self.test_cfg.get('logit_scale') is not None:
-            return None
-        threshold = self.test_cfg.get('threshold')
-        if threshold is None and self.scored_vocabulary.num_labels == 1:
-            threshold = self.decode_head.threshold
-            if not self.vocabulary.unseen:
-                threshold -= self.test_cfg.get('seen_penalty', 0.0)
-        return threshold
-
-    @property
-    def default_threshold(self) -> float | None:
-        """Score that divides classes from background if none is given.
-
-        That of ``test_cfg``, or of the head. None: scores compare texts, so
-        it depends on their number.
-        """
-        cfg = self.test_cfg
-        if cfg.get('logit_scale') is not None:
-            return cfg.get('prob_thd') or None
-        threshold = cfg.get('threshold')
-        if threshold is None and not self.decode_head.compares_texts:
-            threshold = self.decode_head.threshold
-        return threshold
-
-    @property
-    def scored_vocabulary(self) -> Vocabulary:
-        """The vocabulary and the texts of ``test_cfg.others`` behind it."""
-        others = self.test_cfg.get('others')
-        if others is None and self._needs_others:
-            others = self.test_cfg.get('others_of_one', 'background_words')
-        if not others:
-            return self.vocabulary
-        texts = load_vocabulary(others).each_text().names
-        return self.vocabulary.with_others(texts, 'other things')
-
-    @property
-    def _needs_others(self) -> bool:
-        """Whether the only label would win everywhere.
-
-        The softmax over one text is 1, so no threshold helps.
-        """
-        if self.vocabulary.num_labels > 1:
-            return False
-        if self.test_cfg.get('logit_scale') is not None:
-            return True
-        return (
-            self.decode_head.compares_texts
-            # A file of embeddings has only the words that it has, and the
-            # mean of the scores of TTA has only those of the labels.
-            and all(side.bank.embeddings is None for side in self.text_sides)
-            and self.tta_model is None
-        )
-
-    @property
-    def labelling(self) -> Labelling:
-        """How fused scores become labels."""
-        cfg, vocabulary = self.test_cfg, self.vocabulary
-        others = self.scored_vocabulary.num_texts - vocabulary.num_texts
-        background = vocabulary.label_named(
-            cfg.get('background', 'background')
-        )
-        rest = vocabulary.ignore_label if background is None else background
-        return Labelling(
-            (*vocabulary.prompt_to_label, *[rest] * others),
-            vocabulary.num_labels,
-            vocabulary.ignore_label,
-            self.score_threshold,
-            cfg.get('logit_scale'),
-            cfg.get('prob_thd', 0.0),
-            cfg.get('area_thd'),
-            background,
-        )
 
     def val_step(self, data: dict) -> list[SegDataSample]:
         """See :meth:`test_step`."""
@@ -193,7 +106,7 @@ class ViewPredictor(TextModel, EncoderDecoder):
         """
         data = self.data_preprocessor(data, False)
         (img,), (sample,) = data['inputs'], data['data_samples']
-        img = _without_padding(img, sample.metainfo)
+        img = without_padding(img, sample.metainfo)
         views, layout = self.cut_views(img)
         (encoded,) = self.encode_views([views])
         size, flip = original_size(sample, img), flip_of(sample)
@@ -226,7 +139,7 @@ class ViewPredictor(TextModel, EncoderDecoder):
         if data_samples is None:
             data_samples = [SegDataSample() for _ in inputs]
         images = [
-            _without_padding(img, sample.metainfo)
+            without_padding(img, sample.metainfo)
             for img, sample in zip(inputs, data_samples)
         ]
         views, layouts = zip(*map(self.cut_views, images))
@@ -369,21 +282,6 @@ class ViewPredictor(TextModel, EncoderDecoder):
             sample.top_labels = PixelData(data=top_labels)
         sample.pred_sem_seg = PixelData(data=labels[None])
 
-    def seen_texts(self, device: torch.device) -> Tensor:
-        """Texts whose label is not unseen.
-
-        Args:
-            device (torch.device): Of the mask.
-
-        Returns:
-            Tensor: (T,) bool.
-        """
-        unseen = self.vocabulary.unseen
-        labels = self.scored_vocabulary.prompt_to_label
-        return torch.tensor(
-            [label not in unseen for label in labels], device=device
-        )
-
     def _forward(
         self,
         inputs: Tensor,
@@ -426,37 +324,3 @@ class ViewPredictor(TextModel, EncoderDecoder):
                 stacklevel=2,
             )
         return memory <= MOST_SCORES
-
-
-def original_size(sample: SegDataSample, img: Tensor) -> tuple[int, int]:
-    """Height and width of the file of an image; else of the image itself.
-
-    Args:
-        sample (SegDataSample): Perhaps with ``ori_shape``.
-        img (Tensor): (3, H, W).
-
-    Returns:
-        tuple[int, int]: (H, W) in pixels.
-    """
-    height, width = sample.metainfo.get('ori_shape', img.shape[1:])[:2]
-    return height, width
-
-
-def flip_of(sample: SegDataSample) -> str | None:
-    """Direction in which an image was flipped.
-
-    Args:
-        sample (SegDataSample): Perhaps with ``flip`` and ``flip_direction``.
-
-    Returns:
-        str | None: None if it was not.
-    """
-    meta = sample.metainfo
-    return meta.get('flip_direction') if meta.get('flip') else None
-
-
-def _without_padding(img: Tensor, meta: dict) -> Tensor:
-    padding = meta.get('img_padding_size', meta.get('padding_size'))
-    left, right, top, bottom = padding or (0, 0, 0, 0)
-    height, width = img.shape[1:]
-    return img[:, top : height - bottom, left : width - right]

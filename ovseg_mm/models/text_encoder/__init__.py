@@ -2,7 +2,8 @@
 from .clip_prompted_text_transformer import CLIPPromptedTextTransformer
 from .clip_text_transformer import CLIPTextTransformer
 from .embedding_file import EmbeddingFile
-from .text_bank import TextBank, tokenize_prompts
+from .prompt_encoding import tokenize_prompts
+from .text_bank import TextBank
 from .text_side import TextSide
 
 __all__ = [

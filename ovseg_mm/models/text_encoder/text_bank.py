@@ -5,31 +5,26 @@ Letters: T class texts, P prompts a class (templates), C embedding width.
 """
 
 import hashlib
-import io
 import json
 import warnings
-import weakref
 from collections.abc import Collection
-from functools import cached_property, lru_cache
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from mmengine.dist import broadcast, get_dist_info
-from mmengine.utils import track_iter_progress
-from mmseg.utils.tokenizer import tokenize
 from torch import Tensor, nn
 
-from ovseg_mm.utils.errors import InputError, shortened
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import Vocabulary, get_templates
 
 from ..utils import is_exporting
 from .embedding_file import EmbeddingFile
+from .prompt_encoding import encode_prompts
 from .text_cache import read_cache, write_cache
+from .tower_revision import TowerRevision
 
 SYNONYMS = ('published', 'first', 'mean', 'whole', 'each')
-# Prompts encoded at a time; bounds memory, has no influence on the result.
-ENCODE_BATCH = 256
 # Vocabularies whose embeddings are held in memory.
 KEPT_VOCABULARIES = 16
 
@@ -74,9 +69,9 @@ class TextBank:
         self.synonyms = synonyms
         self.average_templates = average_templates
         self.embeddings = EmbeddingFile(**embeddings) if embeddings else None
-        self._revision: _Revision | None = None
+        self._revision: TowerRevision | None = None
         self._memory: dict[tuple, Tensor] = {}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     @property
     def prompts_per_class(self) -> int:
@@ -106,18 +101,19 @@ class TextBank:
         if self.embeddings:
             return self.embeddings(vocabulary)
         assert encoder is not None, 'prompts without embeddings need a tower'
-        self._tell(self._dropped(vocabulary))
+        self._warn_once(self._dropped(vocabulary))
         text: Tensor | None
         if encoder.training and encoder.trainable and torch.is_grad_enabled():
             text, message = self._encode(encoder, vocabulary)
-            self._tell(message)
+            self._warn_once(message)
             return text
         if is_exporting():
             return self._kept(vocabulary)
         self._forget_other_weights(encoder)
         text = self._memory.get(self._prompts_key(vocabulary))
         if text is None:
-            text = self._load_or_encode(encoder, vocabulary)
+            text, message = self._load_or_encode(encoder, vocabulary)
+            self._warn_once(message)
             self._remember(vocabulary, text)
         return text
 
@@ -180,13 +176,13 @@ class TextBank:
 
     def __getstate__(self) -> dict:
         """State of a copy, whose tower is another one: nothing in memory."""
-        kept: dict[str, Any] = dict(_memory={}, _told=set(), _revision=None)
+        kept: dict[str, Any] = dict(_memory={}, _warned=set(), _revision=None)
         return {**self.__dict__, **kept}
 
     def _forget_other_weights(self, encoder: nn.Module) -> None:
         if self._revision is None or not self._revision.is_of(encoder):
             self._memory.clear()
-            self._revision = _Revision(encoder)
+            self._revision = TowerRevision(encoder)
 
     def _kept(self, vocabulary: Vocabulary) -> Tensor:
         """Embeddings in memory, for an export, which has no weights."""
@@ -203,13 +199,12 @@ class TextBank:
         while len(self._memory) > KEPT_VOCABULARIES:
             del self._memory[next(iter(self._memory))]
 
-    def _tell(self, message: str) -> None:
-        """Warn of something once, in one process."""
-        if message and message not in self._told:
-            self._told.add(message)
-            if get_dist_info()[0] > 0:
-                return
-            warnings.warn(message, UserWarning, stacklevel=3)
+    def _warn_once(self, message: str) -> None:
+        """Warn once per message, on rank 0, the caller of :meth:`__call__`."""
+        if message and message not in self._warned:
+            self._warned.add(message)
+            if get_dist_info()[0] == 0:
+                warnings.warn(message, UserWarning, stacklevel=3)
 
     def _first_alone(self, vocabulary: Vocabulary) -> Collection[int]:
         """Entries of which the first text alone counts."""
@@ -267,7 +262,7 @@ class TextBank:
         """Embeddings (T, P, C), and what is to be told of the prompts."""
         class_texts = self._class_texts(vocabulary)
         prompts = self.prompts_of(vocabulary)
-        rows, message = _encode_prompts(encoder, prompts)
+        rows, message = encode_prompts(encoder, prompts)
         rows = F.normalize(rows, dim=-1)
         rows = rows.unflatten(0, (-1, len(self.templates)))  # (texts, P, C)
         counts = [len(texts) for texts in class_texts]
@@ -287,20 +282,19 @@ class TextBank:
     @torch.no_grad()
     def _load_or_encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
-    ) -> Tensor:
+    ) -> tuple[Tensor, str]:
+        """Embeddings and message of :meth:`_encode`, from disk if kept."""
         device = next(encoder.parameters()).device
         digest = self._digest(vocabulary)
         kept = read_cache(digest)
         if kept is not None:
             text, message = kept
-            self._tell(message)
-            return text.to(device)
+            return text.to(device), message
         # What is kept serves runs of any precision: it has the weights' own.
         with torch.autocast(device.type, enabled=False):
             text, message = self._encode(encoder, vocabulary)
-        self._tell(message)
         write_cache(digest, text, message)
-        return text
+        return text, message
 
     def _digest(self, vocabulary: Vocabulary) -> str:
         """SHA-256 (hexadecimal) of weights, prompts and what is made of them.
@@ -317,115 +311,3 @@ class TextBank:
         ]
         digest.update(json.dumps(recipe).encode())
         return digest.hexdigest()
-
-
-class _Revision:
-    """The weights of a tower at one time, told from those of another."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        self._encoder = weakref.ref(encoder)
-        # An address alone may be that of a new tensor in an old one's place;
-        # a version counts writes in place (loading, optimizer steps).
-        self._parameters = [
-            (weakref.ref(parameter), parameter.data_ptr(), parameter._version)
-            for parameter in encoder.parameters()
-        ]
-
-    def is_of(self, encoder: nn.Module) -> bool:
-        """Whether the tower still has these weights."""
-        parameters = list(encoder.parameters())
-        return len(parameters) == len(self._parameters) and all(
-            reference() is parameter
-            and address == parameter.data_ptr()
-            and version == parameter._version
-            for parameter, (reference, address, version) in zip(
-                parameters, self._parameters
-            )
-        )
-
-    @cached_property
-    def digest(self) -> bytes:
-        """SHA-256 of the architecture and of names, types and values."""
-        encoder = self._encoder()
-        assert encoder is not None  # it is the tower in use
-        # Heads and activation change the output, not the weights.
-        digest = hashlib.sha256(json.dumps(encoder.arch).encode())
-        for name, tensor in encoder.state_dict().items():
-            if not isinstance(tensor, Tensor) or tensor.is_quantized:
-                content = io.BytesIO()
-                torch.save(tensor, content)
-                digest.update(name.encode() + content.getvalue())
-                continue
-            tensor = tensor.detach().cpu().contiguous()
-            shape = tuple(tensor.shape)
-            digest.update(f'{name}{shape}{tensor.dtype}'.encode())
-            digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
-        return digest.digest()
-
-
-def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
-    """Token ids of prompts, cut to the longest one.
-
-    Args:
-        prompts (list[str]): n texts.
-        context_length (int): Positions of the text tower.
-
-    Returns:
-        Tensor: (n, N) int64 with N at most ``context_length``. A prompt that
-        does not fit is cut with a warning; it keeps its end token.
-    """
-    tokens, message = _tokenize(tuple(prompts), context_length)
-    if message:
-        warnings.warn(message, UserWarning, stacklevel=2)
-    return tokens
-
-
-# Training asks for the same prompts in each iteration.
-@lru_cache(maxsize=4)
-def _tokenize(
-    prompts: tuple[str, ...], context_length: int
-) -> tuple[Tensor, str]:
-    """Token ids, and which prompts are cut, for a message."""
-    # One position more than the tower has shows which prompts do not fit.
-    tokens = tokenize(list(prompts), context_length + 1).long()
-    too_long = tokens[:, -1] != 0
-    message = ''
-    if too_long.any():
-        named = [p for p, cut in zip(prompts, too_long.tolist()) if cut]
-        message = shortened(
-            f'{len(named)} prompts are longer than the {context_length} '
-            f'tokens that the text encoder takes and are cut: {named[0]!r}'
-            + (', ...' if len(named) > 1 else '')
-        )
-        tokens = tokenize(list(prompts), context_length).long()
-    longest = int(tokens.argmax(dim=1).max()) + 1
-    return tokens[:, :longest].clone(), message
-
-
-def _encode_prompts(
-    encoder: nn.Module, prompts: list[str]
-) -> tuple[Tensor, str]:
-    """Embeddings (n, C) of prompts, equal ones encoded once; a message."""
-    unique = list(dict.fromkeys(prompts))
-    tokens, message = _tokenize(tuple(unique), encoder.context_length)
-    lengths = tokens.argmax(dim=1) + 1
-    device = next(encoder.parameters()).device
-    if torch.is_grad_enabled():
-        encoded = encoder(tokens.to(device))
-    else:
-        # Sorted by length, a batch is cut to its own longest prompt.
-        order = lengths.argsort()
-        batches = list(order.split(ENCODE_BATCH))
-        if len(batches) > 1 and get_dist_info()[0] == 0:
-            print(f'Encoding {len(unique)} prompts')
-            batches = track_iter_progress(batches)
-        # nn.Module types attributes as tensors or modules.
-        shape = len(unique), cast(int, encoder.embed_dims)
-        encoded = torch.empty(shape, device=device)
-        for batch in batches:
-            ids = tokens[batch, : int(lengths[batch].max())]
-            encoded[batch.to(device)] = encoder(ids.to(device)).float()
-    index = {prompt: row for row, prompt in enumerate(unique)}
-    if len(unique) < len(prompts):
-        encoded = encoded[[index[prompt] for prompt in prompts]]
-    return encoded, message

@@ -175,7 +175,7 @@ def test_last_block_without_attention(pair, last_block):
 
 @pytest.mark.parametrize('depth', [1, 2, 3])
 def test_prompts_are_replaced_and_those_of_the_last_stay(pair, depth):
-    ours, theirs = pair(prompt_depth=depth, prompt_length=2, out_indices=(1,))
+    ours, theirs = pair(prompts=dict(depth=depth, length=2), out_indices=(1,))
     img = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         x = stream(theirs, img)
@@ -207,7 +207,7 @@ def trained(tower):
 
 
 def test_finetune_modes(tiny_arch):
-    prompts = dict(prompt_depth=2, prompt_length=2)
+    prompts = dict(prompts=dict(depth=2, length=2))
     none = CLIPViT(tiny_arch, **prompts)
     assert trained(none) == set()
     attention = CLIPViT(tiny_arch, finetune='attention', **prompts)
@@ -232,7 +232,7 @@ def test_finetune_modes(tiny_arch):
     ],
 )
 def test_a_step_changes_the_chosen_parameters_alone(pair, finetune, leaves):
-    ours, _ = pair(finetune=finetune, prompt_depth=3, prompt_length=2)
+    ours, _ = pair(finetune=finetune, prompts=dict(depth=3, length=2))
     before = {n: p.detach().clone() for n, p in ours.named_parameters()}
     optimizer = torch.optim.SGD(ours.parameters(), lr=0.1)
     feats = ours.train()(torch.randn(2, 3, 32, 32))
@@ -271,10 +271,10 @@ def test_q_k_and_v_do_their_own_part(pair):
         (dict(last_block='dense'), "last_block='dense'"),
         (dict(out_indices=(0, 3)), r'out_indices=\(0, 3\).*\[0, 3\)'),
         (dict(out_indices=(-1,)), r'out_indices=\(-1,\)'),
-        (dict(prompt_depth=4, prompt_length=1), 'prompt_depth=4'),
-        (dict(prompt_depth=1), 'prompt_length=0'),
-        (dict(prompt_init='normal'), "prompt_init='normal' is not"),
-        (dict(finetune='prompt'), "finetune='prompt'.*prompt_depth"),
+        (dict(prompts=dict(depth=4, length=1)), 'prompts.depth=4'),
+        (dict(prompts=dict(depth=1)), 'prompts.length=0'),
+        (dict(prompts=dict(init='normal')), "prompts.init='normal' must"),
+        (dict(finetune='prompt'), "finetune='prompt'.*prompts.depth"),
         (dict(finetune='attn'), "finetune='attn' is not one of none"),
     ],
 )

@@ -10,24 +10,22 @@ from ovseg_mm.models import CLIPViT
 
 @pytest.fixture
 def build(tiny_arch):
-    def build(**options):
+    def build(finetune='none', double_class_embedding=False, **prompts):
         torch.manual_seed(1)
         return CLIPViT(
             tiny_arch,
             out_indices=(0, 2),
-            prompt_depth=3,
-            prompt_length=4,
-            **options,
+            double_class_embedding=double_class_embedding,
+            prompts=dict(depth=3, length=4, **prompts),
+            finetune=finetune,
         ).eval()
 
     return build
 
 
-@pytest.mark.parametrize(('stay', 'prompts'), [(True, 4), (False, 0)])
-def test_prompts_in_the_blocks_that_follow(tiny_arch, stay, prompts):
+def test_prompts_stay_in_the_blocks_that_follow(tiny_arch):
     torch.manual_seed(0)
-    options = dict(prompt_depth=1, prompt_length=4, prompts_stay=stay)
-    model = CLIPViT(tiny_arch, **options).eval()
+    model = CLIPViT(tiny_arch, prompts=dict(depth=1, length=4)).eval()
     tokens = []
     for block in model.transformer.resblocks:
         block.register_forward_hook(
@@ -40,7 +38,7 @@ def test_prompts_in_the_blocks_that_follow(tiny_arch, stay, prompts):
         patches = first.shape[1] - 1 - 4
         assert rest
         for x in rest:
-            assert x.shape[1] == 1 + prompts + patches
+            assert x.shape[1] == 1 + 4 + patches
         # The class token and the patches go on as they are.
         after = before(first)
     torch.testing.assert_close(rest[0][:, 0], after[:, 0])
@@ -48,7 +46,7 @@ def test_prompts_in_the_blocks_that_follow(tiny_arch, stay, prompts):
 
 
 def test_projected_prompts(build):
-    plain, projected = build(), build(prompt_projection=True)
+    plain, projected = build(), build(projection=True)
     plain.load_state_dict(projected.state_dict(), strict=False)
     with torch.no_grad():
         plain.prompt_tokens.copy_(
@@ -60,7 +58,7 @@ def test_projected_prompts(build):
 
 
 def test_norm_of_output_and_layers(build):
-    plain, normed = build(), build(prompt_norm=True)
+    plain, normed = build(), build(norm=True)
     normed.load_state_dict(plain.state_dict(), strict=False)
     torch.nn.init.normal_(normed.prompt_norm.weight)
     torch.nn.init.normal_(normed.prompt_norm.bias)
@@ -85,7 +83,7 @@ def test_norm_of_output_and_layers(build):
 
 
 def test_dropout_of_prompts_has_a_mask_of_its_own_for_each_image(build):
-    model = build(prompt_dropout=0.5)
+    model = build(dropout=0.5)
     img = torch.randn(1, 3, 32, 32).expand(2, -1, -1, -1)
     with torch.no_grad():
         first, second = model(img).cls
@@ -120,7 +118,7 @@ def test_position_embedding_of_another_size(tiny_arch):
 
 
 def test_only_prompts_are_trained(build):
-    model = build(prompt_projection=True, prompt_norm=True, finetune='prompt')
+    model = build(projection=True, norm=True, finetune='prompt')
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     assert trained == {
         'prompt_tokens',
@@ -133,9 +131,7 @@ def test_only_prompts_are_trained(build):
 
 @pytest.mark.parametrize('init', ['patches', 'xavier'])
 def test_range_of_initial_prompts(tiny_arch, init):
-    tower = CLIPViT(
-        tiny_arch, prompt_depth=3, prompt_length=40, prompt_init=init
-    )
+    tower = CLIPViT(tiny_arch, prompts=dict(depth=3, length=40, init=init))
     width = tower.prompt_tokens.shape[-1]
     fans = {
         'patches': 3 * tower.patch_size**2 + width,

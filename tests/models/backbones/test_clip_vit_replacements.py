@@ -22,7 +22,7 @@ def choice(*patches):
 
 @pytest.mark.parametrize('prompts', [0, 2])
 def test_tokens_are_replaced_behind_their_block(build, prompts):
-    tower = build(prompt_depth=prompts, prompt_length=3 if prompts else 0)
+    tower = build(prompts=dict(depth=prompts, length=3))
     img, token = torch.randn(2, 3, 32, 32), torch.randn(1, 32)
     plain = tower(img)
     found = tower(img, {1: (choice(0, 5), token)})

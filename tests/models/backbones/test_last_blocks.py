@@ -336,10 +336,9 @@ def test_towers_of_one_block_are_refused():
 
 
 def test_prompts_are_refused():
-    with pytest.raises(ValueError, match='knows no prompts'):
+    with pytest.raises(ValueError, match='takes no prompts'):
         CLIPViT(
             ARCH,
             last_block=dict(type='SCLIPBlock'),
-            prompt_depth=1,
-            prompt_length=1,
+            prompts=dict(depth=1, length=1),
         )

@@ -207,7 +207,7 @@ def test_a_step_of_visual_prompts(config, build, sample_of, autocast):
     cfg = config()
     model = build(
         clip=dict(cfg['clip'], finetune='prompt'),
-        backbone=dict(cfg['backbone'], prompt_depth=2, prompt_length=3),
+        backbone=dict(cfg['backbone'], prompts=dict(depth=2, length=3)),
     )
     _, changed = train_a_step(model, sample_of, autocast)
     towers = {n for n in changed if n.startswith(('backbone', 'text_enc'))}

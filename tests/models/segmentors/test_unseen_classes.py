@@ -28,10 +28,7 @@ def build(train_vocabulary):
         backbone=dict(
             type='CLIPViT',
             out_indices=(0, 1),
-            prompt_depth=3,
-            prompt_length=2,
-            prompt_projection=True,
-            prompt_norm=True,
+            prompts=dict(depth=3, length=2, projection=True, norm=True),
             finetune='prompt',
         ),
         text_encoder=dict(type='CLIPTextTransformer'),

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from ovseg_mm.models import CLIPTextTransformer, TextBank
 from ovseg_mm.models.text_encoder import (
+    prompt_encoding,
     text_bank,
     text_cache,
     tokenize_prompts,
@@ -167,7 +168,7 @@ def test_unknown_synonym_rule():
 def test_batches_cut_to_their_longest_prompt_change_nothing(
     monkeypatch, with_gradients
 ):
-    monkeypatch.setattr(text_bank, 'ENCODE_BATCH', 2)
+    monkeypatch.setattr(prompt_encoding, 'ENCODE_BATCH', 2)
     words = ['a', 'a very long name of a thing', 'dog', 'red fire engine', 'x']
     vocabulary = load_vocabulary(words)
     tower = build_tower('attention').train(with_gradients)
@@ -296,7 +297,7 @@ def test_trained_tower_encodes_with_gradients_every_time(cache):
 def test_training_reads_the_words_once(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        text_bank,
+        prompt_encoding,
         'tokenize',
         lambda texts, length: calls.append(texts) or open_clip.tokenize(texts),
     )

@@ -6,7 +6,7 @@ C embedding width, h, w tokens, E width of the aggregator.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +19,13 @@ from ovseg_mm.structures import CostFeatures
 from ..base_head import BaseOpenVocabHead
 from .chunks import apply_to_class_chunks
 from .classwise import ClasswiseAggregation
-from .spatial import SpatialAggregation
-from .upsample import UpsampleBlock
+from .spatial import GUIDANCE_DIMS, SpatialAggregation
+from .upsample import DecoderOptions, UpsampleBlock
 
 # Logit of a class that was cut from a window.
 CUT_LOGIT = -100.0
-# Hidden width of the MLPs of the class aggregation in E.
-CLASS_MLP_RATIO = 4
+# Score above which a vocabulary of one text labels a pixel, by kind of score.
+THRESHOLDS = dict(sigmoid=0.5, logits=0.0)
 
 
 @MODELS.register_module()
@@ -43,39 +43,15 @@ class CATSegCostHead(BaseOpenVocabHead):
     Args:
         text_channels (int): C.
         appearance_channels (int): Channels of the appearance guidance.
-        decoder_guidance_channels (Sequence[int]): Channels of the decoder
-            guidance, coarse to fine.
         prompt_channels (int): P.
         embed_dims (int): E.
-        text_guidance_dims (int): Width of the projected text guidance. 0:
-            the class attention is not guided.
-        appearance_guidance_dims (int): Width of the projected appearance
-            guidance.
         num_layers (int): Aggregator layers.
-        num_heads (int): Heads of both attentions.
-        window_size (int): Side of the spatial windows in tokens.
-        mlp_ratio (int): Hidden width of the spatial MLPs in E.
-        mask_padding (bool): Whether padding that fills spatial windows up is
-            masked, and small grids are one window. False: as in
-            MMSegmentation's CAT-Seg. It makes a difference where the sides
-            of the token grid are no multiples of ``window_size``, or equal
-            it. See :class:`SpatialAggregation`.
-        attention (str): Class attention, ``'linear'`` or ``'full'``.
-        pooling (int | tuple[int, int]): Side, or height and width, of the
-            average pooling before the class attention in training.
-        test_pooling (int | tuple[int, int], optional): The same without
-            training. None: as in training.
-        ffn_identity (bool): Whether the MLPs of the class attention add
-            their normalised input to their output, as they do in
-            MMSegmentation's CAT-Seg.
         pad_len (int, optional): Length that smaller vocabularies are filled
             up to and larger ones are cut to (the classes of each window
             whose best similarity is highest). None: neither.
-        decoder_dims (Sequence[int]): Channels of the decoder stages.
-        decoder_guidance_dims (Sequence[int]): Channels of the projected
-            decoder guidance.
-        dropout_ratio (float): Share of the decoder's last channels that is
-            zeroed in training.
+        spatial (dict, optional): Options of :class:`SpatialAggregation`.
+        classwise (dict, optional): Options of :class:`ClasswiseAggregation`.
+        decoder (dict, optional): See :class:`DecoderOptions`.
         score (str): What fused scores are: ``'sigmoid'`` of the logits or
             the ``'logits'`` themselves.
         threshold (float, optional): Score above which a vocabulary of one
@@ -92,29 +68,23 @@ class CATSegCostHead(BaseOpenVocabHead):
     """
 
     method = 'CAT-Seg'
+    option_dicts: ClassVar[dict] = dict(
+        spatial=SpatialAggregation,
+        classwise=ClasswiseAggregation,
+        decoder=DecoderOptions,
+    )
 
     def __init__(
         self,
         text_channels: int,
         appearance_channels: int,
-        decoder_guidance_channels: Sequence[int] = (256, 128),
         prompt_channels: int = 1,
         embed_dims: int = 128,
-        text_guidance_dims: int = 128,
-        appearance_guidance_dims: int = 128,
         num_layers: int = 2,
-        num_heads: int = 4,
-        window_size: int = 12,
-        mlp_ratio: int = 4,
-        mask_padding: bool = True,
-        attention: str = 'linear',
-        pooling: int | tuple[int, int] = 2,
-        test_pooling: int | tuple[int, int] | None = 1,
-        ffn_identity: bool = False,
         pad_len: int | None = 256,
-        decoder_dims: Sequence[int] = (64, 32),
-        decoder_guidance_dims: Sequence[int] = (32, 16),
-        dropout_ratio: float = 0.0,
+        spatial: dict | None = None,
+        classwise: dict | None = None,
+        decoder: dict | None = None,
         score: str = 'sigmoid',
         threshold: float | None = None,
         loss_decode: dict | Sequence[dict] | None = None,
@@ -123,70 +93,46 @@ class CATSegCostHead(BaseOpenVocabHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(loss_decode or dict(type='DenseBCELoss'), init_cfg)
-        if score not in ('sigmoid', 'logits'):
+        if score not in THRESHOLDS:
             raise ValueError(f"score={score!r} is not 'sigmoid' or 'logits'")
-        if pad_len is not None and pad_len < 1:
-            raise ValueError(
-                f'pad_len={pad_len} must be at least 1, or None for neither '
-                'padding nor a cut'
-            )
         self.prompt_channels = prompt_channels
         self.pad_len = pad_len
         self.score = score
-        if threshold is None:
-            threshold = 0.5 if score == 'sigmoid' else 0.0
-        self.threshold = threshold
+        self.threshold = THRESHOLDS[score] if threshold is None else threshold
         self.with_accuracy = with_accuracy
         self.init_bias = init_bias
+        spatial, classwise = spatial or {}, classwise or {}
+        sizes = DecoderOptions(**(decoder or {}))
         self.cost_embedding = nn.Conv2d(
             prompt_channels, embed_dims, 7, padding=3
         )
         self.appearance_projection = nn.Conv2d(
-            appearance_channels, appearance_guidance_dims, 3, padding=1
+            appearance_channels,
+            spatial.get('guidance_dims', GUIDANCE_DIMS),
+            3,
+            padding=1,
         )
+        text_dims = classwise.get('guidance_dims', GUIDANCE_DIMS)
         self.text_projection = (
-            nn.Linear(text_channels, text_guidance_dims)
-            if text_guidance_dims
-            else None
+            nn.Linear(text_channels, text_dims) if text_dims else None
         )
         self.decoder_projections = nn.ModuleList(
-            nn.Conv2d(channels, dims, 3, padding=1)
-            for channels, dims in zip(
-                decoder_guidance_channels, decoder_guidance_dims
-            )
+            nn.Conv2d(*channels, 3, padding=1) for channels in sizes.guidance
         )
         self.layers = nn.ModuleList(
             AggregatorLayer(
-                SpatialAggregation(
-                    embed_dims,
-                    appearance_guidance_dims,
-                    num_heads,
-                    window_size,
-                    mlp_ratio,
-                    mask_padding,
-                ),
-                ClasswiseAggregation(
-                    embed_dims,
-                    text_guidance_dims,
-                    num_heads,
-                    CLASS_MLP_RATIO,
-                    attention,
-                    pooling,
-                    test_pooling,
-                    pad_len,
-                    ffn_identity,
-                ),
+                SpatialAggregation(embed_dims, **spatial),
+                ClasswiseAggregation(embed_dims, pad_len, **classwise),
             )
             for _ in range(num_layers)
         )
-        widths = [embed_dims, *decoder_dims]
+        widths = [embed_dims, *sizes.dims]
         self.upsample_blocks = nn.ModuleList(
             UpsampleBlock(*channels)
-            for channels in zip(widths, decoder_dims, decoder_guidance_dims)
+            for channels in zip(widths, sizes.dims, sizes.guidance_dims)
         )
-        self.dropout = (
-            nn.Dropout2d(dropout_ratio) if dropout_ratio else nn.Identity()
-        )
+        ratio = sizes.dropout_ratio
+        self.dropout = nn.Dropout2d(ratio) if ratio else nn.Identity()
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def init_weights(self) -> None:

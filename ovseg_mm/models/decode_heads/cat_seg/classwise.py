@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
 
-from .spatial import guided_linear
+from .spatial import GUIDANCE_DIMS, guided_linear
 
+# Hidden width of the MLPs in E.
+MLP_RATIO = 4
 # Tokens that are worked on at a time without gradients.
 TOKENS_AT_A_TIME = 1 << 16
 
@@ -29,31 +31,32 @@ class ClasswiseAggregation(nn.Module):
 
     Args:
         embed_dims (int): E.
-        guidance_dims (int): G.
+        pad_len (int, optional): Length that vocabularies are filled up to.
+            None: they are not.
+        guidance_dims (int): G. 0: the attention is not guided.
         num_heads (int): Heads of the attention.
-        mlp_ratio (int): Hidden width of the MLP in E.
         attention (str): ``'linear'`` (kernel elu + 1) or ``'full'``
             (softmax).
         pooling (int | tuple[int, int]): Side, or height and width, of the
             average pooling before the attention in training.
         test_pooling (int | tuple[int, int], optional): The same without
             training. None: as in training.
-        pad_len (int, optional): Length that vocabularies are filled up to.
-            None: they are not.
         ffn_identity (bool): Whether the MLP's normalised input is added to
-            its output.
+            its output, as in MMSegmentation's CAT-Seg.
+
+    Raises:
+        ValueError: If ``attention`` or ``pad_len`` is invalid.
     """
 
     def __init__(
         self,
         embed_dims: int,
-        guidance_dims: int,
-        num_heads: int,
-        mlp_ratio: int,
-        attention: str,
-        pooling: int | tuple[int, int],
-        test_pooling: int | tuple[int, int] | None,
         pad_len: int | None,
+        guidance_dims: int = GUIDANCE_DIMS,
+        num_heads: int = 4,
+        attention: str = 'linear',
+        pooling: int | tuple[int, int] = 2,
+        test_pooling: int | tuple[int, int] | None = 1,
         ffn_identity: bool = False,
     ) -> None:
         super().__init__()
@@ -61,6 +64,11 @@ class ClasswiseAggregation(nn.Module):
         if attention not in attentions:
             raise ValueError(
                 f"attention={attention!r} is not 'linear' or 'full'"
+            )
+        if pad_len is not None and pad_len < 1:
+            raise ValueError(
+                f'pad_len={pad_len} must be at least 1, or None for neither '
+                'padding nor a cut'
             )
         self.attend = attentions[attention]
         self.num_heads = num_heads
@@ -81,9 +89,9 @@ class ClasswiseAggregation(nn.Module):
         self.v = nn.Linear(embed_dims, embed_dims)
         self.norm2 = nn.LayerNorm(embed_dims)
         self.mlp = nn.Sequential(
-            nn.Linear(embed_dims, mlp_ratio * embed_dims),
+            nn.Linear(embed_dims, MLP_RATIO * embed_dims),
             nn.ReLU(),
-            nn.Linear(mlp_ratio * embed_dims, embed_dims),
+            nn.Linear(MLP_RATIO * embed_dims, embed_dims),
         )
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:

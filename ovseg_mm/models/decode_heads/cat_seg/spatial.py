@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from ...utils import is_exporting
 from .chunks import apply_to_class_chunks
 
+# Default width of the projected guidance of both aggregations.
+GUIDANCE_DIMS = 128
+
 
 class SpatialAggregation(nn.Module):
     """An unshifted and a shifted window block, guided by appearance.
@@ -35,10 +38,10 @@ class SpatialAggregation(nn.Module):
     def __init__(
         self,
         embed_dims: int,
-        guidance_dims: int,
-        num_heads: int,
-        window_size: int,
-        mlp_ratio: int,
+        guidance_dims: int = GUIDANCE_DIMS,
+        num_heads: int = 4,
+        window_size: int = 12,
+        mlp_ratio: int = 4,
         mask_padding: bool = True,
     ) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -6,6 +8,42 @@ from torch import Tensor, nn
 
 # Channels of a group of the decoder's normalisation.
 GROUP_CHANNELS = 16
+
+
+@dataclass(frozen=True)
+class DecoderOptions:
+    """Sizes of the decoder of :class:`CATSegCostHead`.
+
+    Args:
+        guidance_channels (Sequence[int]): Channels of the guidance of each
+            stage, coarse to fine.
+        guidance_dims (Sequence[int]): Channels of the projected guidance.
+        dims (Sequence[int]): Channels of the stages' outputs.
+        dropout_ratio (float): Share of the last channels that is set to zero
+            in training.
+
+    Raises:
+        ValueError: If the three do not have the same length.
+    """
+
+    guidance_channels: Sequence[int] = (256, 128)
+    guidance_dims: Sequence[int] = (32, 16)
+    dims: Sequence[int] = (64, 32)
+    dropout_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        sizes = self.guidance_channels, self.guidance_dims, self.dims
+        if len(set(map(len, sizes))) > 1:
+            raise ValueError(
+                'guidance_channels={}, guidance_dims={} and dims={} of the '
+                'decoder must have the same length, its number of '
+                'stages'.format(*sizes)
+            )
+
+    @property
+    def guidance(self) -> list[tuple[int, int]]:
+        """Input and output channels of each projection of the guidance."""
+        return list(zip(self.guidance_channels, self.guidance_dims))
 
 
 class UpsampleBlock(nn.Module):

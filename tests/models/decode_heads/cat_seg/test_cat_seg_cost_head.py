@@ -16,21 +16,29 @@ from . import naive
 
 @pytest.fixture
 def build(randomise):
-    def build(**options):
+    def build(spatial=None, classwise=None, decoder=None, **options):
         cfg = dict(
             type='CATSegCostHead',
             text_channels=8,
             appearance_channels=8,
-            decoder_guidance_channels=(7, 5),
             embed_dims=16,
-            text_guidance_dims=6,
-            appearance_guidance_dims=5,
-            num_heads=2,
-            window_size=4,
-            pooling=1,
             pad_len=9,
-            decoder_dims=(16, 8),
-            decoder_guidance_dims=(4, 3),
+            spatial=dict(
+                dict(guidance_dims=5, num_heads=2, window_size=4),
+                **(spatial or {}),
+            ),
+            classwise=dict(
+                dict(guidance_dims=6, num_heads=2, pooling=1),
+                **(classwise or {}),
+            ),
+            decoder=dict(
+                dict(
+                    guidance_channels=(7, 5),
+                    guidance_dims=(4, 3),
+                    dims=(16, 8),
+                ),
+                **(decoder or {}),
+            ),
         )
         return randomise(MODELS.build({**cfg, **options}))
 
@@ -70,24 +78,36 @@ def test_selected_classes_have_the_highest_maxima():
     ('options', 'inputs'),
     [
         (dict(), dict()),
-        (dict(attention='full'), dict()),
+        (dict(classwise=dict(attention='full')), dict()),
         (dict(), dict(grid=(6, 8))),
         (dict(), dict(grid=(3, 2))),
         (dict(), dict(grid=(5, 7), batch=1)),
-        (dict(pooling=2, test_pooling=None), dict(grid=(6, 8))),
-        (dict(pooling=[3, 2], test_pooling=(1, 4)), dict(grid=(6, 8))),
-        (dict(ffn_identity=True), dict()),
-        (dict(ffn_identity=True, pooling=2, pad_len=None), dict()),
-        (dict(text_guidance_dims=0, pad_len=None), dict()),
-        (dict(mlp_ratio=2), dict()),
-        (dict(mask_padding=False), dict(grid=(5, 7), batch=1)),
+        (
+            dict(classwise=dict(pooling=2, test_pooling=None)),
+            dict(grid=(6, 8)),
+        ),
+        (
+            dict(classwise=dict(pooling=[3, 2], test_pooling=(1, 4))),
+            dict(grid=(6, 8)),
+        ),
+        (dict(classwise=dict(ffn_identity=True)), dict()),
+        (
+            dict(classwise=dict(ffn_identity=True, pooling=2), pad_len=None),
+            dict(),
+        ),
+        (dict(classwise=dict(guidance_dims=0), pad_len=None), dict()),
+        (dict(spatial=dict(mlp_ratio=2)), dict()),
+        (
+            dict(spatial=dict(mask_padding=False)),
+            dict(grid=(5, 7), batch=1),
+        ),
         (dict(), dict(num_texts=1)),
-        (dict(attention='full'), dict(num_texts=1)),
+        (dict(classwise=dict(attention='full')), dict(num_texts=1)),
         (dict(), dict(num_texts=9)),
         (dict(pad_len=None), dict(num_texts=12)),
         (dict(pad_len=None), dict(num_texts=1)),
         (dict(), dict(num_texts=14)),
-        (dict(attention='full'), dict(num_texts=14)),
+        (dict(classwise=dict(attention='full')), dict(num_texts=14)),
         (dict(pad_len=1), dict(num_texts=6)),
         (dict(prompt_channels=3), dict(num_prompts=3)),
         (dict(prompt_channels=3), dict(num_prompts=3, num_texts=11)),
@@ -151,7 +171,7 @@ def test_two_images_are_two_times_one(build, assert_same):
 
 @pytest.mark.parametrize('num_texts', [5, 9, 14])
 def test_gradients(build, assert_same_gradients, num_texts):
-    head = build(pooling=2)
+    head = build(classwise=dict(pooling=2))
     feats, text = make_inputs(num_texts=num_texts)
     leaves = [feats.image, *feats.decoder, text]
     leaves += [p for n, p in head.named_parameters() if 'padding' not in n]
@@ -207,11 +227,16 @@ def test_softmax_loss_and_accuracy(build):
 
 
 def test_dropout_in_training_alone(build, assert_same):
-    head, plain = build(dropout_ratio=0.5), build()
+    head, plain = build(decoder=dict(dropout_ratio=0.5)), build()
     plain.load_state_dict(head.state_dict())
     feats, text = make_inputs()
     assert not torch.allclose(head(feats, text), plain(feats, text))
     assert_same(head.eval()(feats, text), plain.eval()(feats, text))
+
+
+def test_decoder_sizes_of_different_length(build):
+    with pytest.raises(ValueError, match=r'dims=\(8,\).*the same length'):
+        build(decoder=dict(dims=(8,)))
 
 
 def test_scores(build):
@@ -239,7 +264,7 @@ def test_initial_bias(build):
 
 @pytest.mark.parametrize('attention', ['linear', 'full'])
 def test_autocast_trains(build, attention):
-    head = build(pooling=2, attention=attention)
+    head = build(classwise=dict(pooling=2, attention=attention))
     feats, text = make_inputs(grid=(6, 6))
     labels = torch.randint(0, 5, (2, 24, 24))
     expected = head.loss(feats, text, labels)['loss_bce']

@@ -15,7 +15,7 @@ def build(randomise):
     def build(attention='linear', pad_len=9, pooling=1, test_pooling=None):
         return randomise(
             ClasswiseAggregation(
-                16, 6, 2, 4, attention, pooling, test_pooling, pad_len
+                16, pad_len, 6, 2, attention, pooling, test_pooling
             )
         )
 

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Size, flip and padding of an image as its sample tells them."""
+
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+
+def original_size(sample: SegDataSample, img: Tensor) -> tuple[int, int]:
+    """Height and width of the file of an image; else of the image itself.
+
+    Args:
+        sample (SegDataSample): Perhaps with ``ori_shape``.
+        img (Tensor): (3, H, W).
+
+    Returns:
+        tuple[int, int]: (H, W) in pixels.
+    """
+    height, width = sample.metainfo.get('ori_shape', img.shape[1:])[:2]
+    return height, width
+
+
+def flip_of(sample: SegDataSample) -> str | None:
+    """Direction in which an image was flipped.
+
+    Args:
+        sample (SegDataSample): Perhaps with ``flip`` and ``flip_direction``.
+
+    Returns:
+        str | None: None if it was not.
+    """
+    meta = sample.metainfo
+    return meta.get('flip_direction') if meta.get('flip') else None
+
+
+def without_padding(img: Tensor, meta: dict) -> Tensor:
+    """Cut away the padding of an image.
+
+    Args:
+        img (Tensor): (3, H, W).
+        meta (dict): Perhaps with ``img_padding_size`` or ``padding_size``,
+            (left, right, top, bottom) in pixels.
+
+    Returns:
+        Tensor: A view, (3, H', W').
+    """
+    padding = meta.get('img_padding_size', meta.get('padding_size'))
+    left, right, top, bottom = padding or (0, 0, 0, 0)
+    height, width = img.shape[1:]
+    return img[:, top : height - bottom, left : width - right]
