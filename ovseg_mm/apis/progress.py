@@ -2,7 +2,6 @@
 """Counts of an unfinished evaluation, saved image by image."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,7 +9,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.paths import check_destination, write_text
+from ovseg_mm.utils.json_lines import append_lines, read_lines
+from ovseg_mm.utils.paths import write_text
 
 from .report import read_json
 
@@ -68,11 +68,7 @@ class EvaluationProgress:
         """
         done = {}
         for path in sorted(self.folder.glob('images_*.jsonl')):
-            for line in path.read_text().splitlines():
-                try:
-                    name, stamp, pairs, pixels = json.loads(line)
-                except ValueError:  # the unfinished line of a killed process
-                    continue
+            for name, stamp, pairs, pixels in read_lines(path):
                 if stamps.get(name) != stamp:
                     continue
                 done[name] = (
@@ -93,13 +89,7 @@ class EvaluationProgress:
         Raises:
             OSError: If the file cannot be written, or is a symbolic link.
         """
-        path = self.folder / f'images_{rank}.jsonl'
-        check_destination(path)
-        file = open(path, 'a', buffering=1, opener=_without_links)
-        # Ends the unfinished line that a killed process may have left.
-        if path.stat().st_size:
-            file.write('\n')
-        return file
+        return append_lines(self.folder / f'images_{rank}.jsonl')
 
     @staticmethod
     def write(file: TextIO, name: str, stamp: list, counts: Pairs) -> None:
@@ -114,7 +104,3 @@ class EvaluationProgress:
         pairs, pixels = counts
         line = [name, stamp, pairs.tolist(), pixels.tolist()]
         file.write(json.dumps(line) + '\n')
-
-
-def _without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, 'O_NOFOLLOW', 0), 0o666)

@@ -18,6 +18,7 @@ from PIL import Image
 from ovseg_mm.utils.errors import InputError, nearest
 from ovseg_mm.utils.image_files import write_image, write_label_map
 from ovseg_mm.utils.paths import expanded, path_inside, write_text
+from ovseg_mm.utils.result_files import OUTPUTS, check_outputs_known
 from ovseg_mm.visualization import draw_heatmap, draw_overlay
 from ovseg_mm.vocabulary import Vocabulary
 
@@ -293,32 +294,4 @@ class Segmentation:
             word = re.sub(r'[^\w-]+', '_', name)[:80]
             write_image(
                 folder / f'{self._label(name):03d}_{word}.png', draw(name)
-            )
-
-
-# What Segmentation.save writes, and the ends of the files' names.
-OUTPUTS = dict(
-    labels='_labels.png',
-    overlay='_overlay.png',
-    heatmaps='_heatmaps',
-    masks='_masks',
-    coco='_coco.json',
-    geojson='.geojson',
-)
-
-
-def check_outputs_known(kinds: Collection[str]) -> None:
-    """Check what is to be saved.
-
-    Args:
-        kinds (Collection[str]): See :meth:`Segmentation.save`.
-
-    Raises:
-        InputError: If one is unknown.
-    """
-    for kind in kinds:
-        if kind not in OUTPUTS:
-            raise InputError(
-                f'{kind!r} cannot be saved{nearest(kind, OUTPUTS)}; choose '
-                f'from {", ".join(OUTPUTS)}'
             )

@@ -3,25 +3,47 @@
 
 import difflib
 import glob
+import itertools
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import IMAGE_SUFFIXES
 from ovseg_mm.utils.paths import expanded
 
+# Suffixes of files that a folder is searched for, in lower case. Files that
+# are named need none of them.
+PICTURE_SUFFIXES = (
+    *IMAGE_SUFFIXES,
+    *('.avif', '.gif', '.jfif', '.jp2', '.pgm', '.ppm', '.tga'),
+)
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+
 _ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+:/', re.IGNORECASE)
-_SHOWN = 3
+
+
+class Job(NamedTuple):
+    """File of the command line.
+
+    Attributes:
+        path (Path): The file.
+        name (str): Start of the names of its results, without suffix; files
+            of a folder keep the sub-folders that they lie in.
+    """
+
+    path: Path
+    name: str
 
 
 def find_images(names: Iterable[str | Path]) -> list[Path]:
     """List image files, with folders and patterns expanded.
 
     Args:
-        names (Iterable[str | Path]): Files, folders, patterns such as
-            ``'street/*.jpg'``.
+        names (Iterable[str | Path]): Files; folders, which are searched with
+            their sub-folders; patterns such as ``'street/*.jpg'``.
 
     Returns:
         list[Path]: Each file once; files of a folder or pattern are sorted
@@ -32,11 +54,39 @@ def find_images(names: Iterable[str | Path]) -> list[Path]:
             has no image.
         InputError: If a name is an address or a device.
     """
-    images: dict[str, Path] = {}
+    return [job.path for job in find_jobs(names)]
+
+
+def find_jobs(
+    names: Iterable[str | Path], out: Path | None = None
+) -> list[Job]:
+    """List image files and the names of their results.
+
+    Args:
+        names (Iterable[str | Path]): See :func:`find_images`.
+        out (Path, optional): Folder of results, which is not searched.
+
+    Returns:
+        list[Job]: Each file once. Where names of results are equal, all but
+        the first have a number at the end.
+
+    Raises:
+        FileNotFoundError: See :func:`find_images`.
+        InputError: See :func:`find_images`.
+    """
+    found: dict[str, Job] = {}
     for name in names:
-        for path in _images_of(str(name)):
-            images.setdefault(os.path.abspath(path), path)
-    return list(images.values())
+        for job in _jobs_of(str(name), out):
+            found.setdefault(os.path.abspath(job.path), job)
+    taken: set[str] = set()
+    jobs = []
+    for job in found.values():
+        name, number = job.name, 2
+        while name in taken:
+            name, number = f'{job.name}-{number}', number + 1
+        taken.add(name)
+        jobs.append(Job(job.path, name))
+    return jobs
 
 
 def split_images(words: list[str], alone: bool) -> tuple[list[str], list[str]]:
@@ -58,17 +108,6 @@ def split_images(words: list[str], alone: bool) -> tuple[list[str], list[str]]:
     return words[:first], words[first:]
 
 
-def output_names(images: list[Path]) -> list[str]:
-    """Stem of each image, with a number where stems are equal."""
-    names: dict[str, None] = {}
-    for path in images:
-        name, number = path.stem, 2
-        while name in names:
-            name, number = f'{path.stem}-{number}', number + 1
-        names[name] = None
-    return list(names)
-
-
 def check_outputs(images: list[Path], outputs: Iterable[Path]) -> None:
     """Check that no image would be overwritten.
 
@@ -88,7 +127,7 @@ def check_outputs(images: list[Path], outputs: Iterable[Path]) -> None:
             )
 
 
-def _images_of(name: str) -> list[Path]:
+def _jobs_of(name: str, out: Path | None) -> list[Job]:
     if _ADDRESS.match(name):
         raise InputError(
             f'{name} is an address, not a file; download the image first '
@@ -96,9 +135,9 @@ def _images_of(name: str) -> list[Path]:
         )
     path = expanded(name)
     if path.is_dir():
-        return _images_in(path)
+        return _jobs_in(path, out)
     if path.is_file():
-        return [path]
+        return [Job(path, path.stem)]
     if path.is_symlink():
         raise FileNotFoundError(
             f'{path} is a link to {os.readlink(path)}, which does not exist'
@@ -110,9 +149,12 @@ def _images_of(name: str) -> list[Path]:
         found = sorted(file for file in files if _is_image(file))
         if not found:
             raise FileNotFoundError(
-                f'no image ({", ".join(IMAGE_SUFFIXES)}) matches {name}'
+                f'no image ({", ".join(PICTURE_SUFFIXES)}) matches {name}'
             )
-        return found
+        fixed = itertools.takewhile(
+            lambda part: not glob.has_magic(part), path.parts
+        )
+        return _below(Path(*fixed), found)
     near = []
     if path.parent.is_dir():
         near = difflib.get_close_matches(path.name, os.listdir(path.parent))
@@ -122,35 +164,49 @@ def _images_of(name: str) -> list[Path]:
     )
 
 
-def _images_in(folder: Path) -> list[Path]:
-    """Images directly in a folder, with broken links to images."""
-    entries = sorted(folder.iterdir())
-    images = [path for path in entries if _is_image(path)]
-    if images:
-        return images
-    deeper = [str(path) for path in entries if path.is_dir()]
-    raise FileNotFoundError(
-        f'the folder {folder} has no image in it '
-        f'({", ".join(IMAGE_SUFFIXES)})'
-        + (
-            f'; its sub-folders are not searched ({", ".join(deeper[:_SHOWN])}'
-            f'{", ..." if deeper[_SHOWN:] else ""}): give these, or the '
-            f"pattern '{folder}/**/*'"
-            if deeper
-            else ''
+def _jobs_in(folder: Path, out: Path | None) -> list[Job]:
+    """Images in a folder and below, with broken links to images."""
+    left_out = set() if out is None else {os.path.realpath(out)}
+    visited = {os.path.realpath(folder)}
+    images = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        images += [
+            file
+            for file in map(Path(parent).joinpath, files)
+            if _is_image(file)
+        ]
+        deeper = []
+        for name in folders:
+            real = os.path.realpath(os.path.join(parent, name))
+            if name[0] != '.' and real not in visited and real not in left_out:
+                visited.add(real)
+                deeper.append(name)
+        folders[:] = deeper
+    if not images:
+        raise FileNotFoundError(
+            f'the folder {folder} has no image in it or below '
+            f'({", ".join(PICTURE_SUFFIXES)})'
         )
-    )
+    return _below(folder, sorted(images))
+
+
+def _below(folder: Path, files: list[Path]) -> list[Job]:
+    """Jobs whose names are paths relative to a folder."""
+    return [
+        Job(file, file.relative_to(folder).with_suffix('').as_posix())
+        for file in files
+    ]
 
 
 def _is_image(path: Path) -> bool:
     return (
-        path.suffix.lower() in IMAGE_SUFFIXES
+        path.suffix.lower() in PICTURE_SUFFIXES
         and not path.name.startswith('.')
         and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
 
 
 def _looks_like_image(word: str, alone: bool) -> bool:
-    if Path(word).suffix.lower() in IMAGE_SUFFIXES:
+    if Path(word).suffix.lower() in (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES):
         return True
     return alone and (glob.has_magic(word) or expanded(word).is_dir())

@@ -4,16 +4,31 @@
 import argparse
 import json
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ovseg_mm
-from ovseg_mm.utils.errors import InputError, report_error
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import expanded
-from ovseg_mm.zoo import add_model_arguments, model_of_arguments
+from ovseg_mm.utils.result_files import (
+    OUTPUTS,
+    RASTER_OUTPUTS,
+    check_outputs_known,
+)
+from ovseg_mm.zoo import ModelSource, add_model_arguments, model_of_arguments
+
+from .pictures import Job, check_outputs, find_jobs, split_images
 
 if TYPE_CHECKING:
-    from ovseg_mm.apis import Segmentation
+    from ovseg_mm.apis.records import Records
+    from ovseg_mm.vocabulary import Vocabulary
+
+KINDS = {**OUTPUTS, **RASTER_OUTPUTS}
+# Smallest side of a window in pixels.
+_LEAST_TILE = 32
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -22,16 +37,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'predict',
         help='segment images with your own class texts',
         usage='%(prog)s IMAGE [IMAGE ...] [--model NAME] --classes WORDS '
-        '[WORDS ...] [--config CONFIG] [--checkpoint CHECKPOINT] [--out '
-        'FOLDER] [--device DEVICE]',
-        description='Segment images with your own class texts. Write a label '
-        'map and an overlay with a legend for each image.',
+        '[WORDS ...] [--out FOLDER] [--save KINDS] [options]',
+        description='Segment images, rasters and videos with your own class '
+        'texts. Writes a label map and an overlay with a legend for each '
+        'image, and results.jsonl with a line for each. Exit status 1: some '
+        'files could not be read; 2: none could. Several processes: torchrun '
+        '--nproc_per_node N -m ovseg_mm predict ... --launcher pytorch.',
     )
     parser.add_argument(
         'images',
         nargs='*',
         metavar='IMAGE',
-        help='image, folder of images, or pattern such as "street/*.jpg"',
+        help='image, raster or video; folder of images, searched with its '
+        'sub-folders; or pattern such as "street/*.jpg"',
     )
     add_model_arguments(parser)
     parser.add_argument(
@@ -44,6 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'separated by "|"; or a file of class texts (.txt, .csv, .tsv, .json, '
         '.yaml); or a shipped vocabulary such as ade150',
     )
+    _add_output_options(parser)
+    _add_running_options(parser)
+    _add_raster_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out',
         type=Path,
@@ -52,9 +77,81 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='folder of the results (default: %(default)s)',
     )
     parser.add_argument(
+        '--save',
+        default='labels,overlay',
+        metavar='KINDS',
+        help=f'what to write, of {", ".join(OUTPUTS)}, and gpkg for rasters, '
+        'separated by commas (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--json',
+        action='store_true',
+        help='print a line of JSON for each image instead of a text',
+    )
+    parser.add_argument(
+        '--skip-existing',
+        action='store_true',
+        help='leave out images that an earlier run with the same settings '
+        'has finished',
+    )
+
+
+def _add_running_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         '--device', help='such as cuda:0 (default: the best one)'
     )
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        metavar='N',
+        help='images, or frames of a video, that go through the model '
+        'together (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=2,
+        metavar='N',
+        help='threads that read and write beside the model (default: '
+        '%(default)s)',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: faster, with slightly other results',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        default='none',
+        help='launcher of several processes, which share the images',
+    )
+
+
+def _add_raster_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        'rasters',
+        'Georeferenced TIFF files and images of more than 89 megapixels are '
+        'read in overlapping windows, whose scores are fused; the label map '
+        'is a GeoTIFF. --bands or --tile do this for all images. Needs: pip '
+        "install 'ovseg_mm[geo]'.",
+    )
+    group.add_argument(
+        '--bands',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='bands for red, green and blue, counted from 1, or one for grey '
+        '(default: those that the file calls red, green and blue, or the '
+        'first)',
+    )
+    group.add_argument(
+        '--tile',
+        type=int,
+        metavar='PIXELS',
+        help='side of a window (default: 640)',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,59 +161,120 @@ def run(args: argparse.Namespace) -> int:
         args (argparse.Namespace): Options of the command.
 
     Returns:
-        int: 0, or 1 if some images are damaged, 2 if all are.
+        int: 0, or 1 if some images are damaged, 2 if all are; 130 if it was
+        interrupted.
     """
-    from .pictures import check_outputs, output_names
-
-    words, images = _words_and_images(args)
-    source = model_of_arguments(args)
+    kinds = _checked_kinds(args)
     out = expanded(args.out)
-    outputs = {
-        path: (out / f'{name}_overlay.png', out / f'{name}_labels.png')
-        for path, name in zip(images, output_names(images))
-    }
-    check_outputs(images, (file for pair in outputs.values() for file in pair))
+    words, jobs = _words_and_jobs(args, out)
+    source = model_of_arguments(args)
+    check_outputs([job.path for job in jobs], _outputs(jobs, kinds, out))
     from ovseg_mm.vocabulary import load_vocabulary, parse_classes
 
     vocabulary = load_vocabulary(parse_classes(words))
     ovseg_mm.register()
-    from ovseg_mm.apis import OpenVocabInferencer
+    from torch import distributed
+
+    from ovseg_mm.apis.records import Records
+    from ovseg_mm.engine.distributed import join_processes
     from ovseg_mm.engine.launch import check_writable
-    from ovseg_mm.utils.image_files import (
-        read_image,
-        write_image,
-        write_label_map,
-    )
     from ovseg_mm.utils.paths import write_text
 
     check_writable(out, '--out')
-    inferencer = OpenVocabInferencer(source, device=args.device)
-    legend = out / 'classes.json'
-    write_text(legend, json.dumps(vocabulary.label_names, indent=1) + '\n')
-    damaged = 0
-    for path, (overlay, labels) in outputs.items():
-        try:
-            pixels = read_image(path)
-        except (OSError, InputError) as error:
-            report_error(error)
-            damaged += 1
-            continue
-        result = inferencer(pixels, vocabulary)
-        write_image(overlay, result.overlay())
-        write_label_map(labels, result.labels, vocabulary.ignore_label + 1)
-        print(f'{path}: {_found(result)}\n  {overlay}\n  {labels}')
-    print(f'label values: {legend}')
-    if damaged == len(images):
-        return 2
-    return 1 if damaged else 0
+    settings = _settings(args, source, vocabulary)
+    records = Records(out, settings, args.skip_existing)
+    rank, processes = join_processes(args.launcher)
+    left = [job for job in jobs if not records.is_done(job.path, kinds)]
+    if rank == 0:
+        records.start()
+        legend = out / 'classes.json'
+        names = json.dumps(vocabulary.label_names, indent=1)
+        write_text(legend, names + '\n')
+        if len(left) < len(jobs):
+            _note(f'{len(jobs) - len(left)} of {len(jobs)} images are done')
+    if processes > 1:
+        distributed.barrier()
+    own = left[rank::processes]
+    try:
+        if own:
+            _segment(args, source, vocabulary, kinds, own, records, rank)
+    except KeyboardInterrupt:
+        if rank == 0:
+            _note(
+                'interrupted; add --skip-existing to the same command to '
+                'continue'
+            )
+        return 130
+    if processes > 1:
+        distributed.barrier()
+    if rank:
+        return 0
+    found = records.join(job.path for job in jobs)
+    if not args.json:
+        print(f'label values: {legend}\nresults: {out / "results.jsonl"}')
+    return _report_failures(found)
 
 
-def _words_and_images(
+def _segment(
     args: argparse.Namespace,
-) -> tuple[list[str], list[Path]]:
-    """Class texts and images of the command line, in any order."""
-    from .pictures import find_images, split_images
+    source: ModelSource,
+    vocabulary: 'Vocabulary',
+    kinds: tuple[str, ...],
+    jobs: Sequence[Job],
+    records: 'Records',
+    rank: int,
+) -> None:
+    """Segment the files of this process; the first one tells how far it is."""
+    from PIL import Image
 
+    from ovseg_mm.apis import OpenVocabInferencer
+    from ovseg_mm.apis.files import FileOptions, FileSegmenter
+
+    # Such images are read in windows.
+    warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+    options = FileOptions(
+        expanded(args.out),
+        kinds,
+        args.batch_size,
+        args.workers,
+        args.amp,
+        args.bands and tuple(args.bands),
+        args.tile,
+    )
+    inferencer = OpenVocabInferencer(source, device=args.device)
+    with records.open(rank) as file, _progress(len(jobs), rank) as bar:
+        segmenter = FileSegmenter(inferencer, vocabulary, options, bar.part)
+        for record in segmenter.run(jobs):
+            line = json.dumps(record, ensure_ascii=False)
+            file.write(line + '\n')
+            bar.file()
+            if rank == 0 and args.json:
+                print(line, flush=True)
+            elif rank == 0 and 'error' not in record:
+                print(_text_of(record, vocabulary), flush=True)
+
+
+def _checked_kinds(args: argparse.Namespace) -> tuple[str, ...]:
+    """Kinds of results; other options are checked beside."""
+    kinds = tuple(
+        dict.fromkeys(k.strip() for k in args.save.split(',') if k.strip())
+    )
+    if not kinds:
+        raise InputError(f'--save is empty; choose from {", ".join(KINDS)}')
+    check_outputs_known(kinds, KINDS)
+    least = dict(batch_size=1, workers=1, tile=_LEAST_TILE)
+    for name, number in least.items():
+        value = getattr(args, name)
+        if value is not None and value < number:
+            option = name.replace('_', '-')
+            raise InputError(f'--{option} {value} is below {number}')
+    return kinds
+
+
+def _words_and_jobs(
+    args: argparse.Namespace, out: Path
+) -> tuple[list[str], list[Job]]:
+    """Class texts and files of the command line, in any order."""
     words, taken = split_images(args.classes, alone=not args.images)
     if not words:
         raise InputError(
@@ -129,25 +287,106 @@ def _words_and_images(
             '... (--classes takes all arguments after it)'
         )
     if taken:
-        print(
-            f'read as images, not as classes: {", ".join(taken)}',
-            file=sys.stderr,
-        )
-    return words, find_images([*args.images, *taken])
+        _note(f'read as images, not as classes: {", ".join(taken)}')
+    return words, find_jobs([*args.images, *taken], out)
 
 
-def _found(result: 'Segmentation') -> str:
-    """Shares of the classes, or advice if none was found."""
-    shares = result.shares()
+def _outputs(
+    jobs: Sequence[Job], kinds: Sequence[str], out: Path
+) -> Iterator[Path]:
+    for job in jobs:
+        for kind in kinds:
+            for endings in (OUTPUTS, RASTER_OUTPUTS):
+                if kind in endings:
+                    yield out / f'{job.name}{endings[kind]}'
+
+
+def _settings(
+    args: argparse.Namespace, source: ModelSource, vocabulary: 'Vocabulary'
+) -> dict[str, Any]:
+    """Settings that the results depend on."""
+    return dict(
+        classes=vocabulary.fingerprint,
+        model=source.name,
+        checkpoint=source.checkpoint and str(source.checkpoint),
+        amp=args.amp,
+        bands=args.bands,
+        tile=args.tile,
+    )
+
+
+def _text_of(record: dict[str, Any], vocabulary: 'Vocabulary') -> str:
+    """Shares of the classes, or advice if none was found, and the files."""
+    shares = record['shares']
     if shares:
-        return ', '.join(f'{name} {part:.1%}' for name, part in shares.items())
-    if result.vocabulary.num_texts == 1:
-        return (
+        found = ', '.join(f'{n} {part:.1%}' for n, part in shares.items())
+    elif vocabulary.num_texts == 1:
+        found = (
             'nothing found; add classes for the rest of the image, such '
-            f'as --classes "{result.vocabulary.names[0]}; wall; sky", or '
+            f'as --classes "{vocabulary.names[0]}; wall; sky", or '
             'use another class text'
         )
-    return (
-        'nothing found; use other class texts, or set a lower '
-        'model.test_cfg.threshold in the config'
+    else:
+        found = (
+            'nothing found; use other class texts, or set a lower '
+            'model.test_cfg.threshold in the config'
+        )
+    return '\n  '.join(
+        [f'{record["image"]}: {found}', *record['files'].values()]
     )
+
+
+def _report_failures(records: Sequence[dict[str, Any]]) -> int:
+    """Print the errors of files that could not be read; exit status."""
+    errors = [r['error'] for r in records if 'error' in r]
+    for error in errors:
+        print(f'error: {error}', file=sys.stderr)
+    if errors and len(errors) == len(records):
+        return 2
+    return 1 if errors else 0
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+class _Bar:
+    """Progress bar of the files, and of the parts of a large one."""
+
+    def __init__(self, progress: Any, total: int) -> None:
+        self.progress = progress
+        self.files = progress.add_task('files', total=total)
+        self.parts = progress.add_task('', total=1, visible=False)
+
+    def file(self) -> None:
+        """Count a file."""
+        self.progress.advance(self.files)
+        self.progress.update(self.parts, visible=False)
+
+    def part(self, name: str, done: int, total: int) -> None:
+        """Count a tile or a frame."""
+        self.progress.update(
+            self.parts,
+            description=name,
+            completed=done,
+            total=total,
+            visible=True,
+        )
+
+
+@contextmanager
+def _progress(total: int, rank: int) -> Iterator[_Bar]:
+    """Bar with an estimate, on the terminal of the first process."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    console = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=console,
+        # Lines for another program must not go through the terminal.
+        redirect_stdout=sys.stdout.isatty(),
+        disable=rank != 0 or not console.is_terminal,
+    ) as progress:
+        yield _Bar(progress, total)

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes on a machine without an accelerator."""
 
+import os
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
 from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import init_dist
 from mmengine.registry import MODELS, RUNNERS, STRATEGIES
 from mmengine.runner import Runner
 from torch import distributed, nn
 
 from ovseg_mm.utils.config_types import is_type, type_of
 from ovseg_mm.utils.errors import InputError
+
+# Seconds that processes wait for the last one.
+_PATIENCE = 30 * 24 * 60 * 60
 
 
 def setup_cpu_processes(cfg: Config) -> None:
@@ -29,10 +35,7 @@ def setup_cpu_processes(cfg: Config) -> None:
     """
     if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
         return
-    if cfg.launcher != 'pytorch':
-        raise InputError(
-            f"launcher={cfg.launcher!r} needs GPUs; on CPUs use 'pytorch'"
-        )
+    _check_cpu_launcher(cfg.launcher)
     distributed.init_process_group('gloo')
     runner = dict(type=cfg.get('runner_type', Runner))
     if type_of(runner, RUNNERS) is Runner:
@@ -51,8 +54,47 @@ def setup_cpu_processes(cfg: Config) -> None:
         wrapper['device_id'] = 'cpu'
         cfg.strategy.model_wrapper = wrapper
     _replace_sync_bn(cfg)
-    threads = max(1, torch.get_num_threads() // distributed.get_world_size())
-    torch.set_num_threads(threads)
+    _share_threads()
+
+
+def join_processes(launcher: str) -> tuple[int, int]:
+    """Connect processes that share files and need no gradients.
+
+    They meet at the end alone, with gloo, however much later one is.
+
+    Args:
+        launcher (str): ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``,
+            which needs GPUs.
+
+    Returns:
+        tuple[int, int]: Rank of this process and number of processes.
+
+    Raises:
+        InputError: If the processes were not started by the launcher.
+    """
+    if launcher == 'none':
+        return 0, 1
+    wanted = dict(
+        pytorch=('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'LOCAL_RANK'),
+        slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
+    )[launcher]
+    missing = [name for name in wanted if name not in os.environ]
+    if missing:
+        start = dict(pytorch='torchrun --nproc_per_node N -m', slurm='srun')
+        raise InputError(
+            f'--launcher {launcher} finds no {missing[0]} in the environment; '
+            f'start the command with {start[launcher]}, or leave --launcher '
+            'out for one process'
+        )
+    if get_device() == 'cpu':
+        _check_cpu_launcher(launcher)
+        distributed.init_process_group(
+            'gloo', timeout=timedelta(seconds=_PATIENCE)
+        )
+        _share_threads()
+    else:
+        init_dist(launcher, backend='gloo', timeout=_PATIENCE)
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -68,6 +110,18 @@ def unwrap(model: nn.Module) -> nn.Module:
     while hasattr(model, 'module'):
         model = cast(nn.Module, model.module)
     return model
+
+
+def _check_cpu_launcher(launcher: str) -> None:
+    if launcher != 'pytorch':
+        raise InputError(
+            f"launcher={launcher!r} needs GPUs; on CPUs use 'pytorch'"
+        )
+
+
+def _share_threads() -> None:
+    threads = max(1, torch.get_num_threads() // distributed.get_world_size())
+    torch.set_num_threads(threads)
 
 
 def _replace_sync_bn(node: Any) -> None:

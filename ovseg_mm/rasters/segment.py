@@ -16,6 +16,7 @@ from ovseg_mm.engine.weights import LoadedWeights
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import write_image
 from ovseg_mm.utils.paths import atomic_write, write_text
+from ovseg_mm.utils.result_files import RASTER_OUTPUTS
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary
 
@@ -33,8 +34,6 @@ TILE = 640
 SHARED = 1 / 8
 # Longest side of the overlay, which is a reduced picture.
 OVERLAY = 2048
-# Results of a raster that can be saved.
-RASTER_RESULTS = ('labels', 'overlay', 'geojson', 'gpkg')
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ def segment_raster(
     bands: Sequence[int] | None = None,
     tile: int = TILE,
     on_tile: Callable[[int, int], None] = lambda done, total: None,
+    **call: Any,
 ) -> RasterResult:
     """Segment a raster in overlapping tiles, which are fused by their scores.
 
@@ -77,7 +77,7 @@ def segment_raster(
         path (str | Path): The raster; see :class:`RasterReader`.
         words (Vocabulary): Classes.
         folder (str | Path): Folder of the results; it is created.
-        save (Sequence[str]): Results to write, of ``RASTER_RESULTS``: the
+        save (Sequence[str]): Results to write, of ``RASTER_OUTPUTS``: the
             label map as GeoTIFF, always; an overlay of at most 2048 pixels;
             the areas as GeoJSON (WGS 84) or as GeoPackage.
         name (str, optional): Start of the names of the results. None: the
@@ -85,6 +85,7 @@ def segment_raster(
         bands (Sequence[int], optional): See :class:`RasterReader`.
         tile (int): Pixels that the model sees at a time, along each axis.
         on_tile (Callable): Called with the finished and all tiles.
+        **call (Any): Options of the inferencer's calls.
 
     Returns:
         RasterResult: Shares of the classes, and the files.
@@ -97,12 +98,12 @@ def segment_raster(
     check_raster_results(save)
     path, folder = Path(path), Path(folder)
     name = path.stem if name is None else name
-    files = {kind: folder / f'{name}{_ENDINGS[kind]}' for kind in save}
-    labels = folder / f'{name}{_ENDINGS["labels"]}'
+    files = {kind: folder / f'{name}{RASTER_OUTPUTS[kind]}' for kind in save}
+    labels = folder / f'{name}{RASTER_OUTPUTS["labels"]}'
     parts = folder / f'{name}_labels.parts'
     labels.parent.mkdir(parents=True, exist_ok=True)
     with RasterReader(path, bands) as reader:
-        run = _Run(inferencer, reader, words, parts, tile)
+        run = _Run(inferencer, reader, words, parts, tile, call)
         run.finish_rows(on_tile)
         write_label_raster(labels, run.rows_of_labels(), reader.source, words)
         size = reader.size
@@ -124,25 +125,17 @@ def check_raster_results(save: Sequence[str]) -> None:
 
     Raises:
         ImportError: If a library is missing that writes one of them.
-        InputError: If one is not of ``RASTER_RESULTS``.
+        InputError: If one is not of ``RASTER_OUTPUTS``.
     """
     import_rasterio()
-    wrong = [kind for kind in save if kind not in RASTER_RESULTS]
+    wrong = [kind for kind in save if kind not in RASTER_OUTPUTS]
     if wrong:
         raise InputError(
             f'{", ".join(wrong)} cannot be saved for a raster that is read in '
-            f'windows; choose from {", ".join(RASTER_RESULTS)}'
+            f'windows; choose from {", ".join(RASTER_OUTPUTS)}'
         )
     if 'gpkg' in save:
         import_pyogrio()
-
-
-_ENDINGS = dict(
-    labels='_labels.tif',
-    overlay='_overlay.png',
-    geojson='.geojson',
-    gpkg='.gpkg',
-)
 
 
 class _Run:
@@ -155,11 +148,13 @@ class _Run:
         words: Vocabulary,
         parts: Path,
         tile: int,
+        call: dict[str, Any],
     ) -> None:
         self.inferencer = inferencer
         self.reader = reader
         self.words = words
         self.parts = parts
+        self.call = call
         overlap = round(tile * SHARED)
         height, width = reader.size
         self.rows = spans(height, tile, overlap)
@@ -172,6 +167,7 @@ class _Run:
                 raster=_stamp(reader.path),
                 bands=list(reader.bands),
                 tile=tile,
+                call=call,
                 vocabulary=words.fingerprint,
                 weights=LoadedWeights('', None).sha256(inferencer.model),
             ),
@@ -222,7 +218,8 @@ class _Run:
         if not rgb.any():
             self.fuser.skip(row, column)
             return np.full(valid.shape, ignored, deep)
-        with self.inferencer.scored(rgb, self.words) as (scores, labelling):
+        scored = self.inferencer.scored(rgb, self.words, **self.call)
+        with scored as (scores, labelling):
             # Small areas cannot be told from a tile alone.
             labelling = replace(labelling, least_area=None)
             labels = self.fuser.labels(row, column, scores.of, labelling)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.cli import main
-from ovseg_mm.cli.pictures import find_images, output_names
+from ovseg_mm.cli.pictures import find_images, find_jobs
 from ovseg_mm.models.decode_heads import CATSegCostHead
 from ovseg_mm.utils.errors import InputError
 
@@ -47,6 +47,8 @@ def test_words(predict, picture, tmp_path):
         '1_labels.png',
         '1_overlay.png',
         'classes.json',
+        'results.jsonl',
+        'settings.json',
     ]
     labels = np.asarray(Image.open(out / '1_labels.png'))
     assert labels.shape == (64, 130) and labels.dtype == np.uint8
@@ -83,7 +85,7 @@ def test_a_damaged_picture_does_not_stop_the_others(
     (line,) = error.splitlines()
     assert line.startswith(f'error: {damaged} cannot be read')
     written = {path.name for path in (tmp_path / 'out').iterdir()}
-    assert len(written) == 9 and 'classes.json' in written
+    assert len(written) == 11 and 'classes.json' in written
     assert {'0_labels.png', '2_labels.png'} < written
 
 
@@ -219,11 +221,11 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
         (['link.jpg', '--classes', 'a'], 'is a link to gone.png, which does'),
         (['pipe.jpg', '--classes', 'a'], 'is neither a file nor a folder'),
         (['1.jpeg', '--classes', 'a'], 'did you mean 1.jpg?'),
-        (['*.bmp', '--classes', 'a'], '.webp) matches *.bmp'),
+        (['*.bmp', '--classes', 'a'], ') matches *.bmp'),
         (['http://x.org/a.jpg', '--classes', 'a'], 'download the image'),
         (['~nobody_here/a.jpg', '--classes', 'a'], 'no home folder ~nobody_'),
         (['a' * 5000 + '.jpg', '--classes', 'a'], 'characters'),
-        (['deep', '--classes', 'a'], 'sub-folders are not searched (deep/'),
+        (['deep', '--classes', 'a'], 'deep has no image in it or below ('),
         (['--classes', 'a', 'b'], 'no image is given; write: predict IMAGE'),
         (['--classes', '1.jpg'], 'has no class text, but the image 1.jpg'),
         (['--classes', 'a', 'gone.jpg'], 'gone.jpg: there is no such image'),
@@ -309,6 +311,18 @@ def test_patterns_and_repeated_pictures(tmp_path, monkeypatch):
         find_images(['file:///a.jpg'])
 
 
-def test_names_of_results():
-    names = map(Path, ('x/a.jpg', 'a.png', 'a-2.png', 'y/a.jpg', 'b.c.jpg'))
-    assert output_names(list(names)) == ['a', 'a-2', 'a-2-2', 'a-3', 'b.c']
+def test_names_of_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = ('x/a.jpg', 'x/y/b.c.jpg', 'a.png', 'y/a.jpg', 'x/out/o.png')
+    for path in (*map(Path, paths), Path('x/.hidden/h.png')):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('')
+    Path('x/loop').symlink_to('..')
+
+    def names(*given):
+        return [job.name for job in find_jobs(given, Path('x/out'))]
+
+    assert names('x') == ['a', 'loop/a', 'loop/y/a', 'y/b.c']
+    assert names('x/a.jpg', 'a.png', 'y/a.jpg') == ['a', 'a-2', 'a-3']
+    assert names('x/**/*.jpg') == ['a', 'loop/a', 'loop/y/a', 'y/b.c']
+    assert names('x/y/*') == ['b.c']

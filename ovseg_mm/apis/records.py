@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of the files that ``predict`` has segmented."""
+
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.json_lines import append_lines, read_lines
+from ovseg_mm.utils.paths import write_text
+
+from .report import read_json
+
+
+class Records:
+    """Results of a folder: ``results.jsonl``, a JSON line for each file.
+
+    While they run, processes append to files of their own,
+    ``results_RANK.jsonl``; the first process joins them at the end.
+
+    Args:
+        folder (Path): Folder of the results.
+        settings (dict[str, Any]): Settings that the results depend on.
+        keep (bool): Whether results of an earlier run are kept.
+
+    Raises:
+        InputError: If results are to be kept that were made with other
+            settings.
+    """
+
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], keep: bool
+    ) -> None:
+        self.folder = folder
+        self._target = folder / 'results.jsonl'
+        self._settings = folder / 'settings.json'
+        self._known: dict[str, dict] = {}
+        settings = json.loads(json.dumps(settings))
+        if keep and self._settings.is_file():
+            found = read_json(self._settings)
+            changed = sorted(
+                key
+                for key in {*found, *settings}
+                if found.get(key) != settings.get(key)
+            )
+            if changed:
+                raise InputError(
+                    f'{folder} holds results of other settings '
+                    f'({", ".join(changed)} differ); leave --skip-existing '
+                    'out to replace them, or name another folder with --out'
+                )
+            self._known = self._read()
+        self._text = json.dumps(settings, indent=1) + '\n'
+
+    def is_done(self, path: Path, kinds: Collection[str]) -> bool:
+        """Whether an earlier run has finished a file.
+
+        Args:
+            path (Path): The image.
+            kinds (Collection[str]): Results that are wanted.
+
+        Returns:
+            bool: False also if a result is missing or older than the image.
+        """
+        files = self._known.get(str(path), {}).get('files', {})
+        try:
+            changed = path.stat().st_mtime
+            return set(kinds) <= set(files) and all(
+                Path(file).stat().st_mtime >= changed
+                for file in files.values()
+            )
+        except OSError:
+            return False
+
+    def start(self) -> None:
+        """Drop results that are not kept; by the first process alone."""
+        if not self._known:
+            for file in self._files():
+                file.unlink()
+        write_text(self._settings, self._text)
+
+    def open(self, rank: int) -> TextIO:
+        """Open the file of a process.
+
+        Args:
+            rank (int): Rank of the process.
+
+        Returns:
+            TextIO: File to append JSON lines to.
+        """
+        return append_lines(self.folder / f'results_{rank}.jsonl')
+
+    def join(self, paths: Iterable[Path]) -> list[dict]:
+        """Join the files of all processes; by the first process alone.
+
+        Args:
+            paths (Iterable[Path]): Images in the order of the lines.
+
+        Returns:
+            list[dict]: Their records.
+        """
+        known = self._read()
+        names = [str(path) for path in paths]
+        others = [name for name in known if name not in set(names)]
+        ordered = [known[name] for name in (*others, *names) if name in known]
+        lines = [json.dumps(record, ensure_ascii=False) for record in ordered]
+        write_text(self._target, ''.join(f'{line}\n' for line in lines))
+        for file in self._files():
+            if file != self._target:
+                file.unlink()
+        return [known[name] for name in names if name in known]
+
+    def _files(self) -> list[Path]:
+        parts = sorted(self.folder.glob('results_*.jsonl'))
+        return [*([self._target] if self._target.is_file() else []), *parts]
+
+    def _read(self) -> dict[str, dict]:
+        """Newest record of each image."""
+        records = [r for file in self._files() for r in read_lines(file)]
+        return {
+            record['image']: record
+            for record in records
+            if isinstance(record, dict) and 'image' in record
+        }

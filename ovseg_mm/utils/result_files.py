@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of files that results are saved as, and their names."""
+
+from collections.abc import Collection
+
+from .errors import InputError, nearest
+
+# Ends of the names of an image's results. A name without a dot is a folder.
+OUTPUTS = dict(
+    labels='_labels.png',
+    overlay='_overlay.png',
+    heatmaps='_heatmaps',
+    masks='_masks',
+    coco='_coco.json',
+    geojson='.geojson',
+)
+# Of a raster that is read in windows.
+RASTER_OUTPUTS = dict(
+    labels='_labels.tif',
+    overlay='_overlay.png',
+    geojson='.geojson',
+    gpkg='.gpkg',
+)
+# Of a video; shares are JSON lines, a frame each.
+VIDEO_OUTPUTS = dict(overlay='_overlay', shares='_shares.jsonl')
+
+
+def check_outputs_known(
+    kinds: Collection[str], known: Collection[str] = tuple(OUTPUTS)
+) -> None:
+    """Check what is to be saved.
+
+    Args:
+        kinds (Collection[str]): Kinds of files.
+        known (Collection[str]): Kinds that there are.
+
+    Raises:
+        InputError: If one is unknown.
+    """
+    for kind in kinds:
+        if kind not in known:
+            raise InputError(
+                f'{kind!r} cannot be saved{nearest(kind, known)}; choose '
+                f'from {", ".join(known)}'
+            )
