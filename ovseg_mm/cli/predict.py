@@ -6,12 +6,11 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ovseg_mm
-from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.errors import InputError, nearest
 from ovseg_mm.utils.paths import expanded
 from ovseg_mm.utils.result_files import (
     OUTPUTS,
@@ -20,9 +19,11 @@ from ovseg_mm.utils.result_files import (
 )
 from ovseg_mm.zoo import ModelSource, add_model_arguments, model_of_arguments
 
+from .bar import progress_bar
 from .pictures import Job, check_outputs, find_jobs, split_images
 
 if TYPE_CHECKING:
+    from ovseg_mm.apis.files import FileSegmenter
     from ovseg_mm.apis.records import Records
     from ovseg_mm.vocabulary import Vocabulary
 
@@ -61,6 +62,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='classes as separate arguments or separated by ";", synonyms '
         'separated by "|"; or a file of class texts (.txt, .csv, .tsv, .json, '
         '.yaml); or a shipped vocabulary such as ade150',
+    )
+    parser.add_argument(
+        '--background',
+        nargs='+',
+        metavar='WORDS',
+        help='what becomes of pixels that show none of the classes: words '
+        'beside the classes, such as "wall; floor", or "coco": pixels that '
+        'fit one of them best get no label; "threshold": pixels below '
+        '--score-threshold get none; "none": each pixel gets a class '
+        '(default: as the config says)',
+    )
+    parser.add_argument(
+        '--score-threshold',
+        type=float,
+        metavar='SCORE',
+        help='pixels whose best score is not above it get no label',
     )
     _add_output_options(parser)
     _add_running_options(parser)
@@ -185,19 +202,21 @@ def run(args: argparse.Namespace) -> int:
     records = Records(out, settings, args.skip_existing)
     rank, processes = join_processes(args.launcher)
     left = [job for job in jobs if not records.is_done(job.path, kinds)]
+    own = left[rank::processes]
+    # Nothing is written before the model is known to work.
+    segmenter = _segmenter(args, source, vocabulary, kinds) if own else None
+    legend = out / 'classes.json'
     if rank == 0:
         records.start()
-        legend = out / 'classes.json'
         names = json.dumps(vocabulary.label_names, indent=1)
         write_text(legend, names + '\n')
         if len(left) < len(jobs):
             _note(f'{len(jobs) - len(left)} of {len(jobs)} images are done')
     if processes > 1:
         distributed.barrier()
-    own = left[rank::processes]
     try:
-        if own:
-            _segment(args, source, vocabulary, kinds, own, records, rank)
+        if segmenter is not None:
+            _segment(segmenter, own, records, rank, args.json)
     except KeyboardInterrupt:
         if rank == 0:
             _note(
@@ -215,16 +234,12 @@ def run(args: argparse.Namespace) -> int:
     return _report_failures(found)
 
 
-def _segment(
+def _segmenter(
     args: argparse.Namespace,
     source: ModelSource,
     vocabulary: 'Vocabulary',
     kinds: tuple[str, ...],
-    jobs: Sequence[Job],
-    records: 'Records',
-    rank: int,
-) -> None:
-    """Segment the files of this process; the first one tells how far it is."""
+) -> 'FileSegmenter':
     from PIL import Image
 
     from ovseg_mm.apis import OpenVocabInferencer
@@ -240,18 +255,30 @@ def _segment(
         args.amp,
         args.bands and tuple(args.bands),
         args.tile,
+        _call_options(args),
     )
     inferencer = OpenVocabInferencer(source, device=args.device)
-    with records.open(rank) as file, _progress(len(jobs), rank) as bar:
-        segmenter = FileSegmenter(inferencer, vocabulary, options, bar.part)
+    return FileSegmenter(inferencer, vocabulary, options)
+
+
+def _segment(
+    segmenter: 'FileSegmenter',
+    jobs: Sequence[Job],
+    records: 'Records',
+    rank: int,
+    as_json: bool,
+) -> None:
+    """Segment the files of this process; the first one tells how far it is."""
+    with records.open(rank) as file, progress_bar(len(jobs), rank) as bar:
+        segmenter.on_part = bar.part
         for record in segmenter.run(jobs):
             line = json.dumps(record, ensure_ascii=False)
             file.write(line + '\n')
             bar.file()
-            if rank == 0 and args.json:
+            if rank == 0 and as_json:
                 print(line, flush=True)
             elif rank == 0 and 'error' not in record:
-                print(_text_of(record, vocabulary), flush=True)
+                print(_text_of(record, segmenter.words), flush=True)
 
 
 def _checked_kinds(args: argparse.Namespace) -> tuple[str, ...]:
@@ -312,7 +339,24 @@ def _settings(
         amp=args.amp,
         bands=args.bands,
         tile=args.tile,
+        **_call_options(args),
     )
+
+
+def _call_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of the inferencer's calls."""
+    from ovseg_mm.vocabulary import parse_classes
+
+    background = args.background
+    if background is not None:
+        known = ('none', 'threshold', 'coco')
+        word = background[0]
+        # A misspelt option is reported by the inferencer.
+        if len(background) == 1 and (word in known or nearest(word, known)):
+            background = word
+        else:
+            background = parse_classes(background)
+    return dict(background=background, score_threshold=args.score_threshold)
 
 
 def _text_of(record: dict[str, Any], vocabulary: 'Vocabulary') -> str:
@@ -328,8 +372,8 @@ def _text_of(record: dict[str, Any], vocabulary: 'Vocabulary') -> str:
         )
     else:
         found = (
-            'nothing found; use other class texts, or set a lower '
-            'model.test_cfg.threshold in the config'
+            'nothing found; use other class texts, or a lower '
+            '--score-threshold'
         )
     return '\n  '.join(
         [f'{record["image"]}: {found}', *record['files'].values()]
@@ -348,45 +392,3 @@ def _report_failures(records: Sequence[dict[str, Any]]) -> int:
 
 def _note(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-class _Bar:
-    """Progress bar of the files, and of the parts of a large one."""
-
-    def __init__(self, progress: Any, total: int) -> None:
-        self.progress = progress
-        self.files = progress.add_task('files', total=total)
-        self.parts = progress.add_task('', total=1, visible=False)
-
-    def file(self) -> None:
-        """Count a file."""
-        self.progress.advance(self.files)
-        self.progress.update(self.parts, visible=False)
-
-    def part(self, name: str, done: int, total: int) -> None:
-        """Count a tile or a frame."""
-        self.progress.update(
-            self.parts,
-            description=name,
-            completed=done,
-            total=total,
-            visible=True,
-        )
-
-
-@contextmanager
-def _progress(total: int, rank: int) -> Iterator[_Bar]:
-    """Bar with an estimate, on the terminal of the first process."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    console = Console(stderr=True)
-    with Progress(
-        *Progress.get_default_columns(),
-        MofNCompleteColumn(),
-        console=console,
-        # Lines for another program must not go through the terminal.
-        redirect_stdout=sys.stdout.isatty(),
-        disable=rank != 0 or not console.is_terminal,
-    ) as progress:
-        yield _Bar(progress, total)

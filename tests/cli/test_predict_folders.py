@@ -31,8 +31,8 @@ def predict(model, tmp_path, monkeypatch, capsys):
         'ovseg_mm.apis.OpenVocabInferencer', lambda *args, **kwargs: model
     )
 
-    def run(*arguments):
-        words = ('--model', 'toy', '--classes', ';'.join(WORDS))
+    def run(*arguments, classes=tuple(WORDS)):
+        words = ('--model', 'toy', '--classes', *classes)
         status = main(['predict', *map(str, arguments), *words])
         printed = capsys.readouterr()
         return status, printed.out, printed.err
@@ -180,6 +180,29 @@ def test_bad_options(predict, scene, tmp_path, arguments, words):
     Image.fromarray(scene).save(tmp_path / 'a.png')
     status, _, error = predict('a.png', *arguments)
     assert status == 2 and words in error
+
+
+def test_background(predict, model, scene, tmp_path):
+    """Pixels of the ground, which no class names, get no label."""
+    Image.fromarray(scene).save(tmp_path / 'a.png')
+    classes = ['plain red', 'striped blue']
+
+    def shares(*options) -> dict:
+        status, printed, error = predict(
+            'a.png', '--json', *options, classes=classes
+        )
+        assert status == 0, error
+        return lines_of(printed)[0]['shares']
+
+    found = shares('--background', 'stone; sand', 'grass', 'water')
+    assert 0 < sum(found.values()) < 0.5
+    assert sum(shares('--background', 'none').values()) == pytest.approx(1)
+    best = model(scene, classes, scores='all').scores.max(axis=0)
+    middle = str(np.median(best))
+    found = shares('--background', 'threshold', '--score-threshold', middle)
+    assert 0.4 < sum(found.values()) < 0.6
+    status, _, error = predict('a.png', '--background', 'treshold')
+    assert status == 2 and 'threshold' in error
 
 
 def test_gpkg_of_a_plain_image(predict, scene, tmp_path):
