@@ -137,7 +137,7 @@ def test_inductive_training_reads_no_unseen_text(write, labels, monkeypatch):
         '_load_or_encode',
         lambda encoder, vocabulary: (
             read.extend(vocabulary.names),
-            encode(encoder, vocabulary)[0],
+            encode(encoder, vocabulary),
         )[1],
     )
     logits = []
