@@ -158,6 +158,8 @@ setup(
         'coco': ['pycocotools'],
         # rasters beyond memory, and their polygons
         'geo': ['pyogrio', 'rasterio', 'shapely'],
+        # BatchSegmenter on many machines
+        'ray': ['ray[data]'],
         'docs': read_requirements('docs'),
         'tests': [*read_requirements('tests'), *read_requirements('docs')],
         'dev': [*read_requirements('tests'), 'pre-commit'],
