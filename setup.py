@@ -158,13 +158,13 @@ setup(
         'coco': ['pycocotools'],
         # rasters beyond memory, and their polygons
         'geo': ['pyogrio', 'rasterio', 'shapely'],
-        # BatchSegmenter on many machines
-        'ray': ['ray[data]'],
+        # the page in a browser
+        'web': ['gradio>=6'],
         'docs': read_requirements('docs'),
         'tests': [*read_requirements('tests'), *read_requirements('docs')],
         'dev': [*read_requirements('tests'), 'pre-commit'],
     },
     include_package_data=False,
-    package_data={PACKAGE: ['py.typed']},
+    package_data={PACKAGE: ['py.typed', 'web/*.css', 'web/*.js']},
     cmdclass={'build_py': BuildPy, 'bdist_wheel': BdistWheel},
 )

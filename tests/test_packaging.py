@@ -187,6 +187,7 @@ def test_contents_of_the_wheel(wheel):
     assert found == {n for n in expected if not n.startswith('data/')}
     assert f'{prefix}model-index.yml,' in record, 'pip uninstalls it'
     assert 'ovseg_mm/py.typed' in names
+    assert {f'ovseg_mm/web/viewer.{kind}' for kind in ('css', 'js')} <= names
     modules = {
         str(file.relative_to(ROOT))
         for file in (ROOT / 'ovseg_mm').rglob('*.py')
@@ -202,7 +203,7 @@ def test_contents_of_the_wheel(wheel):
         if line.startswith('Requires-Dist: ') and 'extra ==' not in line
     ]
     assert needed and not [line for line in needed if ': mm' in line]
-    for extra in ('dev', 'tests', 'onedl', 'classic'):
+    for extra in ('dev', 'tests', 'onedl', 'classic', 'web'):
         assert f'Provides-Extra: {extra}\n' in metadata
 
 

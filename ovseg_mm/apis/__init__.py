@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-from .batches import BatchSegmenter
 from .benchmarks import BENCHMARKS
 from .evaluate import Evaluation, evaluate
 from .inferencer import OpenVocabInferencer
@@ -7,7 +6,6 @@ from .result import Segmentation
 
 __all__ = [
     'BENCHMARKS',
-    'BatchSegmenter',
     'Evaluation',
     'OpenVocabInferencer',
     'Segmentation',

@@ -120,9 +120,7 @@ class FileSegmenter:
                             pool.submit(self._save, job, result, seconds)
                         )
                     batch = []
-                while writing and (
-                    not reading or len(writing) > ahead or writing[0].done()
-                ):
+                while len(writing) > (ahead if reading else 0):
                     yield writing.popleft().result()
                 if not reading:
                     break

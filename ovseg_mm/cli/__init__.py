@@ -13,10 +13,18 @@ from ovseg_mm.utils.errors import (
     shortened,
 )
 
-COMMANDS = ('doctor', 'predict', 'evaluate', 'convert', 'models', 'add')
+COMMANDS = (
+    'doctor',
+    'predict',
+    'evaluate',
+    'convert',
+    'models',
+    'add',
+    'web',
+)
 # Commands that need no MMSegmentation, or check their arguments before they
 # import it, which takes seconds.
-REGISTER_THEMSELVES = ('doctor', 'predict', 'models', 'add')
+REGISTER_THEMSELVES = ('doctor', 'predict', 'models', 'add', 'web')
 
 
 def main(argv: list[str] | None = None) -> int:

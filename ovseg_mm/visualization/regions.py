@@ -50,6 +50,8 @@ def draw_outlines(
 ) -> np.ndarray:
     """Draw the borders between regions of different labels.
 
+    White lines leave out specks of a few pixels.
+
     Args:
         picture (np.ndarray): RGB uint8, (H, W, 3).
         labels (np.ndarray): Integers of shape (H, W).
@@ -62,6 +64,10 @@ def draw_outlines(
     """
     bare = (labels < 0) | (labels >= len(palette))
     plain = np.where(bare, len(palette), labels).astype(np.float32)
+    if not coloured:
+        # Lines around every speck of a noisy border would cover it.
+        smooth = np.asarray(cv2.medianBlur(plain, 5), dtype=np.float32)
+        plain = smooth.reshape(plain.shape)
     width = _line_width(labels.shape)
     picture = picture.copy()
     if coloured:

@@ -90,8 +90,7 @@ class ZooModel:
         if not self.file.repository:
             return 'by hand'
         size = self.file.num_bytes
-        known = f'{size / 1e9:.1f} GB' if size else 'unknown'
-        return self.file.about or known
+        return self.file.about or (f'{size / 1e9:.1f} GB' if size else '')
 
     @property
     def is_free(self) -> bool:

@@ -7,9 +7,6 @@ from torch import nn
 
 from ovseg_mm.structures import CLIPFeatures, CostFeatures
 
-# Side of each map in token grids, coarse to fine.
-SCALE_FACTORS = (2, 4)
-
 
 @MODELS.register_module()
 class CLIPTokenPyramid(BaseModule):
@@ -21,8 +18,8 @@ class CLIPTokenPyramid(BaseModule):
 
     Args:
         in_channels (int): Width of the image tower.
-        out_channels (Sequence[int]): Channels of the two maps, of twice and
-            four times the token grid.
+        out_channels (Sequence[int]): Channels of each map.
+        scale_factors (Sequence[int]): Side of each map in token grids.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -30,12 +27,13 @@ class CLIPTokenPyramid(BaseModule):
         self,
         in_channels: int,
         out_channels: Sequence[int] = (256, 128),
+        scale_factors: Sequence[int] = (2, 4),
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.upsamples = nn.ModuleList(
             nn.ConvTranspose2d(in_channels, channels, factor, stride=factor)
-            for channels, factor in zip(out_channels, SCALE_FACTORS)
+            for channels, factor in zip(out_channels, scale_factors)
         )
 
     def forward(self, feats: CLIPFeatures) -> CostFeatures:

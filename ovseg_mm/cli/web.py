@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``web``: a page for the browser."""
+
+import argparse
+import importlib.util
+
+import ovseg_mm
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.zoo import add_model_arguments, model_of_arguments
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command's options."""
+    parser = subparsers.add_parser(
+        'web',
+        help='segment images with your own words in a browser',
+        description='Serve a page on which images are segmented with any '
+        'words. Nobody but you can open it, unless --host says otherwise.',
+    )
+    add_model_arguments(parser)
+    parser.add_argument(
+        '--port',
+        type=int,
+        help='port of the page (default: the first free one from 7860 on)',
+    )
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address to listen on; 0.0.0.0 lets other machines open the '
+        'page (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--device', help='such as cuda:0 (default: the best one)'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the page until it is interrupted.
+
+    Args:
+        args (argparse.Namespace): Options of the command.
+
+    Returns:
+        int: 0.
+
+    Raises:
+        InputError: If Gradio is not installed, or the port is not one.
+    """
+    if importlib.util.find_spec('gradio') is None:
+        raise InputError(
+            'the web page needs Gradio; install it: '
+            "pip install 'ovseg_mm[web]'"
+        )
+    if args.port is not None and not 0 < args.port < 65536:
+        raise InputError(f'--port {args.port} is not between 1 and 65535')
+    source = model_of_arguments(args)
+    ovseg_mm.register()
+    from ovseg_mm.apis import OpenVocabInferencer
+    from ovseg_mm.web import serve
+
+    inferencer = OpenVocabInferencer(source, device=args.device)
+    try:
+        serve(inferencer, source.name, args.host, args.port)
+    except KeyboardInterrupt:
+        pass
+    return 0

@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layout and events of the web page."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+
+from ovseg_mm.apis import OpenVocabInferencer, Segmentation
+from ovseg_mm.toy.captions import GROUND_SYNONYMS
+from ovseg_mm.toy.scenes import UNSEEN, make_scene
+from ovseg_mm.utils.errors import REPORTED_ERRORS, InputError, error_message
+from ovseg_mm.utils.image_files import write_image
+from ovseg_mm.vocabulary import shipped_vocabularies
+
+from .work import (
+    DOWNLOADS,
+    hide_unsure,
+    read_words,
+    segment,
+    view_of,
+)
+
+MAX_UPLOAD = '20mb'
+_MAX_QUEUE = 20
+# Seconds after which results and files of a visitor are forgotten.
+_KEPT = 3600
+_OWN_WORDS = 'my own words'
+_HERE = Path(__file__).parent
+_FONTS = ('system-ui', 'Segoe UI', 'Roboto', 'Helvetica Neue', 'sans-serif')
+_WELCOME = 'Choose an image, write words, and press Segment.'
+# Seed of a scene, words, background words.
+_EXAMPLES = (
+    (7, '; '.join((*UNSEEN, *GROUND_SYNONYMS.values())), ''),
+    (11, 'red; blue; green', '; '.join(GROUND_SYNONYMS)),
+    (23, 'red; yellow; purple; blue; white; grass|meadow; sand|beach', ''),
+)
+
+
+def serve(
+    inferencer: OpenVocabInferencer,
+    title: str,
+    host: str = '127.0.0.1',
+    port: int | None = None,
+) -> None:
+    """Serve the page until the process is interrupted.
+
+    Args:
+        inferencer (OpenVocabInferencer): The model.
+        title (str): Name of the model.
+        host (str): Address to listen on; ``'0.0.0.0'`` for all of the
+            machine.
+        port (int, optional): Port. None: the first free one from 7860 on.
+
+    Raises:
+        InputError: If the port is taken.
+    """
+    with TemporaryDirectory(prefix='ovseg_mm_web_') as folder:
+        page = build_page(inferencer, title, Path(folder))
+        try:
+            _, address, _ = page.launch(**launch_options(host, port))
+        except OSError as error:
+            raise InputError(
+                f'the page cannot listen on {host}:{port or "7860-7959"} '
+                f'({error}); name another --port or --host'
+            ) from error
+        print(f'The page is at {address} (stop it with Ctrl+C)', flush=True)
+        page.block_thread()
+
+
+def launch_options(host: str, port: int | None) -> dict[str, Any]:
+    """Options of ``gradio.Blocks.launch``.
+
+    Args:
+        host (str): See :func:`serve`.
+        port (int, optional): See :func:`serve`.
+
+    Returns:
+        dict[str, Any]: The options. Nothing is loaded from other hosts.
+    """
+    theme = gr.themes.Default(
+        primary_hue='indigo',
+        font=_FONTS,
+        font_mono=('ui-monospace', 'monospace'),
+    )
+    return dict(
+        server_name=host,
+        server_port=port,
+        share=False,
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        max_file_size=MAX_UPLOAD,
+        theme=theme,
+        css_paths=_HERE / 'viewer.css',
+        footer_links=[],
+    )
+
+
+def build_page(
+    inferencer: OpenVocabInferencer, title: str, folder: Path
+) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        inferencer (OpenVocabInferencer): The model.
+        title (str): Name of the model.
+        folder (Path): Folder of examples and downloads.
+
+    Returns:
+        gr.Blocks: The page, to be launched with :func:`launch_options`.
+    """
+    page = gr.Blocks(
+        title='ovseg_mm', analytics_enabled=False, delete_cache=(600, _KEPT)
+    )
+    with page:
+        gr.Markdown(f'### Segment any image with any words\nModel: `{title}`')
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                inputs = _input_fields()
+                button = gr.Button(
+                    'Segment', variant='primary', elem_id='segment'
+                )
+                image, words, _, background = inputs
+                examples = gr.Examples(
+                    _write_examples(folder),
+                    [image, words, background],
+                    elem_id='examples',
+                )
+            with gr.Column(scale=3, min_width=400):
+                viewer = _viewer()
+                sliders = _display_fields()
+                downloads = _download_buttons()
+        _connect(
+            _Actions(inferencer, folder),
+            (button.click, examples.load_input_event.then),
+            [*inputs, *sliders],
+            sliders,
+            viewer,
+            downloads,
+        )
+    return page.queue(max_size=_MAX_QUEUE, default_concurrency_limit=1)
+
+
+class _Visit(NamedTuple):
+    """The last result of a visitor, its files, and a line about it."""
+
+    result: Segmentation
+    folder: TemporaryDirectory
+    message: str
+
+
+class _Actions:
+    """What the page does when something is clicked.
+
+    Each action returns values of the viewer and the three downloads.
+
+    Args:
+        inferencer (OpenVocabInferencer): The model.
+        folder (Path): Folder of the downloads.
+    """
+
+    def __init__(self, inferencer: OpenVocabInferencer, folder: Path) -> None:
+        self.inferencer = inferencer
+        self.folder = folder
+
+    def run(
+        self,
+        path: str | None,
+        words: str,
+        shipped: str,
+        background: str,
+        alpha: float,
+        threshold: float,
+    ) -> list[Any]:
+        """Segment; bad input becomes a sentence on the page."""
+        started = time.monotonic()
+        key = None if shipped == _OWN_WORDS else shipped
+        try:
+            vocabulary = read_words(words, key)
+            result = segment(self.inferencer, path, vocabulary, background)
+        except REPORTED_ERRORS as error:
+            view = dict(message=error_message(error), error=True)
+            return [None, view, *_no_files()]
+        seconds = time.monotonic() - started
+        height, width = result.labels.shape
+        visit = _Visit(
+            result,
+            TemporaryDirectory(dir=self.folder),
+            f'{width} x {height} pixels, {seconds:.1f} s',
+        )
+        return [visit, *self.show(visit, alpha, threshold)]
+
+    def show(
+        self, visit: _Visit | None, alpha: float, threshold: float
+    ) -> list[Any]:
+        """Draw the last result with other options, and write its files."""
+        if visit is None:
+            return [dict(message=_WELCOME), *_no_files()]
+        result = hide_unsure(visit.result, threshold)
+        target = Path(visit.folder.name)
+        paths = result.save(target, ('labels', 'geojson'), name='image')
+        paths['overlay'] = target / 'image_overlay.png'
+        write_image(paths['overlay'], result.overlay(alpha=alpha))
+        files = [
+            gr.update(value=str(paths[kind]), interactive=True)
+            for kind in DOWNLOADS
+        ]
+        view = view_of(result, alpha)
+        return [dict(view, message=visit.message), *files]
+
+    def choose(
+        self,
+        visit: _Visit | None,
+        alpha: float,
+        threshold: float,
+        event: gr.EventData,
+    ) -> dict[str, Any]:
+        """Draw the scores of the class that was clicked, or the labels."""
+        if visit is None:
+            return dict(message=_WELCOME)
+        result = hide_unsure(visit.result, threshold)
+        view = view_of(result, alpha, event._data.get('name'))
+        return dict(view, message=visit.message)
+
+
+def _no_files() -> list[dict]:
+    return [gr.update(value=None, interactive=False) for _ in DOWNLOADS]
+
+
+def _connect(
+    actions: _Actions,
+    starts: Sequence[Callable],
+    inputs: Sequence[gr.components.Component],
+    sliders: Sequence[gr.Slider],
+    viewer: gr.HTML,
+    downloads: Sequence[gr.DownloadButton],
+) -> None:
+    """Connect the fields of the page with the actions.
+
+    Args:
+        actions (_Actions): The actions.
+        starts (Sequence[Callable]): Events that start a segmentation.
+        inputs (Sequence[gr.components.Component]): Arguments of it.
+        sliders (Sequence[gr.Slider]): Opacity and threshold.
+        viewer (gr.HTML): The picture and its legend.
+        downloads (Sequence[gr.DownloadButton]): Buttons of ``DOWNLOADS``.
+    """
+    visit = gr.State(None, time_to_live=_KEPT)
+    for start in starts:
+        start(
+            actions.run,
+            inputs,
+            [visit, viewer, *downloads],
+            api_visibility='private',
+            concurrency_id='model',
+        )
+    quiet: dict[str, Any] = dict(
+        api_visibility='private', show_progress='hidden'
+    )
+    shown = [visit, *sliders]
+    for slider in sliders:
+        slider.release(actions.show, shown, [viewer, *downloads], **quiet)
+    viewer.select(actions.choose, shown, viewer, **quiet)
+
+
+def _viewer() -> gr.HTML:
+    """The picture and its legend."""
+    return gr.HTML(
+        dict(message=_WELCOME),
+        html_template='<div class="ovseg-viewer"></div>',
+        js_on_load=(_HERE / 'viewer.js').read_text('utf-8'),
+        apply_default_css=False,
+        elem_id='viewer',
+    )
+
+
+def _download_buttons() -> list[gr.DownloadButton]:
+    with gr.Row():
+        return [
+            gr.DownloadButton(
+                f'Download {label}',
+                interactive=False,
+                size='sm',
+                elem_id=f'download_{kind}',
+            )
+            for kind, label in DOWNLOADS.items()
+        ]
+
+
+def _input_fields() -> list[gr.components.Component]:
+    """Image, words, shipped vocabulary, background words."""
+    image = gr.Image(
+        type='filepath',
+        image_mode=None,
+        sources=['upload', 'clipboard'],
+        label='Image',
+        height=280,
+        elem_id='image',
+    )
+    # Gradio's own reading fails on other files without a sentence. The
+    # subclass that it would want writes a file beside its source.
+    setattr(image, 'preprocess', _path_of)  # noqa: B010
+    words = gr.Textbox(
+        label='Words',
+        info='Separated by ; or lines. Synonyms by |',
+        placeholder='road; sidewalk; sofa|couch; sky',
+        lines=3,
+        max_lines=8,
+        elem_id='words',
+    )
+    with gr.Row():
+        shipped = gr.Dropdown(
+            [_OWN_WORDS, *(k for k in shipped_vocabularies() if '-' not in k)],
+            value=_OWN_WORDS,
+            label='Vocabulary',
+            min_width=150,
+            elem_id='vocabulary',
+        )
+        background = gr.Textbox(
+            label='Background words',
+            placeholder='wall; floor (optional)',
+            min_width=150,
+            elem_id='background',
+        )
+    shipped.change(
+        lambda key: gr.update(visible=key == _OWN_WORDS),
+        shipped,
+        words,
+        queue=False,
+        api_visibility='private',
+    )
+    return [image, words, shipped, background]
+
+
+def _path_of(upload: Any) -> str | None:
+    """Path of what was uploaded."""
+    return None if upload is None else upload.path
+
+
+def _display_fields() -> list[gr.Slider]:
+    """Opacity and threshold."""
+    with gr.Row():
+        return [
+            gr.Slider(
+                0, 1, 0.6, step=0.05, label='Opacity', elem_id='opacity'
+            ),
+            gr.Slider(
+                0,
+                1,
+                0,
+                step=0.01,
+                label='Hide scores below',
+                elem_id='threshold',
+            ),
+        ]
+
+
+def _write_examples(folder: Path) -> list[list[str]]:
+    """Draw scenes of the toy world; paths, words, background words."""
+    examples = []
+    for seed, words, background in _EXAMPLES:
+        rng = np.random.default_rng(seed)
+        names = rng.permutation(UNSEEN).tolist()
+        path = folder / f'toy_world_{seed}.png'
+        write_image(path, make_scene(rng, (288, 384), names).image)
+        examples.append([str(path), words, background])
+    return examples

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the web page does with an image and words, without the page.
+
+Letters: H, W pixels; L labels; k best labels of a pixel; h, w pixels of the
+table under the mouse.
+"""
+
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ovseg_mm.apis import OpenVocabInferencer, Segmentation
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.image_files import read_image
+from ovseg_mm.visualization import draw_heatmap, draw_panels
+from ovseg_mm.visualization.overlay import enlargement
+from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
+from ovseg_mm.vocabulary.entries import split_classes
+
+# Larger images are made smaller, so that a visitor cannot exhaust memory.
+MAX_PIXELS = 1_000_000
+# Images above this area are refused, since decoding alone takes too much.
+MAX_DECODED_PIXELS = 100_000_000
+MAX_WORDS = 1000
+# Scores kept for the score maps, L * H * W; above it the best labels alone.
+_MAX_SCORES = 64_000_000
+_KEPT_BEST = 8
+# Size of the table of best words, and number of words of each pixel.
+_TABLE_SIDE = 480
+_SHOWN_BEST = 3
+
+# Names of what can be downloaded, on its button.
+DOWNLOADS = dict(labels='labels', overlay='overlay', geojson='GeoJSON')
+
+
+def read_words(words: str, shipped: str | None) -> Vocabulary:
+    """Vocabulary of the page's fields.
+
+    Args:
+        words (str): Class texts, separated by ``';'`` or line ends.
+        shipped (str, optional): Key of a shipped vocabulary, which replaces
+            ``words``.
+
+    Returns:
+        Vocabulary: The vocabulary.
+
+    Raises:
+        InputError: If there are no words, too many, or unusable ones.
+    """
+    if shipped:
+        return _limited(load_vocabulary(shipped))
+    texts = split_classes(words or '')
+    if not texts:
+        raise InputError('write the words to look for, such as: cat; dog; sky')
+    _check_number(len(texts))
+    return _limited(load_vocabulary(texts))
+
+
+def segment(
+    inferencer: OpenVocabInferencer,
+    path: str | None,
+    vocabulary: Vocabulary,
+    background: str = '',
+) -> Segmentation:
+    """Segment an uploaded image.
+
+    Args:
+        inferencer (OpenVocabInferencer): The model.
+        path (str, optional): Image file; None if there is none yet.
+        vocabulary (Vocabulary): Class texts.
+        background (str): Class texts that are reported as background,
+            separated by ``';'`` or line ends.
+
+    Returns:
+        Segmentation: With scores in half precision, of all labels or of the
+        best ones of each pixel.
+
+    Raises:
+        InputError: If the file is not an image, or too large.
+    """
+    image = read_upload(path)
+    others = split_classes(background or '')
+    _check_number(vocabulary.num_texts + len(others))
+    few = vocabulary.num_labels * image[..., 0].size <= _MAX_SCORES
+    result = inferencer(
+        image,
+        vocabulary,
+        scores='all' if few else _KEPT_BEST,
+        background=others or None,
+    )
+    return replace(result, scores=_scores(result).astype(np.float16))
+
+
+def read_upload(path: str | None) -> np.ndarray:
+    """Read an uploaded image; one that is too large is made smaller.
+
+    Args:
+        path (str, optional): Image file; None if there is none yet.
+
+    Returns:
+        np.ndarray: RGB, (H, W, 3) uint8.
+
+    Raises:
+        InputError: If the file is not an image, or too large.
+    """
+    if path is None:
+        raise InputError('choose an image first: drop it, paste it, or click')
+    try:
+        with Image.open(path) as file:
+            pixels = file.width * file.height
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f'{Path(path).name} is not an image that can be read; use a '
+            'JPEG, PNG or WebP file'
+        ) from error
+    if pixels > MAX_DECODED_PIXELS:
+        raise InputError(
+            f'the image has {pixels / 1e6:.0f} megapixels; the page takes at '
+            f'most {MAX_DECODED_PIXELS / 1e6:.0f}'
+        )
+    try:
+        image = read_image(path)
+    except OSError as error:
+        raise InputError(f'the image is damaged: {error}') from error
+    height, width = image.shape[:2]
+    scale = (MAX_PIXELS / (height * width)) ** 0.5
+    if scale >= 1:
+        return image
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    resized = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    return np.array(resized)
+
+
+def hide_unsure(result: Segmentation, threshold: float) -> Segmentation:
+    """Remove the label of pixels whose best score is below a threshold.
+
+    Args:
+        result (Segmentation): With scores.
+        threshold (float): The threshold; 0 removes none.
+
+    Returns:
+        Segmentation: With other labels.
+    """
+    if threshold <= 0:
+        return result
+    sure = _scores(result).max(axis=0) >= threshold
+    ignored = result.vocabulary.ignore_label
+    return replace(result, labels=np.where(sure, result.labels, ignored))
+
+
+def view_of(
+    result: Segmentation, alpha: float, name: str | None = None
+) -> dict[str, Any]:
+    """What the viewer of the page shows; see ``viewer.js``.
+
+    Args:
+        result (Segmentation): With scores.
+        alpha (float): Opacity of the colours, in [0, 1].
+        name (str, optional): Class whose scores are drawn. None: the labels.
+
+    Returns:
+        dict[str, Any]: ``picture`` (data URL), ``aspect`` (its width by its
+        height), ``part`` (share of width and height that the image covers),
+        ``legend`` (classes by area),
+        ``chosen`` (``name``) and ``best`` (words of each pixel).
+    """
+    height, width = result.labels.shape
+    part = [1.0, 1.0]
+    if name is None:
+        drawn = draw_panels(
+            result.image,
+            {'': result.labels},
+            result.class_names,
+            result.palette,
+            alpha=alpha,
+            with_legend=False,
+        )
+    else:
+        drawn = draw_heatmap(result.image, result.scores_of(name))
+        factor = enlargement(result.labels.shape)
+        part = [
+            width * factor / drawn.shape[1],
+            height * factor / drawn.shape[0],
+        ]
+    colours = dict(zip(result.class_names, result.palette))
+    legend = [
+        dict(name=found, share=share, colour=list(colours[found]))
+        for found, share in result.shares().items()
+    ]
+    return dict(
+        picture=_data_url(drawn, 'JPEG', quality=92),
+        aspect=drawn.shape[1] / drawn.shape[0],
+        part=part,
+        legend=legend,
+        chosen=name,
+        best=_best_words(result),
+    )
+
+
+def _best_words(result: Segmentation) -> dict[str, Any]:
+    """Best words of each pixel, as an image that a browser can read.
+
+    ``table`` is a PNG of k images (h, w) below each other, for the best, the
+    second, ... word: red and green are the high and low byte of the label,
+    blue is the score, from ``low`` to ``high``.
+    """
+    height, width = result.labels.shape
+    step = max(1, -(-max(height, width) // _TABLE_SIDE))
+    scores = _scores(result)[:, ::step, ::step].astype(np.float32)
+    count = min(_SHOWN_BEST, len(scores))
+    order = np.argsort(-scores, axis=0, kind='stable')[:count]
+    best = np.take_along_axis(scores, order, axis=0)
+    if result.score_labels is not None:
+        chosen = result.score_labels[:, ::step, ::step]
+        order = np.take_along_axis(chosen, order, axis=0)
+    low, high = float(best.min()), float(best.max())
+    steps = (best - low) / max(high - low, 1e-6) * 255
+    table = np.stack([order >> 8, order & 255, np.rint(steps)], axis=-1)
+    return dict(
+        table=_data_url(table.astype(np.uint8).reshape(-1, *table.shape[2:])),
+        count=count,
+        low=low,
+        high=high,
+        names=list(result.class_names),
+    )
+
+
+def _scores(result: Segmentation) -> np.ndarray:
+    assert result.scores is not None, 'segment() asks for them'
+    return result.scores
+
+
+def _data_url(
+    pixels: np.ndarray, file_format: str = 'PNG', **options: Any
+) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, file_format, **options)
+    content = base64.b64encode(file.getvalue()).decode()
+    return f'data:image/{file_format.lower()};base64,{content}'
+
+
+def _limited(vocabulary: Vocabulary) -> Vocabulary:
+    _check_number(vocabulary.num_texts)
+    return vocabulary
+
+
+def _check_number(count: int) -> None:
+    if count > MAX_WORDS:
+        raise InputError(
+            f'{count} words are too many for this page, which takes at most '
+            f'{MAX_WORDS}; the command predict takes any number'
+        )
