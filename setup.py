@@ -160,6 +160,8 @@ setup(
         'geo': ['pyogrio', 'rasterio', 'shapely'],
         # the page in a browser
         'web': ['gradio>=6'],
+        # BatchSegmenter on many machines
+        'ray': ['ray[data]'],
         'docs': read_requirements('docs'),
         'tests': [*read_requirements('tests'), *read_requirements('docs')],
         'dev': [*read_requirements('tests'), 'pre-commit'],

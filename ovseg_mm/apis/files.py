@@ -120,7 +120,9 @@ class FileSegmenter:
                             pool.submit(self._save, job, result, seconds)
                         )
                     batch = []
-                while len(writing) > (ahead if reading else 0):
+                while writing and (
+                    not reading or len(writing) > ahead or writing[0].done()
+                ):
                     yield writing.popleft().result()
                 if not reading:
                     break

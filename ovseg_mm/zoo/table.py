@@ -90,7 +90,8 @@ class ZooModel:
         if not self.file.repository:
             return 'by hand'
         size = self.file.num_bytes
-        return self.file.about or (f'{size / 1e9:.1f} GB' if size else '')
+        known = f'{size / 1e9:.1f} GB' if size else 'unknown'
+        return self.file.about or known
 
     @property
     def is_free(self) -> bool:

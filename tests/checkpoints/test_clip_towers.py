@@ -10,6 +10,7 @@ from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
 from ovseg_mm.checkpoints import convert
+from ovseg_mm.models import clip_towers
 
 from .conftest import ARCH
 
@@ -91,3 +92,31 @@ def test_without_weights_the_towers_stay_random():
             assert parameter.item() == -3.0
         else:
             assert torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize('kind', ['safetensors'])
+def test_towers_of_a_model_that_trains_nothing_are_read_once(
+    weight_file, monkeypatch
+):
+    read = []
+    real = clip_towers.load_clip_weights
+    monkeypatch.setattr(
+        clip_towers,
+        'load_clip_weights',
+        lambda *args: read.append(args) or real(*args),
+    )
+    model = MODELS.build(
+        dict(
+            type='OpenVocabSegmentor',
+            clip=dict(arch=ARCH, custom_clip_weights=str(weight_file)),
+            vocabulary=['cat', 'dog'],
+            backbone=dict(type='CLIPViT'),
+            text_encoder=dict(type='CLIPTextTransformer'),
+            decode_head=dict(type='CosineHead'),
+        )
+    )
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    model.init_weights()
+    assert len(read) == 1
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])

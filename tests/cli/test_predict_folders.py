@@ -15,6 +15,8 @@ from ovseg_mm.apis.files import FileSegmenter
 from ovseg_mm.cli import main
 from ovseg_mm.toy.scenes import make_scene
 
+from ..end_to_end.conftest import run
+
 WORDS = ['plain red', 'striped blue', 'water', 'stone', 'grass', 'sand']
 
 
@@ -272,6 +274,30 @@ def test_video(predict, scene, model, tmp_path, suffix, codec):
         *(f'clip_overlay.{suffix}', 'clip_shares.jsonl', 'classes.json'),
         *('results.jsonl', 'settings.json'),
     }
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_folder(scene, tmp_path):
+    (tmp_path / 'in').mkdir()
+    for index in range(3):
+        Image.fromarray(scene).save(tmp_path / 'in' / f'{index}.png')
+    (tmp_path / 'in' / '3.png').write_text('a text')
+    output = run(
+        *('torchrun', '--standalone', '--nproc_per_node', 2, '-m'),
+        *('ovseg_mm', 'predict', 'in', '--model', 'toy', '--classes'),
+        *('plain red;water', '--launcher', 'pytorch'),
+        cwd=tmp_path,
+        status=1,
+    )
+    assert 'error: in/3.png cannot be read' in output
+    out = tmp_path / 'predictions'
+    text = (out / 'results.jsonl').read_text()
+    records = lines_of(text)
+    assert [record['image'] for record in records] == [
+        f'in/{index}.png' for index in range(4)
+    ]
+    assert len(list(out.glob('*_overlay.png'))) == 3
+    assert not list(out.glob('results_*'))
 
 
 def test_damaged_video(predict, tmp_path):

@@ -79,3 +79,16 @@ def test_devices_that_are_none(tool):
     status, output = tool('get_fps', TINY, '--device', 'xpu')
     assert status == 2
     assert output.splitlines()[-1].startswith("error: the device 'xpu' cannot")
+
+
+def test_models_by_name(tool):
+    status, output = tool('get_flops', 'toy')
+    assert status == 0, output
+    assert '120 prompts of 10 tokens' in output
+    counts = ('--warm-up', 0, '--batches', 1)
+    status, output = tool('get_fps', 'toy', *counts)
+    assert status == 0, output
+    assert "weights: CLIP's" in output
+    status, output = tool('get_fps', 'toyy', *counts)
+    assert status == 2
+    assert "did you mean 'toy'?" in output.splitlines()[-1]

@@ -7,6 +7,9 @@ from torch import nn
 
 from ovseg_mm.structures import CLIPFeatures, CostFeatures
 
+# Side of each map in token grids, coarse to fine.
+SCALE_FACTORS = (2, 4)
+
 
 @MODELS.register_module()
 class CLIPTokenPyramid(BaseModule):
@@ -18,8 +21,8 @@ class CLIPTokenPyramid(BaseModule):
 
     Args:
         in_channels (int): Width of the image tower.
-        out_channels (Sequence[int]): Channels of each map.
-        scale_factors (Sequence[int]): Side of each map in token grids.
+        out_channels (Sequence[int]): Channels of the two maps, of twice and
+            four times the token grid.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -27,13 +30,12 @@ class CLIPTokenPyramid(BaseModule):
         self,
         in_channels: int,
         out_channels: Sequence[int] = (256, 128),
-        scale_factors: Sequence[int] = (2, 4),
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.upsamples = nn.ModuleList(
             nn.ConvTranspose2d(in_channels, channels, factor, stride=factor)
-            for channels, factor in zip(out_channels, scale_factors)
+            for channels, factor in zip(out_channels, SCALE_FACTORS)
         )
 
     def forward(self, feats: CLIPFeatures) -> CostFeatures:

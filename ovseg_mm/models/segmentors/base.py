@@ -19,7 +19,7 @@ from ovseg_mm.utils.config_types import type_of
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
-from ..clip_towers import init_clip_towers, with_tower_options
+from ..clip_towers import with_tower_options
 from ..decode_heads import BaseOpenVocabHead
 from ..decode_heads.mmseg_options import (
     check_mmseg_options,
@@ -159,9 +159,12 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             whole = self._train_vocabulary.whole or self._train_vocabulary
             ignored = whole.ignore_label
             self.data_preprocessor.seg_pad_val = ignored
-        # Nobody initialises a model that is neither trained nor loaded.
+        # mmseg.apis neither initialise nor load a model without checkpoint,
+        # which one that trains nothing does not need.
+        self._has_towers = False
         if not any(parameter.requires_grad for parameter in self.parameters()):
-            init_clip_towers(self, clip)
+            self.init_towers()
+            self._has_towers = True
 
     @property
     def train_vocabulary(self) -> Vocabulary:
@@ -197,6 +200,14 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def out_channels(self) -> int:
         """Channels of ``seg_logits``, L of the current vocabulary."""
         return self.vocabulary.num_labels
+
+    def init_towers(self) -> dict[str, Tensor]:
+        """Fill the CLIP towers, unless the constructor has done so.
+
+        Returns:
+            dict[str, Tensor]: See :func:`init_clip_towers`.
+        """
+        return {} if self._has_towers else super().init_towers()
 
     def set_vocabulary(
         self, vocabulary: Vocabulary | str | list | dict

@@ -6,7 +6,7 @@ from ovseg_mm.structures import CLIPFeatures
 
 
 def test_tapped_tokens_are_upsampled():
-    neck = CLIPTokenPyramid(6, out_channels=(5, 3), scale_factors=(2, 4))
+    neck = CLIPTokenPyramid(6, out_channels=(5, 3))
     dense = torch.randn(2, 4, 3, 2)
     layers = torch.randn(2, 1 + 6, 6), torch.randn(2, 1 + 6, 6)
     feats = neck(CLIPFeatures(dense, torch.randn(2, 4), layers))

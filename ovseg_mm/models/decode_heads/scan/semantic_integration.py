@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from ovseg_mm.structures import ImageContext
 
+# Initial weight of the class embedding, which is learned.
+CONTEXT_WEIGHT = 0.1
+
 
 class SemanticIntegration(nn.Module):
     """Proposal embeddings enriched with CLIP's view of the whole image.
@@ -33,8 +36,6 @@ class SemanticIntegration(nn.Module):
         num_encoder_layers (int): Layers of the encoder.
         feedforward_dims (int): Hidden width of the encoder's MLP.
         dropout (float): Dropout of the encoder.
-        context_weight (float): Initial weight of the class embedding, which
-            is learned.
     """
 
     def __init__(
@@ -48,7 +49,6 @@ class SemanticIntegration(nn.Module):
         num_encoder_layers: int = 5,
         feedforward_dims: int = 2048,
         dropout: float = 0.1,
-        context_weight: float = 0.1,
     ) -> None:
         super().__init__()
         if len(blocks) != len(sigmas):
@@ -71,7 +71,7 @@ class SemanticIntegration(nn.Module):
         self.norms = nn.ModuleList(
             nn.LayerNorm(embed_dims) for _ in range(num_fusion_layers - 1)
         )
-        self.context_weight = nn.Parameter(torch.full((1,), context_weight))
+        self.context_weight = nn.Parameter(torch.full((1,), CONTEXT_WEIGHT))
         # Copies of one layer, so all start with equal weights, as in
         # nn.TransformerEncoder.
         layer = LoneTokenLayer(
