@@ -173,7 +173,8 @@ class ViewLayout:
         size (tuple[int, int]): (H, W) that the fused scores cover.
         window (tuple[int, int], optional): (H, W) of a window. None: there
             is one view, the image as it is.
-        corners (tuple[tuple[int, int], ...]): Top and left of each window.
+        corners (tuple[tuple[int, int], ...]): Top and left of each window;
+            the windows are a grid, row by row.
         global_view (bool): Whether the last view is the whole image.
         padding (tuple[int, int, int, int]): Rows and columns of a view beyond
             its window: left, right, top, bottom.

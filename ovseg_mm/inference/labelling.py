@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .postprocess import CLASSES_AT_A_TIME, argmax_labels, label_scores
+from .postprocess import Highest, argmax_labels, class_parts, label_scores
 from .top_labels import TopLabels
 
 
@@ -138,10 +138,9 @@ class Labelling:
             _, winners, total = self._best(scores_of)
             dropped = self._small(winners)
         tops = TopLabels(min(count, self.num_labels))
-        for start in range(0, len(self.prompt_to_label), CLASSES_AT_A_TIME):
-            texts = slice(start, start + CLASSES_AT_A_TIME)
+        for texts, part in class_parts(scores_of, len(self.prompt_to_label)):
             table = self.prompt_to_label[texts]
-            scores = scores_of(texts).float()
+            scores = part.float()
             if self.scale is not None:
                 scores = (self.scale * scores - total).exp_()
             for label in dict.fromkeys(filter(self._named, table)):
@@ -174,30 +173,23 @@ class Labelling:
             tuple[Tensor, Tensor, Tensor]: The three, labels int64.
         """
         assert self.scale is not None, 'without it there is no softmax'
-        best: Tensor | None = None
-        labels: Tensor | None = None
+        highest = Highest()
         total: Tensor | None = None
-        for start in range(0, len(self.prompt_to_label), CLASSES_AT_A_TIME):
-            classes = slice(start, start + CLASSES_AT_A_TIME)
-            scores = scores_of(classes).float()
-            part = (self.scale * scores).logsumexp(dim=0)
-            total = part if total is None else torch.logaddexp(total, part)
-            table = self._table(scores.device)[classes]
+        for texts, part in class_parts(scores_of, len(self.prompt_to_label)):
+            scores = part.float()
+            logsum = (self.scale * scores).logsumexp(dim=0)
+            if total is None:
+                total = logsum
+            else:
+                torch.logaddexp(total, logsum, out=total)
+            table = self._table(scores.device)[texts]
             if left_out is not None:
                 scores = scores.masked_fill(
                     left_out[table][:, None, None], -torch.inf
                 )
-            top, index = scores.max(dim=0)
-            index = table[index]
-            if best is None or labels is None:
-                best, labels = top, index
-            else:
-                higher = top > best
-                best = torch.where(higher, top, best)
-                labels = torch.where(higher, index, labels)
-        assert best is not None, 'there is at least one text'
-        assert labels is not None and total is not None
-        return best, labels, total
+            highest.update(scores, table)
+        assert total is not None, 'there is at least one text'
+        return highest.scores, highest.labels, total
 
     def _small(self, labels: Tensor) -> Tensor | None:
         """Labels to drop (by value, bool); None without ``least_area``."""

@@ -1,16 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """From scores of classes to a label map, a few classes at a time.
 
-Letters: T class texts, L labels, H, W pixels.
+Letters: T class texts, t some of them, L labels, H, W pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-# Classes whose full-size scores are held at a time.
+# Most classes whose full-size scores are held at a time, and most scores of
+# them together: images of more pixels are scored one class at a time.
 CLASSES_AT_A_TIME = 32
+SCORES_AT_A_TIME = 1 << 20
+
+
+def class_parts(
+    scores_of: Callable[[slice], Tensor], num_texts: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Go through the scores of all class texts, a few texts at a time.
+
+    A part has at most :data:`CLASSES_AT_A_TIME` texts, of one block of so
+    many, and :data:`SCORES_AT_A_TIME` scores, but at least one text. The
+    first part has one: its scores tell the number of pixels.
+
+    Args:
+        scores_of (Callable): Scores (t, H, W) of a slice of the texts; asked
+            once for each text.
+        num_texts (int): T.
+
+    Yields:
+        tuple[slice, Tensor]: Some texts and their scores, (t, H, W).
+    """
+    start, stop = 0, 1
+    while start < num_texts:
+        scores = scores_of(slice(start, stop)).detach()
+        yield slice(start, stop), scores
+        fitting = max(SCORES_AT_A_TIME // max(scores[0].numel(), 1), 1)
+        del scores  # its memory is free for the next part
+        start = stop
+        block = (start // CLASSES_AT_A_TIME + 1) * CLASSES_AT_A_TIME
+        stop = min(start + fitting, block, num_texts)
 
 
 def argmax_labels(
@@ -21,8 +51,9 @@ def argmax_labels(
 ) -> Tensor:
     """Label of the class with the highest score at every pixel.
 
-    Equal to the argmax over all scores (the first class wins a tie), but
-    only a few classes' scores are in memory at a time.
+    Equal to the argmax over all scores (the first class wins a tie). Memory
+    does not depend on T: 13 bytes a pixel for label, best score and a mask,
+    and the scores of one of :func:`class_parts`.
 
     Args:
         scores_of (Callable): Scores (t, H, W) of a slice of the classes.
@@ -34,23 +65,50 @@ def argmax_labels(
     Returns:
         Tensor: (H, W) int64.
     """
-    best: Tensor | None = None
-    labels: Tensor | None = None
-    for start in range(0, len(prompt_to_label), CLASSES_AT_A_TIME):
-        scores = scores_of(slice(start, start + CLASSES_AT_A_TIME))
-        top, index = scores.max(dim=0)
-        index += start
-        if best is None or labels is None:
-            best, labels = top, index
-        else:
-            higher = top > best
-            best = torch.where(higher, top, best)
-            labels = torch.where(higher, index, labels)
-    assert best is not None and labels is not None, 'there are no classes'
-    labels = prompt_to_label.to(labels.device)[labels]
+    highest = Highest()
+    for classes, scores in class_parts(scores_of, len(prompt_to_label)):
+        highest.update(scores, prompt_to_label[classes].to(scores.device))
     if threshold is not None:
-        labels[best <= threshold] = ignore_label
-    return labels
+        highest.labels[highest.scores <= threshold] = ignore_label
+    return highest.labels
+
+
+class Highest:
+    """Highest score at every pixel and its label, of all parts so far.
+
+    The first of equal scores wins. Maps are written in place.
+
+    Attributes:
+        scores (Tensor): (H, W), of the type of the first part.
+        labels (Tensor): (H, W) int64.
+    """
+
+    scores: Tensor
+    labels: Tensor
+
+    def __init__(self) -> None:
+        self._higher: Tensor | None = None
+
+    def update(self, scores: Tensor, table: Tensor) -> None:
+        """Compare the scores of more class texts.
+
+        Args:
+            scores (Tensor): (t, H, W).
+            table (Tensor): Labels of these texts, (t,) int64.
+        """
+        if len(scores) == 1:
+            top, labels = scores[0], table[0]
+        else:
+            top, index = scores.max(dim=0)
+            labels = table[index]
+        if self._higher is None:
+            self.scores = top.clone()
+            self.labels = labels.expand(top.shape).clone()
+            self._higher = torch.empty_like(top, dtype=torch.bool)
+        else:
+            torch.gt(top, self.scores, out=self._higher)
+            torch.fmax(top, self.scores, out=self.scores)
+            torch.where(self._higher, labels, self.labels, out=self.labels)
 
 
 def label_scores(

@@ -6,7 +6,7 @@ w of a view's logits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from ovseg_mm.structures import MaskVotes, ViewLayout
 from ovseg_mm.utils.resize import resize
 
+from . import postprocess
 from .calibration import join_votes, penalise_seen
 from .refinement import PixelRefiner
 from .windows import fuse_views
@@ -24,6 +25,12 @@ FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 @dataclass(frozen=True)
 class ScoreMap:
     """Scores of an image, computed for a few class texts at a time.
+
+    The label map of any number of texts needs, beside the logits or votes of
+    the views, at most 32 bytes a pixel of the image or the canvas (0.36 GiB
+    at 12 megapixels): four times the label map itself. Votes add the logits
+    of 32 texts at the size of the views, and refinement the weights of 16
+    neighbours a pixel.
 
     Args:
         logits (Tensor | MaskVotes): Logits of the views, (V, T, h, w), or the
@@ -49,6 +56,10 @@ class ScoreMap:
     seen: Tensor | None = None
     penalty: float = 0.0
     flip: str | None = None
+    # Logits of the block of texts whose votes were joined last, by its start.
+    _joined: dict[int, Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def of(self, classes: slice = slice(None)) -> Tensor:
         """Scores of some class texts.
@@ -62,11 +73,30 @@ class ScoreMap:
         activate = self.activate
         if self.seen is not None and self.penalty:
             activate = partial(self._penalised, self.seen[classes])
-        views = view_logits(self.logits, classes)
+        views = self._view_logits(classes)
         fused = fuse_views(views, self.layout, activate, self.score_size)
         if self.flip:
             fused = fused.flip(FLIPPED_AXES[self.flip])
         return self.refiner(resize(fused[None], self.size)[0])
+
+    def _view_logits(self, classes: slice) -> Tensor:
+        """See :func:`view_logits`.
+
+        A product of votes for one text reads the masks of all proposals, so
+        it is computed for a block of texts and kept for the next ones.
+        """
+        if not isinstance(self.logits, MaskVotes):
+            return view_logits(self.logits, classes)
+        size = postprocess.CLASSES_AT_A_TIME
+        start, stop, _ = classes.indices(self.logits.weights.shape[2])
+        first = start - start % size
+        if stop > first + size:
+            return view_logits(self.logits, classes)
+        if first not in self._joined:
+            self._joined.clear()
+            block = slice(first, first + size)
+            self._joined[first] = view_logits(self.logits, block)
+        return self._joined[first][:, start - first : stop - first]
 
     def _penalised(self, seen: Tensor, logits: Tensor) -> Tensor:
         return penalise_seen(self.activate(logits), seen, self.penalty)

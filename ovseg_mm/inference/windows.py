@@ -127,7 +127,6 @@ def fuse_views(
     height, width = layout.window
     padded = [max(s, w) for s, w in zip(layout.size, layout.window)]
     scores = logits.new_zeros(logits.shape[1], *padded)
-    counts = logits.new_zeros(padded)
     for view, (top, left) in zip(logits, layout.corners):
         if any(layout.padding):
             view = _unpadded(view, layout)
@@ -135,8 +134,7 @@ def fuse_views(
         scores[:, rows, cols] += _activated(
             view, layout.window, activate, score_size
         )
-        counts[rows, cols] += 1
-    scores /= counts
+    scores /= _window_counts(layout, scores[0])
     scores = scores[:, : layout.size[0], : layout.size[1]]
     if layout.global_view:
         whole = logits[-1]
@@ -162,6 +160,19 @@ def _activated(
     else:
         resized = resize(view[None], wanted)[0]
     return resize(activate(resized)[None], size)[0]
+
+
+def _window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
+    """Number of windows that cover each pixel, (H, W) as a tensor is."""
+    assert layout.window is not None, 'without windows nothing is counted'
+    covered = []
+    # The windows are a grid, so that rows and columns count by themselves.
+    for axis, side in enumerate(layout.window):
+        count = like.new_zeros(like.shape[axis])
+        for start in {corner[axis] for corner in layout.corners}:
+            count[start : start + side] += 1
+        covered.append(count)
+    return covered[0][:, None] * covered[1]
 
 
 def _unpadded(view: Tensor, layout: ViewLayout) -> Tensor:

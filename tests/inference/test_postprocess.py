@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from ovseg_mm.inference import argmax_labels, label_scores, postprocess
+from ovseg_mm.inference.postprocess import class_parts
 
 
 @pytest.mark.parametrize('at_a_time', [1, 7, 32, 1000])
@@ -22,8 +23,25 @@ def test_chunks_equal_one_argmax(monkeypatch, at_a_time, num_texts):
     assert labels.dtype == torch.int64
     # NumPy's argmax is the first of equals.
     assert (labels.numpy() == scores.numpy().argmax(axis=0)).all()
-    assert [c.start for c in asked] == list(range(0, num_texts, at_a_time))
-    assert max(c.stop - c.start for c in asked) == at_a_time
+    # The first text tells the number of pixels.
+    starts = sorted({0, 1, *range(0, num_texts, at_a_time)} - {num_texts})
+    assert [c.start for c in asked] == starts
+    assert [c.stop for c in asked] == [*starts[1:], num_texts]
+
+
+def test_large_images_are_scored_one_class_at_a_time(monkeypatch):
+    monkeypatch.setattr(postprocess, 'SCORES_AT_A_TIME', 100)
+    for side, sizes in (
+        (2, [1, 25, 6, 1]),  # a part lies in one block of 32
+        (5, [1, *[4] * 7, 3, 1]),
+        (11, [1] * 33),
+    ):
+        scores = torch.rand(33, side, side)
+        parts = list(class_parts(scores.__getitem__, 33))
+        assert [len(part) for _, part in parts] == sizes
+        assert torch.equal(torch.cat([part for _, part in parts]), scores)
+        labels = argmax_labels(scores.__getitem__, torch.arange(33))
+        assert torch.equal(labels, scores.argmax(dim=0))
 
 
 def test_labels_of_prompts_and_threshold(monkeypatch):

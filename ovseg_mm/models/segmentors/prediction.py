@@ -206,10 +206,17 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
                 encoded.update(zip(alike, parts))
             return [encoded[index] for index in range(len(views))]
         batches = torch.cat(views).split(self.test_cfg.get('window_batch', 8))
-        logits = [self.encode_decode(batch) for batch in batches]
-        if len(logits) > 1:
-            logits = [torch.cat(logits)]
-        return list(logits[0].split(counts))
+        logits = self.encode_decode(batches[0])
+        if len(batches) > 1:
+            # Joined at the end, they would take twice the memory.
+            first = logits
+            logits = first.new_empty(sum(counts), *first.shape[1:])
+            parts = logits.split([len(batch) for batch in batches])
+            parts[0].copy_(first)
+            del first
+            for batch, part in zip(batches[1:], parts[1:]):
+                part.copy_(self.encode_decode(batch))
+        return list(logits.split(counts))
 
     def score_map(
         self,
