@@ -63,7 +63,7 @@ def main() -> int:
         if args.show_proposals and not (args.show or args.show_dir):
             raise InputError('--show-proposals needs --show-dir or --show')
         cfg = load_config(args, 'testing')
-        source = resolve_model(args.config, args.checkpoint)
+        checkpoint = resolve_model(args.config, args.checkpoint).fetch()
         # Weights that a training starts from are not used in a test.
         cfg.load_from = None
         # Sharding is for training alone.
@@ -81,7 +81,7 @@ def main() -> int:
         if args.out:
             set_output_dir(cfg, args.out)
         runner = build_runner(cfg)
-        weights = load_weights(unwrap(runner.model), source.fetch())
+        weights = load_weights(unwrap(runner.model), checkpoint)
         runner.logger.info(f'loaded {weights.text}')
         runner.test()
     return 0

@@ -40,7 +40,7 @@ from ovseg_mm.vocabulary import (
     check_same_classes,
     load_vocabulary,
 )
-from ovseg_mm.zoo import resolve_model
+from ovseg_mm.zoo import ModelSource, resolve_model
 
 from .benchmarks import Benchmark, find_benchmark
 from .progress import EvaluationProgress
@@ -142,9 +142,7 @@ def evaluate(
             network, digest = _load(benchmark.cfg, weights)
             loaded = _network(benchmark.cfg)
         network.set_vocabulary(vocabularies[key])
-        settings = _settings(benchmark, network, digest, fp16)
-        if source.model is not None:
-            settings['model'] = source.name
+        settings = _settings(benchmark, network, digest, fp16, source)
         metric = _build_metric(benchmark.cfg, network, output_dir, key)
         progress = EvaluationProgress(work_dir / Path(key).stem, settings)
         workers = benchmark.cfg.test_dataloader.get('num_workers', 0)
@@ -154,8 +152,7 @@ def evaluate(
             settings['constants'] = benchmark.constants
             metrics = metric.compute_metrics(counts)
             row = _row(key, len(dataset), metrics, settings)
-            others = [r for r in evaluation.rows if r['dataset'] != key]
-            evaluation.rows = [*others, row]
+            _add_row(evaluation, row)
             write_reports(work_dir, evaluation.rows, evaluation.skipped)
     if get_dist_info()[0] == 0:
         write_reports(work_dir, evaluation.rows, evaluation.skipped)
@@ -169,6 +166,13 @@ def _row(dataset: str, images: int, metrics: dict, settings: dict) -> Row:
     return dict(
         dataset=dataset, images=images, metrics=metrics, settings=settings
     )
+
+
+def _add_row(evaluation: Evaluation, row: Row) -> None:
+    """Add the results on a data set, in place of earlier ones on it."""
+    key = row['dataset']
+    others = [other for other in evaluation.rows if other['dataset'] != key]
+    evaluation.rows = [*others, row]
 
 
 def _build_datasets(
@@ -250,6 +254,7 @@ def _settings(
     model: BaseOpenVocabSegmentor,
     checkpoint: str,
     fp16: bool,
+    source: ModelSource,
 ) -> dict[str, Any]:
     """Settings that the results on a data set depend on."""
     whole = benchmark.cfg.to_dict()
@@ -263,6 +268,7 @@ def _settings(
     dtype = amp_dtype(get_device()) if fp16 else torch.float32
     packages = [p for found in installed_packages().values() for p in found]
     return dict(
+        **({} if source.model is None else {'model': source.name}),
         config=benchmark.config,
         vocabulary=model.vocabulary.fingerprint,
         templates=model.text_bank.templates,

@@ -118,7 +118,8 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
     target = folder / Path(file.name).name
     partial = target.with_name(f'{target.name}.{etag[:16]}.part')
     with FileLock(f'{target}.lock'):
-        if target.is_file():  # another process has been faster
+        # Another process has been faster, or an earlier one.
+        if target.is_file() and sha256 in ('', file_sha256(target)):
             return target
         with open(partial, 'ab', buffering=0) as stream:
             size = found.size or file.num_bytes

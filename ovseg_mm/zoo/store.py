@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovseg_mm.utils.errors import REPORTED_ERRORS, InputError
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.hub import HubFile, download, find_in_hub_cache
 from ovseg_mm.utils.paths import (
     cache_folder,
@@ -148,16 +148,18 @@ def _fetch(model: ZooModel) -> Path:
         )
     try:
         received = download(file, _paths(model)[0].parent, copies=1)
-    except REPORTED_ERRORS as error:
-        if isinstance(error, InputError):
-            raise
-        raise _not_fetched(model, file, error) from error
+    except InputError:
+        raise
     except Exception as error:  # the hub's client raises many types
         raise _not_fetched(model, file, error) from error
     try:
-        return _store(model, received)
-    finally:
-        received.unlink(missing_ok=True)
+        checkpoint = _store(model, received)
+    except InputError:
+        received.unlink()
+        raise
+    # After any other error, such as a full disk, the next call goes on.
+    received.unlink()
+    return checkpoint
 
 
 def _store(model: ZooModel, source: Path, added: bool = False) -> Path:

@@ -163,6 +163,22 @@ def test_a_licence_is_told_once(hub, use_table, capsys):
     assert 'CC BY-NC' not in capsys.readouterr().err
 
 
+def test_a_failed_conversion_goes_on(hub, use_table, monkeypatch, tmp_path):
+    use_table(zoo_row('tiny-catseg', TINY_FILE))
+
+    def full_disk(*args):
+        raise OSError('no space left')
+
+    with monkeypatch.context() as patch:
+        patch.setattr('ovseg_mm.checkpoints.convert', full_disk)
+        with pytest.raises(OSError, match='no space left'):
+            resolve_model('tiny-catseg').fetch()
+    assert cached(tmp_path) == ['model.pth']
+    resolve_model('tiny-catseg').fetch()
+    assert len(gets(hub)) == 1
+    assert cached(tmp_path) == ['tiny-catseg.json', 'tiny-catseg.pth']
+
+
 def test_the_file_of_another_method(hub, use_table, tmp_path):
     use_table(zoo_row('tiny-catseg', TINY_FILE))
     content = io.BytesIO()
