@@ -27,6 +27,8 @@ from .work import (
 
 MAX_UPLOAD = '20mb'
 _MAX_QUEUE = 20
+# Visitors whose results are kept, about 50 MB each.
+_MAX_VISITORS = 40
 # Seconds after which results and files of a visitor are forgotten.
 _KEPT = 3600
 _OWN_WORDS = 'my own words'
@@ -72,7 +74,9 @@ def serve(
         page.block_thread()
 
 
-def launch_options(host: str, port: int | None) -> dict[str, Any]:
+def launch_options(
+    host: str = '127.0.0.1', port: int | None = None
+) -> dict[str, Any]:
     """Options of ``gradio.Blocks.launch``.
 
     Args:
@@ -95,6 +99,7 @@ def launch_options(host: str, port: int | None) -> dict[str, Any]:
         quiet=True,
         ssr_mode=False,
         max_file_size=MAX_UPLOAD,
+        state_session_capacity=_MAX_VISITORS,
         theme=theme,
         css_paths=_HERE / 'viewer.css',
         footer_links=[],
@@ -109,11 +114,12 @@ def build_page(
     Args:
         inferencer (OpenVocabInferencer): The model.
         title (str): Name of the model.
-        folder (Path): Folder of examples and downloads.
+        folder (Path): Folder of examples and downloads; made if need be.
 
     Returns:
         gr.Blocks: The page, to be launched with :func:`launch_options`.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     page = gr.Blocks(
         title='ovseg_mm', analytics_enabled=False, delete_cache=(600, _KEPT)
     )

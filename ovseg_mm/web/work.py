@@ -28,7 +28,7 @@ MAX_PIXELS = 1_000_000
 MAX_DECODED_PIXELS = 100_000_000
 MAX_WORDS = 1000
 # Scores kept for the score maps, L * H * W; above it the best labels alone.
-_MAX_SCORES = 64_000_000
+_MAX_SCORES = 16_000_000
 _KEPT_BEST = 8
 # Size of the table of best words, and number of words of each pixel.
 _TABLE_SIDE = 480
@@ -78,7 +78,7 @@ def segment(
 
     Returns:
         Segmentation: With scores in half precision, of all labels or of the
-        best ones of each pixel.
+        best ones of each pixel, at most about 40 MB.
 
     Raises:
         InputError: If the file is not an image, or too large.
@@ -93,7 +93,12 @@ def segment(
         scores='all' if few else _KEPT_BEST,
         background=others or None,
     )
-    return replace(result, scores=_scores(result).astype(np.float16))
+    ranked = result.score_labels
+    return replace(
+        result,
+        scores=_scores(result).astype(np.float16),
+        score_labels=None if ranked is None else ranked.astype(np.uint16),
+    )
 
 
 def read_upload(path: str | None) -> np.ndarray:
@@ -216,7 +221,7 @@ def _best_words(result: Segmentation) -> dict[str, Any]:
     order = np.argsort(-scores, axis=0, kind='stable')[:count]
     best = np.take_along_axis(scores, order, axis=0)
     if result.score_labels is not None:
-        chosen = result.score_labels[:, ::step, ::step]
+        chosen = result.score_labels[:, ::step, ::step].astype(np.int64)
         order = np.take_along_axis(chosen, order, axis=0)
     low, high = float(best.min()), float(best.max())
     steps = (best - low) / max(high - low, 1e-6) * 255

@@ -4,17 +4,21 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.toy.scenes import make_scene
 from ovseg_mm.vocabulary import load_vocabulary
 
-gradio = pytest.importorskip('gradio')
+from ..conftest import free_port
+
+pytest.importorskip('gradio')
 playwright = pytest.importorskip('playwright.sync_api')
 
 CHROMIUM = next(
@@ -28,19 +32,18 @@ WORDS = 'plain red; striped green; beach; sea; <b>rock</b>'
 
 
 @pytest.fixture(scope='module')
-def address(tmp_path_factory):
-    from ovseg_mm.web import build_page
-    from ovseg_mm.web.page import launch_options
-
-    folder = tmp_path_factory.mktemp('web')
-    page = build_page(OpenVocabInferencer('toy'), 'toy', folder)
-    _, address, _ = page.launch(**launch_options('127.0.0.1', None))
-    yield address
-    page.close()
+def server():
+    """The command; it starts while the browser does."""
+    command = [sys.executable, '-m', 'ovseg_mm', 'web', '--model', 'toy']
+    with subprocess.Popen(
+        [*command, '--port', free_port()], stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
 
 
 @pytest.fixture(scope='module')
-def browser():
+def browser(server):
     # Not of the session: other tests start event loops of their own.
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
@@ -48,6 +51,13 @@ def browser():
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope='module')
+def address(server, browser):
+    """Address that the command prints."""
+    line = server.stdout.readline()
+    return re.search(r'http://127\.0\.0\.1:\d+/', line)[0]
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def page(browser, address):
     yield page
     page.close()
     assert len(requests) > 10 and not errors
-    own = address, f'{address.rstrip("/")}', 'data:', 'blob:'
+    own = address, address.rstrip('/'), 'data:', 'blob:'
     assert not [url for url in requests if not url.startswith(own)]
 
 
@@ -195,3 +205,11 @@ def test_nonsense_becomes_a_sentence(page, tmp_path):
     upload(page, str(tmp_path / 'one.png'))
     segment(page, 'cat; dog')
     message(page, 'of 1x1 pixels')
+
+
+def test_snippet_of_the_documentation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / 'docs' / 'web.md').read_text()
+    (snippet,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    exec(snippet, {})
+    assert list((tmp_path / 'web_files').glob('toy_world_*.png'))
