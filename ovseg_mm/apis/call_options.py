@@ -8,7 +8,11 @@ from typing import Any
 
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.vocabulary import Vocabulary, background_texts, get_templates
+from ovseg_mm.vocabulary import (
+    Vocabulary,
+    background_words,
+    get_templates,
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def options_of_background(
                 "scores='all'), or words: background=['wall', 'floor']"
             )
     elif background is not None:
-        options['others'] = background_texts(background, words)
+        options['others'] = background_words(background, words) or []
     if score_threshold is not None:
         options.update(_threshold(model, float(score_threshold)))
     return options

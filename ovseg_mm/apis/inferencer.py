@@ -134,7 +134,7 @@ class OpenVocabInferencer:
                 ``'none'``: every pixel gets a class. ``'threshold'``: pixels
                 below ``score_threshold`` are background. A list of words, or
                 ``'coco'`` for the names of COCO-Stuff, see
-                :func:`ovseg_mm.vocabulary.background_texts`: pixels that one
+                :func:`ovseg_mm.vocabulary.background_words`: pixels that one
                 of these fits best are background. None: as the config says,
                 which for several classes mostly is ``'none'``; a single class
                 has a threshold or words beside it, see ``docs/words.md``.

@@ -2,7 +2,7 @@
 """Class texts, labels, colours and prompt templates."""
 
 from .agreement import check_same_classes
-from .background import background_texts
+from .background import background_words
 from .command_line import parse_classes
 from .loading import load_vocabulary, shipped_vocabularies
 from .palette import class_palette
@@ -13,7 +13,7 @@ from .vocabulary import Vocabulary
 __all__ = [
     'UNKNOWN',
     'Vocabulary',
-    'background_texts',
+    'background_words',
     'check_same_classes',
     'class_palette',
     'get_templates',

@@ -13,10 +13,10 @@ from .vocabulary import Vocabulary
 _ENDINGS = ('-other', '-stuff')
 
 
-def background_texts(
+def background_words(
     background: Vocabulary | str | Sequence[str] | Mapping[str, Any],
     vocabulary: Vocabulary,
-) -> list[str]:
+) -> Vocabulary | None:
     """Words that take pixels away from the words of a vocabulary.
 
     Args:
@@ -28,7 +28,8 @@ def background_texts(
         vocabulary (Vocabulary): The words that are asked for.
 
     Returns:
-        list[str]: Class texts.
+        Vocabulary | None: The words; None if all of COCO-Stuff's are left
+        out.
 
     Raises:
         FileNotFoundError: If a string is not a shipped key or a file.
@@ -42,17 +43,16 @@ def background_texts(
                 f'background={background!r} is not known{near} For words '
                 f'give a list: background=[{background!r}]'
             )
-    texts = load_vocabulary(background).each_text().names
+    words = load_vocabulary(background)
     if background != 'coco':
-        return list(texts)
+        return words
     own = [_words(text) for entry in vocabulary.class_texts for text in entry]
-    return [
-        text
-        for text in map(_plain, texts)
-        if not any(
-            _words(text) <= mine or mine <= _words(text) for mine in own
-        )
+    left = [
+        name
+        for name in map(_plain, words.names)
+        if not any(_alike(_words(name), mine) for mine in own)
     ]
+    return load_vocabulary(left) if left else None
 
 
 def _plain(name: str) -> str:
@@ -62,6 +62,11 @@ def _plain(name: str) -> str:
     return name.replace('-', ' ')
 
 
+def _alike(one: set[str], other: set[str]) -> bool:
+    return one <= other or other <= one
+
+
 def _words(text: str) -> set[str]:
     """Words of a text in the singular, as far as that is an s."""
-    return {word.rstrip('s') for word in text.lower().split()}
+    words = text.lower().replace('-', ' ').split()
+    return {word.rstrip('s') for word in words}

@@ -14,7 +14,7 @@ from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.apis.call_options import checked_templates
 from ovseg_mm.toy.scenes import CLASSES, make_scene
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.vocabulary import background_texts, load_vocabulary
+from ovseg_mm.vocabulary import background_words, load_vocabulary
 
 from .. import tiny
 
@@ -119,15 +119,16 @@ def test_wrong_options(inferencer, options, message):
 
 def test_coco_words_leave_out_what_is_asked_for():
     words = load_vocabulary(['a red car', 'sofa|couch', 'walls', 'sky'])
-    found = background_texts('coco', words)
+    found = background_words('coco', words).names
     for word in ('car', 'couch', 'wall brick', 'sky', 'wall'):
         assert word not in found
     for word in ('bus', 'building', 'floor tile', 'mirror', 'person'):
         assert word in found
     assert not any(word.endswith(('-other', '-stuff')) for word in found)
-    assert background_texts(['red car', 'wall|fence'], words) == [
-        *('red car', 'wall', 'fence')
-    ]
+    given = background_words(['red car', 'wall|fence'], words)
+    assert given.class_texts == (('red car',), ('wall', 'fence'))
+    every = load_vocabulary('coco')
+    assert background_words('coco', every) is None
 
 
 def test_templates_are_those_of_one_call(inferencer, scene):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which texts are scored, and how their scores become labels."""
 
+from functools import lru_cache
+
 import torch
 from mmengine.config import ConfigDict
 from torch import Tensor
@@ -64,8 +66,7 @@ class ScoreRules(TextModel):
             others = self.test_cfg.get('others_of_one', 'background_words')
         if not others:
             return self.vocabulary
-        texts = load_vocabulary(others).each_text().names
-        return self.vocabulary.with_others(texts, 'other things')
+        return _joined(self.vocabulary, load_vocabulary(others))
 
     @property
     def _needs_others(self) -> bool:
@@ -119,3 +120,9 @@ class ScoreRules(TextModel):
         return torch.tensor(
             [label not in unseen for label in labels], device=device
         )
+
+
+# Asked several times an image.
+@lru_cache(maxsize=16)
+def _joined(vocabulary: Vocabulary, others: Vocabulary) -> Vocabulary:
+    return vocabulary.with_others(others.each_text().names, 'other things')
