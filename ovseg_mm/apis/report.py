@@ -24,6 +24,8 @@ RULES = (
     '(MMSegmentation, older detectron2).'
 )
 _HASH = re.compile('[0-9a-f]{64}')
+# Longest value in a table, in characters.
+_LONGEST = 200
 Row = dict[str, Any]
 
 
@@ -37,7 +39,8 @@ def result_table(rows: list[Row], markdown: bool = False) -> str:
 
     Returns:
         str: A table of metrics and a table of settings. A setting that all
-        data sets share has one row; hashes are cut to 12 digits.
+        data sets share has one row; hashes are cut to 12 digits, long values
+        to their beginning.
     """
     metrics = _keys(row['metrics'] for row in rows)
     figures = PrettyTable(['data set', 'images', *metrics])
@@ -47,8 +50,7 @@ def result_table(rows: list[Row], markdown: bool = False) -> str:
     settings = PrettyTable(['data set', 'setting', 'value'])
     settings.align = 'l'
     for key in _keys(row['settings'] for row in rows):
-        values = [_text(row['settings'].get(key)) for row in rows]
-        values = [v[:12] if _HASH.fullmatch(v) else v for v in values]
+        values = [_cell(row['settings'].get(key)) for row in rows]
         if len(set(values)) == 1:
             settings.add_row(['all', key, values[0]])
             continue
@@ -160,6 +162,17 @@ def _keys(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _figure(value: float | None) -> str:
     return '-' if value is None or math.isnan(value) else f'{value:.2f}'
+
+
+def _cell(value: object) -> str:
+    """Text of a setting in a table; ``results.json`` has all of it."""
+    text = _text(value)
+    if _HASH.fullmatch(text):
+        return text[:12]
+    if len(text) <= _LONGEST:
+        return text
+    more = len(text) - _LONGEST
+    return f'{text[:_LONGEST]} [... {more} characters, see results.json]'
 
 
 def _text(value: Any) -> str:

@@ -40,6 +40,16 @@ def test_equal_settings_stand_once():
         assert 'mIoU_union: also over those that were only predicted' in text
 
 
+def test_long_settings_are_cut_in_tables_alone(tmp_path):
+    templates = [f'template {number} of a {{}}' for number in range(80)]
+    row = dict(ROWS[0], settings=dict(templates=templates))
+    lines = result_table([row]).splitlines()
+    assert max(map(len, lines)) < 300
+    assert any('characters, see results.json]' in line for line in lines)
+    write_reports(tmp_path, [row], {})
+    assert read_rows(tmp_path)[0]['settings'] == row['settings']
+
+
 def test_files(tmp_path):
     write_reports(tmp_path, ROWS, dict(pc59='its folder is missing'))
     assert {path.name for path in tmp_path.iterdir()} == {
