@@ -154,7 +154,7 @@ setup(
             'mmpretrain>=1.2',
             'openmim',
         ],
-        # labels of COCO-Object from COCO's polygons
+        # results as COCO, and labels of COCO-Object
         'coco': ['pycocotools'],
         # rasters beyond memory, and their polygons
         'geo': ['pyogrio', 'rasterio', 'shapely'],

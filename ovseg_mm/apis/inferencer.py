@@ -102,7 +102,8 @@ class OpenVocabInferencer:
     @property
     def vocabulary(self) -> Vocabulary:
         """Vocabulary of the model, used by calls without ``classes``."""
-        return self.model.vocabulary
+        with self._lock:  # calls of other threads set theirs meanwhile
+            return self.model.vocabulary
 
     def __call__(
         self,
@@ -286,17 +287,15 @@ class OpenVocabInferencer:
     ) -> Call:
         """Check the arguments of a call."""
         words = None if classes is None else load_vocabulary(classes)
-        asked = words or self.vocabulary
-        return Call(
-            words,
-            dict(
-                **options_of_scores(scores),
-                **options_of_background(
-                    self.model, asked, background, score_threshold
-                ),
-            ),
-            checked_templates(self.model, templates),
-        )
+        with self._lock:  # calls of other threads set theirs meanwhile
+            rest = options_of_background(
+                self.model,
+                words or self.model.vocabulary,
+                background,
+                score_threshold,
+            )
+            chosen = checked_templates(self.model, templates)
+        return Call(words, {**options_of_scores(scores), **rest}, chosen)
 
     def _results(
         self, pictures: Iterable[Pixels], call: Call, batch_size: int

@@ -48,7 +48,7 @@ def is_several(images: object) -> bool:
         images (object): See :func:`each_picture`.
 
     Returns:
-        bool: False for what is one picture, and for what is none.
+        bool: False for a single picture, and for anything else.
     """
     if isinstance(images, (str, Path)):
         path = expanded(images)

@@ -303,6 +303,7 @@ def _listed(keys: Sequence[str]) -> str:
     )
 
 
+@lru_cache(maxsize=64)
 def _shipped(key: str) -> Vocabulary:
     base = _from_file(resource('data', f'{key}.json'))
     if key in _MMSEG_PALETTES:
