@@ -143,7 +143,15 @@ class FileSegmenter:
         if is_video(job.path) or self._is_raster(job.path):
             return None
         check_outputs_known(self.options.save)
-        return read_image(job.path)
+        try:
+            return read_image(job.path)
+        except InputError as error:
+            if job.path.suffix.lower() not in ('.tif', '.tiff'):
+                raise
+            raise InputError(
+                f'{error}; if it has bands that are no colours, name one or '
+                'three of them with --bands'
+            ) from error
 
     def _is_raster(self, path: Path) -> bool:
         if self.options.bands is not None or self.options.tile is not None:
