@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from ovseg_mm.analysis.speed import amp_dtype
-from ovseg_mm.cli.pictures import Job
 from ovseg_mm.rasters import is_georeferenced, segment_raster
 from ovseg_mm.rasters.segment import TILE
 from ovseg_mm.utils.errors import InputError, debugging, error_message
 from ovseg_mm.utils.image_files import read_image
+from ovseg_mm.utils.picture_files import Job
 from ovseg_mm.utils.result_files import check_outputs_known
 from ovseg_mm.vocabulary import Vocabulary
 

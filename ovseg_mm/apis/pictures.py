@@ -15,6 +15,7 @@ from PIL import Image
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import decode_image, image_pixels, read_image
 from ovseg_mm.utils.paths import expanded
+from ovseg_mm.utils.picture_files import find_images
 
 Picture: TypeAlias = (
     str
@@ -75,8 +76,6 @@ def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
             has no image.
         InputError: If a path is an address or a device.
     """
-    from ovseg_mm.cli.pictures import find_images
-
     listed = isinstance(images, (str, Path)) or not is_several(images)
     # mypy cannot narrow a type by the negative of a guard.
     for image in cast('Iterable[Picture]', [images] if listed else images):

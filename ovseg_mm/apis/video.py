@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
-from ovseg_mm.cli.pictures import VIDEO_SUFFIXES
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import atomic_write
+from ovseg_mm.utils.picture_files import VIDEO_SUFFIXES
 from ovseg_mm.utils.result_files import VIDEO_OUTPUTS
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary

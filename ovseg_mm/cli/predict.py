@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ovseg_mm
 from ovseg_mm.utils.errors import InputError, nearest
 from ovseg_mm.utils.paths import expanded
+from ovseg_mm.utils.picture_files import Job, find_jobs
 from ovseg_mm.utils.result_files import (
     OUTPUTS,
     RASTER_OUTPUTS,
@@ -20,7 +21,7 @@ from ovseg_mm.utils.result_files import (
 from ovseg_mm.zoo import ModelSource, add_model_arguments, model_of_arguments
 
 from .bar import progress_bar
-from .pictures import Job, check_outputs, find_jobs, split_images
+from .pictures import check_outputs, split_images
 
 if TYPE_CHECKING:
     from ovseg_mm.apis.files import FileSegmenter

@@ -10,9 +10,9 @@ from PIL import Image
 
 from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.cli import main
-from ovseg_mm.cli.pictures import find_images, find_jobs
 from ovseg_mm.models.decode_heads import CATSegCostHead
 from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.picture_files import find_images, find_jobs
 
 from ..end_to_end.conftest import TINY
 
