@@ -30,7 +30,7 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
         Path: The file.
 
     Raises:
-        FileNotFoundError: If the file is in no cache and cannot be fetched;
+        FileNotFoundError: If the file: not in the cache and cannot be fetched;
             the message says which file to place where.
     """
     import open_clip
@@ -109,7 +109,7 @@ def _missing_file(
         file = 'config and weights'
         remedy = "'local-dir:/path/to/the/folder' in its place"
     return FileNotFoundError(
-        f'{what} is in no cache and could not be fetched '
+        f'{what}: not in the cache, and could not be fetched '
         f'({type(error).__name__}: {reason}): download {file} from '
         f'{HubFile(repo, file).page} on a machine that can, copy it here and '
         f'set {remedy}'

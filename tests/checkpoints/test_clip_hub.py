@@ -3,14 +3,16 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
 import time
 
+import open_clip
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
+
+from ovseg_mm.checkpoints import load_clip_weights
 
 from ..hub import serve
 from .conftest import ARCH
@@ -19,31 +21,6 @@ from .test_clip_sources import TRANSFORMERS
 BIN = 'open_clip_pytorch_model.bin'
 SAFE = 'open_clip_model.safetensors'
 CONFIG = 'open_clip_config.json'
-# Names tiny CLIPs to open_clip, then fetches them by these names.
-SCRIPT = """
-import json, sys
-import huggingface_hub.constants
-import open_clip
-huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 10_000
-open_clip.add_model_config(sys.argv[1])
-open_clip.pretrained._PRETRAINED['tiny'] = dict(
-    bin=dict(hf_hub='org/bin/'),
-    safe=dict(hf_hub='org/safe/'),
-    damaged=dict(hf_hub='org/damaged/'),
-    gone=dict(hf_hub='org/gone/'),
-    other=dict(hf_hub='org/bin/other.bin'),
-)
-from ovseg_mm.checkpoints import load_clip_weights
-results = {}
-for tag in sys.argv[2:]:
-    try:
-        named = tag.startswith('hf-hub:')
-        weights = load_clip_weights(*([tag] if named else ['tiny', tag]))
-        results[tag] = {k: v.double().sum().item() for k, v in weights.items()}
-    except FileNotFoundError as error:
-        results[tag] = str(error)
-print(json.dumps(results))
-"""
 
 
 @pytest.fixture(scope='module')
@@ -75,75 +52,92 @@ def hub(tmp_path_factory, open_clip_weights, huggingface_weights):
 
 
 @pytest.fixture
-def start(tmp_path, tiny_arch, hub):
-    """Starts a process that loads the weights of some tags."""
-    (tmp_path / 'arch').mkdir()
-    (tmp_path / 'arch' / 'tiny.json').write_text(json.dumps(tiny_arch))
+def load(tmp_path, tiny_arch, hub, monkeypatch):
+    """Loads the weights of some tags; gives their sums, or what is wrong."""
+    tags = dict(
+        bin=dict(hf_hub='org/bin/'),
+        safe=dict(hf_hub='org/safe/'),
+        damaged=dict(hf_hub='org/damaged/'),
+        gone=dict(hf_hub='org/gone/'),
+        other=dict(hf_hub='org/bin/other.bin'),
+    )
+    configs = open_clip.factory._MODEL_CONFIGS
+    monkeypatch.setitem(configs, 'tiny', tiny_arch)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, 'tiny', tags)
+    monkeypatch.setenv('HF_ENDPOINT', hub.url)
+    monkeypatch.setenv('OVSEG_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(constants, 'DOWNLOAD_CHUNK_SIZE', 10_000)
+    hub.requests.clear()
 
-    def start(*tags, **variables):
-        hub.requests.clear()
-        return subprocess.Popen(
-            [sys.executable, '-c', SCRIPT, tmp_path / 'arch', *tags],
-            env={
-                **{k: v for k, v in os.environ.items() if k[:3] != 'HF_'},
-                'HF_ENDPOINT': hub.url,
-                'HF_HOME': str(tmp_path / 'hub'),
-                'OVSEG_CACHE': str(tmp_path / 'cache'),
-                **variables,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def load(*tags):
+        results = {}
+        for tag in tags:
+            named = tag.startswith('hf-hub:')
+            try:
+                weights = load_clip_weights(
+                    *([tag] if named else ['tiny', tag])
+                )
+                results[tag] = sums_of(weights)
+            except FileNotFoundError as error:
+                results[tag] = str(error)
+        return results
 
-    return start
+    return load
 
 
-def results_of(process):
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return json.loads(output.splitlines()[-1]), errors
+def sums_of(weights):
+    return {name: v.double().sum().item() for name, v in weights.items()}
 
 
 def assert_says_what_to_put_where(message, hub, tag, repo, name):
-    assert f"weights of tiny '{tag}' is in no cache" in message
+    assert f"weights of tiny '{tag}': not in the cache" in message
     assert f'download {name} from {hub.url}/org/{repo}/tree/main' in message
     assert f"custom_clip_weights='/path/to/{name}'" in message
     assert '\n' not in message
 
 
-def test_interrupted_download_goes_on(hub, start, our_weights):
+def test_interrupted_download_goes_on(
+    hub, load, our_weights, monkeypatch, capfd
+):
     hub.stop_after = 40_000
-    first = start('bin')
+    # Forked, it shares the tags of the test.
+    first = multiprocessing.get_context('fork').Process(
+        target=load, args=('bin',)
+    )
+    first.start()
     assert hub.stopped.wait(60)
     time.sleep(0.5)  # until what was sent is on the disk
     first.kill()
-    first.communicate()
+    first.join()
     hub.stop_after = None
+    hub.requests.clear()
 
     # Otherwise the hub's client shows its bar on terminals only.
-    results, errors = results_of(start('bin', TQDM_POSITION='-1'))
+    monkeypatch.setenv('TQDM_POSITION', '-1')
+    sums = pytest.approx(sums_of(our_weights))
+    assert load('bin') == {'bin': sums}
+    errors = capfd.readouterr().err
     licence = 'the licence is not known here; it is on'
     assert f'{licence} {hub.url}/org/bin\n' in errors
-    # Processes with other numbers of threads add up in another order.
-    sums = {name: v.double().sum().item() for name, v in our_weights.items()}
-    sums = pytest.approx(sums)
-    assert results == {'bin': sums}
     gets = [bounds for kind, *_, bounds in hub.requests if kind == 'GET']
     assert gets == ['bytes=40000-']
     assert BIN in errors and '100%' in errors
 
     # What is there needs no network; what is not says so.
-    results, errors = results_of(start('bin', 'safe', HF_HUB_OFFLINE='1'))
-    assert f"tiny 'bin': {licence}" not in errors
+    hub.requests.clear()
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    results = load('bin', 'safe')
+    assert f"tiny 'bin': {licence}" not in capfd.readouterr().err
     assert results['bin'] == sums
     assert_says_what_to_put_where(results['safe'], hub, 'safe', 'safe', SAFE)
     assert not hub.requests
 
 
-def test_what_the_hub_has_and_has_not(hub, start, our_weights, tmp_path):
+def test_what_the_hub_has_and_has_not(hub, load, our_weights, tmp_path):
     tags = ('safe', 'damaged', 'gone', 'other')
-    results, errors = results_of(start(*tags))
+    results = load(*tags)
     assert results['safe'].keys() == our_weights.keys()
     asked = {name for _, repo, name, _ in hub.requests if repo == 'org/safe'}
     assert asked == {SAFE}, 'safetensors are preferred'
@@ -154,35 +148,31 @@ def test_what_the_hub_has_and_has_not(hub, start, our_weights, tmp_path):
         ('other', 'bin', 'other.bin'),
     ):
         assert_says_what_to_put_where(results[tag], hub, tag, repo, name)
-    assert 'Traceback' not in errors
     cache = tmp_path / 'cache'
     left = {p.name for p in cache.rglob('*') if p.is_file()}
     assert left == {SAFE, f'{SAFE}.lock'}
 
 
 def test_repositories_that_describe_themselves(
-    hub, start, our_weights, tmp_path
+    hub, load, our_weights, monkeypatch
 ):
-    sums = {name: v.double().sum().item() for name, v in our_weights.items()}
     names = ('described', 'transformers', 'no-weights', 'gone')
     tags = [f'hf-hub:org/{name}' for name in names]
-    results, _ = results_of(start(*tags))
+    results = load(*tags)
+    sums = pytest.approx(sums_of(our_weights))
     for tag in tags[:2]:
-        assert results[tag] == pytest.approx(sums), tag
+        assert results[tag] == sums, tag
     for tag in tags[2:]:
-        assert f'{tag} is in no cache and could not be fetched' in results[tag]
-        assert (
-            f'{hub.url}/{tag.removeprefix("hf-hub:")}/tree/main'
-            in (results[tag])
-        )
-        assert (
-            "set 'local-dir:/path/to/the/folder' in its place"
-            in (results[tag])
-        )
+        message = results[tag]
+        assert f'{tag}: not in the cache, and could not be fetched' in message
+        assert f'{hub.url}/{tag.removeprefix("hf-hub:")}/tree/main' in message
+        assert "set 'local-dir:/path/to/the/folder' in its place" in message
     asked = {name for _, repo, name, _ in hub.requests if 'described' in repo}
     assert asked == {CONFIG, SAFE}
 
-    results, _ = results_of(start(*tags[:2], HF_HUB_OFFLINE='1'))
+    hub.requests.clear()
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    results = load(*tags[:2])
     for tag in tags[:2]:
-        assert results[tag] == pytest.approx(sums), tag
+        assert results[tag] == sums, tag
     assert not hub.requests
