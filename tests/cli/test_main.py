@@ -70,7 +70,7 @@ def test_modules_of_others_find_everything_registered(tmp_path):
         ('--help', 'usage: '),
         ('predict --help', 'usage: '),
         ('convert --help', 'usage: '),
-        ('models', 'catseg_clip-vit-b16'),
+        ('models', 'catseg-vitb16'),
         ('segment', "invalid choice: 'segment'"),
         ('predict gone.jpg --config scan --classes x', 'gone.jpg'),
         ('predict {here} --config none --classes x', 'no such config'),
