@@ -30,7 +30,7 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
         Path: The file.
 
     Raises:
-        FileNotFoundError: If the file: not in the cache and cannot be fetched;
+        FileNotFoundError: If the file is not cached and cannot be fetched;
             the message says which file to place where.
     """
     import open_clip
@@ -74,7 +74,7 @@ def fetch_hub_file(
     """
     from huggingface_hub.utils import EntryNotFoundError
 
-    folder = cache_folder() / 'clip' / repo.replace('/', '--')
+    folder = _folder_of(repo)
     for name in names:
         cached = find_in_hub_cache(HubFile(repo, name))
         if cached is not None:
@@ -100,6 +100,10 @@ def fetch_hub_file(
         raise _missing_file(what, repo, names[-1], error) from error
 
 
+def _folder_of(repo: str) -> Path:
+    return cache_folder() / 'clip' / repo.replace('/', '--')
+
+
 def _missing_file(
     what: str, repo: str, file: str, error: Exception
 ) -> FileNotFoundError:
@@ -111,6 +115,6 @@ def _missing_file(
     return FileNotFoundError(
         f'{what}: not in the cache, and could not be fetched '
         f'({type(error).__name__}: {reason}): download {file} from '
-        f'{HubFile(repo, file).page} on a machine that can, copy it here and '
-        f'set {remedy}'
+        f'{HubFile(repo, file).page} on a machine that can, copy it into '
+        f'{_folder_of(repo)}, or set {remedy}'
     )

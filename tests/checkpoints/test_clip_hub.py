@@ -13,6 +13,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from ovseg_mm.checkpoints import load_clip_weights
+from ovseg_mm.utils.paths import cache_folder
 
 from ..hub import serve
 from .conftest import ARCH
@@ -95,6 +96,7 @@ def assert_says_what_to_put_where(message, hub, tag, repo, name):
     assert f"weights of tiny '{tag}': not in the cache" in message
     assert f'download {name} from {hub.url}/org/{repo}/tree/main' in message
     assert f"custom_clip_weights='/path/to/{name}'" in message
+    assert f'copy it into {cache_folder()}/clip/org--{repo}, or' in message
     assert '\n' not in message
 
 
@@ -129,6 +131,10 @@ def test_interrupted_download_goes_on(
     hub.requests.clear()
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     results = load('bin', 'safe')
+    copied = cache_folder() / 'clip' / 'org--safe' / SAFE
+    copied.parent.mkdir()
+    copied.write_bytes(hub.files['org/safe', SAFE])
+    assert load('safe') == {'safe': sums}
     assert f"tiny 'bin': {licence}" not in capfd.readouterr().err
     assert results['bin'] == sums
     assert_says_what_to_put_where(results['safe'], hub, 'safe', 'safe', SAFE)
