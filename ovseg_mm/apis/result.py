@@ -209,6 +209,8 @@ class Segmentation:
                 - ``'labels'``: label map, ``NAME_labels.png`` (8 bits, 16
                   for more than 255 labels; 255 or 65535 means no label);
                 - ``'overlay'``: ``NAME_overlay.png``;
+                - ``'side_by_side'``: image and overlay beside each other,
+                  ``NAME_side_by_side.png``;
                 - ``'heatmaps'``: the folder ``NAME_heatmaps`` with a picture
                   of each found class (needs ``scores``);
                 - ``'masks'``: the folder ``NAME_masks`` with a mask of each
@@ -275,6 +277,8 @@ class Segmentation:
             write_label_map(path, self.labels, values)
         elif kind == 'overlay':
             write_image(path, self.overlay())
+        elif kind == 'side_by_side':
+            write_image(path, self.overlay(side_by_side=True))
         elif kind == 'heatmaps':
             self._write_each(path, self.heatmap)
         elif kind == 'masks':

@@ -9,6 +9,7 @@ from .errors import InputError, nearest
 OUTPUTS = dict(
     labels='_labels.png',
     overlay='_overlay.png',
+    side_by_side='_side_by_side.png',
     heatmaps='_heatmaps',
     masks='_masks',
     coco='_coco.json',
