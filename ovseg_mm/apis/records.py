@@ -34,7 +34,7 @@ class Records:
     ) -> None:
         self.folder = folder
         self._target = folder / 'results.jsonl'
-        self._settings = folder / 'settings.json'
+        self._settings = folder / 'results_settings.json'
         self._known: dict[str, dict] = {}
         settings = json.loads(json.dumps(settings))
         if keep and self._settings.is_file():
@@ -112,7 +112,7 @@ class Records:
         return [known[name] for name in names if name in known]
 
     def _files(self) -> list[Path]:
-        parts = sorted(self.folder.glob('results_*.jsonl'))
+        parts = sorted(self.folder.glob('results_[0-9]*.jsonl'))
         return [*([self._target] if self._target.is_file() else []), *parts]
 
     def _read(self) -> dict[str, dict]:

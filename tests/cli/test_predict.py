@@ -48,7 +48,7 @@ def test_words(predict, picture, tmp_path):
         '1_overlay.png',
         'classes.json',
         'results.jsonl',
-        'settings.json',
+        'results_settings.json',
     ]
     labels = np.asarray(Image.open(out / '1_labels.png'))
     assert labels.shape == (64, 130) and labels.dtype == np.uint8

@@ -8,7 +8,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.apis.files import FileSegmenter
@@ -241,6 +241,19 @@ def test_rasters_and_windows(predict, scene, tmp_path):
     assert status == 2 and 'masks cannot be saved for a raster' in error
 
 
+def test_a_georeferenced_image_needs_no_extra(
+    predict, scene, tmp_path, monkeypatch
+):
+    scale = TiffImagePlugin.ImageFileDirectory_v2()
+    scale[33550] = (1.0, 1.0, 0.0)
+    Image.fromarray(scene).save(tmp_path / 'a.tif', tiffinfo=scale)
+    monkeypatch.setattr('ovseg_mm.apis.files.find_spec', lambda name: None)
+    with pytest.warns(UserWarning, match='is georeferenced, its results wil'):
+        status, _, _ = predict('a.tif')
+    assert status == 0
+    assert (tmp_path / 'predictions' / 'a_labels.png').is_file()
+
+
 @pytest.mark.parametrize('suffix, codec', [('avi', 'MJPG'), ('mp4', 'mp4v')])
 def test_video(predict, scene, model, tmp_path, suffix, codec):
     path = tmp_path / f'clip.{suffix}'
@@ -272,7 +285,7 @@ def test_video(predict, scene, model, tmp_path, suffix, codec):
     names = {file.name for file in (tmp_path / 'predictions').iterdir()}
     assert names == {
         *(f'clip_overlay.{suffix}', 'clip_shares.jsonl', 'classes.json'),
-        *('results.jsonl', 'settings.json'),
+        *('results.jsonl', 'results_settings.json'),
     }
 
 
@@ -297,7 +310,7 @@ def test_two_processes_share_a_folder(scene, tmp_path):
         f'in/{index}.png' for index in range(4)
     ]
     assert len(list(out.glob('*_overlay.png'))) == 3
-    assert not list(out.glob('results_*'))
+    assert not list(out.glob('results_0*'))
 
 
 def test_damaged_video(predict, tmp_path):

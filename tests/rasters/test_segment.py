@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
 import json
+import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -205,6 +206,25 @@ def test_deep_bands_are_stretched_alike_in_all_windows(planes, tmp_path):
     )
     labels = labels_of(result)
     assert (labels[:20] == 255).all() and (labels[20:] != 255).all()
+
+
+def test_more_classes_than_a_byte_holds(planes, tmp_path):
+    path = write_raster(tmp_path / 'field.tif', planes)
+    words = load_vocabulary([f'class {index}' for index in range(300)])
+    result = segment_raster(RelativeModel(), path, words, tmp_path, tile=48)
+    with rasterio.open(result.files['labels']) as file:
+        assert file.dtypes == ('uint16',) and file.nodata == 65535
+        assert file.colormap(1)[299][:3] == words.palette[299]
+        assert file.tags(1)['class_299'] == 'class 299'
+
+
+def test_without_rasterio(planes, tmp_path, monkeypatch):
+    path = write_raster(tmp_path / 'field.tif', planes)
+    monkeypatch.setitem(sys.modules, 'rasterio', None)
+    assert is_georeferenced(path)
+    words = load_vocabulary(['bright', 'dark'])
+    with pytest.raises(ImportError, match=r"pip install 'ovseg_mm\[geo\]'"):
+        segment_raster(RelativeModel(), path, words, tmp_path)
 
 
 @pytest.mark.parametrize(
