@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ovseg_mm.utils.result_files import check_pycocotools
 from ovseg_mm.vocabulary import Vocabulary
 
 from .regions import Polygon
@@ -37,12 +38,9 @@ def coco_of(
     Raises:
         ImportError: If pycocotools is not installed.
     """
-    try:
-        from pycocotools import mask as rle
-    except ImportError as error:
-        raise ImportError(
-            'COCO annotations need pycocotools: pip install "ovseg_mm[coco]"'
-        ) from error
+    check_pycocotools()
+    from pycocotools import mask as rle
+
     height, width = labels.shape
     annotations: list[dict[str, Any]] = []
     for label in np.unique(labels).tolist():

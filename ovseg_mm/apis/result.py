@@ -198,7 +198,7 @@ class Segmentation:
         self,
         folder: str | Path,
         what: str | Collection[str] = ('labels', 'overlay'),
-        name: str | None = None,
+        name: str | Path | None = None,
     ) -> dict[str, Path]:
         """Write files; each appears when it is complete.
 
@@ -217,13 +217,14 @@ class Segmentation:
                   found class, 0 and 255;
                 - ``'coco'``: ``NAME_coco.json``;
                 - ``'geojson'``: ``NAME.geojson``, in pixels.
-            name (str, optional): NAME, which may have folders. None: the
-                name of the image's file, or ``'image'``.
+            name (str | Path, optional): NAME, which may have folders. None:
+                the name of the image's file, or ``'image'``.
 
         Returns:
             dict[str, Path]: Path by what was written, in the order asked.
 
         Raises:
+            ImportError: If pycocotools is not installed (extra ``coco``).
             InputError: If ``what`` has an unknown word, or heatmaps are asked
                 for without scores.
             OSError: If a file cannot be written.
@@ -234,7 +235,7 @@ class Segmentation:
             self.scores_of(self.class_names[0])  # raises without scores
         if name is None:
             name = self.path.stem if self.path else 'image'
-        stem = path_inside(expanded(folder), name)
+        stem = path_inside(expanded(folder), str(name))
         stem.parent.mkdir(parents=True, exist_ok=True)
         written = {}
         for kind in kinds:

@@ -2,6 +2,7 @@
 """Kinds of files that results are saved as, and their names."""
 
 from collections.abc import Collection
+from importlib.util import find_spec
 
 from .errors import InputError, nearest
 
@@ -36,6 +37,7 @@ def check_outputs_known(
         known (Collection[str]): Kinds that there are.
 
     Raises:
+        ImportError: If a library is missing that writes one of them.
         InputError: If one is unknown.
     """
     for kind in kinds:
@@ -44,3 +46,17 @@ def check_outputs_known(
                 f'{kind!r} cannot be saved{nearest(kind, known)}; choose '
                 f'from {", ".join(known)}'
             )
+    if 'coco' in kinds:
+        check_pycocotools()
+
+
+def check_pycocotools() -> None:
+    """Raise if the library of COCO annotations is missing.
+
+    Raises:
+        ImportError: See above.
+    """
+    if find_spec('pycocotools') is None:
+        raise ImportError(
+            'COCO annotations need pycocotools: pip install "ovseg_mm[coco]"'
+        )

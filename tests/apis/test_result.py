@@ -161,6 +161,21 @@ def test_names_of_files(result, tmp_path):
     assert not (tmp_path / 'none').exists()
 
 
+def test_a_missing_library_is_named_before_anything_is_written(
+    result, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        'ovseg_mm.utils.result_files.find_spec', lambda name: None
+    )
+    for call in (
+        result.to_coco,
+        lambda: result.save(tmp_path / 'none', ['labels', 'coco']),
+    ):
+        with pytest.raises(ImportError, match=r'ovseg_mm\[coco\]'):
+            call()
+    assert not (tmp_path / 'none').exists()
+
+
 def test_nothing_found(result, tmp_path):
     empty = replace(result, labels=np.full(LABELS.shape, IGNORED))
     assert empty.shares() == {} and empty.masks() == {}
