@@ -6,11 +6,14 @@ import json
 import multiprocessing
 from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
 
+from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.cli import main
 from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.image_files import write_image
 from ovseg_mm.zoo import resolve_model
 
 from .conftest import zoo_row
@@ -261,3 +264,30 @@ def test_add(hub, use_table, capsys, tmp_path, published_file):
     ):
         assert main(['add', *map(str, arguments)]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_commands_take_names(hub, use_table, tmp_path, published_file, capsys):
+    use_table(zoo_row('tiny-catseg', TINY_FILE))
+    image = tmp_path / 'x.png'
+    write_image(image, np.zeros((64, 64, 3), np.uint8))
+    words = ['--classes', 'cat; sky']
+    out = ['--out', str(tmp_path / 'out')]
+    arguments = ['predict', str(image), *words, *out]
+    assert main([*arguments, '--model', 'tiny-catseg']) == 0
+    assert (tmp_path / 'out' / 'x_labels.png').is_file()
+    inferencer = OpenVocabInferencer('tiny-catseg', device='cpu')
+    assert inferencer(image).labels.shape == (64, 64)
+    assert len(gets(hub)) == 1
+
+    (tmp_path / 'model.pth').write_bytes(published_file)
+    files = [str(tmp_path / 'model.pth'), str(tmp_path / 'ours.pth')]
+    assert main(['convert', *files, '--config', 'tiny-catseg']) == 0
+    assert 'every learned tensor of tiny-catseg' in capsys.readouterr().out
+
+
+def test_predict_has_a_default(hub, tmp_path, capsys):
+    image = tmp_path / 'x.png'
+    write_image(image, np.zeros((8, 8, 3), np.uint8))
+    arguments = ['--classes', 'cat; sky', '--out', str(tmp_path / 'out')]
+    assert main(['predict', str(image), *arguments]) == 2
+    assert 'weights of catseg-vitb16' in capsys.readouterr().err
