@@ -110,9 +110,9 @@ def options_of_background(
         if score_threshold is None:
             raise InputError(
                 f'scores of {model.decode_head.method} compare the classes, '
-                'so what is a low one depends on their number: give '
-                'score_threshold as well (see the scores of a result with '
-                "scores='all'), or words: background=['wall', 'floor']"
+                'so what is a low one depends on their number: give a score '
+                'threshold as well, or words of the background instead, such '
+                'as wall and floor'
             )
     elif background is not None:
         options['others'] = background_words(background, words) or []
