@@ -5,6 +5,7 @@
 hub's client shows a bar.
 """
 
+import glob
 import os
 import shutil
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ def find_in_hub_cache(file: HubFile) -> Path | None:
         file (HubFile): The file.
 
     Returns:
-        Path | None: Its path, if it is there and has the right size.
+        Path | None: Its path, if it is there and has the right size and
+        hash.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -66,8 +68,12 @@ def find_in_hub_cache(file: HubFile) -> Path | None:
     )
     if not isinstance(found, str):
         return None
-    size = Path(found).stat().st_size
-    return None if file.num_bytes not in (0, size) else Path(found)
+    path = Path(found)
+    if file.num_bytes not in (0, path.stat().st_size):
+        return None
+    if file.sha256 and file_sha256(path) != file.sha256:
+        return None
+    return path
 
 
 def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
@@ -141,6 +147,9 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
                 'removed; try again, or use another network'
             )
         os.replace(partial, target)
+        # Parts of an earlier file of this name.
+        for other in folder.glob(f'{glob.escape(target.name)}.*.part'):
+            other.unlink()
     return target
 
 

@@ -4,10 +4,12 @@
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
+import ovseg_mm
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import resource
 from ovseg_mm.zoo import (
@@ -110,7 +112,7 @@ def test_no_torch_is_imported():
         "print([m for m in ('torch', 'mmengine', 'mmseg', 'numpy') "
         'if m in sys.modules])'
     )
-    folder = resource('ovseg_mm')
+    folder = Path(ovseg_mm.__file__).parent
     printed = subprocess.run(
         [sys.executable, '-c', script, folder],
         capture_output=True,

@@ -5,10 +5,12 @@ import io
 import json
 import multiprocessing
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import hf_hub_download
 
 from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.cli import main
@@ -88,6 +90,25 @@ def test_a_cut_connection_goes_on(hub, use_table, published_file):
     starts = [bounds for *_, bounds in gets(hub)]
     assert starts == [None, 'bytes=20000-', 'bytes=50000-']
     assert len(published_file) > 60_000
+
+
+def test_the_cache_of_the_hubs_client(hub, use_table, tmp_path, sha256):
+    kept = hf_hub_download(
+        'org/tiny',
+        'model.pth',
+        endpoint=hub.url,
+        cache_dir=tmp_path / 'hf',
+    )
+    hub.requests.clear()
+    use_table(
+        zoo_row('tiny-catseg', dict(TINY_FILE, SHA256=sha256)),
+        zoo_row('other', dict(TINY_FILE, SHA256='0' * 64)),
+    )
+    resolve_model('tiny-catseg').fetch()
+    assert not hub.requests
+    assert Path(kept).is_file()
+    with pytest.raises(InputError, match='another model.pth in org/tiny'):
+        resolve_model('other').fetch()
 
 
 def test_another_file_than_the_table_names(hub, use_table, tmp_path):
@@ -214,7 +235,7 @@ def test_two_processes_do_the_work_once(hub, use_table, tmp_path):
     use_table(zoo_row('tiny-catseg', TINY_FILE))
     # Forked, they share the table of the test, and start at once.
     context = multiprocessing.get_context('fork')
-    runs = [context.Process(target=_fetch_tiny) for _ in range(2)]
+    runs = [context.Process(target=_fetch_tiny, daemon=True) for _ in range(2)]
     for run in runs:
         run.start()
     for run in runs:
