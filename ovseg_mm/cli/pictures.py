@@ -4,6 +4,7 @@
 import glob
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from ovseg_mm.utils.errors import InputError
@@ -40,9 +41,17 @@ def check_outputs(images: list[Path], outputs: Iterable[Path]) -> None:
     Raises:
         InputError: If an output is one of the images.
     """
-    inputs = {os.path.realpath(path): path for path in images}
+    # Files of a folder are many, so its links are followed once.
+    real_folder = lru_cache(os.path.realpath)
+
+    def real(path: Path) -> str:
+        if path.is_symlink():
+            return os.path.realpath(path)
+        return os.path.join(real_folder(path.parent), path.name)
+
+    inputs = {real(path): path for path in images}
     for output in outputs:
-        if (path := inputs.get(os.path.realpath(output))) is not None:
+        if (path := inputs.get(real(output))) is not None:
             raise InputError(
                 f'the results would overwrite the image {path}; name '
                 'another folder with --out'
