@@ -1,13 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/models.md: its table is that of the metafiles, its commands run."""
+"""The table of docs/models.md is that of the metafiles."""
 
-import re
-import shlex
-import shutil
-
-import pytest
-
-from ovseg_mm.cli import main
 from ovseg_mm.utils.paths import resource
 from ovseg_mm.zoo import zoo_models
 
@@ -18,7 +11,6 @@ BENCHMARKS = {
     'voc21': 'VOC21',
 }
 BEGIN, END = '<!-- zoo: begin -->\n', '<!-- zoo: end -->\n'
-_BLOCK = re.compile(r'^```(bash|python)\n(.*?)^```$', re.M | re.S)
 
 
 def table() -> str:
@@ -47,19 +39,3 @@ def page_text() -> str:
 def test_table_of_the_docs():
     found = page_text().partition(BEGIN)[2].partition(END)[0]
     assert found == table(), f'put this into docs/models.md:\n{table()}'
-
-
-@pytest.mark.parametrize(
-    ('language', 'block'), _BLOCK.findall(page_text()), ids=lambda text: ''
-)
-def test_snippets(language, block, tmp_path, monkeypatch):
-    (tmp_path / 'docs').mkdir()
-    shutil.copy(resource('docs', 'demo_picture.png'), tmp_path / 'docs')
-    monkeypatch.chdir(tmp_path)
-    if language == 'python':
-        exec(compile(block, 'docs/models.md', 'exec'), {})
-        return
-    for line in block.replace('\\\n', ' ').splitlines():
-        python, *arguments = shlex.split(line, comments=True)
-        assert (python, arguments[:2]) == ('python', ['-m', 'ovseg_mm'])
-        assert main(arguments[2:]) == 0
