@@ -5,8 +5,7 @@ import argparse
 from pathlib import Path
 
 import ovseg_mm
-from ovseg_mm.utils.errors import InputError, nearest
-from ovseg_mm.zoo import zoo_models
+from ovseg_mm.zoo import find_model
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -30,17 +29,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert the file into the cache."""
-    models = zoo_models()
-    if args.name not in models:
-        raise InputError(
-            f'{args.name}: there is no such model'
-            f'{nearest(args.name, models)}; '
-            "'python -m ovseg_mm models' lists them"
-        )
+    model = find_model(args.name)
     from ovseg_mm.zoo.store import add_checkpoint
 
     ovseg_mm.register()
-    checkpoint = add_checkpoint(models[args.name], args.file)
+    checkpoint = add_checkpoint(model, args.file)
     print(f'{args.name}: {checkpoint}')
     print(
         'use it: python -m ovseg_mm predict IMAGE --classes WORDS --model '

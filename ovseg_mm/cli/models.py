@@ -5,9 +5,9 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ovseg_mm.utils.errors import InputError, nearest
+from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.model_index import list_models
-from ovseg_mm.zoo import DEFAULT_MODEL, ZooModel, zoo_models
+from ovseg_mm.zoo import DEFAULT_MODEL, ZooModel, find_model, zoo_models
 
 _HEADER = ('name', 'method', 'licence', 'download', 'ADE20K', 'good for')
 
@@ -41,17 +41,10 @@ def run(args: argparse.Namespace) -> int:
             )
         _print_configs()
         return 0
-    models = zoo_models()
     if args.name is None:
-        _print_table(models.values())
-        return 0
-    if args.name not in models:
-        raise InputError(
-            f'{args.name}: there is no such model'
-            f'{nearest(args.name, models)}; '
-            "'python -m ovseg_mm models' lists them"
-        )
-    _print_model(models[args.name])
+        _print_table(zoo_models().values())
+    else:
+        _print_model(find_model(args.name))
     return 0
 
 

@@ -10,7 +10,7 @@ from .resolve import (
     model_of_arguments,
     resolve_model,
 )
-from .table import DEFAULT_MODEL, WeightsFile, ZooModel, zoo_models
+from .table import DEFAULT_MODEL, WeightsFile, ZooModel, find_model, zoo_models
 
 __all__ = [
     'DEFAULT_MODEL',
@@ -18,6 +18,7 @@ __all__ = [
     'WeightsFile',
     'ZooModel',
     'add_model_arguments',
+    'find_model',
     'model_of_arguments',
     'resolve_model',
     'zoo_models',

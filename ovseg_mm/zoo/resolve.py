@@ -168,9 +168,10 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
         return find_config(name)
     except FileNotFoundError as error:
         names = [*known, *(entry.name for entry in list_models())]
+        near = nearest(str(name).partition(':')[0], names)
         raise FileNotFoundError(
             f'{name}: there is no such model, and no such config file, here '
-            f'or among the shipped ones{nearest(str(name), names)}; '
+            f'or among the shipped ones{near}; '
             "'python -m ovseg_mm models' lists the models, with --configs "
             'the shipped configs'
         ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.errors import InputError, nearest
 from ovseg_mm.utils.model_index import (
     BENCHMARKS,
     ModelEntry,
@@ -113,6 +113,27 @@ def zoo_models() -> dict[str, ZooModel]:
         InputError: If a metafile is damaged.
     """
     return dict(_models_below(resource('configs')))
+
+
+def find_model(name: str) -> ZooModel:
+    """Find a model of the table.
+
+    Args:
+        name (str): Its name.
+
+    Returns:
+        ZooModel: The model.
+
+    Raises:
+        InputError: If there is none of this name, or a metafile is damaged.
+    """
+    models = zoo_models()
+    if name not in models:
+        raise InputError(
+            f'{name}: there is no such model{nearest(name, models)}; '
+            "'python -m ovseg_mm models' lists them"
+        )
+    return models[name]
 
 
 @functools.cache

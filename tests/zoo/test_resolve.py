@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 import ovseg_mm
 from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.model_index import list_models
 from ovseg_mm.utils.paths import resource
 from ovseg_mm.zoo import (
     DEFAULT_MODEL,
@@ -72,6 +73,7 @@ def test_configs(tmp_path):
     [
         ('sc-clp', "no such model.* did you mean 'sc-clip' or 'sclip'?"),
         ('catseg_clip-vit-b16_4xb1-80k_ade20k-640x64', 'ade20k-640x640'),
+        ('scclip:ViT-B-16/openai', "did you mean 'sc-clip' or 'sclip'?"),
         ('sc-clip:foo', 'write sc-clip:ARCH/PRETRAINED'),
         ('sc-clip:', 'write sc-clip:ARCH/PRETRAINED'),
         ('toy:ViT-B-16/openai', 'CLIP cannot be chosen; write toy'),
@@ -120,6 +122,14 @@ def test_no_torch_is_imported():
         check=True,
     ).stdout
     assert printed == '[]\n'
+
+
+def test_the_metafiles_stay_those_of_mim():
+    load_model_index = pytest.importorskip('modelindex.load_model_index')
+    index = load_model_index.load(str(resource('model-index.yml')))
+    names = {model.name for model in index.models}
+    assert names == {entry.name for entry in list_models()}
+    assert not index.check_errors
 
 
 def test_the_table():
