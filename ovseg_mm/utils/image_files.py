@@ -45,6 +45,7 @@ _TURNS = {
 }
 # Orientations that are undone by another one, not by themselves.
 _INVERSE = {6: 8, 8: 6}
+_HEIC = (b'ftypheic', b'ftypheix', b'ftyphevc')  # bytes 4 to 11
 _LOSSY = ('JPEG', 'MPO')
 
 
@@ -101,6 +102,8 @@ def decode_image(
         raise InputError(
             f'{name} cannot be read as an image; it is empty (0 bytes)'
         )
+    if content[4:12] in _HEIC:
+        _enable_heic(name)
     try:
         with Image.open(io.BytesIO(content)) as image:
             return _decoded(image, name, turn)
@@ -129,6 +132,17 @@ def image_pixels(image: Image.Image, name: str) -> np.ndarray:
         raise
     except Exception as error:  # Pillow raises a dozen kinds of them
         raise _unreadable(name, error) from error
+
+
+def _enable_heic(name: str) -> None:
+    """Have Pillow read HEIC, the format of many telephones."""
+    try:
+        from pillow_heif import register_heif_opener as enable
+    except ImportError:
+        raise InputError(
+            f'{name} is HEIC; pip install pillow-heif, or save it as JPEG'
+        ) from None
+    enable()
 
 
 def _unreadable(name: str, error: Exception) -> InputError:

@@ -18,7 +18,7 @@ from .paths import expanded
 # are named need none of them.
 PICTURE_SUFFIXES = (
     *IMAGE_SUFFIXES,
-    *('.avif', '.gif', '.jfif', '.jp2', '.pgm', '.ppm', '.tga'),
+    *('.avif', '.gif', '.heic', '.jfif', '.jp2', '.pgm', '.ppm', '.tga'),
 )
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
 import struct
+import sys
 import zlib
 
 import cv2
@@ -296,3 +298,16 @@ def test_empty_file_says_so(tmp_path):
     path.write_bytes(b'')
     with pytest.raises(InputError, match=r'image; it is empty \(0 bytes\)'):
         read_image(path)
+
+
+def test_heic_needs_a_library(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, 'pillow_heif', None)
+        with pytest.raises(InputError, match='a.heic is HEIC; pip install'):
+            decode_image(b'\0\0\0\x18ftypheic\0\0\0\0', 'a.heic')
+    pillow_heif = pytest.importorskip('pillow_heif')
+    pixels = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(file)
+    decoded, orientation = decode_image(file.getvalue(), 'a.heic')
+    assert orientation == 1 and abs(decoded.astype(int) - pixels).max() < 20
