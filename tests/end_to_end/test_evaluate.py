@@ -17,7 +17,7 @@ from sklearn.metrics import jaccard_score
 
 from ..conftest import free_port
 from ..raw_data import prepare_everything, write_everything
-from .conftest import TINY, run
+from .conftest import ROOT, TINY, run
 
 pytestmark = pytest.mark.slow
 KEYS = (
@@ -235,6 +235,32 @@ def test_options_reach_the_benchmarks(home, checkpoint, evaluate, tmp_path):
         cfg_options=[f'test_evaluator.relations={tmp_path / "kinds.json"}'],
     )
     assert 'SG_mIoU' in results_of(tmp_path)[0]['voc20']['metrics']
+
+
+def test_model_by_name(home, command, tmp_path):
+    root, _ = home
+    cfg = Config.fromfile(ROOT / 'configs' / '_base_/models/toy-clip.py')
+    arch = str(cfg.toy_clip.arch).replace("'", '')
+    status, output = command(
+        *('evaluate', 'sclip', '--datasets', 'voc21,object'),
+        *('--work-dir', tmp_path, *LOADER),
+        # The toy CLIP in place of the hub's, and one template for its 80.
+        *(f'model.clip.arch={arch}', 'model.clip.pretrained=None'),
+        'model.clip.custom_clip_weights=data/toy_clip.safetensors',
+        'model.prompts.templates=single',
+        cwd=root,
+    )
+    assert status == 0, output
+    rows, _ = results_of(tmp_path)
+    for key, test_set in (
+        ('voc21', 'pascal-voc21'),
+        ('object', 'coco-object'),
+    ):
+        settings = rows[key]['settings']
+        assert settings['model'] == 'sclip'
+        config = f'sclip_clip-vit-b16_{test_set}-224x224'
+        assert settings['config'] == config
+        assert rows[key]['metrics']['mIoU'] >= 0
 
 
 def test_missing_data_set_is_skipped(home, checkpoint, evaluate, tmp_path):
