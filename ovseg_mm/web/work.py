@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from ovseg_mm.apis import OpenVocabInferencer, Segmentation
@@ -23,12 +24,14 @@ from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 from ovseg_mm.vocabulary.entries import split_classes
 
 # Larger images are made smaller, so that a visitor cannot exhaust memory.
-MAX_PIXELS = 1_000_000
+MAX_PIXELS = 600_000
 # Images above this area are refused, since decoding alone takes too much.
 MAX_DECODED_PIXELS = 100_000_000
 MAX_WORDS = 1000
-# Scores kept for the score maps, L * H * W; above it the best labels alone.
-_MAX_SCORES = 16_000_000
+# Scores L * H * W that the model gives at once; above it only the best ones,
+# which takes it longer. Those of a visitor are kept for the score maps.
+_MAX_SCORES = 100_000_000
+_MAX_KEPT = 16_000_000
 _KEPT_BEST = 8
 # Size of the table of best words, and number of words of each pixel.
 _TABLE_SIDE = 480
@@ -93,12 +96,7 @@ def segment(
         scores='all' if few else _KEPT_BEST,
         background=others or None,
     )
-    ranked = result.score_labels
-    return replace(
-        result,
-        scores=_scores(result).astype(np.float16),
-        score_labels=None if ranked is None else ranked.astype(np.uint16),
-    )
+    return _compact(result)
 
 
 def read_upload(path: str | None) -> np.ndarray:
@@ -232,6 +230,19 @@ def _best_words(result: Segmentation) -> dict[str, Any]:
         low=low,
         high=high,
         names=list(result.class_names),
+    )
+
+
+def _compact(result: Segmentation) -> Segmentation:
+    """Keep scores in half precision, and only the best if they are many."""
+    scores, ranked = torch.from_numpy(_scores(result)), result.score_labels
+    if ranked is None and scores.numel() > _MAX_KEPT:
+        scores, order = scores.topk(min(_KEPT_BEST, len(scores)), dim=0)
+        ranked = order.numpy()
+    return replace(
+        result,
+        scores=scores.half().numpy(),
+        score_labels=None if ranked is None else ranked.astype(np.uint16),
     )
 
 

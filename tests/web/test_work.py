@@ -64,12 +64,21 @@ def test_scores_that_are_asked_for(tmp_path, monkeypatch, result):
         calls.append(options)
         return result
 
-    work.segment(inferencer, str(path), WORDS, 'wall; floor')
+    plain = work.segment(inferencer, str(path), WORDS, 'wall; floor')
+    assert plain.scores.dtype == np.float16 and plain.score_labels is None
+    monkeypatch.setattr(work, '_MAX_KEPT', 40 * 60 * 2)
+    monkeypatch.setattr(work, '_KEPT_BEST', 2)
+    few = work.segment(inferencer, str(path), WORDS)
+    assert few.scores.shape == few.score_labels.shape == (2, 40, 60)
+    assert (few.score_labels[0] == result.labels).mean() > 0.99
+    view = work.view_of(few, 0.6, 'dog')
+    assert view['best'] == work.view_of(few, 0.6)['best']
     monkeypatch.setattr(work, '_MAX_SCORES', 40 * 60 * 2)
     work.segment(inferencer, str(path), WORDS)
     assert calls == [
         dict(background=['wall', 'floor'], scores='all'),
-        dict(background=None, scores=8),
+        dict(background=None, scores='all'),
+        dict(background=None, scores=2),
     ]
 
 
