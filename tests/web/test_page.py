@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,11 +204,3 @@ def test_nonsense_becomes_a_sentence(page, tmp_path):
     upload(page, str(tmp_path / 'one.png'))
     segment(page, 'cat; dog')
     message(page, 'of 1x1 pixels')
-
-
-def test_snippet_of_the_documentation(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parents[2] / 'docs' / 'web.md').read_text()
-    (snippet,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
-    exec(snippet, {})
-    assert list((tmp_path / 'web_files').glob('toy_world_*.png'))
