@@ -8,6 +8,9 @@ from PIL import ImageFont
 
 # A font of macOS whose letters are boxes.
 _NOT_LETTERS = 'LastResort'
+# Installed fonts that had letters before: class names of a list share a
+# script, and machines may have thousands of fonts.
+_used: dict[str, None] = {}
 
 
 def load_font(size: int, text: str = '') -> ImageFont.FreeTypeFont:
@@ -53,9 +56,10 @@ def _file_with(letters: frozenset[str]) -> str | None:
     points = {ord(letter) for letter in letters}
     if points <= _points_of_default():
         return _default_file()
-    for file in _installed_fonts():
+    for file in (*_used, *_installed_fonts()):
         font = FT2Font(file)
         if all(font.get_char_index(point) for point in points):
+            _used[file] = None
             return file
     return None
 

@@ -155,6 +155,7 @@ def installed(monkeypatch):
             return list(files)
 
         monkeypatch.setattr(font_manager, 'findSystemFonts', search)
+        monkeypatch.setattr(font, '_used', {})
         for function in (font._installed_fonts, font._file_with):
             function.cache_clear()
         return calls
@@ -182,6 +183,7 @@ def test_installed_fonts_are_searched_for_missing_letters(installed, tmp_path):
     assert drawable_name(sign, 4) == sign
     assert load_font(20, sign).path == signs
     assert load_font(20, 'cat').path == font._default_file()
+    assert list(font._used) == [signs], 'it is tried first from now on'
     assert drawable_name(f'{sign}犬', 4) == f'4: {sign}犬'
     assert len(searches) == 1
 
