@@ -157,10 +157,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         # 255, which MMSegmentation pads labels with, may be a class.
         if getattr(self.data_preprocessor, 'seg_pad_val', None) == 255:
             whole = self._train_vocabulary.whole or self._train_vocabulary
-            ignored = whole.ignore_label
-            self.data_preprocessor.seg_pad_val = ignored
-        # mmseg.apis neither initialise nor load a model without checkpoint,
-        # which one that trains nothing does not need.
+            self.data_preprocessor.seg_pad_val = whole.ignore_label
+        # Without a checkpoint, mmseg.apis do not initialise a model.
         self._has_towers = False
         if not any(parameter.requires_grad for parameter in self.parameters()):
             self.init_towers()
