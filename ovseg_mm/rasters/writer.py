@@ -18,6 +18,8 @@ from .reader import import_rasterio
 
 # Side of the blocks of a label map in pixels.
 _BLOCK = 256
+# Decimals of a degree: about a millimetre.
+_DECIMALS = 8
 # Polygons that are written at a time.
 _POLYGONS = 10_000
 
@@ -100,7 +102,9 @@ def write_geojson(target: Path, labels: Path, words: Vocabulary) -> None:
         out.write(b'{"type": "FeatureCollection", "features": [')
         for index, (geometry, label) in enumerate(_areas(source, words)):
             if source.crs is not None:
-                geometry = transform_geom(source.crs, 'EPSG:4326', geometry)
+                geometry = transform_geom(
+                    source.crs, 'EPSG:4326', geometry, precision=_DECIMALS
+                )
             feature = dict(
                 type='Feature',
                 properties={'class': words.label_names[label], 'label': label},

@@ -22,7 +22,9 @@ WORDS = ['plain red', 'striped blue', 'water', 'stone', 'grass', 'sand']
 
 @pytest.fixture(scope='module')
 def model():
-    return OpenVocabInferencer('toy', device='cpu')
+    # Refinement takes most of the time.
+    options = {'model.test_cfg.refine': None}
+    return OpenVocabInferencer('toy', device='cpu', cfg_options=options)
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.toy.scenes import make_scene
 from ovseg_mm.vocabulary import load_vocabulary
 
-TOY = 'maskclip_clip-toy_toy-world-64x64'
-
 
 @pytest.fixture(scope='session')
 def toy():
-    return OpenVocabInferencer(TOY, device='cpu')
+    # Refinement takes most of the time.
+    options = {'model.test_cfg.refine': None}
+    return OpenVocabInferencer('toy', device='cpu', cfg_options=options)
 
 
 @pytest.fixture(scope='session')
