@@ -27,6 +27,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m flake8 ovseg_mm
+	$(BIN)/vulture
 
 docs: $(STAMP)
 	$(BIN)/python -m mkdocs build

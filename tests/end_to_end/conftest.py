@@ -85,6 +85,37 @@ def run(*command, cwd: Path, status: int | None = 0) -> str:
     return result.stdout
 
 
+# Two ranks of a script. They are forks of a process that has imported all,
+# so that the imports are paid once; torchrun pays them three times.
+RANKS = """
+import os
+import runpy
+import sys
+
+import ovseg_mm
+
+ranks = []
+for rank in (0, 1):
+    child = os.fork()
+    if child == 0:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        sys.argv = sys.argv[1:]
+        sys.path[0] = os.path.dirname(sys.argv[0])
+        runpy.run_path(sys.argv[0], run_name='__main__')
+    ranks.append(child)
+sys.exit(max([os.waitstatus_to_exitcode(os.waitpid(r, 0)[1]) for r in ranks]))
+"""
+
+
+def run_two_ranks(script, *arguments, cwd: Path) -> str:
+    """Run a script in two processes of one group; what they printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('WORLD_SIZE', '2')
+        patch.setenv('MASTER_ADDR', '127.0.0.1')
+        patch.setenv('MASTER_PORT', free_port())
+        return run('python', '-c', RANKS, script, *arguments, cwd=cwd)
+
+
 @pytest.fixture
 def tool(monkeypatch, tmp_path, capfd):
     """Runs a script of tools/ in this process, which starts up faster.

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ovseg_mm.engine.weights import load_weights
+from ovseg_mm.vocabulary import get_templates
 
 from ..raw_data import prepare_everything, write_everything
 from .conftest import ROOT, run
@@ -100,9 +101,10 @@ def _shallow(cfg: Config) -> Config:
     """The config with random weights, few blocks and one iteration.
 
     Images are encoded at 6x6 tokens, images, crops and windows have a quarter
-    of their side, batches hold one, ten masks are proposed, the text tower is
-    narrow inside; all other widths are the config's own, so that parts which
-    do not fit each other show.
+    of their side, batches hold one, one image is tested, ten masks are
+    proposed, the text tower is narrow inside and reads two templates; all
+    other widths are the config's own, so that parts which do not fit each
+    other show.
     """
     arch = cfg.model.clip.arch
     if isinstance(arch, str):
@@ -111,6 +113,9 @@ def _shallow(cfg: Config) -> Config:
     arch['text_cfg'].update(layers=1, width=64, heads=1)
     arch['quick_gelu'] = True
     cfg.model.clip.update(arch=arch, pretrained=None)
+    if 'templates' in cfg.model.get('prompts', {}):
+        templates = get_templates(cfg.model.prompts.templates)
+        cfg.model.prompts.templates = templates[:2]
     for tower in _towers(cfg.model):
         tower.input_size = [6 * arch['vision_cfg']['patch_size']] * 2
         if 'out_indices' in tower:
@@ -137,6 +142,8 @@ def _shallow(cfg: Config) -> Config:
     for loader in loaders:
         _quarter(loader.dataset)
         loader.update(num_workers=0, persistent_workers=False)
+    tested = cfg.test_dataloader.dataset
+    tested.get('dataset', tested).indices = 1
     _quarter(cfg.model.get('data_preprocessor', {}))
     test_cfg = cfg.model.get('test_cfg', {})
     for key in ('crop_size', 'stride', 'canvas'):

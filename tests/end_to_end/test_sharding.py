@@ -7,8 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from ..conftest import free_port
-from .conftest import ROOT, data_options, metrics_of, run
+from .conftest import ROOT, data_options, metrics_of, run_two_ranks
 
 pytestmark = pytest.mark.slow
 SHARDED = ROOT / 'tests' / 'end_to_end' / 'tiny_v1_fsdp.py'
@@ -16,8 +15,8 @@ WHOLE = ROOT / 'tests' / 'end_to_end' / 'tiny_v1.py'
 
 
 def train(config, data, folder, iterations, *options):
-    return run(
-        *('bash', ROOT / 'tools' / 'dist_train.sh', config, 2),
+    return run_two_ranks(
+        *(ROOT / 'tools' / 'train.py', config, '--launcher', 'pytorch'),
         *('--work-dir', folder, *options, '--cfg-options'),
         *data_options(data),
         f'train_cfg.max_iters={iterations}',
@@ -47,19 +46,17 @@ def test_it_gives_the_weights_of_unsharded_training(runs):
         )
 
 
-def test_its_checkpoints_are_tested_like_others(runs, tiny_data):
-    whole, sharded = (
-        metrics_of(
-            run(
-                *('python', ROOT / 'tools' / 'test.py', config),
-                *(runs / 'sharded' / 'iter_4.pth', '--work-dir', runs / 'x'),
-                *('--cfg-options', *data_options(tiny_data)),
-                cwd=runs,
-            )
+def test_its_checkpoints_are_tested_like_others(runs, tool, tiny_data):
+    metrics = []
+    for config in (WHOLE, SHARDED):
+        status, printed = tool(
+            *('test', config, runs / 'sharded' / 'iter_4.pth'),
+            *('--work-dir', runs / 'x'),
+            *('--cfg-options', *data_options(tiny_data)),
         )
-        for config in (WHOLE, SHARDED)
-    )
-    assert whole == sharded
+        assert status == 0, printed
+        metrics.append(metrics_of(printed))
+    assert metrics[0] == metrics[1]
 
 
 def test_it_is_resumed(runs, tiny_data):
@@ -106,9 +103,8 @@ sys.exit(train.main())
 def test_blocks_are_sharded_and_computed_again(tiny_data, tmp_path):
     script = tmp_path / 'look.py'
     script.write_text(LOOK)
-    run(
-        *('python', '-m', 'torch.distributed.run', '--nproc_per_node', 2),
-        *('--master_port', free_port(), script, SHARDED),
+    run_two_ranks(
+        *(script, SHARDED),
         *('--launcher', 'pytorch', '--work-dir', tmp_path / 'work'),
         *('--cfg-options', *data_options(tiny_data)),
         'train_cfg.max_iters=1',
