@@ -14,7 +14,9 @@ import open_clip
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmseg.registry import DATASETS
 
+from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.engine.weights import load_weights
 from ovseg_mm.vocabulary import get_templates
 
@@ -102,7 +104,7 @@ def _shallow(cfg: Config) -> Config:
 
     Images are encoded at 6x6 tokens, images, crops and windows have a quarter
     of their side, batches hold one, one image is tested, ten masks are
-    proposed, the text tower is narrow inside and reads two templates; all
+    proposed, the text tower is narrow inside and averages two templates; all
     other widths are the config's own, so that parts which do not fit each
     other show.
     """
@@ -113,7 +115,8 @@ def _shallow(cfg: Config) -> Config:
     arch['text_cfg'].update(layers=1, width=64, heads=1)
     arch['quick_gelu'] = True
     cfg.model.clip.update(arch=arch, pretrained=None)
-    if 'templates' in cfg.model.get('prompts', {}):
+    # Templates that are not averaged are channels of the head.
+    if cfg.model.get('prompts', {}).get('average_templates'):
         templates = get_templates(cfg.model.prompts.templates)
         cfg.model.prompts.templates = templates[:2]
     for tower in _towers(cfg.model):
@@ -143,7 +146,8 @@ def _shallow(cfg: Config) -> Config:
         _quarter(loader.dataset)
         loader.update(num_workers=0, persistent_workers=False)
     tested = cfg.test_dataloader.dataset
-    tested.get('dataset', tested).indices = 1
+    if issubclass(DATASETS.get(tested.type), OpenVocabDataset):
+        tested.indices = 1
     _quarter(cfg.model.get('data_preprocessor', {}))
     test_cfg = cfg.model.get('test_cfg', {})
     for key in ('crop_size', 'stride', 'canvas'):
