@@ -36,8 +36,8 @@ def class_palette(names: Sequence[str]) -> tuple[Colour, ...]:
     the same in every run and on every machine.
 
     A name that contains a colour of CSS (``'red car'``, ``'light blue'``)
-    gets that colour, or one close to it if it is taken. Other names never get
-    black, white or grey, which mark pixels without a label.
+    gets that colour, or one close to it if it is taken; ``'background'`` is
+    black. Other names never get black, white or grey.
 
     Args:
         names (Sequence[str]): L class names.
@@ -94,6 +94,8 @@ def _choices() -> _Choices:
 def _named_colour(name: str) -> str | None:
     """Name in CSS of the first colour that a class name contains."""
     words = _WORDS.findall(name.lower())
+    if words == ['background']:
+        return 'black'
     for start in range(len(words)):
         for count in range(_LONGEST_NAME, 0, -1):
             joined = ''.join(words[start : start + count])

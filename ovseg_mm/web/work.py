@@ -169,8 +169,8 @@ def view_of(
     Returns:
         dict[str, Any]: ``picture`` (data URL), ``aspect`` (its width by its
         height), ``part`` (share of width and height that the image covers),
-        ``legend`` (classes by area),
-        ``chosen`` (``name``) and ``best`` (words of each pixel).
+        ``legend`` (classes by area), ``chosen`` (``name``) and ``best``
+        (words of each pixel).
     """
     height, width = result.labels.shape
     part = [1.0, 1.0]
@@ -221,6 +221,7 @@ def _best_words(result: Segmentation) -> dict[str, Any]:
     if result.score_labels is not None:
         chosen = result.score_labels[:, ::step, ::step].astype(np.int64)
         order = np.take_along_axis(chosen, order, axis=0)
+    best = np.nan_to_num(best, nan=0, posinf=0, neginf=0)
     low, high = float(best.min()), float(best.max())
     steps = (best - low) / max(high - low, 1e-6) * 255
     table = np.stack([order >> 8, order & 255, np.rint(steps)], axis=-1)

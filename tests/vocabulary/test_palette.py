@@ -50,6 +50,7 @@ def test_the_colour_follows_from_the_name():
         ('dark-green leaf', 'darkgreen'),
         ('white', 'white'),
         ('grey stone', 'grey'),
+        ('Background', 'black'),
         ('black and white cow', 'black'),
     ],
 )
