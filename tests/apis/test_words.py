@@ -270,3 +270,14 @@ def test_words_of_the_background_in_every_method(method):
     found = labels_of(words[:2], others=words[2:])
     expected = torch.where(every < 2, every, 255)
     assert torch.equal(found, expected)
+
+
+def test_scores_before_they_become_labels(inferencer, scene):
+    """What tiles of a raster are fused from."""
+    for options in (dict(), dict(background=GROUNDS, score_threshold=0.6)):
+        expected = inferencer(scene.image, THINGS, **options).labels
+        with inferencer.scored(scene.image, THINGS, **options) as found:
+            scores, labelling = found
+            labels = labelling.labels(scores.of)
+        assert np.array_equal(labels, expected)
+    assert 255 in expected
