@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypedDict
 
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.utils.errors import InputError
@@ -13,6 +13,17 @@ from ovseg_mm.vocabulary import (
     background_words,
     get_templates,
 )
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of :meth:`OpenVocabInferencer.__call__`, for type checkers."""
+
+    background: str | Sequence[str] | None
+    templates: str | Sequence[str] | None
+    score_threshold: float | None
+    scores: str | int | None
+    batch_size: int
+    progress: bool
 
 
 @dataclass(frozen=True)

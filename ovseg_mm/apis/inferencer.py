@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
+import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
+from PIL import Image
 from rich.progress import track
+from typing_extensions import Unpack  # of torch
 
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.config_options import merge_options
@@ -26,8 +29,10 @@ from ovseg_mm.utils.errors import config_errors
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 from ovseg_mm.zoo import DEFAULT_MODEL, ModelSource, resolve_model
 
+from .array_pipeline import array_pipeline
 from .call_options import (
     Call,
+    CallOptions,
     check_batch_size,
     checked_templates,
     options_of_background,
@@ -96,7 +101,7 @@ class OpenVocabInferencer:
             self.model = init_model(config, None, device)
         set_matmul_precision(config, device)
         load_weights(self.model, weights)
-        self._pipeline = _array_pipeline(self.model.cfg.test_pipeline)
+        self._pipeline = array_pipeline(self.model.cfg.test_pipeline)
         self._lock = threading.RLock()
 
     @property
@@ -104,6 +109,31 @@ class OpenVocabInferencer:
         """Vocabulary of the model, used by calls without ``classes``."""
         with self._lock:  # calls of other threads set theirs meanwhile
             return self.model.vocabulary
+
+    @overload
+    def __call__(
+        self,
+        images: bytes | Image.Image | np.ndarray | torch.Tensor,
+        classes: Words | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Segmentation: ...
+
+    @overload
+    def __call__(
+        self,
+        images: list[Picture] | tuple[Picture, ...],
+        classes: Words | None = None,
+        **options: Unpack[CallOptions],
+    ) -> list[Segmentation]: ...
+
+    # Whether a path is a picture or a folder is known when it is looked at.
+    @overload
+    def __call__(
+        self,
+        images: str | Path | Iterable[Picture],
+        classes: Words | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Any: ...
 
     def __call__(
         self,
@@ -116,7 +146,7 @@ class OpenVocabInferencer:
         scores: str | int | None = None,
         batch_size: int = 1,
         progress: bool = False,
-    ) -> Any:
+    ) -> Segmentation | list[Segmentation]:
         """Segment one image or several.
 
         Args:
@@ -153,8 +183,8 @@ class OpenVocabInferencer:
             progress (bool): Whether to show a progress bar.
 
         Returns:
-            Any: A :class:`Segmentation` at the size of the image; for a
-            folder, a pattern or a list, a list of them in the same order.
+            Segmentation | list[Segmentation]: Result at the size of the
+            image; for a folder, a pattern or a list, a list in that order.
             See :meth:`iterate` for more images than fit in memory.
 
         Raises:
@@ -311,7 +341,9 @@ class OpenVocabInferencer:
         with self._set_for_call(call) as vocabulary:
             samples = self._predict(batch)
         return [
-            _result(picture, sample, vocabulary)
+            Segmentation.of_sample(
+                sample, picture.rgb, vocabulary, picture.path
+            )
             for picture, sample in zip(pictures, samples, strict=True)
         ]
 
@@ -353,43 +385,9 @@ class OpenVocabInferencer:
                 model.set_vocabulary(own_words)
 
 
-def _result(
-    picture: Pixels, sample: SegDataSample, vocabulary: Vocabulary
-) -> Segmentation:
-    labels = sample.pred_sem_seg.data[0].cpu().numpy()
-    scores = score_labels = None
-    if 'seg_logits' in sample:
-        scores = sample.seg_logits.data.cpu().numpy()
-    elif 'top_scores' in sample:
-        scores = sample.top_scores.data.half().cpu().numpy()
-        score_labels = sample.top_labels.data.cpu().numpy()
-    return Segmentation(
-        picture.rgb, labels, vocabulary, scores, score_labels, picture.path
-    )
-
-
 def _tracked(
     results: Iterator[Segmentation], total: int | None, progress: bool
 ) -> Iterator[Segmentation]:
     if not progress:
         return results
     return iter(track(results, 'Segmenting', total))
-
-
-def _array_pipeline(pipeline: list[dict]) -> Compose:
-    """Test pipeline that takes arrays instead of files."""
-    steps = [
-        step
-        for step in copy.deepcopy(list(pipeline))
-        if 'Annotations' not in _type_name(step)
-    ]
-    steps[0] = dict(
-        type='LoadImageFromNDArray',
-        to_float32=steps[0].get('to_float32', False),
-    )
-    return Compose(steps)
-
-
-def _type_name(step: dict) -> str:
-    kind = step['type']
-    return kind if isinstance(kind, str) else kind.__name__

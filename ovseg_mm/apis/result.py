@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmseg.structures import SegDataSample
 from PIL import Image
 
 from ovseg_mm.utils.errors import InputError, nearest
@@ -49,6 +50,35 @@ class Segmentation:
     scores: np.ndarray | None = None
     score_labels: np.ndarray | None = None
     path: Path | None = None
+
+    @classmethod
+    def of_sample(
+        cls,
+        sample: SegDataSample,
+        image: np.ndarray,
+        vocabulary: Vocabulary,
+        path: Path | None = None,
+    ) -> 'Segmentation':
+        """Result from what a model has predicted.
+
+        Args:
+            sample (SegDataSample): With ``pred_sem_seg`` and perhaps
+                ``seg_logits``, or ``top_scores`` and ``top_labels``.
+            image (np.ndarray): RGB, (H, W, 3) uint8.
+            vocabulary (Vocabulary): Of the labels.
+            path (Path, optional): File of the image.
+
+        Returns:
+            Segmentation: On the CPU.
+        """
+        labels = sample.pred_sem_seg.data[0].cpu().numpy()
+        scores = score_labels = None
+        if 'seg_logits' in sample:
+            scores = sample.seg_logits.data.cpu().numpy()
+        elif 'top_scores' in sample:
+            scores = sample.top_scores.data.half().cpu().numpy()
+            score_labels = sample.top_labels.data.cpu().numpy()
+        return cls(image, labels, vocabulary, scores, score_labels, path)
 
     @property
     def class_names(self) -> tuple[str, ...]:
