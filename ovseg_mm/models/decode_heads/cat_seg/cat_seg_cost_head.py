@@ -17,7 +17,7 @@ from ovseg_mm.inference import in_float32
 from ovseg_mm.structures import CostFeatures
 
 from ..base_head import BaseOpenVocabHead
-from .chunks import apply_to_class_chunks
+from .chunks import apply_to_chunks
 from .classwise import ClasswiseAggregation
 from .spatial import GUIDANCE_DIMS, SpatialAggregation
 from .upsample import DecoderOptions, UpsampleBlock
@@ -198,21 +198,21 @@ class CATSegCostHead(BaseOpenVocabHead):
     def _decode(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
         """(B, K, h, w, E) to (B, K, 4h, 4w)."""
         blocks: Iterable[Any] = self.upsample_blocks
-        shares = [
-            block.project(projection(guide).relu())
+        prepared = [
+            block.prepare(projection(guide).relu())
             for block, projection, guide in zip(
                 blocks, self.decoder_projections, guidance
             )
         ]
 
         def decode(part: Tensor) -> Tensor:
-            part = part.permute(0, 1, 4, 2, 3)
-            for block, share in zip(self.upsample_blocks, shares):
-                part = block(part, share)
+            part = part.contiguous().permute(0, 1, 4, 2, 3)
+            for block, shared in zip(self.upsample_blocks, prepared):
+                part = block(part, *shared)
             logits = self.head(self.dropout(part.flatten(0, 1)))
             return logits[:, 0].unflatten(0, part.shape[:2])
 
-        return apply_to_class_chunks(decode, x)
+        return apply_to_chunks(decode, x)
 
 
 class AggregatorLayer(nn.Module):

@@ -4,33 +4,54 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Class maps that are worked on at a time without gradients: enough to keep a
-# processor busy, few enough to keep the memory small.
-MAPS_AT_A_TIME = 64
+# Bytes of the tokens that are worked on at a time without gradients. On a
+# processor they and what is made of them fit in its caches, and the memory of
+# one part serves the next; other devices need more to be busy.
+CHUNK_BYTES = dict(cpu=1 << 21)
+CHUNK_BYTES_ELSEWHERE = 1 << 26
 
 
-def apply_to_class_chunks(
-    function: Callable[[Tensor], Tensor], x: Tensor
-) -> Tensor:
-    """``function(x)`` for a function that treats class maps independently.
-
-    Without gradients it is applied to a few classes at a time, which bounds
-    the memory and does not change the result.
+def chunk_size(x: Tensor, dim: int) -> int:
+    """Entries along an axis that are worked on at a time.
 
     Args:
-        function (Callable): Takes and gives tensors whose second axis is the
-            class axis.
-        x (Tensor): (B, T, ...).
+        x (Tensor): Any shape.
+        dim (int): The axis.
 
     Returns:
-        Tensor: The function's result, (B, T, ...).
+        int: At least 1; the whole axis if there are gradients.
     """
-    step = max(1, MAPS_AT_A_TIME // len(x))
-    if torch.is_grad_enabled() or x.shape[1] <= step:
+    if torch.is_grad_enabled() or not x.numel():
+        return max(1, x.shape[dim])
+    limit = CHUNK_BYTES.get(x.device.type, CHUNK_BYTES_ELSEWHERE)
+    entry = x.numel() * x.element_size() // x.shape[dim]
+    return max(1, limit // entry)
+
+
+def apply_to_chunks(
+    function: Callable[[Tensor], Tensor], x: Tensor, dim: int = 1
+) -> Tensor:
+    """``function(x)`` for a function that treats parts of ``x`` by themselves.
+
+    Without gradients it is applied to a few entries of the axis at a time,
+    which bounds the memory and does not change the result.
+
+    Args:
+        function (Callable): Takes and gives tensors with the axis ``dim``.
+        x (Tensor): (B, T, ...).
+        dim (int): The axis.
+
+    Returns:
+        Tensor: The function's result.
+    """
+    step, size = chunk_size(x, dim), x.shape[dim]
+    if size <= step:
         return function(x)
-    first = function(x[:, :step])
-    out = first.new_empty((len(x), x.shape[1], *first.shape[2:]))
-    out[:, :step] = first
-    for start in range(step, x.shape[1], step):
-        out[:, start : start + step] = function(x[:, start : start + step])
+    first, *others = x.split(step, dim)
+    part = function(first)
+    out = part.new_empty((*part.shape[:dim], size, *part.shape[dim + 1 :]))
+    out.narrow(dim, 0, step).copy_(part)
+    for index, other in enumerate(others, 1):
+        length = other.shape[dim]
+        out.narrow(dim, index * step, length).copy_(function(other))
     return out

@@ -6,6 +6,7 @@ the aggregator, G width of the guidance, L = max(T, pad_len).
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +15,11 @@ from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
 
-from .spatial import GUIDANCE_DIMS, guided_linear
+from .chunks import apply_to_chunks
+from .spatial import GUIDANCE_DIMS, guided_qkv
 
 # Hidden width of the MLPs in E.
 MLP_RATIO = 4
-# Tokens that are worked on at a time without gradients.
-TOKENS_AT_A_TIME = 1 << 16
 
 
 class ClasswiseAggregation(nn.Module):
@@ -108,40 +108,40 @@ class ClasswiseAggregation(nn.Module):
         pooling = self.train_pooling if self.training else self.test_pooling
         y = x if pooling == (1, 1) else _pool(x, pooling)
         pooled = y.shape[2:4]
-        y = self._over_positions(y.flatten(2, 3), guidance[:, :, None])
-        y = y.unflatten(2, pooled)
+        mix = self._prepare(guidance[:, :, None])
+        y = apply_to_chunks(mix, y.flatten(2, 3), dim=2).unflatten(2, pooled)
         if pooled != grid:
             y = _resize(y, (grid[0], grid[1]))
         # y holds x already: the published model counts it twice.
         return x + y
 
-    def _over_positions(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """:meth:`_attend_and_mix` for a few positions at a time."""
-        step = max(1, TOKENS_AT_A_TIME // (x.shape[0] * x.shape[1]))
-        if torch.is_grad_enabled() or x.shape[2] <= step:
-            return self._attend_and_mix(x, guidance)
-        out = torch.empty_like(x)
-        for start in range(0, x.shape[2], step):
-            part = slice(start, start + step)
-            out[:, :, part] = self._attend_and_mix(x[:, :, part], guidance)
-        return out
+    def _prepare(self, guidance: Tensor) -> Callable[[Tensor], Tensor]:
+        """Make the function that mixes classes at positions.
 
-    def _attend_and_mix(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """(B, T, positions, E) and (B or 1, T, 1, G) to the shape of x."""
-        z = self.norm1(x)
-        q = guided_linear(self.q, z, guidance)
-        k = guided_linear(self.k, z, guidance)
-        q, k, v = (
-            tokens.unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1, 4)
-            for tokens in (q, k, self.v(z))
-        )  # (B, positions, heads, T, E / heads)
-        out = self.attend(q, k, v, *self._padding(x.shape[1]))
-        out = out.permute(0, 3, 1, 2, 4).flatten(3)
-        # The attention is in float32, the weights perhaps not.
-        x = x + out.to(self.norm2.weight.dtype)
-        z = self.norm2(x)
-        x = x + self.mlp(z)
-        return x + z if self.ffn_identity else x
+        Args:
+            guidance (Tensor): (B or 1, T, 1, G).
+
+        Returns:
+            Callable: Takes and gives tokens, (B, T, positions, E).
+        """
+        project = guided_qkv(self.q, self.k, self.v, guidance)
+        padding = self._padding(guidance.shape[1])
+
+        def mix(x: Tensor) -> Tensor:
+            tokens = project(self.norm1(x)).unflatten(
+                -1, (3, self.num_heads, -1)
+            )
+            # Each (B, positions, heads, T, E / heads).
+            q, k, v = tokens.permute(3, 0, 2, 4, 1, 5)
+            out = self.attend(q, k, v, *padding)
+            out = out.permute(0, 3, 1, 2, 4).flatten(3)
+            # The attention is in float32, the weights perhaps not.
+            x = x + out.to(self.norm2.weight.dtype)
+            z = self.norm2(x)
+            x = x + self.mlp(z)
+            return x + z if self.ffn_identity else x
+
+        return mix
 
     def _padding(
         self, num_classes: int
@@ -150,8 +150,10 @@ class ClasswiseAggregation(nn.Module):
         if self.pad_len is None or num_classes >= self.pad_len:
             return 0, None, None
         z = self.norm1(self.padding_token[None])
-        k = guided_linear(self.k, z, self.padding_guidance[None])
-        k, v = (token.view(self.num_heads, 1, -1) for token in (k, self.v(z)))
+        project = guided_qkv(
+            self.q, self.k, self.v, self.padding_guidance[None]
+        )
+        _, k, v = project(z).view(3, self.num_heads, 1, -1)
         return self.pad_len - num_classes, k, v
 
 
@@ -171,19 +173,27 @@ def _linear_attention(
     d), take part ``num_padding`` times.
     """
     length = q.shape[-2] + num_padding
-    q, k = F.elu(q) + 1, F.elu(k) + 1
+    q, k = _positive(q), _positive(k)
     # Values are divided by the length to keep the sums small; it comes
     # back at the end. The division decides the size of the 1e-6 below.
     kv = k.transpose(-1, -2) @ (v / length)
     total = k.sum(dim=-2, keepdim=True)
     if num_padding:
         assert padding_k is not None and padding_v is not None
-        padding_k = F.elu(padding_k) + 1
+        padding_k = _positive(padding_k)
         share = num_padding / length
         kv = kv + share * padding_k.transpose(-1, -2) * padding_v
         total = total + num_padding * padding_k
     normaliser = (q * total).sum(dim=-1, keepdim=True) + 1e-6
     return (q @ kv) * (length / normaliser)
+
+
+def _positive(x: Tensor) -> Tensor:
+    """elu(x) + 1."""
+    if torch.is_grad_enabled():
+        return F.elu(x) + 1
+    # The same, and faster; with gradients it would keep three tensors.
+    return x.clamp(max=0).exp_().add_(x.relu())
 
 
 def _full_attention(

@@ -5,15 +5,16 @@ Letters: B images, T classes, h, w tokens, E width of the aggregator, G width
 of the guidance, S side of an attention window, n = S * S its tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...utils import is_exporting
-from .chunks import apply_to_class_chunks
+from .chunks import apply_to_chunks
 
 # Default width of the projected guidance of both aggregations.
 GUIDANCE_DIMS = 128
@@ -70,13 +71,15 @@ class SpatialAggregation(nn.Module):
             Tensor: (B, T, h, w, E).
         """
         guidance = self.guidance_norm(guidance)
+        blocks: Iterable[Any] = self.blocks
+        prepared = [block.prepare(guidance) for block in blocks]
 
-        def blocks(part: Tensor) -> Tensor:
-            for block in self.blocks:
-                part = block(part, guidance)
+        def apply(part: Tensor) -> Tensor:
+            for block, shared in zip(self.blocks, prepared):
+                part = block(part, *shared)
             return part
 
-        return apply_to_class_chunks(blocks, x)
+        return apply_to_chunks(apply, x)
 
 
 class WindowBlock(nn.Module):
@@ -105,93 +108,136 @@ class WindowBlock(nn.Module):
             nn.Linear(mlp_ratio * embed_dims, embed_dims),
         )
 
-    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """(B, T, h, w, E) and (B, h, w, G) to (B, T, h, w, E)."""
-        h, w = x.shape[2:4]
-        if self.mask_padding and max(h, w) <= self.window_size:
-            size, shift = (h, w), 0
-        else:
-            size, shift = (self.window_size,) * 2, self.shift
-        windows = _to_windows(self.norm1(x), size, shift)
+    def prepare(
+        self, guidance: Tensor
+    ) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
+        """What is the same for all classes.
+
+        Args:
+            guidance (Tensor): (B, h, w, G).
+
+        Returns:
+            tuple[Callable, Tensor | None]: Projection, from
+            :func:`guided_qkv`, and mask of the attention.
+        """
+        h, w = guidance.shape[1:3]
+        size, shift = self._windows(h, w)
         guide = _to_windows(guidance[:, None], size, shift)
+        attn = self.attn
         attention_mask: Callable[..., Tensor | None] = _attention_mask
         if is_exporting():  # the cache would keep what tensors stand for
             attention_mask = _attention_mask.__wrapped__
         mask = attention_mask((h, w), size, shift, self.mask_padding)
-        windows = self.attn(windows, guide, mask)
+        return guided_qkv(attn.q, attn.k, attn.v, guide), mask
+
+    def forward(
+        self,
+        x: Tensor,
+        project: Callable[[Tensor], Tensor],
+        mask: Tensor | None,
+    ) -> Tensor:
+        """Attend within windows.
+
+        Args:
+            x (Tensor): Class maps, (B, T, h, w, E).
+            project (Callable): From :meth:`prepare`.
+            mask (Tensor, optional): From :meth:`prepare`.
+
+        Returns:
+            Tensor: (B, T, h, w, E).
+        """
+        h, w = x.shape[2:4]
+        size, shift = self._windows(h, w)
+        windows = _to_windows(self.norm1(x), size, shift)
+        windows = self.attn(project(windows), mask)
         x = x + _from_windows(windows, (h, w), size, shift)
         return x + self.mlp(self.norm2(x))
 
+    def _windows(self, h: int, w: int) -> tuple[tuple[int, int], int]:
+        """Size and shift of the windows of a map."""
+        if self.mask_padding and max(h, w) <= self.window_size:
+            return (h, w), 0
+        return (self.window_size,) * 2, self.shift
+
 
 class GuidedAttention(nn.Module):
-    """Attention whose queries and keys see tokens and guidance.
-
-    The weights act on the concatenation of both; since they are linear, the
-    guidance's share is computed once for all classes.
-    """
+    """Attention whose queries and keys see tokens and guidance."""
 
     def __init__(
         self, embed_dims: int, guidance_dims: int, num_heads: int
     ) -> None:
         super().__init__()
-        self.embed_dims = embed_dims
         self.num_heads = num_heads
         self.q = nn.Linear(embed_dims + guidance_dims, embed_dims)
         self.k = nn.Linear(embed_dims + guidance_dims, embed_dims)
         self.v = nn.Linear(embed_dims, embed_dims)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
-    def forward(
-        self, x: Tensor, guidance: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def forward(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         """Attend within windows.
 
         Args:
-            x (Tensor): (B, T, windows, n, E).
-            guidance (Tensor): (B, 1, windows, n, G).
+            qkv (Tensor): Queries, keys and values, from :func:`guided_qkv`,
+                (B, T, windows, n, 3 * E).
             mask (Tensor, optional): Added to the scores, (windows, n, n).
 
         Returns:
             Tensor: (B, T, windows, n, E).
         """
-        q = guided_linear(self.q, x, guidance)
-        k = guided_linear(self.k, x, guidance)
-        # Windows stand beside heads, so that the mask of the windows is
-        # broadcast over images and classes.
-        q, k, v = (
-            tokens.unflatten(-1, (self.num_heads, -1))
-            .transpose(3, 4)
-            .flatten(2, 3)
-            .flatten(0, 1)
-            for tokens in (q, k, self.v(x))
-        )  # (B * T, windows * heads, n, E / heads)
-        if mask is not None:
-            mask = mask.to(q).repeat_interleave(self.num_heads, dim=0)[None]
+        shape = qkv.shape[:-1]
+        parts = qkv.unflatten(-1, (3, self.num_heads, -1))
+        if mask is None:  # views of (B * T * windows, heads, n, E / heads)
+            q, k, v = parts.flatten(0, 2).permute(2, 0, 3, 1, 4)
+            out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+            return self.proj(out.reshape(*shape, -1))
+        # Windows stand beside heads, (B * T, windows * heads, n, E / heads),
+        # so that their mask is broadcast over images and classes.
+        parts = parts.flatten(0, 1).permute(3, 0, 1, 4, 2, 5)
+        q, k, v = parts.flatten(2, 3)
+        mask = mask.to(q).repeat_interleave(self.num_heads, dim=0)[None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out = out.unflatten(0, x.shape[:2]).unflatten(2, (x.shape[2], -1))
-        return self.proj(out.transpose(3, 4).flatten(4))
+        out = out.unflatten(1, (shape[2], -1)).transpose(2, 3)
+        return self.proj(out.reshape(*shape, -1))
 
 
-def guided_linear(layer: nn.Linear, x: Tensor, guidance: Tensor) -> Tensor:
-    """``layer(cat([x, guidance]))`` for a guidance that is broadcast.
+def guided_qkv(
+    q: nn.Linear, k: nn.Linear, v: nn.Linear, guidance: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Make the function that projects tokens to queries, keys and values.
+
+    The weights of queries and keys act on the concatenation of tokens and
+    guidance; since they are linear, the guidance's share is computed once for
+    all classes, and one product serves all three.
 
     Args:
-        layer (nn.Linear): Takes the channels of ``x``, then those of
-            ``guidance``.
-        x (Tensor): (..., E).
+        q (nn.Linear): E + G to E channels.
+        k (nn.Linear): E + G to E channels.
+        v (nn.Linear): E to E channels.
         guidance (Tensor): (..., G), of size 1 where it is the same.
 
     Returns:
-        Tensor: (..., channels of the layer's output).
+        Callable: Takes tokens (..., E), gives q, k and v side by side,
+        (..., 3 * E).
     """
-    if not isinstance(layer.weight, Tensor):  # of a quantised layer
+
+    def separately(x: Tensor) -> Tensor:
         shape = (*x.shape[:-1], guidance.shape[-1])
-        return layer(torch.cat([x, guidance.expand(shape)], dim=-1))
-    weight, guidance_weight = layer.weight.split(
-        [x.shape[-1], guidance.shape[-1]], dim=1
-    )
-    shared = F.linear(guidance, guidance_weight, layer.bias)
-    return F.linear(x, weight) + shared
+        guided = torch.cat([x, guidance.expand(shape)], dim=-1)
+        return torch.cat([q(guided), k(guided), v(x)], dim=-1)
+
+    def together(x: Tensor) -> Tensor:
+        return F.linear(x, weight).add_(shared)
+
+    if not isinstance(q.weight, Tensor):  # of a quantised layer
+        return separately
+    width = v.in_features
+    weight = torch.cat([q.weight[:, :width], k.weight[:, :width], v.weight])
+    shares = [
+        F.linear(guidance, layer.weight[:, width:], layer.bias)
+        for layer in (q, k)
+    ]
+    shared = torch.cat([*shares, v.bias.expand_as(shares[0])], dim=-1)
+    return together
 
 
 def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
 
-from ovseg_mm.models.decode_heads.cat_seg import chunks, classwise
+from ovseg_mm.models.decode_heads.cat_seg import chunks
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
     select_classes,
@@ -150,8 +150,7 @@ def test_chunks_equal_the_whole(build, assert_same, monkeypatch):
     head = build().eval()
     feats, text = make_inputs(grid=(6, 5), num_texts=7)
     whole = head(feats, text)
-    monkeypatch.setattr(chunks, 'MAPS_AT_A_TIME', 4)
-    monkeypatch.setattr(classwise, 'TOKENS_AT_A_TIME', 60)
+    monkeypatch.setitem(chunks.CHUNK_BYTES, 'cpu', 2 * 16 * 16 * 4)
     with torch.no_grad():
         assert_same(head(feats, text), whole, 1e-6)
 

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from ovseg_mm.models.decode_heads.cat_seg import classwise
+from ovseg_mm.models.decode_heads.cat_seg import chunks, classwise
 from ovseg_mm.models.decode_heads.cat_seg.classwise import (
     ClasswiseAggregation,
 )
@@ -100,7 +100,7 @@ def test_chunks_equal_the_whole(build, assert_same, monkeypatch, attention):
     whole = module(x, guidance)
     with torch.no_grad():
         for tokens in (1, 30, 70, 1000):
-            monkeypatch.setattr(classwise, 'TOKENS_AT_A_TIME', tokens)
+            monkeypatch.setitem(chunks.CHUNK_BYTES, 'cpu', tokens * 16 * 4)
             assert_same(module(x, guidance), whole, 1e-6)
 
 

@@ -7,7 +7,7 @@ from ovseg_mm.models.decode_heads.cat_seg.spatial import (
     SpatialAggregation,
     WindowBlock,
     _attention_mask,
-    guided_linear,
+    guided_qkv,
 )
 
 from . import naive
@@ -46,7 +46,7 @@ def test_odd_windows(
     randomise(block)
     x, guidance = torch.randn(1, 1, *grid, 16), torch.randn(1, *grid, 6)
     expected = naive.window_block(block, x[0, 0], guidance[0])
-    assert_same(block(x, guidance)[0, 0], expected)
+    assert_same(block(x, *block.prepare(guidance))[0, 0], expected)
 
 
 def test_mask_of_the_published_model():
@@ -93,7 +93,7 @@ def test_windows_of_mmsegmentation(randomise, assert_same, window):
     tokens = block.norm1(x).flatten(0, 1).flatten(1, 2)
     expected = x + stock(tokens, (24, 24)).view_as(x)
     expected = expected + block.mlp(block.norm2(expected))
-    assert_same(block(x, guidance), expected)
+    assert_same(block(x, *block.prepare(guidance)), expected)
 
 
 def test_chunks_equal_the_whole(aggregation, monkeypatch, assert_same):
@@ -101,12 +101,14 @@ def test_chunks_equal_the_whole(aggregation, monkeypatch, assert_same):
     whole = aggregation(x, guidance)
     with torch.no_grad():
         for maps in (1, 4, 6, 100):
-            monkeypatch.setattr(chunks, 'MAPS_AT_A_TIME', maps)
+            monkeypatch.setitem(
+                chunks.CHUNK_BYTES, 'cpu', maps * x[0, 0].numel() * 4
+            )
             assert_same(aggregation(x, guidance), whole, 1e-6)
 
 
-def test_chunks_bound_the_number_of_maps(monkeypatch):
-    monkeypatch.setattr(chunks, 'MAPS_AT_A_TIME', 6)
+def test_chunks_bound_the_bytes(monkeypatch):
+    monkeypatch.setitem(chunks.CHUNK_BYTES, 'cpu', 75)
     sizes = []
 
     def function(part):
@@ -115,17 +117,19 @@ def test_chunks_bound_the_number_of_maps(monkeypatch):
 
     x = torch.randn(2, 8, 3)
     with torch.no_grad():
-        assert torch.equal(chunks.apply_to_class_chunks(function, x), 2 * x)
+        assert torch.equal(chunks.apply_to_chunks(function, x), 2 * x)
     assert sizes == [3, 3, 2]
-    assert torch.equal(chunks.apply_to_class_chunks(function, x), 2 * x)
+    assert torch.equal(chunks.apply_to_chunks(function, x), 2 * x)
     assert sizes == [3, 3, 2, 8]
 
 
-def test_guided_linear_is_a_linear_of_the_concatenation(assert_same):
-    layer = torch.nn.Linear(5 + 3, 4)
+def test_queries_and_keys_are_of_the_concatenation(assert_same):
+    q, k = torch.nn.Linear(5 + 3, 5), torch.nn.Linear(5 + 3, 5)
+    v = torch.nn.Linear(5, 5)
     x, guidance = torch.randn(2, 6, 7, 5), torch.randn(2, 1, 7, 3)
     both = torch.cat([x, guidance.expand(-1, 6, -1, -1)], dim=-1)
-    assert_same(guided_linear(layer, x, guidance), layer(both))
+    expected = torch.cat([q(both), k(both), v(x)], dim=-1)
+    assert_same(guided_qkv(q, k, v, guidance)(x), expected)
 
 
 def test_training_after_a_prediction_in_inference_mode(aggregation):

@@ -12,7 +12,7 @@ def test_guidance_is_concatenated_after_the_map(
     block = randomise(UpsampleBlock(24, out, 6))
     assert block.conv[1].num_groups == groups
     x, guidance = torch.randn(2, 3, 24, 4, 5), torch.randn(2, 6, 8, 10)
-    actual = block(x, block.project(guidance))
+    actual = block(x, *block.prepare(guidance))
     for image in range(2):
         for text in range(3):
             maps = torch.cat(
