@@ -66,9 +66,9 @@ class BatchSegmenter:
             dict[str, np.ndarray]: The columns without the images, and
 
             - ``labels``: n label maps (H, W), uint8, or uint16 for more than
-              255 labels; ``vocabulary.ignore_label`` means none;
-            - ``shares``: n texts of JSON, the share that each found class
-              covers.
+              255 labels; ``vocabulary.ignore_label`` means no label;
+            - ``shares``: n JSON strings, the share of the image that each
+              found class covers, by class name.
 
         Raises:
             InputError: If the column is missing, or holds no images.

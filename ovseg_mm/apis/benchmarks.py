@@ -107,7 +107,7 @@ def _as_it_is(cfg: Config) -> Benchmark:
 
 
 def _data(cfg: Config) -> dict[str, Any]:
-    """Test data of a config; folder, class texts and pipeline left out."""
+    """Test data of a config without folder, class texts and pipeline."""
     dataset = cfg.to_dict().get('test_dataloader', {}).get('dataset', {})
     left_out = ('data_root', 'vocabulary', 'pipeline')
     return {k: v for k, v in dataset.items() if k not in left_out}

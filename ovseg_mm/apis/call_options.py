@@ -45,14 +45,14 @@ def options_of_scores(scores: str | int | None) -> dict[str, Any]:
     """Test options for the scores of a result.
 
     Args:
-        scores (str | int, optional): ``'all'``, the number of labels a
-            pixel, or None.
+        scores (str | int, optional): ``'all'``, the number of labels whose
+            scores are kept at each pixel, or None.
 
     Returns:
         dict[str, Any]: ``keep_scores`` and perhaps ``top_scores``.
 
     Raises:
-        InputError: If it is anything else.
+        InputError: If ``scores`` is anything else.
     """
     if scores is None or scores == 'all':
         return dict(keep_scores=scores is not None)
@@ -65,13 +65,13 @@ def options_of_scores(scores: str | int | None) -> dict[str, Any]:
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Raise unless the number of images a batch is an integer above 0.
+    """Check that the number of images in a batch is an integer above 0.
 
     Args:
         batch_size (int): The number.
 
     Raises:
-        InputError: See above.
+        InputError: If it is not.
     """
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise InputError(
@@ -120,8 +120,8 @@ def options_of_background(
             score_threshold = model.default_threshold
         if score_threshold is None:
             raise InputError(
-                f'scores of {model.decode_head.method} compare the classes, '
-                'so what is a low one depends on their number: give a score '
+                f'scores of {model.decode_head.method} depend on the number '
+                'of classes, so there is no default threshold: give a score '
                 'threshold as well, or words of the background instead, such '
                 'as wall and floor'
             )
@@ -151,10 +151,10 @@ def checked_templates(
             :func:`ovseg_mm.vocabulary.get_templates`.
 
     Returns:
-        list[str] | None: None for those of the model.
+        list[str] | None: The templates; None stands for the model's own.
 
     Raises:
-        InputError: If the model takes none, or another number.
+        InputError: If the model takes no templates, or another number.
     """
     if templates is None:
         return None

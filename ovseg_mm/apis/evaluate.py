@@ -178,7 +178,7 @@ def _add_row(evaluation: Evaluation, row: Row) -> None:
 def _build_datasets(
     chosen: dict[str, Benchmark], skipped: dict[str, str]
 ) -> dict[str, BaseSegDataset]:
-    """Build the data sets; add the reason to ``skipped`` if files lack."""
+    """Build the data sets; those without files are added to ``skipped``."""
     built = {}
     for key, benchmark in chosen.items():
         try:

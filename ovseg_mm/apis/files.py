@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation of files: reading and writing beside the model."""
+"""Segmentation of files, read and written while the model works."""
 
 import time
 import warnings
@@ -74,8 +74,8 @@ class FileSegmenter:
         inferencer (OpenVocabInferencer): The model.
         words (Vocabulary): Classes.
         options (FileOptions): Options.
-        on_part (Callable): Called with the name, the finished and all tiles
-            or frames of a raster or video.
+        on_part (Callable): Called with the name of a raster or video, the
+            number of its finished tiles or frames, and their total.
     """
 
     def __init__(
@@ -97,10 +97,11 @@ class FileSegmenter:
             jobs (Iterable[Job]): The files.
 
         Yields:
-            dict[str, Any]: Record of a file, in about their order:
-            ``image``, its path; ``width`` and ``height``; ``shares`` by class
-            name; ``files``, the results by kind; ``seconds`` in the model.
-            For a file that cannot be read: ``image`` and ``error``.
+            dict[str, Any]: Record of a file, roughly in the order of
+            ``jobs``: ``image``, its path; ``width`` and ``height``;
+            ``shares`` by class name; ``files``, the results by kind;
+            ``seconds``, the time in the model. For a file that cannot be
+            read: ``image`` and ``error``.
 
         Raises:
             OSError: If a result cannot be written.

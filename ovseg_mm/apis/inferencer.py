@@ -65,8 +65,8 @@ class OpenVocabInferencer:
 
     Args:
         model (str | Path | Config | ModelSource): Name of a model, such as
-            ``'sc-clip'`` or ``'sc-clip:ViT-L-14-336/openai'``; config file,
-            bare name of a shipped one, or a config. See
+            ``'sc-clip'`` or ``'sc-clip:ViT-L-14-336/openai'``; path of a
+            config file, bare name of a shipped config, or a config. See
             :func:`ovseg_mm.zoo.resolve_model`.
         checkpoint (str | Path, optional): Checkpoint, ours or a published
             one of the method. None: the weights of the name, which are
@@ -165,10 +165,10 @@ class OpenVocabInferencer:
                 ``'none'``: every pixel gets a class. ``'threshold'``: pixels
                 below ``score_threshold`` are background. A list of words, or
                 ``'coco'`` for the names of COCO-Stuff, see
-                :func:`ovseg_mm.vocabulary.background_words`: pixels that one
-                of these fits best are background. None: as the config says,
-                which for several classes mostly is ``'none'``; a single class
-                has a threshold or words beside it, see ``docs/words.md``.
+                :func:`ovseg_mm.vocabulary.background_words`: pixels that fit
+                one of these words best are background. None: as the config
+                says; mostly ``'none'`` for several classes, and a threshold
+                or background words for a single class, see ``docs/words.md``.
             templates (str | Sequence[str], optional): Sentences that classes
                 are put into, see :func:`ovseg_mm.vocabulary.get_templates`.
                 None: those of the config.
@@ -178,7 +178,7 @@ class OpenVocabInferencer:
                 method with ``background='threshold'``.
             scores (str | int, optional): ``'all'``: the result has the
                 ``scores`` of all labels, which take L * H * W * 4 bytes. k:
-                those of the k best labels of each pixel. None: none.
+                the scores of the k best labels of each pixel. None: no scores.
             batch_size (int): Images that go through the model together.
             progress (bool): Whether to show a progress bar.
 
@@ -197,7 +197,7 @@ class OpenVocabInferencer:
             classes, background, templates, score_threshold, scores
         )
         several = is_several(images)
-        # All are read first: a bad one ends the call before long work.
+        # All images are read first, so that a bad one ends the call early.
         pictures = [
             read_picture(picture, index if several else None)
             for index, picture in enumerate(each_picture(images))
@@ -220,8 +220,8 @@ class OpenVocabInferencer:
     ) -> Iterator[Segmentation]:
         """Segment images one by one; only a few are in memory at a time.
 
-        A thread reads the next ones meanwhile. Options and the names of files
-        are checked at once, what is in them when it is their turn.
+        A thread reads the next images meanwhile. Options and file names are
+        checked at once, the content of a file when its turn comes.
 
         Args:
             images (Picture | Iterable[Picture]): See :meth:`__call__`; also

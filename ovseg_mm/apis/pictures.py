@@ -77,7 +77,7 @@ def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
         InputError: If a path is an address or a device.
     """
     listed = isinstance(images, (str, Path)) or not is_several(images)
-    # mypy cannot narrow a type by the negative of a guard.
+    # mypy does not narrow a type where a guard is false.
     for image in cast('Iterable[Picture]', [images] if listed else images):
         if isinstance(image, (str, Path)):
             yield from find_images([image])
@@ -97,7 +97,7 @@ def read_ahead(pictures: Iterable[Picture], count: int) -> Iterator[Pixels]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If it is not a picture; the message names its place.
+        InputError: If it is not a picture; the message gives its index.
     """
     with ThreadPoolExecutor(1) as thread:
         waiting: deque[Future[Pixels]] = deque()

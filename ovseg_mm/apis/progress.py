@@ -99,7 +99,7 @@ class EvaluationProgress:
             file (TextIO): File from :meth:`open`.
             name (str): Name of the image.
             stamp (list): Sizes and times of its files.
-            counts (Pairs): Its two arrays of counts, of integers.
+            counts (Pairs): Its counts, two arrays of integers.
         """
         pairs, pixels = counts
         line = [name, stamp, pairs.tolist(), pixels.tolist()]

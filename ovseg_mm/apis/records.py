@@ -14,19 +14,18 @@ from .report import read_json
 
 
 class Records:
-    """Results of a folder: ``results.jsonl``, a JSON line for each file.
+    """Records of a run: ``results.jsonl``, a JSON line for each file.
 
-    While they run, processes append to files of their own,
+    During a run, each process appends to a file of its own,
     ``results_RANK.jsonl``; the first process joins them at the end.
 
     Args:
         folder (Path): Folder of the results.
         settings (dict[str, Any]): Settings that the results depend on.
-        keep (bool): Whether results of an earlier run are kept.
+        keep (bool): Whether records of an earlier run are kept.
 
     Raises:
-        InputError: If results are to be kept that were made with other
-            settings.
+        InputError: If the records to keep were made with other settings.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Records:
             )
             if changed:
                 raise InputError(
-                    f'{folder} holds results of other settings '
+                    f'{folder} holds results made with other settings '
                     f'({", ".join(changed)} differ); leave --skip-existing '
                     'out to replace them, or name another folder with --out'
                 )
@@ -74,7 +73,7 @@ class Records:
             return False
 
     def start(self) -> None:
-        """Drop results that are not kept; by the first process alone."""
+        """Delete records that are not kept; for the first process only."""
         if not self._known:
             for file in self._files():
                 file.unlink()
@@ -92,13 +91,13 @@ class Records:
         return append_lines(self.folder / f'results_{rank}.jsonl')
 
     def join(self, paths: Iterable[Path]) -> list[dict]:
-        """Join the files of all processes; by the first process alone.
+        """Join the files of all processes; for the first process only.
 
         Args:
             paths (Iterable[Path]): Images in the order of the lines.
 
         Returns:
-            list[dict]: Their records.
+            list[dict]: Records of the images.
         """
         known = self._read()
         names = [str(path) for path in paths]

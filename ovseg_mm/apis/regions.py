@@ -22,8 +22,8 @@ class Box(NamedTuple):
         area (int): Pixels of the region, at most those of the box.
         left (int): First column.
         top (int): First row.
-        right (int): Column behind the last one.
-        bottom (int): Row behind the last one.
+        right (int): Column after the last one.
+        bottom (int): Row after the last one.
     """
 
     name: str
@@ -119,7 +119,7 @@ def _components(
     name = vocabulary.label_names[label]
     for number, row in enumerate(stats.tolist()):
         left, top, width, height, area = row
-        if number == 0 or area < min_area:  # 0 are the other classes
+        if number == 0 or area < min_area:  # 0: other classes
             continue
         box = Box(name, label, area, left, top, left + width, top + height)
         cut = numbers[top : box.bottom, left : box.right]
@@ -129,9 +129,9 @@ def _components(
 def _rings(mask: np.ndarray) -> list[np.ndarray]:
     """Edges of connected pixels (h, w) bool: the outline, then the holes.
 
-    OpenCV joins the centres of pixels. So it is given a grid with a point
-    for each centre, each edge and each corner: its outermost points are then
-    edges and corners.
+    OpenCV draws outlines through the centres of pixels. It therefore gets a
+    grid with a point for each centre, edge and corner, so that the outlines
+    run through edges and corners.
     """
     height, width = mask.shape
     grid = np.zeros((2 * height + 3, 2 * width + 3), np.uint8)

@@ -16,12 +16,12 @@ from prettytable import PrettyTable
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import write_text
 
-# Its place differs between releases of prettytable.
+# The name MARKDOWN has moved between releases of prettytable.
 MARKDOWN = getattr(prettytable, 'TableStyle', prettytable).MARKDOWN
 RULES = (
     'mIoU: mean over the classes that occur in the labels (current '
-    'detectron2). mIoU_union: also over those that were only predicted, as 0 '
-    '(MMSegmentation, older detectron2).'
+    'detectron2). mIoU_union: also over classes that were only predicted, '
+    'which count as 0 (MMSegmentation, older detectron2).'
 )
 _HASH = re.compile('[0-9a-f]{64}')
 # Longest value in a table, in characters.

@@ -82,7 +82,7 @@ class Segmentation:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """L class names; a label is an index of them."""
+        """L class names; a label is an index into them."""
         return self.vocabulary.label_names
 
     @property
@@ -233,7 +233,7 @@ class Segmentation:
         """Write files; each appears when it is complete.
 
         Args:
-            folder (str | Path): Folder of the files; made if need be.
+            folder (str | Path): Folder of the files; created if missing.
             what (str | Collection[str]): One or several of
 
                 - ``'labels'``: label map, ``NAME_labels.png`` (8 bits, 16
@@ -251,7 +251,7 @@ class Segmentation:
                 the name of the image's file, or ``'image'``.
 
         Returns:
-            dict[str, Path]: Path by what was written, in the order asked.
+            dict[str, Path]: Paths by kind, in the order of ``what``.
 
         Raises:
             ImportError: If pycocotools is not installed (extra ``coco``).

@@ -26,7 +26,7 @@ from .result import Segmentation
 
 # Classes that the legend below the frames has room for.
 _LEGEND = 12
-# Frames a second where the file does not say.
+# Frames per second of a video that does not state it.
 _USUAL_RATE = 25.0
 
 
@@ -49,13 +49,13 @@ class VideoResult:
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name of a file is one of a video.
+    """Whether a file is a video, by its suffix.
 
     Args:
         path (Path): The file.
 
     Returns:
-        bool: Whether it has the suffix of a video.
+        bool: True for a video.
     """
     return path.suffix.lower() in VIDEO_SUFFIXES
 
@@ -86,7 +86,8 @@ def segment_video(
         name (str, optional): Start of the names of the results. None: the
             video's, without suffix.
         batch_size (int): Frames that go through the model together.
-        on_frame (Callable): Called with the finished and all frames.
+        on_frame (Callable): Called with the number of finished frames and
+            of all frames.
         **call (Any): Options of the inferencer's calls.
 
     Returns:
@@ -163,11 +164,11 @@ def _frames(source: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 
 class _Writer:
-    """Video of overlays of one size; it appears when the block ends well.
+    """Video of overlays of one size; saved if the block ends without error.
 
     Args:
         path (Path): The video, ``.avi`` or ``.mp4``.
-        rate (float): Frames a second.
+        rate (float): Frames per second.
         words (Vocabulary): Classes.
     """
 
@@ -201,7 +202,7 @@ class _Writer:
         self.part.unlink(missing_ok=True)
 
     def _size_of(self, frame: np.ndarray) -> tuple[int, int]:
-        """Size of a frame above a legend, even as encoders want it."""
+        """Size of a frame with its legend; encoders need even numbers."""
         labels = np.zeros(frame.shape[:2], np.int64)
         count = min(self.words.num_labels, _LEGEND, labels.size)
         labels.flat[:count] = range(count)

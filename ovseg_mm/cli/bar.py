@@ -47,7 +47,7 @@ class Bar:
 
 @contextmanager
 def progress_bar(total: int, rank: int) -> Iterator[Bar]:
-    """Bar with an estimate, on the terminal of the first process.
+    """Bar with the time left, on the terminal of the first process.
 
     Args:
         total (int): Number of files.
@@ -64,7 +64,7 @@ def progress_bar(total: int, rank: int) -> Iterator[Bar]:
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
         console=console,
-        # Lines for another program must not go through the terminal.
+        # Output that goes to a file or program must not be redirected.
         redirect_stdout=sys.stdout.isatty(),
         disable=rank != 0 or not console.is_terminal,
     ) as progress:

@@ -30,8 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'checkpoint',
         nargs='?',
         help='weights, ours or a published file of the method; leave it out '
-        "for a model with a name, and for methods that have CLIP's weights "
-        'alone',
+        "for a model with a name, and for methods that use only CLIP's "
+        'weights',
     )
     parser.add_argument(
         '--datasets',
@@ -39,8 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='benchmarks, separated by commas: ade150, ade847, pc59, pc459, '
         'voc20, voc20b, voc21, pc60, coco (or stuff), object, cityscapes; or '
         'config files, which are used as they are. For a benchmark, the '
-        'shipped config of MODEL for it is used; without one, the '
-        'image size and constants of its own config, as the results then say',
+        'shipped config of MODEL for it is used; if there is none, the '
+        'config of MODEL with its image size and constants (the results say '
+        'so)',
     )
     parser.add_argument(
         '--work-dir',

@@ -98,13 +98,13 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         '--save',
         default='labels,overlay',
         metavar='KINDS',
-        help=f'what to write, of {", ".join(OUTPUTS)}, and gpkg for rasters, '
-        'separated by commas (default: %(default)s)',
+        help=f'what to write, separated by commas: {", ".join(OUTPUTS)}, and '
+        'gpkg for rasters (default: %(default)s)',
     )
     parser.add_argument(
         '--json',
         action='store_true',
-        help='print a line of JSON for each image instead of a text',
+        help='print a line of JSON for each image instead of text',
     )
     parser.add_argument(
         '--skip-existing',
@@ -131,13 +131,13 @@ def _add_running_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=2,
         metavar='N',
-        help='threads that read and write beside the model (default: '
+        help='threads that read and write while the model works (default: '
         '%(default)s)',
     )
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision: faster, with slightly other results',
+        help='mixed precision: faster, with slightly different results',
     )
     parser.add_argument(
         '--launcher',
@@ -246,7 +246,7 @@ def _segmenter(
     from ovseg_mm.apis import OpenVocabInferencer
     from ovseg_mm.apis.files import FileOptions, FileSegmenter
 
-    # Such images are read in windows.
+    # Pillow warns of large images; these are read in windows.
     warnings.simplefilter('ignore', Image.DecompressionBombWarning)
     options = FileOptions(
         expanded(args.out),
@@ -269,7 +269,7 @@ def _segment(
     rank: int,
     as_json: bool,
 ) -> None:
-    """Segment the files of this process; the first one tells how far it is."""
+    """Segment the files of this process; the first shows the progress."""
     with records.open(rank) as file, progress_bar(len(jobs), rank) as bar:
         segmenter.on_part = bar.part
         for record in segmenter.run(jobs):
@@ -283,7 +283,7 @@ def _segment(
 
 
 def _checked_kinds(args: argparse.Namespace) -> tuple[str, ...]:
-    """Kinds of results; other options are checked beside."""
+    """Kinds of results of ``--save``; numbers of options are checked too."""
     kinds = tuple(
         dict.fromkeys(k.strip() for k in args.save.split(',') if k.strip())
     )
@@ -306,7 +306,7 @@ def _words_and_jobs(
     words, taken = split_images(args.classes, alone=not args.images)
     if not words:
         raise InputError(
-            f'--classes has no class text, but the image {taken[0]}; write: '
+            f'--classes has no class text, only the image {taken[0]}; write: '
             'predict IMAGE ... --classes WORDS ...'
         )
     if not args.images and not taken:

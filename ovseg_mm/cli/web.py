@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'web',
         help='segment images with your own words in a browser',
         description='Serve a page on which images are segmented with any '
-        'words. Nobody but you can open it, unless --host says otherwise.',
+        'words. Only this computer can open it, unless --host says so.',
     )
     add_model_arguments(parser)
     parser.add_argument(

@@ -21,11 +21,12 @@ def geometric_ensemble(
 ) -> Tensor:
     """Weighted geometric mean of two classifiers.
 
-    With p of the proposal classifier, g of the region classifier (1 for all
-    classes of a proposal without a region) and a the weight:
+    p are the probabilities of the proposal classifier, g of the region
+    classifier (1 for all classes of a proposal without a region), and a is
+    the weight:
 
     - seen classes: ``p ** a * g ** (1 - a)``,
-    - unseen classes, and all if it is not known which are seen:
+    - unseen classes, and all classes without ``seen``:
       ``p ** (1 - a) * g ** a``.
 
     Rows are not normalised again.
@@ -50,7 +51,7 @@ def geometric_ensemble(
 
 @in_float32
 def join_votes(weights: Tensor, masks: Tensor) -> Tensor:
-    """Scores of classes at pixels, the sum of all proposals' votes.
+    """Scores of classes at pixels: the sum of the votes of all proposals.
 
     Args:
         weights (Tensor): Class weights of the proposals of each view,
@@ -68,7 +69,7 @@ def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
     """Class weights of the region classifier alone.
 
     Args:
-        region_probs (Tensor): Of the valid proposals, (n, T).
+        region_probs (Tensor): Probabilities of the valid proposals, (n, T).
         valid (Tensor): Which proposals have a region, (Q,) bool.
 
     Returns:
@@ -103,11 +104,11 @@ def with_no_object(
 ) -> Tensor:
     """Normalise class weights again, together with no object.
 
-    With v the probability of no object, the weights of a proposal become
-    ``(1 - v) weights / sum(weights)``; ``eps`` is added to these and to v,
-    and all are divided by their sum. SCAN does so for vocabularies of
-    hundreds of classes, whose weights :func:`geometric_ensemble` leaves
-    small.
+    v is the probability of no object. The weights of a proposal become
+    ``(1 - v) weights / sum(weights)``; then ``eps`` is added to them and to
+    v, and all are divided by their sum. SCAN does this for vocabularies of
+    hundreds of classes, since the weights that :func:`geometric_ensemble`
+    gives them are small.
 
     Args:
         weights (Tensor): (Q, T), not negative.

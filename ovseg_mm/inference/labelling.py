@@ -18,27 +18,26 @@ from .top_labels import TopLabels
 class Labelling:
     """Rule that turns scores of an image into labels.
 
-    Without ``scale`` the label of a pixel is that of the text with the best
-    score. With it, probabilities are made first: the softmax over all texts
-    of ``scale * score``; a label has the probability of the best of its
-    texts, so that probabilities of labels need not sum to 1.
+    Without ``scale``, a pixel gets the label of the text with the best score.
+    With ``scale``, scores first become probabilities: the softmax of
+    ``scale * score`` over all texts. A label has the probability of its best
+    text, so the probabilities of all labels may sum to less than 1.
 
     Args:
-        prompt_to_label (Sequence[int]): Label of each of the T texts; others
-            than [0, L) belong to texts that take part in the softmax only:
-            pixels that they win stay unlabelled.
+        prompt_to_label (Sequence[int]): Label of each of the T texts. Texts
+            with a value outside [0, L) compete with the others, but pixels
+            that they win stay unlabelled.
         num_labels (int): L.
         ignore_label (int): Value of unlabelled pixels.
         threshold (float, optional): Pixels whose best score is not above it
-            get the background, or stay unlabelled if there is none. Without
-            ``scale`` only.
+            get the background, or stay unlabelled if there is none. Only
+            without ``scale``.
         scale (float, optional): See above.
         least_prob (float): Pixels whose best probability is below it get the
             background, or stay unlabelled if there is none.
-        least_area (float, optional): A label other than the background that
-            has at most this share of the pixels of such labels in the
-            image is dropped there: its pixels go to the best of the
-            others.
+        least_area (float, optional): Share of the pixels that have a label
+            other than the background. A label with at most this share is
+            removed from the image: its pixels get the best other label.
         background (int, optional): Label of the background.
     """
 
@@ -55,8 +54,8 @@ class Labelling:
         """Labels, with only a few texts' scores in memory at a time.
 
         Args:
-            scores_of (Callable): Scores (t, H, W) of a slice of the texts;
-                with ``least_area`` it may be asked twice for each.
+            scores_of (Callable): Gives the scores (t, H, W) of a slice of the
+                texts; with ``least_area`` it may be called twice for each.
 
         Returns:
             Tensor: (H, W) int64 in [0, L), or ``ignore_label``.
@@ -79,15 +78,15 @@ class Labelling:
         """Scores of labels.
 
         Args:
-            scores (Tensor): Of all texts, (T, H, W).
+            scores (Tensor): Scores of all texts, (T, H, W).
 
         Returns:
-            Tensor: (L, H, W). With ``scale`` probabilities, 0 for labels that
-            are dropped; otherwise the best score of each label's texts.
+            Tensor: (L, H, W). With ``scale``, probabilities, 0 for labels that
+            are removed; otherwise the best score of each label's texts.
         """
         if self.scale is not None:
             scores = (self.scale * scores.float()).softmax(dim=0)
-        # Which text wins must be known before some are left out.
+        # Labels can be removed only when it is known which text wins.
         winners = self._table(scores.device)[scores.argmax(dim=0)]
         named = [label for label in self.prompt_to_label if self._named(label)]
         if len(named) < len(self.prompt_to_label):
@@ -108,8 +107,8 @@ class Labelling:
             probabilities (Tensor): (L, H, W).
 
         Returns:
-            Tensor: (H, W) int64. If there are texts that belong to no label,
-            pixels need a probability of at least 0.5.
+            Tensor: (H, W) int64. If some texts belong to no label, a pixel
+            gets a label only with a probability of at least 0.5.
         """
         best, labels = probabilities.max(dim=0)
         if self.scale is None:
@@ -127,7 +126,7 @@ class Labelling:
 
         Args:
             scores_of (Callable): See :meth:`labels`.
-            count (int): k, labels a pixel.
+            count (int): k, number of labels of each pixel.
 
         Returns:
             tuple[Tensor, Tensor]: The scores of :meth:`probabilities`, (k, H,
@@ -163,14 +162,15 @@ class Labelling:
         scores_of: Callable[[slice], Tensor],
         left_out: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Best score, its label and log of the softmax's sum, (H, W) each.
+        """Best score, its label, and the log of the sum of the softmax.
 
         Args:
             scores_of (Callable): See :meth:`labels`.
-            left_out (Tensor, optional): By label, bool: they cannot win.
+            left_out (Tensor, optional): Which labels cannot win, (L,) bool.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: The three, labels int64.
+            tuple[Tensor, Tensor, Tensor]: Best scores, labels (int64) and
+            logs, (H, W) each.
         """
         assert self.scale is not None, 'without it there is no softmax'
         highest = Highest()
@@ -192,7 +192,7 @@ class Labelling:
         return highest.scores, highest.labels, total
 
     def _small(self, labels: Tensor) -> Tensor | None:
-        """Labels to drop (by value, bool); None without ``least_area``."""
+        """Whether to remove each label, bool; None without ``least_area``."""
         if self.least_area is None:
             return None
         counts = labels.flatten().bincount(minlength=self.ignore_label + 1)
@@ -201,16 +201,16 @@ class Labelling:
         if self.background is not None:
             foreground[self.background] = False
         total = counts[foreground].sum()
-        # Labels that win nowhere are among them: they inherit no pixel.
+        # This includes labels that win no pixel: they may not get one now.
         return foreground & (counts <= self.least_area * total.double())
 
     def _without_unsure(self, labels: Tensor, probability: Tensor) -> Tensor:
-        """Labels; those with a probability below ``least_prob`` removed."""
+        """Remove labels with a probability below ``least_prob``."""
         return labels.masked_fill(probability < self.least_prob, self._rest)
 
     @property
     def _rest(self) -> int:
-        """Label of pixels that no label gets."""
+        """Value of pixels without a label: background or ignore label."""
         if self.background is None:
             return self.ignore_label
         return self.background

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From scores of classes to a label map, a few classes at a time.
 
-Letters: T class texts, t some of them, L labels, H, W pixels.
+Letters: T class texts, t texts of a slice, L labels, H, W pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-# Most classes whose full-size scores are held at a time, and most scores of
-# them together: images of more pixels are scored one class at a time.
+# Largest number of classes, and of their scores, in memory at full size; the
+# scores of larger images are computed one class at a time.
 CLASSES_AT_A_TIME = 32
 SCORES_AT_A_TIME = 1 << 20
 
@@ -20,13 +20,13 @@ def class_parts(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Go through the scores of all class texts, a few texts at a time.
 
-    A part has at most :data:`CLASSES_AT_A_TIME` texts, of one block of so
-    many, and :data:`SCORES_AT_A_TIME` scores, but at least one text. The
-    first part has one: its scores tell the number of pixels.
+    A part has at most :data:`CLASSES_AT_A_TIME` texts, all from one block of
+    this length, and at most :data:`SCORES_AT_A_TIME` scores, but at least one
+    text. The first part has one text, whose scores give the number of pixels.
 
     Args:
-        scores_of (Callable): Scores (t, H, W) of a slice of the texts; asked
-            once for each text.
+        scores_of (Callable): Gives the scores (t, H, W) of a slice of the
+            texts; called once for each text.
         num_texts (int): T.
 
     Yields:
@@ -52,8 +52,8 @@ def argmax_labels(
     """Label of the class with the highest score at every pixel.
 
     Equal to the argmax over all scores (the first class wins a tie). Memory
-    does not depend on T: 13 bytes a pixel for label, best score and a mask,
-    and the scores of one of :func:`class_parts`.
+    does not depend on T: 13 bytes per pixel for label, best score and a mask,
+    and the scores of one part of :func:`class_parts`.
 
     Args:
         scores_of (Callable): Scores (t, H, W) of a slice of the classes.
@@ -74,7 +74,7 @@ def argmax_labels(
 
 
 class Highest:
-    """Highest score at every pixel and its label, of all parts so far.
+    """Highest score at every pixel and its label, over all parts so far.
 
     The first of equal scores wins. Maps are written in place.
 

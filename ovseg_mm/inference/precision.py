@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that run in float32 in runs of any precision."""
+"""Steps that always run in float32, also under autocast."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -16,10 +16,10 @@ class PixelRefiner:
     """PAMR of one image.
 
     `Single-Stage Semantic Segmentation from Image Labels
-    <https://arxiv.org/abs/2005.08104>`_. At every step a pixel's value
-    becomes a weighted mean of its neighbours', those of a similar colour
-    weighing most. Neighbours are the 8 pixels around at each of several
-    distances; beyond the edge lie copies of the edge.
+    <https://arxiv.org/abs/2005.08104>`_. At every step the value of a pixel
+    becomes a weighted mean of its neighbours; neighbours of a similar colour
+    have the largest weights. Neighbours are the 8 surrounding pixels at each
+    of several distances; the image is padded with copies of its edge.
 
     Args:
         img (Tensor): Image, (C, H, W), of any scale.
@@ -66,7 +66,7 @@ class PixelRefiner:
         return logits.softmax(dim=0)
 
     def _deviation(self, img: Tensor) -> Tensor:
-        """Of a pixel and its neighbours; it counts once per distance."""
+        """Standard deviation over each pixel and its neighbours, (C, H, W)."""
         repeats = len(self.dilations)
         total = repeats * img
         for near in self._neighbours(img):

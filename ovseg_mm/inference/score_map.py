@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of one image from the logits of its views.
 
-Letters: V views, Q proposals, T class texts, t some of them, H, W pixels, h,
-w of a view's logits.
+Letters: V views, Q proposals, T class texts, t texts of a slice, H, W pixels,
+h, w size of a view's logits.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 class ScoreMap:
     """Scores of an image, computed for a few class texts at a time.
 
-    The label map of any number of texts needs, beside the logits or votes of
-    the views, at most 32 bytes a pixel of the image or the canvas (0.36 GiB
-    at 12 megapixels): four times the label map itself. Votes add the logits
-    of 32 texts at the size of the views, and refinement the weights of 16
-    neighbours a pixel.
+    To compute a label map, memory holds the logits or votes of the views and
+    at most 32 bytes per pixel of the image or the canvas (0.36 GiB at 12
+    megapixels), four times the label map itself, for any number of texts.
+    Votes add the logits of 32 texts at the size of the views; refinement adds
+    the weights of 16 neighbours per pixel.
 
     Args:
         logits (Tensor | MaskVotes): Logits of the views, (V, T, h, w), or the
@@ -56,7 +56,7 @@ class ScoreMap:
     seen: Tensor | None = None
     penalty: float = 0.0
     flip: str | None = None
-    # Logits of the block of texts whose votes were joined last, by its start.
+    # Logits of the last computed block of texts, with its start as the key.
     _joined: dict[int, Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -82,8 +82,8 @@ class ScoreMap:
     def _view_logits(self, classes: slice) -> Tensor:
         """See :func:`view_logits`.
 
-        A product of votes for one text reads the masks of all proposals, so
-        it is computed for a block of texts and kept for the next ones.
+        The votes for one text take all masks of the proposals to join, so
+        they are joined for a block of texts, which is kept for later calls.
         """
         if not isinstance(self.logits, MaskVotes):
             return view_logits(self.logits, classes)

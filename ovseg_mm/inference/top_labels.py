@@ -11,7 +11,7 @@ from torch import Tensor
 class TopLabels:
     """Scores and labels of the k best labels of every pixel.
 
-    Of equal scores the one that came first stays in front.
+    If scores are equal, the label that was added first comes first.
 
     Args:
         count (int): k.
@@ -26,10 +26,10 @@ class TopLabels:
         self._known: set[int] = set()
 
     def add(self, score: Tensor, label: int) -> None:
-        """Take a label in.
+        """Add a label.
 
         Args:
-            score (Tensor): Its score, (H, W). Of a label that came before,
+            score (Tensor): Its score, (H, W). If the label was added before,
                 the higher score counts.
             label (int): The label.
         """
@@ -52,7 +52,7 @@ class TopLabels:
             self.labels[rank] = better
 
     def _taken_out(self, score: Tensor, label: int) -> Tensor:
-        """Remove a label; the higher one of its score and another."""
+        """Remove a label; return the higher of its old and new score."""
         assert self.scores is not None and self.labels is not None
         mine = self.labels == label
         former = self.scores.masked_fill(~mine, -torch.inf).amax(dim=0)

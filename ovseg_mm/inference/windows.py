@@ -2,7 +2,7 @@
 """Windows of an image and the fusion of their scores.
 
 Letters: V views (windows, then perhaps the whole image), T classes, H, W
-pixels of the image, h, w of a view's logits.
+pixels of the image, h, w size of a view's logits.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,10 @@ from ovseg_mm.utils.resize import resize
 
 
 def window_starts(size: int, window: int, stride: int) -> list[int]:
-    """First pixels of the windows along one axis, as MMSegmentation's.
+    """First pixels of the windows along one axis, as in MMSegmentation.
 
-    The last window is shifted inside; a shorter axis has one window at 0.
+    The last window is shifted to lie inside the image; an axis shorter than
+    a window has one window, at 0.
     """
     count = max(size - window + stride - 1, 0) // stride + 1
     return [max(min(i * stride, size - window), 0) for i in range(count)]
@@ -46,11 +47,11 @@ def sliding_views(
             image is padded with zeros on the right and at the bottom.
         stride (tuple[int, int]): Steps between windows.
         canvas (tuple[int, int], optional): Size that the image is resized to
-            first, whatever its aspect ratio. None: its own.
+            first; its aspect ratio may change. None: no resizing.
         global_view (bool): Whether the whole image, resized to a window, is
-            one more view.
-        fit (bool): Whether windows of a smaller image are as small as it, as
-            MMSegmentation's are, so that nothing is padded.
+            an additional view.
+        fit (bool): Whether windows shrink to the size of a smaller image, as
+            in MMSegmentation, instead of padding it.
         divisor (int): Views are padded with zeros, half of them on each side,
             so that their sides are multiples of it; fusion cuts the scores
             of the padding away.
@@ -101,8 +102,8 @@ def fuse_views(
 
     Logits are resized to the window (bilinear), activated, and averaged over
     the windows that cover a pixel; the global view, activated at the size of
-    a window and resized to the image, has half of the weight. The one view
-    of :func:`whole_view` is activated at the size that it has.
+    a window and resized to the image, has half of the weight. The only view
+    of :func:`whole_view` is activated without resizing.
 
     Args:
         logits (Tensor): (V, T, h, w).
@@ -114,8 +115,7 @@ def fuse_views(
             the window or the image itself, as MMSegmentation resizes logits.
 
     Returns:
-        Tensor: (T, H, W), or (T, h, w) with neither windows nor
-        ``score_size``.
+        Tensor: (T, H, W); (T, h, w) without windows and ``score_size``.
     """
     if score_size == 'input':
         score_size = layout.window or layout.size
@@ -154,7 +154,7 @@ def _activated(
     """Logits (T, h, w) to scores (T, *size)."""
     height, width = score_size or size
     wanted = (height, width)
-    # What is resized is new already, and may be overwritten.
+    # Resizing made a new tensor, which may be overwritten.
     if tuple(view.shape[1:]) == wanted:
         resized = view.clone()
     else:
@@ -163,10 +163,10 @@ def _activated(
 
 
 def _window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
-    """Number of windows that cover each pixel, (H, W) as a tensor is."""
+    """Number of windows that cover each pixel, (H, W), type of ``like``."""
     assert layout.window is not None, 'without windows nothing is counted'
     covered = []
-    # The windows are a grid, so that rows and columns count by themselves.
+    # Windows form a grid, so rows and columns can be counted separately.
     for axis, side in enumerate(layout.window):
         count = like.new_zeros(like.shape[axis])
         for start in {corner[axis] for corner in layout.corners}:

@@ -18,7 +18,7 @@ from .tiles import Span
 
 # TIFF tags that say where a raster lies: pixel scale, transformation, keys.
 _GEO_TAGS = (33550, 34264, 34735)
-# Longest side of the reduced raster that the stretch is taken from.
+# Longest side of the reduced raster that gives the stretch of brightness.
 _SAMPLE = 1024
 # Shares of the values that become 0 and 255.
 _DARK, _BRIGHT = 2, 98
@@ -46,7 +46,7 @@ def import_rasterio() -> ModuleType:
 
 
 def is_georeferenced(path: str | Path) -> bool:
-    """Whether a TIFF file says where on the earth it lies.
+    """Whether a TIFF file has a georeference.
 
     Args:
         path (str | Path): Any file; only its header is read, by Pillow.
@@ -62,7 +62,7 @@ def is_georeferenced(path: str | Path) -> bool:
             with Image.open(path) as image:
                 tags = getattr(image, 'tag_v2', {})
                 return any(tag in tags for tag in _GEO_TAGS)
-    except Exception:  # Pillow raises a dozen kinds of them
+    except Exception:  # Pillow raises many types of error
         # Pillow refuses many kinds of TIFF file that rasterio reads.
         return _has_place(path)
 
@@ -115,8 +115,8 @@ class RasterReader:
 
     Raises:
         ImportError: If rasterio is not installed.
-        InputError: If the file cannot be read, lacks a band, or is stored
-            turned.
+        InputError: If the file cannot be read, has not the bands, or is
+            stored rotated.
     """
 
     def __init__(
@@ -160,13 +160,13 @@ class RasterReader:
         return self._pixels(window=window)
 
     def reduced(self, longest: int) -> tuple[np.ndarray, np.ndarray]:
-        """The whole raster, reduced to a longest side.
+        """Read the whole raster at a reduced size.
 
         Args:
-            longest (int): Pixels of the longest side at most.
+            longest (int): Largest allowed side in pixels.
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: As of :meth:`read`.
+            tuple[np.ndarray, np.ndarray]: See :meth:`read`.
         """
         return self._pixels(out_shape=reduced_size(self.size, longest))
 
@@ -189,7 +189,7 @@ def reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
     Args:
         size (tuple[int, int]): (H, W) in pixels.
-        longest (int): Pixels of the longest side at most.
+        longest (int): Largest allowed side in pixels.
 
     Returns:
         tuple[int, int]: (H, W), each at least 1.

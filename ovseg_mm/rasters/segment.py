@@ -29,7 +29,7 @@ from .writer import (
     write_label_raster,
 )
 
-# Side of a tile, and what neighbours share of it.
+# Side of a tile, and the overlap of neighbours, in pixels.
 TILE = 640
 SHARED = 1 / 8
 # Longest side of the overlay, which is a reduced picture.
@@ -78,13 +78,14 @@ def segment_raster(
         words (Vocabulary): Classes.
         folder (str | Path): Folder of the results; it is created.
         save (Sequence[str]): Results to write, of ``RASTER_OUTPUTS``: the
-            label map as GeoTIFF, always; an overlay of at most 2048 pixels;
-            the areas as GeoJSON (WGS 84) or as GeoPackage.
+            label map as GeoTIFF, which is always written; an overlay of at
+            most 2048 pixels; the areas as GeoJSON (WGS 84) or as GeoPackage.
         name (str, optional): Start of the names of the results. None: the
             raster's, without suffix.
         bands (Sequence[int], optional): See :class:`RasterReader`.
-        tile (int): Pixels that the model sees at a time, along each axis.
-        on_tile (Callable): Called with the finished and all tiles.
+        tile (int): Side of a tile in pixels.
+        on_tile (Callable): Called with the number of finished tiles and of
+            all tiles.
         **call (Any): Options of the inferencer's calls.
 
     Returns:
@@ -125,7 +126,7 @@ def check_raster_results(save: Sequence[str]) -> None:
 
     Raises:
         ImportError: If a library is missing that writes one of them.
-        InputError: If one is not of ``RASTER_OUTPUTS``.
+        InputError: If one is not in ``RASTER_OUTPUTS``.
     """
     import_rasterio()
     wrong = [kind for kind in save if kind not in RASTER_OUTPUTS]
@@ -174,7 +175,7 @@ class _Run:
         )
 
     def finish_rows(self, on_tile: Callable[[int, int], None]) -> None:
-        """Segment the rows that are left."""
+        """Segment the rows that are not finished."""
         total = len(self.rows) * len(self.columns)
         for row in range(len(self.rows)):
             done = row * len(self.columns)
@@ -227,7 +228,7 @@ class _Run:
 
 
 def _start_or_continue(parts: Path, settings: dict[str, Any]) -> None:
-    """Drop finished rows that were made with other settings."""
+    """Delete finished rows that were made with other settings."""
     file = parts / 'settings.json'
     text = json.dumps(settings, indent=1) + '\n'
     if file.is_file() and file.read_text() == text:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Overlapping tiles of a raster and the fusion of their scores.
 
-Letters: T class texts, t some of them, h, w pixels of a tile, o pixels of the
-overlap of two tiles.
+Letters: T class texts, t texts of a slice, h, w pixels of a tile, o pixels
+that two neighbouring tiles share.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ from ovseg_mm.utils.paths import atomic_write
 class Span:
     """Tile along one axis, in pixels of the raster.
 
-    Neighbours share the zone from ``cut`` to ``last`` of one, which is
-    ``first`` to ``first + o`` of the next. There the weight of one falls
-    linearly and that of the other rises; they sum to 1.
+    Two neighbours share a zone: from ``cut`` to ``last`` of the one, which is
+    ``first`` to ``first + o`` of the next. In this zone the weight of the one
+    falls linearly and the weight of the next rises; they sum to 1.
 
     Attributes:
         start (int): First pixel that the model sees.
@@ -67,13 +67,13 @@ class Span:
 
 
 def spans(size: int, tile: int, overlap: int) -> list[Span]:
-    """Tiles of one size along an axis, evenly spread.
+    """Divide an axis into tiles of one size, evenly spread.
 
     Args:
         size (int): Pixels of the raster.
-        tile (int): Pixels of a tile; a smaller raster has one, of its size.
-        overlap (int): Pixels that neighbours share at least, at most a
-            quarter of a tile.
+        tile (int): Pixels of a tile; a smaller raster is one tile.
+        overlap (int): Smallest number of pixels that neighbours share, at
+            most a quarter of a tile.
 
     Returns:
         list[Span]: From the first pixel to the last.
@@ -101,15 +101,15 @@ class TileFuser:
 
     Tiles come row by row, from left to right. Scores of the zone that a tile
     shares with its right neighbour stay in memory; scores of the zone shared
-    with the row below go to files, so that memory grows with neither side of
-    the raster. The files of the last finished row stay until the next row is
+    with the row below go to files, so that memory does not grow with the
+    raster. The files of the last finished row stay until the next row is
     finished: a killed run continues at the start of a row.
 
     Args:
         rows (list[Span]): Tiles along the height.
         columns (list[Span]): Tiles along the width.
         overlap (int): Pixels that neighbours share.
-        folder (Path): Folder of the files, 2 bytes a score.
+        folder (Path): Folder of the files, which take 2 bytes per score.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class TileFuser:
         return labels.cpu().numpy()
 
     def skip(self, row: int, column: int) -> None:
-        """Pass over a tile without data: nothing of it is shared."""
+        """Skip a tile without data; it adds no scores to its neighbours."""
         self._left = None
         self._file(row, column).unlink(missing_ok=True)
 

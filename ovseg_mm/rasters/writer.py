@@ -20,7 +20,7 @@ from .reader import import_rasterio
 _BLOCK = 256
 # Decimals of a degree: about a millimetre.
 _DECIMALS = 8
-# Polygons that are written at a time.
+# Number of polygons that are written at once.
 _POLYGONS = 10_000
 
 
@@ -188,7 +188,7 @@ def _areas(source: Any, words: Vocabulary) -> Iterator[tuple[dict, int]]:
 
 
 def _in_blocks(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows, as many at a time as a block is high.
+    """Regroup rows so that each group has the height of a block.
 
     A block that is written twice is compressed twice, and the first copy
     stays in the file.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-# A font of macOS whose letters are boxes.
+# A font of macOS that draws every letter as a box.
 _NOT_LETTERS = 'LastResort'
 # Installed fonts that had letters before: class names of a list share a
 # script, and machines may have thousands of fonts.
@@ -22,8 +22,8 @@ def load_font(size: int, text: str = '') -> ImageFont.FreeTypeFont:
 
     Returns:
         ImageFont.FreeTypeFont: DejaVu Sans (Latin, Greek, Cyrillic, Arabic
-        and Hebrew letters); an installed font if only that one has all
-        letters of the text.
+        and Hebrew letters). If it lacks letters of the text and an installed
+        font has them all, that font.
     """
     return _open(_file_with(frozenset(text)) or _default_file(), size)
 
@@ -31,7 +31,8 @@ def load_font(size: int, text: str = '') -> ImageFont.FreeTypeFont:
 def drawable_name(name: str, label: int) -> str:
     """Prefix a class name with its label if no font has all its letters.
 
-    Missing letters are drawn as boxes. Only the label tells such names apart.
+    Letters that are missing in a font are drawn as boxes. Names of boxes look
+    the same, so that only the label distinguishes them.
 
     Args:
         name (str): Class name.
@@ -89,7 +90,7 @@ def _installed_fonts() -> tuple[str, ...]:
     for file in findSystemFonts():
         try:
             font = FT2Font(file)
-        except (OSError, RuntimeError):  # not readable, or bitmaps alone
+        except (OSError, RuntimeError):  # not readable, or only bitmaps
             continue
         family = font.family_name
         if not font.scalable or family.startswith(_NOT_LETTERS):

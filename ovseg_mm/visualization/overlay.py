@@ -155,7 +155,7 @@ def draw_panels(
 
 
 def enlargement(shape: Sequence[int]) -> int:
-    """Whole factor by which an image of some shape is enlarged."""
+    """Whole-number factor by which an image of this shape is enlarged."""
     return max(1, math.ceil(_MIN_PANEL / max(shape[:2])))
 
 

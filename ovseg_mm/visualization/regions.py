@@ -50,7 +50,7 @@ def draw_outlines(
 ) -> np.ndarray:
     """Draw the borders between regions of different labels.
 
-    White lines leave out specks of a few pixels.
+    White lines are not drawn around specks of a few pixels.
 
     Args:
         picture (np.ndarray): RGB uint8, (H, W, 3).
@@ -65,7 +65,7 @@ def draw_outlines(
     bare = (labels < 0) | (labels >= len(palette))
     plain = np.where(bare, len(palette), labels).astype(np.float32)
     if not coloured:
-        # Lines around every speck of a noisy border would cover it.
+        # Lines around all specks of a noisy border would hide the border.
         smooth = np.asarray(cv2.medianBlur(plain, 5), dtype=np.float32)
         plain = smooth.reshape(plain.shape)
     width = _line_width(labels.shape)
@@ -153,7 +153,7 @@ def _line_width(shape: Sequence[int]) -> int:
 
 
 def _borders(values: np.ndarray, width: int) -> np.ndarray:
-    """Pixels at a change of values, in a line of some width, as bool."""
+    """Mask of a line of this width where neighbouring values differ."""
     kernel = np.ones((width + 1, width + 1), np.uint8)
     changes = cv2.morphologyEx(values, cv2.MORPH_GRADIENT, kernel)
     return changes.reshape(values.shape) > 0
@@ -162,7 +162,7 @@ def _borders(values: np.ndarray, width: int) -> np.ndarray:
 def _places(
     mask: np.ndarray, text: str, size: int
 ) -> Iterator[tuple[np.ndarray, ImageFont.FreeTypeFont]]:
-    """Points (x, y) where a text fits into parts of a mask, and its font."""
+    """Points (x, y) in a mask where a text fits, each with its font."""
     framed = np.pad(mask, 1).astype(np.uint8)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1]
     count, parts, boxes, _ = cv2.connectedComponentsWithStats(

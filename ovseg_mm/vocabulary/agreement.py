@@ -34,8 +34,8 @@ def check_same_classes(
         InputError: If the counts differ, or the names have another order.
 
     Warns:
-        UserWarning: If the name of a label belongs to another label of the
-            vocabulary.
+        UserWarning: If a class name of the data set is the name of another
+            label in the vocabulary.
     """
     if len(classes) != vocabulary.num_labels:
         raise InputError(
@@ -57,15 +57,15 @@ def check_same_classes(
         warnings.warn(
             f'{vocabulary.source} may not have the classes of {where} in '
             f'their order: {_listed(list(moved), classes, vocabulary)}, and '
-            'the former is in the vocabulary as another label. Check that '
-            'the class texts stand in the order of the label values',
+            'the vocabulary has the name of the data at another label. Check '
+            'that the class texts are in the order of the label values',
             UserWarning,
             stacklevel=2,
         )
 
 
 def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
-    """Map labels of the data to labels of the vocabulary by their names."""
+    """Labels of the data whose name the vocabulary has at another label."""
     firsts = [{name} for name in vocabulary.label_names]
     alike = [set(_parts(name)) for name in vocabulary.label_names]
     counts = [0] * vocabulary.num_labels
@@ -76,7 +76,7 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
         counts[label] += 1
         if counts[label] == 1:
             firsts[label].add(texts[0])
-    # If several entries share a label, none of their texts is its name.
+    # If several entries share a label, their texts do not name it.
     firsts = [
         _keys(names) if count == 1 else _keys([name])
         for names, count, name in zip(firsts, counts, vocabulary.label_names)
@@ -92,14 +92,14 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
         if not theirs[label].isdisjoint(_keys(alike[label])):
             continue
         for key in sorted(keys & places.keys()):
-            # A name that the data set has twice agrees at one of the labels.
+            # A name that the data set has twice must agree at one label only.
             if key not in their_firsts[places[key]]:
                 moved[label] = places[key]
     return moved
 
 
 def _exchanged(moved: dict[int, int]) -> list[int]:
-    """Labels that exchange their names, directly or in a circle."""
+    """Labels that swap names, two with each other or several in a cycle."""
     found = set()
     for start in moved:
         path = [start]
@@ -111,14 +111,14 @@ def _exchanged(moved: dict[int, int]) -> list[int]:
 
 
 def _parts(name: str) -> list[str]:
-    """A name, then the class texts that it lists."""
+    """A name, followed by the class texts that it lists."""
     return [name, *re.split(r'[,;|]', name)]
 
 
 def _keys(names: Iterable[str]) -> set[str]:
     """Names without case, blanks, hyphens and underscores."""
     folded = [unicodedata.normalize('NFKC', n).casefold() for n in names]
-    # A name of such signs alone stays as it is.
+    # A name that consists only of these signs stays as it is.
     return {re.sub(r'[\s_-]+', '', name) or name for name in folded}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words of things that are not asked for."""
+"""Background words: things in the image that are not asked for."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from ovseg_mm.utils.errors import InputError, nearest
 from .loading import load_vocabulary, shipped_vocabularies
 from .vocabulary import Vocabulary
 
-# Endings of COCO-Stuff's names that say nothing about the thing.
+# Endings of COCO-Stuff's names that do not describe the thing.
 _ENDINGS = ('-other', '-stuff')
 
 
@@ -22,9 +22,9 @@ def background_words(
     Args:
         background (Vocabulary | str | Sequence[str] | Mapping): ``'coco'``:
             the 171 names of COCO-Stuff without those that mean a class of
-            the vocabulary: all words of the one are words of the other, so
-            that ``'red car'`` leaves out ``'car'``. Otherwise what
-            :func:`load_vocabulary` takes.
+            the vocabulary, which is so if all words of one are words of the
+            other: the class ``'red car'`` removes the name ``'car'``.
+            Otherwise what :func:`load_vocabulary` takes.
         vocabulary (Vocabulary): The words that are asked for.
 
     Returns:
@@ -56,7 +56,7 @@ def background_words(
 
 
 def _plain(name: str) -> str:
-    """A name of COCO-Stuff as one would say it: wall-brick, sky-other."""
+    """A name of COCO-Stuff in plain words: wall-brick, sky-other."""
     for ending in _ENDINGS:
         name = name.removesuffix(ending)
     return name.replace('-', ' ')
@@ -67,6 +67,6 @@ def _alike(one: set[str], other: set[str]) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    """Words of a text in the singular, as far as that is an s."""
+    """Words of a text in the singular: an s at the end is removed."""
     words = text.lower().replace('-', ' ').split()
     return {word.rstrip('s') for word in words}

@@ -105,8 +105,8 @@ def _from_windows(data: bytes, path: Path, error: UnicodeDecodeError) -> str:
     foreign = [
         line for line in content.splitlines() if not line.strip().isascii()
     ]
-    # Western languages have few letters beyond ASCII; if most letters are,
-    # the file has another code page.
+    # Western languages have few letters beyond ASCII; if most letters are
+    # not ASCII, the file has another code page.
     if not foreign or any(
         sum(sign > '\x7f' for sign in line) * 2 > len(line.strip())
         for line in foreign
@@ -179,7 +179,7 @@ def _from_lines(lines: list[str], path: Path) -> list[Entry]:
 def _match_all(
     pattern: re.Pattern[str], lines: Sequence[str]
 ) -> list[re.Match[str]]:
-    """Matches of all lines; empty if a line does not match as a whole."""
+    """Match of each whole line; empty if a line does not match."""
     matches = [match for match in map(pattern.fullmatch, lines) if match]
     return matches if len(matches) == len(lines) else []
 

@@ -30,7 +30,8 @@ _CHANNELS = (('r', 'g', 'b'), ('red', 'green', 'blue'))
 HEADINGS = frozenset(
     (*_TEXTS, *_NAMES, *_SYNONYMS, *_INDICES, *_COLOURS) + sum(_CHANNELS, ())
 )
-# A first line with one of these alone is a heading; `text` may be a class.
+# A first line that is only one of these words is a heading; `text` is not
+# here since it may be a class.
 _LONE_HEADINGS = frozenset(_NAMES) - {'readable'} | set(_TEXTS[:2])
 
 
@@ -224,7 +225,7 @@ def _index(record: Mapping[str, Any]) -> int | None:
 
 
 def colour_of(record: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """Colour of a record, (red, green, blue), of numbers or '#rrggbb'."""
+    """Colour (red, green, blue) of a record; numbers or '#rrggbb'."""
     for keys in _CHANNELS:
         if all(_is_number(str(record.get(key, ''))) for key in keys):
             return _as_triple([record[key] for key in keys])
@@ -246,7 +247,7 @@ def _as_triple(shades: Sequence) -> tuple[int, int, int]:
 
 
 def _first_text(entry: Entry) -> str:
-    # A comma that is left in a text belongs to it.
+    # A comma that is still in a text belongs to it.
     return entry.texts[0].replace(',', '\\,')
 
 

@@ -44,7 +44,7 @@ class Entry:
             from the class text.
         colour (tuple[int, int, int], optional): (red, green, blue) in [0,
             255].
-        index (int, optional): Label that the list gives it.
+        index (int, optional): Label of the class, if the list gives it.
     """
 
     texts: tuple[str, ...]
@@ -74,7 +74,7 @@ def unescaped(text: str) -> str:
 
 
 def looks_like_file(text: str) -> bool:
-    """Whether a text is a path, by its suffix, its beginning, or on disk."""
+    """Whether a text is a path: by suffix or beginning, or a file exists."""
     text = text.strip()
     suffix = Path(text).suffix.lower()
     if suffix in CLASS_FILE_SUFFIXES + _OTHER_FILES or _ROOTED.match(text):

@@ -38,7 +38,7 @@ _SPEC_KEYS = (
     'palette',
     'subset',
 )
-# Shipped keys whose labels have the order of one of MMSegmentation's palettes.
+# Shipped keys with the label order of one of MMSegmentation's palettes.
 _MMSEG_PALETTES = {
     'ade150': 'ade',
     'ade150-synonyms': 'ade',
@@ -70,14 +70,14 @@ def load_vocabulary(
             - a :class:`Vocabulary`, which is returned unchanged;
             - a shipped key such as ``'ade150'``
               (:func:`shipped_vocabularies` lists them);
-            - the path of a file, see :func:`read_class_file`: ``.txt`` (a
-              line a class), ``.csv`` or ``.tsv`` (a row a class, with or
-              without a heading), ``.json`` or ``.yaml`` (a list of strings
-              or of objects with a ``name``, an object that holds one, or one
-              like the mapping below);
+            - the path of a file, see :func:`read_class_file`: ``.txt`` (one
+              class per line), ``.csv`` or ``.tsv`` (one class per row, with
+              or without a heading), ``.json`` or ``.yaml`` (a list of
+              strings or of objects with a ``name``; an object that holds
+              such a list; or an object like the mapping below);
             - a string of several classes, separated by ``';'``;
             - a list of strings;
-            - a mapping with ``class_texts`` (any of the former) and
+            - a mapping with ``class_texts`` (any of the above) and
               optionally ``renamed`` (first class text: class text that
               replaces it), ``label_names`` (L strings),
               ``prompt_to_label`` (T labels), ``unseen`` (labels or label
@@ -165,7 +165,7 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
 
 
 def _check_kinds(changes: Mapping[str, Any]) -> None:
-    """Raise if a value of a vocabulary mapping has the wrong type."""
+    """Check the types of the values of a vocabulary mapping."""
     for key, value in changes.items():
         items, kind = value, 'a list'
         fits = isinstance(value, (list, tuple)) or key == 'subset'
@@ -240,7 +240,7 @@ def _relabel(
 def _palette(
     base: Vocabulary, names: tuple[str, ...]
 ) -> tuple[tuple[int, int, int], ...]:
-    """Colours of a vocabulary whose labels get other names."""
+    """Colours of a vocabulary after its labels were renamed."""
     if len(names) == base.num_labels and base.has_own_palette:
         return base.palette
     return class_palette(names)
@@ -312,7 +312,7 @@ def _shipped(key: str) -> Vocabulary:
         return _relabel(base, palette=_mmseg_palette('voc')[1:])
     if key == 'voc20b':
         background, *voc_colours = _mmseg_palette('voc')
-        # The benchmark's rule: all other classes are background.
+        # A rule of the benchmark: all other classes are background.
         objects = len(voc_colours)
         return _relabel(
             base,
@@ -326,8 +326,8 @@ def _shipped(key: str) -> Vocabulary:
 
 
 def _mmseg_palette(name: str) -> list[list[int]]:
-    # Imported here: the words of a command line are checked before the
-    # seconds that this import takes.
+    # Imported here since it takes seconds; the words of a command line
+    # are checked before.
     import_stack()
     from mmseg.utils import get_palette
 
@@ -371,7 +371,7 @@ def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
 
 
 def _published(texts: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
-    """All entries if the texts are a shipped list with synonyms, or a copy."""
+    """Indices of all entries if the texts equal a shipped list; else none."""
     if max(map(len, texts), default=0) < 2 or texts not in _shipped_texts():
         return ()
     return tuple(range(len(texts)))

@@ -14,9 +14,10 @@ Colour = tuple[int, int, int]
 
 # Levels of each channel of the colours to choose from.
 _LEVELS = 18
-# Distance in OKLab at which colours are told apart at a glance.
+# Distance in OKLab at which two colours are easily distinguished.
 _CLEAR = 10.0
-# Share of the largest distance left that a colour needs in a long list.
+# In a long list no colour may be that far from the others: share of the
+# largest distance there is that a colour needs then.
 _SHARE = 0.7
 # Largest difference at which a colour still has the same name, and divisors
 # of its parts: a darker red is still a red, an orange is not.
@@ -105,7 +106,7 @@ def _named_colour(name: str) -> str | None:
 
 
 def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
-    """All colours, the closest to one of CSS first, and those that fit it."""
+    """Indices of colours by distance to one of CSS; those that fit it."""
     colour = _oklab(np.array([ImageColor.getrgb(named)]))[0]
     chroma = np.hypot(colour[1], colour[2])
     lightness = lab[:, 0] - colour[0]
@@ -113,7 +114,7 @@ def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
     plane = ((lab[:, 1:] - colour[1:]) ** 2).sum(axis=1)
     difference = (
         (lightness / _LIGHTNESS) ** 2
-        # A trace of colour shows in a white, not in a red.
+        # A slight tint is visible in white, but not in red.
         + (purity / (_PURITY + 0.025 * chroma)) ** 2
         + (plane - purity**2) / _HUE**2
     )
@@ -123,7 +124,7 @@ def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shuffled(items: np.ndarray, name: str) -> np.ndarray:
-    """Items in an order that follows from a name."""
+    """Items in an order that depends only on a name."""
     digest = hashlib.sha256(name.lower().encode()).digest()
     keys = np.arange(1, len(items) + 1, dtype=np.uint64)
     # Multiples of an odd number are all different, modulo 2 ** 64.
@@ -132,7 +133,7 @@ def _shuffled(items: np.ndarray, name: str) -> np.ndarray:
 
 
 def _distance(lab: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    # Rounded, so that ties fall the same way on every machine.
+    # Rounded, so that ties are resolved the same way on every machine.
     return np.sqrt(((lab - colour) ** 2).sum(axis=1)).round(3)
 
 

@@ -203,7 +203,7 @@ class Vocabulary:
         )
 
     def label_named(self, name: str) -> int | None:
-        """Label of a class name; None if there is none."""
+        """Label of a class name; None if the name is unknown."""
         if name not in self.label_names:
             return None
         return self.label_names.index(name)
@@ -237,9 +237,9 @@ class Vocabulary:
         """Add one label that collects unwanted classes.
 
         Args:
-            texts (Iterable[str]): Its class texts, an entry each. Texts that
-                the vocabulary has already are skipped (compared as in
-                :meth:`duplicates`).
+            texts (Iterable[str]): Class texts of the label, one entry each.
+                Texts that are already in the vocabulary are skipped
+                (compared as in :meth:`duplicates`).
             name (str): Class name of the label, which is the last one.
 
         Returns:
@@ -269,8 +269,8 @@ class Vocabulary:
         same first text but other synonyms differ, unless ``published``.
 
         Returns:
-            list[tuple[int, ...]]: Index groups of two or more, ordered by
-            their first index.
+            list[tuple[int, ...]]: Groups of two or more indices of entries,
+            ordered by their first index.
         """
         published = set(self.published)
         groups: dict[tuple[str, ...], list[int]] = {}

@@ -114,7 +114,7 @@ def build_page(
     Args:
         inferencer (OpenVocabInferencer): The model.
         title (str): Name of the model.
-        folder (Path): Folder of examples and downloads; made if need be.
+        folder (Path): Folder of examples and downloads; created if missing.
 
     Returns:
         gr.Blocks: The page, to be launched with :func:`launch_options`.
@@ -251,7 +251,7 @@ def _connect(
     Args:
         actions (_Actions): The actions.
         starts (Sequence[Callable]): Events that start a segmentation.
-        inputs (Sequence[gr.components.Component]): Arguments of it.
+        inputs (Sequence[gr.components.Component]): Its arguments.
         sliders (Sequence[gr.Slider]): Opacity and threshold.
         viewer (gr.HTML): The picture and its legend.
         downloads (Sequence[gr.DownloadButton]): Buttons of ``DOWNLOADS``.
@@ -308,8 +308,8 @@ def _input_fields() -> list[gr.components.Component]:
         height=280,
         elem_id='image',
     )
-    # Gradio's own reading fails on other files without a sentence. The
-    # subclass that it would want writes a file beside its source.
+    # Gradio's own reader gives no clear message for other files. A subclass
+    # of its image, the usual way, would write a file beside its source.
     setattr(image, 'preprocess', _path_of)  # noqa: B010
     words = gr.Textbox(
         label='Words',
@@ -344,7 +344,7 @@ def _input_fields() -> list[gr.components.Component]:
 
 
 def _path_of(upload: Any) -> str | None:
-    """Path of what was uploaded."""
+    """Path of the uploaded file; None without one."""
     return None if upload is None else upload.path
 
 
@@ -367,7 +367,7 @@ def _display_fields() -> list[gr.Slider]:
 
 
 def _write_examples(folder: Path) -> list[list[str]]:
-    """Draw scenes of the toy world; paths, words, background words."""
+    """Draw toy scenes; return path, words and background words of each."""
     examples = []
     for seed, words, background in _EXAMPLES:
         rng = np.random.default_rng(seed)

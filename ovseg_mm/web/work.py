@@ -2,7 +2,7 @@
 """What the web page does with an image and words, without the page.
 
 Letters: H, W pixels; L labels; k best labels of a pixel; h, w pixels of the
-table under the mouse.
+table of best words, which the page shows under the mouse.
 """
 
 import base64
@@ -28,8 +28,8 @@ MAX_PIXELS = 600_000
 # Images above this area are refused, since decoding alone takes too much.
 MAX_DECODED_PIXELS = 100_000_000
 MAX_WORDS = 1000
-# Scores L * H * W that the model gives at once; above it only the best ones,
-# which takes it longer. Those of a visitor are kept for the score maps.
+# Largest number of scores, L * H * W, that are all computed and kept for the
+# score maps; above it only the best labels are, which takes longer.
 _MAX_SCORES = 100_000_000
 _MAX_KEPT = 16_000_000
 _KEPT_BEST = 8
@@ -147,7 +147,7 @@ def hide_unsure(result: Segmentation, threshold: float) -> Segmentation:
         threshold (float): The threshold; 0 removes none.
 
     Returns:
-        Segmentation: With other labels.
+        Segmentation: The result with these labels removed.
     """
     if threshold <= 0:
         return result
@@ -170,7 +170,7 @@ def view_of(
         dict[str, Any]: ``picture`` (data URL), ``aspect`` (its width by its
         height), ``part`` (share of width and height that the image covers),
         ``legend`` (classes by area), ``chosen`` (``name``) and ``best``
-        (words of each pixel).
+        (best words of each pixel).
     """
     height, width = result.labels.shape
     part = [1.0, 1.0]
@@ -208,9 +208,10 @@ def view_of(
 def _best_words(result: Segmentation) -> dict[str, Any]:
     """Best words of each pixel, as an image that a browser can read.
 
-    ``table`` is a PNG of k images (h, w) below each other, for the best, the
-    second, ... word: red and green are the high and low byte of the label,
-    blue is the score, from ``low`` to ``high``.
+    ``table`` is a PNG of k images (h, w), one below the other: the first for
+    the best word, the next for the second, and so on. Red and green are the
+    high and low byte of the label, blue is the score, from ``low`` to
+    ``high``.
     """
     height, width = result.labels.shape
     step = max(1, -(-max(height, width) // _TABLE_SIDE))
@@ -235,7 +236,7 @@ def _best_words(result: Segmentation) -> dict[str, Any]:
 
 
 def _compact(result: Segmentation) -> Segmentation:
-    """Keep scores in half precision, and only the best if they are many."""
+    """Keep scores in half precision; of very many, only the best."""
     scores, ranked = torch.from_numpy(_scores(result)), result.score_labels
     if ranked is None and scores.numel() > _MAX_KEPT:
         scores, order = scores.topk(min(_KEPT_BEST, len(scores)), dim=0)

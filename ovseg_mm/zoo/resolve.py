@@ -16,7 +16,7 @@ from .table import DEFAULT_MODEL, ZooModel, zoo_models
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# CLIPs that are named by their place.
+# Prefixes of CLIPs that are named by their address.
 _PLACES = ('hf-hub:', 'local-dir:')
 
 
@@ -104,7 +104,7 @@ def resolve_model(
         row.config,
         options,
         weights,
-        # CLIP's weights do not stand for those of another model.
+        # A given checkpoint replaces the weights of the table's row.
         None if checkpoint is not None else row,
     )
 
@@ -130,8 +130,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--checkpoint',
         help='weights, ours or a published file of the method; leave it out '
-        "for a model with a name, and for methods that have CLIP's weights "
-        'alone',
+        "for a model with a name, and for methods that use only CLIP's "
+        'weights',
     )
 
 
@@ -178,7 +178,7 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
 
 
 def _clip_options(row: ZooModel, clip: str) -> dict[str, Any]:
-    """Settings for another CLIP: ``ARCH/PRETRAINED``, or its place."""
+    """Settings for another CLIP: ``ARCH/PRETRAINED``, or its address."""
     name = f'{row.name}:{clip}'
     if not row.any_clip:
         raise InputError(

@@ -92,7 +92,7 @@ def add_checkpoint(model: ZooModel, path: str | Path) -> Path:
     """
     if model.file is None:
         raise InputError(
-            f"{model.name} needs no file: it has CLIP's weights alone, which "
+            f"{model.name} needs no file: it uses only CLIP's weights, which "
             'are found without being added'
         )
     path = expanded(path)
@@ -230,7 +230,7 @@ def _not_fetched(model: ZooModel, file: HubFile, error: Exception) -> OSError:
     return OSError(
         f'the weights of {model.name} could not be fetched '
         f'({type(error).__name__}: {reason}): run the command again, which '
-        'goes on where it stopped; or download '
+        'continues where it stopped; or download '
         f'{file.name} from {file.page} on a machine that can, copy it here '
         f'and run: python -m ovseg_mm add {model.name} {file.name}'
     )

@@ -155,7 +155,7 @@ def _models_below(folder: Path) -> dict[str, ZooModel]:
 
 
 def _place(model: ZooModel) -> tuple[bool, bool]:
-    """Place in the table: the default, then others that need no person."""
+    """Sort key: the default first, files that a person must get last."""
     by_hand = model.file is not None and not model.file.repository
     return model.name != DEFAULT_MODEL, by_hand
 

@@ -227,7 +227,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
         (['a' * 5000 + '.jpg', '--classes', 'a'], 'characters'),
         (['deep', '--classes', 'a'], 'deep has no image in it or below ('),
         (['--classes', 'a', 'b'], 'no image is given; write: predict IMAGE'),
-        (['--classes', '1.jpg'], 'has no class text, but the image 1.jpg'),
+        (['--classes', '1.jpg'], 'has no class text, only the image 1.jpg'),
         (['--classes', 'a', 'gone.jpg'], 'gone.jpg: there is no such image'),
         (['1.jpg', '--classes', 'cat, dog'], 'separate classes with ";"'),
         (['1.jpg', '--classes', ';'], 'class'),
