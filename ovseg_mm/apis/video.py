@@ -17,7 +17,7 @@ import numpy as np
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import atomic_write
 from ovseg_mm.utils.picture_files import VIDEO_SUFFIXES
-from ovseg_mm.utils.result_files import VIDEO_OUTPUTS
+from ovseg_mm.utils.result_files import video_outputs
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary
 
@@ -100,11 +100,10 @@ def segment_video(
     path = Path(path)
     stem = Path(folder, path.stem if name is None else name)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    ending = '.avi' if path.suffix.lower() == '.avi' else '.mp4'
-    files = dict(
-        overlay=stem.with_name(stem.name + VIDEO_OUTPUTS['overlay'] + ending),
-        shares=stem.with_name(stem.name + VIDEO_OUTPUTS['shares']),
-    )
+    files = {
+        kind: stem.with_name(stem.name + ending)
+        for kind, ending in video_outputs(path.suffix).items()
+    }
     with _reader(path) as source:
         rate = source.get(cv2.CAP_PROP_FPS) or _USUAL_RATE
         total = max(int(source.get(cv2.CAP_PROP_FRAME_COUNT)), 0)

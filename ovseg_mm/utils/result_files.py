@@ -23,8 +23,24 @@ RASTER_OUTPUTS = dict(
     geojson='.geojson',
     gpkg='.gpkg',
 )
-# Of a video; shares are JSON lines, a frame each.
-VIDEO_OUTPUTS = dict(overlay='_overlay', shares='_shares.jsonl')
+_SHARES = '_shares.jsonl'  # JSON lines, a frame each
+# Of a video, by its suffix; all others have the results of an MP4.
+VIDEO_OUTPUTS = {
+    '.avi': dict(overlay='_overlay.avi', shares=_SHARES),
+    '.mp4': dict(overlay='_overlay.mp4', shares=_SHARES),
+}
+
+
+def video_outputs(suffix: str) -> dict[str, str]:
+    """Ends of the names of a video's results.
+
+    Args:
+        suffix (str): Suffix of the video.
+
+    Returns:
+        dict[str, str]: By kind.
+    """
+    return VIDEO_OUTPUTS.get(suffix.lower(), VIDEO_OUTPUTS['.mp4'])
 
 
 def check_outputs_known(

@@ -284,6 +284,8 @@ def test_video(predict, scene, model, tmp_path, suffix, codec):
     # Frames are enlarged for the legend below them.
     assert drawn.get(cv2.CAP_PROP_FRAME_WIDTH) >= 256
     drawn.release()
+    _, printed, error = predict(path, '--json', '--skip-existing')
+    assert printed == '' and '1 of 1 images are done' in error
     names = {file.name for file in (tmp_path / 'predictions').iterdir()}
     assert names == {
         *(f'clip_overlay.{suffix}', 'clip_shares.jsonl', 'classes.json'),

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of ``predict``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ovseg_mm.utils.errors import InputError, nearest
+from ovseg_mm.utils.result_files import (
+    OUTPUTS,
+    RASTER_OUTPUTS,
+    check_outputs_known,
+)
+from ovseg_mm.zoo import add_model_arguments
+
+KINDS = {**OUTPUTS, **RASTER_OUTPUTS}
+# Smallest side of a window in pixels.
+_LEAST_TILE = 32
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a parser.
+
+    Args:
+        parser (argparse.ArgumentParser): Parser of the command.
+    """
+    parser.add_argument(
+        'images',
+        nargs='*',
+        metavar='IMAGE',
+        help='image, raster or video; folder of images, searched with its '
+        'sub-folders; or pattern such as "street/*.jpg"',
+    )
+    add_model_arguments(parser)
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        action='extend',
+        required=True,
+        metavar='WORDS',
+        help='classes as separate arguments or separated by ";", synonyms '
+        'separated by "|"; or a file of class texts (.txt, .csv, .tsv, .json, '
+        '.yaml); or a shipped vocabulary such as ade150',
+    )
+    parser.add_argument(
+        '--background',
+        nargs='+',
+        metavar='WORDS',
+        help='what becomes of pixels that show none of the classes: words '
+        'beside the classes, such as "wall; floor", or "coco": pixels that '
+        'fit one of them best get no label; "threshold": pixels below '
+        '--score-threshold get none; "none": each pixel gets a class '
+        '(default: as the config says)',
+    )
+    parser.add_argument(
+        '--score-threshold',
+        type=float,
+        metavar='SCORE',
+        help='pixels whose best score is not above it get no label',
+    )
+    _add_output_options(parser)
+    _add_running_options(parser)
+    _add_raster_options(parser)
+
+
+def checked_kinds(args: argparse.Namespace) -> tuple[str, ...]:
+    """Kinds of results of ``--save``; numbers of options are checked too.
+
+    Args:
+        args (argparse.Namespace): Options of the command.
+
+    Returns:
+        tuple[str, ...]: Kinds, each once.
+
+    Raises:
+        InputError: If a kind is unknown, or a number too small.
+    """
+    kinds = tuple(
+        dict.fromkeys(k.strip() for k in args.save.split(',') if k.strip())
+    )
+    if not kinds:
+        raise InputError(f'--save is empty; choose from {", ".join(KINDS)}')
+    check_outputs_known(kinds, KINDS)
+    least = dict(batch_size=1, workers=1, tile=_LEAST_TILE)
+    for name, number in least.items():
+        value = getattr(args, name)
+        if value is not None and value < number:
+            option = name.replace('_', '-')
+            raise InputError(f'--{option} {value} is below {number}')
+    return kinds
+
+
+def call_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of the inferencer's calls.
+
+    Args:
+        args (argparse.Namespace): Options of the command.
+
+    Returns:
+        dict[str, Any]: ``background`` and ``score_threshold``.
+    """
+    from ovseg_mm.vocabulary import parse_classes
+
+    background = args.background
+    if background is not None:
+        known = ('none', 'threshold', 'coco')
+        word = background[0]
+        # A misspelt option is reported by the inferencer.
+        if len(background) == 1 and (word in known or nearest(word, known)):
+            background = word
+        else:
+            background = parse_classes(background)
+    return dict(background=background, score_threshold=args.score_threshold)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('predictions'),
+        metavar='FOLDER',
+        help='folder of the results (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--save',
+        default='labels,overlay',
+        metavar='KINDS',
+        help=f'what to write, separated by commas: {", ".join(OUTPUTS)}, and '
+        'gpkg for rasters (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--json',
+        action='store_true',
+        help='print a line of JSON for each image instead of text',
+    )
+    parser.add_argument(
+        '--skip-existing',
+        action='store_true',
+        help='leave out images that an earlier run with the same settings '
+        'has finished',
+    )
+
+
+def _add_running_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--device', help='such as cuda:0 (default: the best one)'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        metavar='N',
+        help='images, or frames of a video, that go through the model '
+        'together (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=2,
+        metavar='N',
+        help='threads that read and write while the model works (default: '
+        '%(default)s)',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: faster, with slightly different results',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        default='none',
+        help='launcher of several processes, which share the images',
+    )
+
+
+def _add_raster_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        'rasters',
+        'Georeferenced TIFF files and images of more than 89 megapixels are '
+        'read in overlapping windows, whose scores are fused; the label map '
+        'is a GeoTIFF. --bands or --tile do this for all images. Needs: pip '
+        "install 'ovseg_mm[geo]'.",
+    )
+    group.add_argument(
+        '--bands',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='bands for red, green and blue, counted from 1, or one for grey '
+        '(default: those that the file calls red, green and blue, or the '
+        'first)',
+    )
+    group.add_argument(
+        '--tile',
+        type=int,
+        metavar='PIXELS',
+        help='side of a window (default: 640)',
+    )
