@@ -32,31 +32,31 @@ class CLIPViT(BaseModule):
     `Learning Transferable Visual Models From Natural Language Supervision
     <https://arxiv.org/abs/2103.00020>`_.
 
-    Parameter names are CLIP's own, except that q, k and v weights stand
-    apart. Images of any size and aspect ratio are taken: the position
-    embedding is resized to the patch grid.
+    Parameters have CLIP's names, but q, k and v are three weights instead of
+    one. Images may have any size and aspect ratio: the position embedding is
+    resized to the patch grid.
 
     Args:
         arch (str | dict): Name of an open_clip model config or such a dict.
         pretrained (str, optional): open_clip's tag of the weights that will
-            be loaded; decides the activation (``'openai'`` has QuickGELU).
-            Nothing is loaded here.
+            be loaded; it decides the activation (``'openai'`` has
+            QuickGELU). The constructor itself loads nothing.
         last_block (str | dict): ``'attention'`` for CLIP as it is; ``'value'``
             takes the value path of the last block for dense tokens, each
             with its own residual; ``'value_cls'`` the same with the class
             token's residual for all (CAT-Seg, CVPR 2024). A dict is the
-            config of a :class:`LastBlock`, such as
-            ``dict(type='SCLIPBlock')``, which takes the last block's place.
+            config of a :class:`LastBlock` that replaces the last block,
+            such as ``dict(type='SCLIPBlock')``.
         out_indices (Sequence[int]): Blocks (0-based) whose output tokens are
             returned.
         input_size (tuple[int, int], optional): (H, W) that images are
-            resized to first, bilinearly. None: as they come.
+            resized to first, bilinearly. None: no resizing.
         pos_image_size (int, optional): Side in pixels of the images that the
-            position embedding is made for; that of CLIP's weights is resized
-            once, when they are loaded. None: CLIP's own.
+            position embedding is made for; CLIP's is resized to it when
+            weights are loaded. None: CLIP's own size.
         pos_interpolation (str): Mode of the position embedding's resize;
-            ``'dino'`` is bicubic by the factors (h + 0.1) / side of DINO's
-            code, which methods without training took over.
+            ``'dino'`` is bicubic with the scale factors (h + 0.1) / side
+            of DINO's code, which training-free methods use.
         pad_patches (bool): Whether images whose sides are not multiples of
             the patch are padded with zeros on the right and at the bottom;
             otherwise the rest is cut away.
@@ -103,9 +103,7 @@ class CLIPViT(BaseModule):
         self.replacement: LastBlock | None = None
         if isinstance(last_block, Mapping):
             self.replacement = MODELS.build(last_block)
-            self.replacement.taps(
-                vision['layers']
-            )  # so that errors come early
+            self.replacement.taps(vision['layers'])  # reports errors early
 
         scale = width**-0.5
         side = (pos_image_size or vision['image_size']) // patch
@@ -180,14 +178,20 @@ class CLIPViT(BaseModule):
             self.prompt_norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(
-        self, img: Tensor, replacements: Replacements | None = None
+        self,
+        img: Tensor,
+        replacements: Replacements | None = None,
+        dense: bool = True,
     ) -> CLIPFeatures:
         """Encode normalised images.
 
         Args:
             img (Tensor): (B, 3, H, W), normalised with CLIP's statistics.
-            replacements (Replacements, optional): Patch tokens that other
-                tokens take the place of, see :class:`ContextShift`.
+            replacements (Replacements, optional): Patch tokens to replace
+                by other tokens, see :class:`ContextShift`.
+            dense (bool): Whether patch embeddings are needed. False saves
+                most of the last block where only its class token is used,
+                and leaves the map of patch embeddings empty.
 
         Returns:
             CLIPFeatures: See there.
@@ -195,7 +199,7 @@ class CLIPViT(BaseModule):
         if self.input_size and img.shape[2:] != self.input_size:
             img = F.interpolate(img, self.input_size, mode='bilinear')
         x, grid = self._embed(img)
-        x, tokens = self._encode(x, replacements or {})
+        x, tokens = self._encode(x, replacements or {}, dense)
         layers = [tokens[index] for index in self.out_indices]
         keys = None
         if self.replacement is not None:
@@ -205,10 +209,11 @@ class CLIPViT(BaseModule):
         if self.prompt_norm is not None:
             x, *layers = map(self.prompt_norm, (x, *layers))
         x = self.ln_post(x) @ self.proj
-        dense = _to_maps(x[:, 1:], grid)
         if keys is not None:
             keys = _to_maps(keys, grid)
-        return CLIPFeatures(dense, x[:, 0], tuple(layers), keys)
+        patches = x[:, 1:] if dense else x[:, :0]
+        maps = _to_maps(patches, grid if dense else (0, 0))
+        return CLIPFeatures(maps, x[:, 0], tuple(layers), keys)
 
     def fit_position(self, position: Tensor) -> Tensor:
         """Position embedding of any CLIP, (1 + n, D), resized to this one's.
@@ -229,7 +234,7 @@ class CLIPViT(BaseModule):
         if self.pad_patches:
             bottom, right = (-side % self.patch_size for side in img.shape[2:])
             img = F.pad(img, (0, right, 0, bottom))
-        # Weights of half precision take images as they come.
+        # Weights of half precision need images of half precision.
         x = self.conv1(img.to(self.conv1.weight.dtype))
         grid = tuple(x.shape[2:])
         x = x.flatten(2).transpose(1, 2)
@@ -253,18 +258,20 @@ class CLIPViT(BaseModule):
         return F.dropout(tokens, self.prompts.dropout, self.training)
 
     def _encode(
-        self, x: Tensor, replacements: Replacements
+        self, x: Tensor, replacements: Replacements, dense: bool
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Run the blocks; each prompted one gets its own prompt tokens.
 
         Args:
             x (Tensor): Input of the first block, (B, 1 + N, D).
             replacements (Replacements): See :meth:`forward`; may be empty.
+            dense (bool): See :meth:`forward`.
 
         Returns:
-            tuple[Tensor, dict[int, Tensor]]: Output of the last block, or of
-            the one before if something takes its place, and the outputs that
-            somebody needs, -1 being the input; all without prompts.
+            tuple[Tensor, dict[int, Tensor]]: Output of the last block (of
+            the one before if the last is replaced), and the outputs that
+            are used elsewhere by block, -1 for the input; all without
+            prompts.
         """
         blocks = self.transformer.resblocks
         last = len(blocks) - 1
@@ -272,6 +279,11 @@ class CLIPViT(BaseModule):
         if self.replacement is not None:
             wanted.update(self.replacement.taps(len(blocks)))
             blocks = blocks if last in self.out_indices else blocks[:-1]
+        class_alone = (
+            not dense
+            and self.last_block == 'attention'
+            and last not in (*self.out_indices, *replacements)
+        )
         outputs = {-1: x}
         depth = self.prompts.depth
         prompts = self._prompt_tokens(len(x)) if depth else ()
@@ -282,6 +294,8 @@ class CLIPViT(BaseModule):
                     [x[:, :1], prompts[index], x[:, 1 + length :]], dim=1
                 )
                 length = prompts[index].shape[1]
+            if index == last and class_alone:
+                return block(x, num_queries=1), outputs
             if index < last or self.last_block not in ('value', 'value_cls'):
                 x = block(x)
             else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The residual transformer that both CLIP towers are made of.
+"""The residual transformer of both CLIP towers.
 
 Letters: B batch, N tokens, W width of the transformer.
 """
@@ -19,10 +19,10 @@ class QuickGELU(nn.Module):
 
 
 class CLIPAttention(nn.Module):
-    """Multi-head self-attention whose q, k and v weights stand apart.
+    """Multi-head self-attention with separate weights of q, k and v.
 
-    They are apart so that each can be trained or frozen by itself; names
-    and the fused bias are those of ``torch.nn.MultiheadAttention``.
+    Separate weights can be trained or frozen one by one. Names and the fused
+    bias are those of ``torch.nn.MultiheadAttention``.
 
     Args:
         embed_dims (int): W.
@@ -48,9 +48,15 @@ class CLIPAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dims))
         self.out_proj = nn.Linear(embed_dims, embed_dims)
 
-    def forward(self, x: Tensor, is_causal: bool = False) -> Tensor:
-        """(B, N, W) to (B, N, W)."""
-        q, k, v = self.heads(x)
+    def forward(
+        self,
+        x: Tensor,
+        is_causal: bool = False,
+        num_queries: int | None = None,
+    ) -> Tensor:
+        """(B, N, W) to the same shape, or to the first ``num_queries``."""
+        k, v = self.heads(x, 'kv')
+        (q,) = self.heads(x[:, :num_queries], 'q')
         return self.merge(
             F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
         )
@@ -117,21 +123,25 @@ class CLIPBlock(nn.Module):
         x: Tensor,
         is_causal: bool = False,
         value_residual: Tensor | None = None,
+        num_queries: int | None = None,
     ) -> Tensor:
         """Attention and MLP.
 
         Args:
             x (Tensor): (B, N, W).
-            is_causal (bool): Whether tokens see none behind them.
-            value_residual (Tensor, optional): If given, no token sees
-                another one: the value path is added to this, ``x`` itself
-                or one token for all, (B, 1, W).
+            is_causal (bool): Whether tokens attend to earlier tokens only.
+            value_residual (Tensor, optional): If given, every token attends
+                to itself only, and this is the residual: ``x``, or one token
+                for all, (B, 1, W).
+            num_queries (int, optional): Compute the output of the first
+                tokens only; they attend to all. None: all tokens.
 
         Returns:
-            Tensor: (B, N, W).
+            Tensor: (B, N or num_queries, W).
         """
         if value_residual is None:
-            x = x + self.attn(self.ln_1(x), is_causal)
+            attended = self.attn(self.ln_1(x), is_causal, num_queries)
+            x = x[:, :num_queries] + attended
         else:
             x = self.attn.value(self.ln_1(x)) + value_residual
         return x + self.mlp(self.ln_2(x))

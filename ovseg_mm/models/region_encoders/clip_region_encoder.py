@@ -32,11 +32,11 @@ from ..utils import (
 
 @MODELS.register_module()
 class CLIPRegionEncoder(BaseModule):
-    """Encode what each mask shows of an image.
+    """Encodes the region of an image under each mask.
 
-    A mask is binarised, cut out with its tight box, what lies outside is
-    filled, and the crop is resized to a square. A mask without a pixel has
-    no region.
+    A mask is binarised, the image is cut to the tight box of the mask, pixels
+    outside the mask are filled, and the crop is resized to a square. An empty
+    mask has no region.
 
     Args:
         clip (dict): Config of the :class:`CLIPViT`.
@@ -52,12 +52,13 @@ class CLIPRegionEncoder(BaseModule):
             weighted with the mask's share of each patch (for towers whose
             class token only knows whole images; to be used with
             ``last_block='value'``).
-        shift (dict, optional): Arguments of :class:`ContextShift`: some
-            background patches of a crop speak of the whole image. None: they
-            show what the crop was filled with.
-        batch_size (int): Crops encoded at a time; memory, not result.
+        shift (dict, optional): Arguments of :class:`ContextShift`, which
+            replaces some background patches of a crop by the class token of
+            the whole image. None: they keep the fill colour.
+        batch_size (int): Crops encoded at a time. It bounds the memory;
+            results do not depend on it.
         mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
-        std (Sequence[float]): CLIP's standard deviation likewise.
+        std (Sequence[float]): CLIP's standard deviation of these.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -156,9 +157,10 @@ class CLIPRegionEncoder(BaseModule):
                 block: (where[part], token if len(token) == 1 else token[part])
                 for block, (where, token) in replacements.items()
             }
-            features = self.clip(crops[part], replaced)
+            dense = self.pooling == 'mask'
+            features = self.clip(crops[part], replaced, dense)
             embeddings.append(features.cls)
-            if self.pooling == 'mask':
+            if dense:
                 assert foreground is not None, 'pooling needs the masks'
                 embeddings[-1] = _mask_pooled(features.dense, foreground[part])
         return torch.cat(embeddings)
@@ -194,7 +196,7 @@ class CLIPRegionEncoder(BaseModule):
         boxes = expand_boxes(
             mask_boxes(binary), self.expand_ratio, (height, width)
         )
-        # Normalised first: to fill with the mean is to fill with zero then.
+        # Normalised first, so that the mean colour is zero.
         img = (img - self.mean) / self.std
         fill = (-self.mean / self.std).flatten()
         crops = region_crops(

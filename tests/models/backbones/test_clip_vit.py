@@ -283,6 +283,26 @@ def test_wrong_options(tiny_arch, options, message):
         CLIPViT(tiny_arch, **options)
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(out_indices=(1, 2)),
+        dict(last_block='value'),
+        dict(prompts=dict(depth=3, length=2)),
+    ],
+)
+def test_class_embedding_without_patches(pair, options):
+    tower, _ = pair(**options)
+    img = torch.randn(2, 3, 32, 48)
+    with torch.no_grad():
+        whole, alone = tower(img), tower(img, dense=False)
+    torch.testing.assert_close(alone.cls, whole.cls)
+    assert alone.dense.shape == (2, tower.embed_dims, 0, 0)
+    for expected, layer in zip(whole.layers, alone.layers):
+        torch.testing.assert_close(layer, expected)
+
+
 def test_image_smaller_than_a_patch(tiny_arch):
     with pytest.raises(ValueError, match='4x64 pixels is smaller than one'):
         CLIPViT(tiny_arch)(torch.zeros(1, 3, 4, 64))
