@@ -21,15 +21,15 @@ TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
 
 
 def with_tower_options(cfg: dict, clip: Mapping) -> dict:
-    """Give ``clip``'s options to every CLIP tower that a config holds.
+    """Give the options of ``clip`` to every CLIP tower in a config.
 
     Args:
-        cfg (dict): Config of a module; left as it is.
+        cfg (dict): Config of a module; not changed.
         clip (Mapping): ``arch``, ``pretrained`` and ``finetune`` for towers
             that do not name them themselves.
 
     Returns:
-        dict: The config with what its towers do not say.
+        dict: A copy with the options that its towers lacked.
     """
     cfg = {
         key: with_tower_options(value, clip)
@@ -50,12 +50,12 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
     Args:
         model (BaseModule): Holds towers.
         clip (Mapping): ``arch``, ``pretrained`` and ``custom_clip_weights``
-            of :func:`load_clip_weights`; without the latter two nothing is
-            done.
+            of :func:`load_clip_weights`. Without the latter two, nothing is
+            loaded.
 
     Returns:
-        dict[str, Tensor]: What :func:`load_clip_weights` gave; empty if
-        nothing was done.
+        dict[str, Tensor]: Result of :func:`load_clip_weights`; empty if
+        nothing was loaded.
     """
     weights = load_clip_weights(
         clip.get('arch', ''),
@@ -116,7 +116,7 @@ def _is_pretrained(init_cfg: object) -> bool:
 
 
 def _is_prompt(name: str) -> bool:
-    """Return whether a parameter of a tower is a prompt, learned by us."""
+    """Whether a parameter of a tower is a learned prompt."""
     return 'prompt' in name
 
 

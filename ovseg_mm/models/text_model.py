@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base of the models that compare images with class texts."""
+"""Base class of models that compare images with class texts."""
 
 from mmengine.model import BaseModel
 from torch import Tensor, nn

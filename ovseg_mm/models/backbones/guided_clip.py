@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP's image tower beside a backbone that guides with appearance.
+"""CLIP's image tower and a second backbone for appearance guidance.
 
 Letters: B images, H, W pixels, h, w patches of CLIP, C embedding width.
 """
@@ -27,9 +27,8 @@ class GuidedCLIP(BaseModule):
     `CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
     <https://arxiv.org/abs/2303.11797v1>`_, first version.
 
-    Each backbone sees the image under its own statistics. Images come as
-    they were read, so the data preprocessor must not normalise them: what it
-    pads with then looks the same to both.
+    Each backbone normalises the image with its own statistics. The data
+    preprocessor must not normalise: its padding is then black for both.
 
     Args:
         clip (dict): Config of :class:`CLIPViT`.
@@ -40,8 +39,8 @@ class GuidedCLIP(BaseModule):
         std (Sequence[float]): CLIP's deviation of R, G and B.
         guidance_mean (Sequence[float]): As ``mean``, for ``guidance``.
         guidance_std (Sequence[float]): As ``std``, for ``guidance``.
-        frozen (Sequence[str]): Parts of names of parameters of ``guidance``
-            that are not trained; ``''`` is part of all.
+        frozen (Sequence[str]): Parameters of ``guidance`` whose name
+            contains one of these strings are not trained; ``''`` freezes all.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -80,7 +79,7 @@ class GuidedCLIP(BaseModule):
                 parameter.requires_grad_(False)
 
     def forward(self, img: Tensor) -> CostFeatures:
-        """Encode images as they were read.
+        """Encode images that are not normalised.
 
         Args:
             img (Tensor): RGB in [0, 255], (B, 3, H, W).

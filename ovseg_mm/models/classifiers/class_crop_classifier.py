@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP as a classifier of masked crops, to learn prompts with.
+"""CLIP as a classifier of masked crops, for learning prompts.
 
 Letters: B crops, T class texts, H, W pixels.
 """

@@ -32,9 +32,9 @@ class ShiftedCLIP(TextModel):
     """The region tower of SCAN, fine-tuned on masked crops and captions.
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
-    <https://arxiv.org/abs/2312.04089>`_. What it learns replaces the region
-    tower of a segmentor, see ``python -m ovseg_mm convert --fuse-clip``; its
-    modules are called as there.
+    <https://arxiv.org/abs/2312.04089>`_. The trained tower replaces the
+    region tower of a segmentor, see ``python -m ovseg_mm convert
+    --fuse-clip``; modules have the same names in both.
 
     Args:
         region_encoder (dict): Config of the :class:`CLIPRegionEncoder`, with
@@ -117,11 +117,11 @@ class ShiftedCLIP(TextModel):
         Args:
             crops (Tensor): RGB in [0, 255], filled outside of the masks,
                 (B, 3, S, S).
-            masks (Tensor): What crops are of, (B, S, S) bool.
+            masks (Tensor): Pixels of the region, (B, S, S) bool.
             images (Tensor): The whole images, squeezed, RGB in [0, 255],
                 (B, 3, S, S).
-            captions (Sequence[str]): What crops show; in tests names of the
-                vocabulary.
+            captions (Sequence[str]): Caption of each crop; in tests, names
+                of the vocabulary.
             mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
             crop_paths (Sequence[str]): Files of the crops, for messages.
 
@@ -131,7 +131,8 @@ class ShiftedCLIP(TextModel):
             with ``crop_label`` and ``pred_crop_label`` for each crop.
 
         Raises:
-            InputError: If a caption of a test is no name of the vocabulary.
+            InputError: If a caption of a test is not a name of the
+                vocabulary.
         """
         if mode == 'predict':
             # Before the towers run, which takes longer.

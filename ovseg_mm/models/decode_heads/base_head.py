@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interface of decode heads: everything that the segmentors ask of them.
+"""Interface of decode heads: all that the segmentors use.
 
 Letters: B images or views, T class texts, P prompts a class, C embedding
 width, Q proposals, n of them valid (they have a region), h, w positions, H, W
@@ -114,7 +114,7 @@ class BaseOpenVocabHead(BaseModule):
         return self.dense_losses(logits, labels, ignore_index)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Scores, which are averaged over windows, from logits.
+        """Turn logits into scores, which are averaged over windows.
 
         Args:
             logits (Tensor): (t, H, W) of some of the classes; may be
@@ -194,7 +194,7 @@ class BaseMaskHead(BaseOpenVocabHead):
 
     @property
     def context_blocks(self) -> tuple[int, ...]:
-        """Blocks (0-based) of a CLIP on the whole image that are needed.
+        """Blocks (0-based) of CLIP on the whole image whose tokens are needed.
 
         Their tokens are in ``feats.context``.
         """
@@ -242,7 +242,7 @@ class BaseMaskHead(BaseOpenVocabHead):
             text (Tensor): (T, P, C), normalised.
 
         Returns:
-            Tensor: (n, T); there is no class for no object.
+            Tensor: (n, T); without the class ``no object``.
         """
         raise NotImplementedError(
             f'{type(self).__name__} uses regions but has no region_logits'
@@ -258,7 +258,7 @@ class BaseMaskHead(BaseOpenVocabHead):
         """Votes of the proposals of an image for the classes.
 
         Args:
-            class_logits (Tensor): (Q, T + 1), the last class is no object.
+            class_logits (Tensor): (Q, T + 1), the last class is ``no object``.
             region_logits (Tensor, optional): (n, T), if regions are used.
             valid (Tensor, optional): Proposals that have a region, (Q,)
                 bool, if regions are used.
@@ -273,12 +273,13 @@ class BaseMaskHead(BaseOpenVocabHead):
 
 
 def object_probs(class_logits: Tensor) -> Tensor:
-    """Probabilities of the classes without no object, float32.
+    """Probabilities of all classes but ``no object``, float32.
 
     Args:
-        class_logits (Tensor): (..., T + 1), the last class is no object.
+        class_logits (Tensor): (..., T + 1), the last class is ``no object``.
 
     Returns:
-        Tensor: (..., T); rows sum to 1 minus the probability of no object.
+        Tensor: (..., T); rows sum to 1 minus the probability of
+        ``no object``.
     """
     return torch.softmax(class_logits.float(), dim=-1)[..., :-1]

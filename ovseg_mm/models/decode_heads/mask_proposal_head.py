@@ -59,7 +59,7 @@ class MaskProposalHead(BaseModule):
         resized: dict[tuple[int, int], Tensor] = {}
 
         def masks_of(states: Tensor, size: tuple[int, int]) -> Tensor:
-            # The product is linear, so features are resized, and only once.
+            # The product is linear: resizing the features once is enough.
             if size not in resized:
                 resized[size] = resize(feats.mask_features, size)
             return self.mask_logits(states, resized[size])

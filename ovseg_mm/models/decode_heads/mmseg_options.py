@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that MMSegmentation's decode heads have and ours do not."""
+"""Options of MMSegmentation's decode heads that ours do not have."""
 
 from collections.abc import Mapping
 
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.vocabulary import Vocabulary
 
-# Options whose value is fixed here, and what to do for another one.
+# Options with a fixed value, and what to do instead of changing it.
 _FIXED = dict(
     sampler=(
         None,

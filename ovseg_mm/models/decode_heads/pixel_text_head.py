@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The baseline without proposals.
+"""The per-pixel baseline, without mask proposals.
 
 Letters: B images, T class texts, C embedding width, h, w positions at stride
 4, H, W pixels.
@@ -24,7 +24,7 @@ class PixelTextHead(BaseOpenVocabHead):
     """Compare each pixel's embedding with the texts.
 
     The per-pixel baseline of ZSSeg: MaskFormer's backbone and pixel decoder,
-    and one linear layer in the place of queries.
+    and one linear layer instead of queries.
 
     Args:
         loss_decode (dict | Sequence[dict]): Config of a loss of logits and
@@ -33,7 +33,7 @@ class PixelTextHead(BaseOpenVocabHead):
         text_channels (int): C.
         temperature (float): Factor of cosine similarities in training.
         threshold (float): Score that a pixel must exceed if the vocabulary
-            has one text only, and no texts of other things beside it.
+            has one text only and no background words are scored.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -57,9 +57,9 @@ class PixelTextHead(BaseOpenVocabHead):
     def forward(self, feats: PixelFeatures, text: Tensor) -> Tensor:
         """Scores of pixels.
 
-        They are cosine similarities times the norm of the pixel's embedding,
-        which has no influence on the class that wins but is to be left in
-        while scores are enlarged.
+        They are cosine similarities times the norm of the pixel's embedding.
+        The norm does not change the best class of a pixel, but it weighs
+        pixels when scores are resized.
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.

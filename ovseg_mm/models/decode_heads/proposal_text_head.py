@@ -40,7 +40,7 @@ class ProposalTextHead(BaseMaskHead):
             on seen and regions on unseen classes. 0 or less: regions alone
             decide. None: proposals alone.
         threshold (float): Score that a pixel must exceed if the vocabulary
-            has one text only, and no texts of other things beside it.
+            has one text only and no background words are scored.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -138,7 +138,7 @@ class ProposalTextHead(BaseMaskHead):
             text (Tensor): (T, 1, C), normalised.
 
         Returns:
-            Tensor: (n, T); there is no class for no object.
+            Tensor: (n, T); without the class ``no object``.
         """
         return self._similarity(embeddings, self.one_prompt(text))
 

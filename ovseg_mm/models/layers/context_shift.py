@@ -21,21 +21,20 @@ the token that takes their place, (n, D), or (1, D) for all regions."""
 class ContextShift:
     """Contextual shift of SCAN (CVPR 2024).
 
-    Behind some blocks of the tower that sees masked regions, a share of the
-    background patches of each region, a new choice each time, is replaced by
-    the class token that a tower has for the whole image there.
+    After some blocks of the region tower, a share of the background patches
+    of each region, drawn for each block, is replaced by the class token of
+    the whole image after the same block.
 
     Args:
         blocks (Sequence[int]): Blocks (0-based).
         ratio (float): Share of the background patches, in [0, 1].
-        seed (int): Of the choice in evaluation, begun anew for every image,
-            so that it depends neither on other images nor on their order.
+        seed (int): Seed of the choice in evaluation, set for every image, so
+            that results do not depend on other images or their order.
 
     Attributes:
-        rand (Callable, optional): Uniform random numbers by shape, to be set
-            where the choice must be another one. The patches with the
-            smallest numbers are chosen. None: PyTorch's global generator in
-            training, ``seed`` else.
+        rand (Callable, optional): Function from a shape to uniform random
+            numbers; the patches with the smallest numbers are chosen. None:
+            PyTorch's global generator in training, otherwise ``seed``.
     """
 
     def __init__(

@@ -20,8 +20,8 @@ Sizes = Sequence[tuple[int, int]]
 class MultiScaleDeformAttention(nn.Module):
     """Each query samples K learned points a head from each of L maps.
 
-    `Deformable DETR <https://arxiv.org/abs/2010.04159>`_. There is no
-    residual connection in it.
+    `Deformable DETR <https://arxiv.org/abs/2010.04159>`_. It has no
+    residual connection.
 
     Args:
         embed_dims (int): C.

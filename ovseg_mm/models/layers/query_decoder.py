@@ -117,8 +117,8 @@ class MaskFormerDecoder(BaseModule):
 
     `Per-Pixel Classification is Not All You Need for Semantic Segmentation
     <https://arxiv.org/abs/2107.06278>`_. See the module's docstring for how
-    it is called. The norm after the last layer is applied to a copy after
-    every layer; the layers themselves pass on states without it.
+    it is called. Each layer's output is normalised for supervision only; the
+    next layer gets the states before the norm.
 
     Args:
         in_channels (int): Channels of the map.

@@ -14,10 +14,11 @@ def sine_position(
 ) -> Tensor:
     """Sine and cosine position embedding of a grid, as DETR's.
 
-    A row y = 1..height becomes u = 2 pi y / (height + 1e-6), a column
-    likewise. Entry i of the channels of an axis is sin(u / t) for even and
-    cos(u / t) for odd i, with t = temperature ** (2 floor(i / 2) / n) for n
-    channels of the axis. Rows have the first half of the channels.
+    A row y = 1..height becomes u = 2 pi y / (height + 1e-6), a column x
+    becomes 2 pi x / (width + 1e-6). Entry i of the channels of an axis is
+    sin(u / t) for even and cos(u / t) for odd i, with
+    t = temperature ** (2 floor(i / 2) / n) for n channels of the axis. Rows
+    have the first half of the channels.
 
     Args:
         height (int): Rows of the grid.

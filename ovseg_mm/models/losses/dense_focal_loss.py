@@ -12,11 +12,10 @@ class DenseFocalLoss(nn.Module):
 
     ``1 / M * sum_b sum_c mean_x a_t (1 - p_t)**gamma BCE`` with M the number
     of classes that are present, summed over the images of a batch and
-    averaged over processes. Other than in MMSegmentation's ``FocalLoss``,
-    ignored pixels are negatives of every class and do count, and the number
-    of classes present is what the sum is divided by. No one-hot tensor is
-    made: all pixels are taken as negatives, then the labelled ones are put
-    right.
+    averaged over processes. Unlike in MMSegmentation's ``FocalLoss``, ignored
+    pixels are negatives of every class and do count, and the sum is divided
+    by the number of classes present. No one-hot tensor is made: all pixels
+    are first taken as negatives, then the labelled ones are corrected.
 
     Args:
         alpha (float): Weight of positives; ``1 - alpha`` is that of

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One or several losses of logits and labels, as dense heads have them.
+"""Losses of logits and labels in dense heads.
 
 Letters: B images, T class texts, H, W pixels.
 """

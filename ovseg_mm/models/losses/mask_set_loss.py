@@ -34,11 +34,11 @@ class MaskSetLoss(nn.Module):
     but the last one carry their number (``loss_ce_0``).
 
     - ``loss_ce``: cross-entropy over T + 1 classes of all queries; those
-      without a target should be no object, with a weight of their own.
+      without a target should be ``no object``, with a weight of their own.
     - ``loss_mask``: focal loss or binary cross-entropy of matched pairs,
       the mean over their pixels, summed and divided by the number of target
       masks (the mean over processes, at least 1).
-    - ``loss_dice``: dice loss, summed and divided likewise.
+    - ``loss_dice``: dice loss, summed and divided in the same way.
 
     Masks are compared at every pixel of the targets, or at ``num_points``
     points. Ignored pixels are outside of every mask.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many pixels each class has, and how many classes there are."""
+"""Numbers of pixels per class and of classes that are present."""
 
 from mmengine.dist import all_reduce
 from torch import Tensor

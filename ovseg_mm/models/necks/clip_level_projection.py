@@ -14,10 +14,10 @@ from ovseg_mm.structures import CLIPFeatures, LevelFeatures
 class CLIPLevelProjection(BaseModule):
     """Brings tokens of inner blocks of CLIP into its embedding space.
 
-    Every tapped block has a norm and a projection of its own, the last level
-    is CLIP's own output. They are random and never trained: what a block
-    has to say passes through them to the trained decoders, and the prompts
-    in the backbone adapt to them. So they belong to the checkpoint.
+    Every tapped block has its own norm and projection; the last level is
+    CLIP's output. Norms and projections stay random, since the decoders behind
+    them and the prompts before them are trained. A checkpoint must contain
+    them.
 
     Args:
         in_channels (int): Width D of the image tower.

@@ -25,7 +25,7 @@ class CLIPContextEncoder(BaseModule):
         clip (dict): Config of the :class:`CLIPViT`; its ``out_indices`` are
             the blocks whose tokens are given.
         mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
-        std (Sequence[float]): CLIP's standard deviation likewise.
+        std (Sequence[float]): CLIP's standard deviation of these.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base of the segmentors: parts, vocabularies, losses.
+"""Base class of the segmentors: parts, vocabularies, losses.
 
 Letters: B images, V views of an image, T class texts, P prompts a class, L
 labels, C embedding width, H, W pixels.
@@ -38,11 +38,11 @@ from .training_labels import (
 
 
 class BaseOpenVocabSegmentor(ViewPredictor):
-    """Segmentor whose classes are texts that can change between two calls.
+    """Segmentor whose class texts can change between two calls.
 
-    Sub-classes say how views become logits (:meth:`encode_decode`); the
-    decode head says how features, text embeddings and labels become losses
-    (``decode_head.loss``).
+    Sub-classes implement :meth:`encode_decode`, from views to logits. Losses
+    are computed by ``decode_head.loss`` from features, text embeddings and
+    labels.
 
     Args:
         backbone (dict): Config of the backbone.
@@ -54,10 +54,10 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
         train_vocabulary (Vocabulary | str | list | dict, optional): Class
             texts that the training labels stand for. None: ``vocabulary``.
-            If some labels are unseen, training knows their texts but not
-            their pixels: these are labelled :data:`UNKNOWN`, whichever class
-            it is, and the head, which must be able to, makes labels for them
-            itself. To hide the texts as well give
+            If some labels are unseen, training uses their texts but not
+            their pixels: all of these get the label :data:`UNKNOWN`, for
+            which the head makes pseudo labels (it must have
+            ``learns_unseen``). To hide the texts as well, give
             ``dict(class_texts=..., subset='seen')``.
         clip (dict): ``arch`` and ``pretrained`` as open_clip names them,
             ``custom_clip_weights`` (file or folder to be read instead of the
@@ -66,8 +66,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         prompts (dict): Arguments of :class:`TextBank`.
         neck (dict, optional): Config of the neck.
         data_preprocessor (dict, optional): Config of the preprocessor.
-        auxiliary_head (None): Always None; heads have their losses alone.
-        pretrained (None): Always None; MMSegmentation's APIs pass it.
+        auxiliary_head (None): Must be None; the decode head has all losses.
+        pretrained (None): Must be None; MMSegmentation's APIs pass it.
         train_cfg (dict, optional): Unused; MMSegmentation passes it.
         test_cfg (dict): ``mode`` (``'whole'`` or ``'slide'``); in slide mode
             ``crop_size``, ``stride``, and optionally ``canvas``,
@@ -166,11 +166,11 @@ class BaseOpenVocabSegmentor(ViewPredictor):
 
     @property
     def train_vocabulary(self) -> Vocabulary:
-        """Class texts that the training labels stand for, one a label.
+        """Class texts of the training labels, one text per label.
 
         Raises:
-            ValueError: If it is that of the tests (none was named for
-                training) and has several texts a label.
+            ValueError: If no training vocabulary was given and that of the
+                tests has several texts per label.
         """
         check_trainable(self._train_vocabulary)
         return self._train_vocabulary
@@ -179,8 +179,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def dataset_meta(self) -> dict:
         """Label names and palette, as MMSegmentation's APIs read them.
 
-        They are the vocabulary's whatever a checkpoint says; to set them has
-        no effect.
+        They always come from the vocabulary, never from a checkpoint; setting
+        them has no effect.
         """
         meta = self.vocabulary.metainfo
         return dict(classes=meta['classes'], palette=meta['palette'])
@@ -225,8 +225,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def extract_feat(self, inputs: Tensor) -> tuple:
         """Features of images (B, 3, H, W), in the precision of the weights.
 
-        Images are in float32, models that were turned to half precision
-        (``model.half()``) take them too.
+        Images in float32 also fit models of half precision
+        (``model.half()``).
         """
         dtype = next(self.backbone.parameters()).dtype
         if dtype in HALF:
@@ -247,9 +247,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             dict[str, Tensor]: Losses by name.
 
         Raises:
-            InputError: If a label does not stand for a text of the training
-                vocabulary; or if there are unseen ones and the head cannot
-                learn them.
+            InputError: If a label has no text in the training vocabulary, or
+                if there are unseen labels and the head cannot learn them.
         """
         maps = [sample.gt_sem_seg.data[0] for sample in data_samples]
         labels = torch.stack(maps).long()
@@ -278,8 +277,9 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     ) -> None:
         """Refuse tensors that do not fill the model.
 
-        PyTorch, MMEngine's runner and MMSegmentation's APIs all load through
-        this method; some only log missing tensors and predict noise.
+        PyTorch, MMEngine's runner and MMSegmentation's APIs all call this
+        method. Some would only log missing tensors and go on with random
+        weights.
         """
         tensors = {
             name[len(prefix) :]: value

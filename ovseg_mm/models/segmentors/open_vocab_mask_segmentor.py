@@ -42,14 +42,15 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     Args:
         *args (Any): See :class:`BaseOpenVocabSegmentor`.
         region_encoder (dict, optional): Config of the
-            :class:`CLIPRegionEncoder`. None: the head does without.
-        region_text_encoder (dict, optional): Config of a text tower of the
-            regions' own. None: they are compared with the same texts.
+            :class:`CLIPRegionEncoder`. None: regions are not encoded.
+        region_text_encoder (dict, optional): Config of a second text tower,
+            for regions alone. None: regions and proposals are compared with
+            the same embeddings.
         region_prompts (dict, optional): Arguments of that tower's
             :class:`TextBank`.
         context_encoder (dict, optional): Config of a
             :class:`CLIPContextEncoder`, whose tower is not trained. None:
-            head and regions do without.
+            head and regions get no features of the whole image.
         size_divisor (int): Normalised images are padded with zeros on the
             right and at the bottom to a multiple of it.
         **kwargs (Any): See :class:`BaseOpenVocabSegmentor`.
@@ -100,7 +101,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         self._check_regions()
         self._check_context()
         if not any(p.requires_grad for p in self.parameters()):
-            # Nobody initialises it, and the base knew less towers.
+            # The base class has filled the towers that it knows alone.
             self.init_towers()
 
     @property
@@ -131,7 +132,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         )
 
     def extract_feat(self, inputs: Tensor) -> PixelFeatures:
-        """Features of images (B, 3, H, W), padded as need be."""
+        """Features of images (B, 3, H, W), padded to ``size_divisor``."""
         padded = _padded(inputs, self.size_divisor)
         feats: Any = super().extract_feat(padded)
         if self.context_encoder is None:
@@ -146,7 +147,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return view_logits(self._votes(inputs), slice(None))
 
     def _losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        # Of what is padded nothing is to be proposed.
+        # Padding must not be part of a proposal.
         labels = _padded(
             labels, self.size_divisor, self.train_vocabulary.ignore_label
         )
@@ -250,7 +251,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return feats.context.class_tokens(slice(view, view + 1))
 
     def _seen(self, device: torch.device) -> Tensor | None:
-        """Which class texts are seen, (T,) bool; None if nobody says."""
+        """Which class texts are seen, (T,) bool; None if that is not known."""
         if not self.vocabulary.unseen:
             return None
         return self.seen_texts(device)

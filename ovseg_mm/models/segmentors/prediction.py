@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of a segmentor: views, scores, labels.
+"""Prediction of a segmentor: views, scores, labels.
 
 Letters: B images, V views of an image, T class texts, L labels, H, W pixels.
 """
@@ -76,11 +76,11 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
                 several, and ``data_samples``.
 
         Returns:
-            list[SegDataSample]: An entry an image.
+            list[SegDataSample]: One per image.
         """
         if len({tuple(img.shape) for img in data['inputs']}) == 1:
             return super().test_step(data)
-        # MMSegmentation's preprocessor stacks images of one size alone.
+        # MMSegmentation's preprocessor can stack images of one size only.
         parts = [
             self.data_preprocessor(
                 dict(inputs=[img], data_samples=[sample]), False
@@ -318,7 +318,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
                     "tta_model=dict(type='OpenVocabTTAModel')"
                 )
             return True
-        # mmseg.apis set ``cfg``, runners, which only count labels, do not.
+        # mmseg.apis set ``cfg``. Runners, which need labels only, do not.
         if wanted is not None or not hasattr(self, 'cfg'):
             return bool(wanted)
         memory = 4 * self.num_classes * size[0] * size[1]

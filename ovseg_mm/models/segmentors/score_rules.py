@@ -30,8 +30,8 @@ class ScoreRules(TextModel):
     def score_threshold(self) -> float | None:
         """Score that a pixel must exceed to be labelled.
 
-        A vocabulary of one label needs one, unless there are texts of other
-        things beside it: its argmax labels every pixel. None with
+        A vocabulary of one label needs a threshold unless background words
+        are scored too: otherwise its label wins every pixel. None with
         ``logit_scale``, see ``prob_thd``.
         """
         if self.test_cfg.get('logit_scale') is not None:
@@ -47,8 +47,8 @@ class ScoreRules(TextModel):
     def default_threshold(self) -> float | None:
         """Score that divides classes from background if none is given.
 
-        That of ``test_cfg``, or of the head. None: scores compare texts, so
-        it depends on their number.
+        That of ``test_cfg``, or of the head. None if scores depend on the
+        number of texts.
         """
         cfg = self.test_cfg
         if cfg.get('logit_scale') is not None:

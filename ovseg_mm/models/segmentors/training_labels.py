@@ -28,10 +28,10 @@ def check_trainable(vocabulary: Vocabulary) -> None:
 def check_learns_unseen(
     head: BaseOpenVocabHead, vocabulary: Vocabulary
 ) -> None:
-    """Raise if there are unseen texts and the head makes no labels for them.
+    """Raise if there are unseen texts and the head cannot learn them.
 
     Args:
-        head (BaseOpenVocabHead): Can if it ``learns_unseen``.
+        head (BaseOpenVocabHead): Learns them if ``learns_unseen``.
         vocabulary (Vocabulary): The training vocabulary.
 
     Raises:
@@ -117,7 +117,7 @@ def _numbered(
     whole, ignored = vocabulary.whole, vocabulary.ignore_label
     if num_labels in (None, vocabulary.num_labels):
         if whole is not None and whole.ignore_label != ignored:
-            # What batches are padded with.
+            # Padding of batches.
             return labels.where(labels != whole.ignore_label, ignored)
         return labels.clone()
     if whole is None or num_labels != whole.num_labels:
@@ -132,7 +132,7 @@ def _numbered(
     kept = torch.tensor(vocabulary.kept, device=labels.device)
     table[kept] = torch.arange(len(kept), device=labels.device)
     valid = (labels >= 0) & (labels < num_labels)
-    # Labels that are wrong stay, to be named.
+    # Wrong labels stay as they are, for the message.
     numbered = table[labels.clamp(0, num_labels - 1)].where(valid, labels)
     return numbered.where(labels != whole.ignore_label, ignored)
 
@@ -142,7 +142,7 @@ def _check_labels(
     data_samples: list[SegDataSample],
     vocabulary: Vocabulary,
 ) -> None:
-    """Raise if a label (B, H, W) stands for no text of the vocabulary."""
+    """Raise if a label (B, H, W) has no text in the vocabulary."""
     wrong = (labels < 0) | (labels >= vocabulary.num_labels)
     wrong &= labels != vocabulary.ignore_label
     if vocabulary.unseen:

@@ -45,7 +45,7 @@ class OpenVocabTTAModel(BaseTTAModel):
 
 
 def _announce(owner: nn.Module, name: str, module: nn.Module | None) -> None:
-    """Tell a segmentor of the TTA model that has just taken it in.
+    """Tell a segmentor which TTA model it belongs to.
 
     MMSegmentation's TTA model needs the scores of each variant, which are
     not kept otherwise.

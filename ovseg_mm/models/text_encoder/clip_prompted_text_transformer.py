@@ -25,8 +25,8 @@ DOT, END = 269, 49407
 class CLIPPromptedTextTransformer(CLIPTextTransformer):
     """Text tower that reads ``start, prefix, words, suffix, full stop, end``.
 
-    Prefix and suffix are learned and shared by all texts. The text bank is
-    to hand over bare names: ``prompts=dict(templates=['{}'])``.
+    Prefix and suffix are learned and shared by all texts. It needs names
+    without a template: ``prompts=dict(templates=['{}'])``.
 
     Args:
         arch (str | dict): See :class:`CLIPTextTransformer`.
@@ -36,8 +36,8 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         prefix_length (int): Learned tokens before the words.
         suffix_length (int): Learned tokens after the words.
         prompt_weights (str | Path, optional): Checkpoint, ours or a
-            published one, whose learned prompts are the initial ones. They
-            are trained on unless ``finetune`` is ``'none'``.
+            published one, with the initial prompts. They are trained
+            further unless ``finetune`` is ``'none'``.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -52,7 +52,7 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(arch, pretrained, finetune, init_cfg)
-        # What is left to the words with their start and end.
+        # Positions left for the words with their start and end.
         self.context_length -= prefix_length + suffix_length + 1
         width = self.token_embedding.embedding_dim
         for name, length in (

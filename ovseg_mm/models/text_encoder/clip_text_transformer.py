@@ -19,7 +19,7 @@ from ..utils import freeze_except
 
 @MODELS.register_module()
 class CLIPTextTransformer(BaseModule):
-    """Token ids in, text embeddings out; knows no class names.
+    """Text tower of CLIP, from token ids to text embeddings.
 
     Args:
         arch (str | dict): Name of an open_clip model config or such a dict.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text embeddings that somebody else has computed."""
+"""Precomputed text embeddings."""
 
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ class EmbeddingFile:
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no table of as many rows as the vocabulary has
-            texts.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a table with one row per text of the
+            vocabulary.
     """
 
     def __init__(self, file: str | Path, vocabulary: Any) -> None:

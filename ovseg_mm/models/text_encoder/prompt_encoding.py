@@ -42,7 +42,7 @@ def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
 def _tokenize(
     prompts: tuple[str, ...], context_length: int
 ) -> tuple[Tensor, str]:
-    """Token ids, and which prompts are cut, for a message."""
+    """Token ids, and a message that names the prompts that are cut."""
     # One position more than the tower has shows which prompts do not fit.
     tokens = tokenize(list(prompts), context_length + 1).long()
     too_long = tokens[:, -1] != 0
@@ -62,7 +62,10 @@ def _tokenize(
 def encode_prompts(
     encoder: nn.Module, prompts: list[str]
 ) -> tuple[Tensor, str]:
-    """Embeddings (n, C) of prompts, equal ones encoded once; a message."""
+    """Embeddings (n, C) of prompts, and the message of :func:`_tokenize`.
+
+    Equal prompts are encoded once.
+    """
     unique = list(dict.fromkeys(prompts))
     tokens, message = _tokenize(tuple(unique), encoder.context_length)
     lengths = tokens.argmax(dim=1) + 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text embeddings of a vocabulary, computed once and kept.
+"""Text embeddings of a vocabulary, computed once and cached.
 
 Letters: T class texts, P prompts a class (templates), C embedding width.
 """
@@ -157,7 +157,7 @@ class TextBank:
         self._remember(vocabulary, text)
 
     def prompts_of(self, vocabulary: Vocabulary) -> list[str]:
-        """What is encoded: texts of a class by text, then by template."""
+        """Prompts of all classes, ordered by class, text, template."""
         return [
             template.format(text)
             for texts in self._class_texts(vocabulary)
@@ -166,16 +166,17 @@ class TextBank:
         ]
 
     def clear(self) -> None:
-        """Forget the embeddings in memory.
+        """Drop the embeddings in memory.
 
-        Loading weights, optimizer steps and other writes in place are
-        noticed without it; writes through ``parameter.data`` are not.
+        Not needed after loading weights, optimizer steps or other in-place
+        changes, which are noticed; needed after writes to
+        ``parameter.data``.
         """
         self._memory.clear()
         self._revision = None
 
     def __getstate__(self) -> dict:
-        """State of a copy, whose tower is another one: nothing in memory."""
+        """State of a copy: nothing in memory, since its tower is another."""
         kept: dict[str, Any] = dict(_memory={}, _warned=set(), _revision=None)
         return {**self.__dict__, **kept}
 
@@ -213,7 +214,7 @@ class TextBank:
         return vocabulary.published if self.synonyms == 'published' else ()
 
     def _dropped(self, vocabulary: Vocabulary) -> str:
-        """Which synonyms do not count, for a message."""
+        """Message that names the synonyms that have no effect."""
         entries = vocabulary.class_texts
         dropped = [
             entries[index]
@@ -259,7 +260,7 @@ class TextBank:
     def _encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> tuple[Tensor, str]:
-        """Embeddings (T, P, C), and what is to be told of the prompts."""
+        """Embeddings (T, P, C), and a message about prompts or ''."""
         class_texts = self._class_texts(vocabulary)
         prompts = self.prompts_of(vocabulary)
         rows, message = encode_prompts(encoder, prompts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text embeddings on disk, a file a vocabulary, as many as fit."""
+"""Cache of text embeddings on disk, one file per vocabulary."""
 
 import os
 import re
@@ -16,9 +16,9 @@ from torch import Tensor
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import atomic_write, cache_folder
 
-# Megabytes that the files may take if OVSEG_CACHE_SIZE does not say.
+# Size limit in megabytes if OVSEG_CACHE_SIZE is not set.
 DEFAULT_SIZE = 1024
-# Files that may be there, however small.
+# Limit of the number of files.
 MAX_FILES = 4096
 # Names that no other program gives its files: a SHA-256, whole or while it
 # is written.
@@ -50,14 +50,14 @@ def cache_size() -> int:
 
 
 def read_cache(digest: str) -> tuple[Tensor, str] | None:
-    """Embeddings that were kept, and what is to be told of their prompts.
+    """Read embeddings and the message about their prompts.
 
     Args:
-        digest (str): SHA-256 of what they were made of.
+        digest (str): SHA-256 of weights and prompts.
 
     Returns:
         tuple[Tensor, str] | None: The tensor and a message, perhaps empty;
-        None if there are none.
+        None if they are not cached.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
@@ -86,15 +86,15 @@ def read_cache(digest: str) -> tuple[Tensor, str] | None:
 
 
 def write_cache(digest: str, text: Tensor, message: str) -> None:
-    """Keep embeddings, whole or not at all; a cache is never needed.
+    """Write embeddings atomically; errors of writing are ignored.
 
-    Files that were not used for longest make room. Only files of this cache
-    are removed, and other processes may do the same at the same time.
+    The files that were not used for the longest time make room. Only files of
+    this cache are removed; several processes may do so at the same time.
 
     Args:
-        digest (str): SHA-256 of what they were made of.
+        digest (str): SHA-256 of weights and prompts.
         text (Tensor): The embeddings.
-        message (str): What is to be told of their prompts with every use.
+        message (str): Warning about their prompts, given with every use.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models on their way into another format."""
+"""Checks whether a model is being exported."""
 
 import torch
 

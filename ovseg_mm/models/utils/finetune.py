@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which parameters of a CLIP tower are trained."""
+"""Choice of the trained parameters of a CLIP tower."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def freeze_except(module: nn.Module, finetune: str | Sequence[str]) -> None:
             strings; a parameter is trained if its name holds one of them.
 
     Raises:
-        ValueError: If ``finetune`` is a string but no known mode.
+        ValueError: If ``finetune`` is a string and not a known mode.
     """
     if isinstance(finetune, str):
         if finetune not in FINETUNE_MODES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of images inside a model, where the names of files are not known."""
+"""Errors about images inside a model, where file names are not known."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -101,7 +101,7 @@ class HungarianMatcher:
         """Match the queries of one image.
 
         Args:
-            class_logits (Tensor): (Q, T + 1), the last one is no object.
+            class_logits (Tensor): (Q, T + 1), the last one is ``no object``.
             mask_logits (Tensor): (Q, h, w).
             targets (MaskTargets): Of the image, masks (n, H, W).
             rand (Callable): Uniform numbers for the points, see
@@ -131,8 +131,8 @@ class HungarianMatcher:
         rand: RandomFunction,
     ) -> Tensor:
         """Cost of every pair, (Q, n); see :meth:`__call__`."""
-        # Autocast would have the products, sums over all pixels, in half
-        # precision, whose range they leave.
+        # Autocast would compute sums over all pixels in half precision, whose
+        # range they exceed.
         with torch.autocast(mask_logits.device.type, enabled=False):
             return self._costs(
                 class_logits.float(), mask_logits.float(), targets, rand

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Points at which masks are compared instead of at every pixel.
+"""Points at which masks are compared, instead of all pixels.
 
 Letters: N maps, P points, h, w positions of a map. Coordinates are (x, y) in
 [0, 1] of width and height. ``rand(shape)`` gives uniform numbers in [0, 1);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of classes that training must not know."""
+"""Pseudo labels of unseen classes."""
 
 from collections.abc import Sequence
 

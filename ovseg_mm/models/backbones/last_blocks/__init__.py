@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strategies of the last block of CLIP's image tower, without training."""
+"""Training-free replacements of the last block of CLIP's image tower."""
 
 from .base import LastBlock, attend
 from .calibrated import SCCLIPBlock, SFPBlock

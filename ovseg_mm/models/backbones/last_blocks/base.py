@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Last blocks that make patch tokens comparable with texts, untrained.
+"""Training-free last blocks, which make patch tokens comparable with texts.
 
 Letters: B windows, A heads, d width of a head, N patches, D = A * d width of
 the transformer.
@@ -18,9 +18,10 @@ from ovseg_mm.utils.errors import InputError
 class LastBlock(ABC):
     """Replacement of the last block of CLIP's image tower.
 
-    It has no weights: it reads those of the tower's blocks, and the tokens
-    that some of them give. Sub-classes are registered in MMSegmentation's
-    ``MODELS`` and named by ``CLIPViT(last_block=dict(type=...))``.
+    It has no weights of its own: it uses the weights of the tower's blocks
+    and the output tokens of some of them. Sub-classes are registered in
+    MMSegmentation's ``MODELS``; ``CLIPViT(last_block=dict(type=...))`` names
+    one.
     """
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
@@ -64,16 +65,16 @@ class LastBlock(ABC):
     def keys(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor | None:
-        """Keys of the last block, (B, N, D), if the head is to have them."""
+        """Keys of the last block, (B, N, D), or None if no head needs them."""
         return None
 
 
 def attend(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Attention, one head after the other.
+    """Attention, computed one head at a time.
 
-    So the maps of all heads and windows are never in memory together, also
+    The maps of all heads are never in memory together, even
     where PyTorch has no fused kernel.
 
     Args:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Last blocks that also read the tokens of earlier ones.
+"""Last blocks that also use the output of earlier blocks.
 
 Letters: B windows, A heads, d width of a head, N patches, D = A * d width of
 the transformer.
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
         mid (int): Block whose patches' similarity gathers values.
         early (int): Block whose patches' similarity smooths the result.
         first (int): First of the blocks whose outputs are summed.
-        end (int): The one after the last of these.
+        end (int): Block after the last of these.
         cls_weight (float): Weight of the class token.
     """
 
@@ -68,7 +68,7 @@ class SCCLIPBlock(LastBlock):
     `Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation
     <https://arxiv.org/abs/2411.15869>`_. Outliers among the patches are
     repaired; similarities of the patches of a middle block gather values
-    beside the attention of keys to keys, those of an early block smooth the
+    in addition to key-key attention, those of an early block smooth the
     result; a second pass adds what the sum of several blocks gives.
 
     Args:
@@ -150,7 +150,7 @@ class SCCLIPBlock(LastBlock):
         tokens: Mapping[int, Tensor],
         grid: tuple[int, int],
     ) -> Tensor:
-        """See :class:`LastBlock`. The class token is left as it came."""
+        """See :class:`LastBlock`. The class token is not changed."""
         plan = self.plan(len(blocks))
         last: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
         attn = last.attn

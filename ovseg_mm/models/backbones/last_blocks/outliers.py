@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outlier patches: how they are found and repaired.
+"""Detection and repair of outlier patches.
 
-CLIP keeps global information in a few patches, whose tokens say little of
-the place. Letters: B windows, N = h * w patches, D width of the transformer,
-A heads, d width of a head.
+CLIP stores global information in a few patches, whose tokens hardly describe
+their place in the image.
+
+Letters: B windows, N = h * w patches, D width of the transformer, A heads, d
+width of a head.
 """
 
 from collections.abc import Mapping
@@ -200,7 +202,7 @@ def largest(scores: Tensor, count: int) -> Tensor:
 
 
 def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Replace outliers by the mean of their neighbours that are none.
+    """Replace each outlier by the mean of the normal patches next to it.
 
     Args:
         x (Tensor): Patches, (B, N, D).
@@ -213,7 +215,7 @@ def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     kept = (~outliers)[:, None].unflatten(2, grid).float()
     maps = x.float().transpose(1, 2).unflatten(2, grid)
-    # Divided by 9 alike, which cancels out.
+    # Both are divided by 9, which cancels out.
     near = F.avg_pool2d(maps * kept, 3, stride=1, padding=1)
     share = F.avg_pool2d(kept, 3, stride=1, padding=1)
     mean = (near / share).flatten(2).transpose(1, 2).to(x.dtype)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Last blocks with another attention.
+"""Last blocks whose attention is replaced.
 
 Letters: B windows, A heads, d width of a head, N patches, D = A * d width of
 the transformer.
@@ -19,7 +19,7 @@ from .base import LastBlock, attend
 
 @dataclass(frozen=True)
 class OtherAttention(LastBlock):
-    """The last block with :meth:`mix` in the place of its attention.
+    """The last block with :meth:`mix` instead of its attention.
 
     Args:
         keep_residual_and_mlp (bool): Whether the token's own residual is
@@ -71,8 +71,8 @@ class MaskCLIPBlock(OtherAttention):
 
     Args:
         keep_residual_and_mlp (bool): See :class:`OtherAttention`. True is
-            MaskCLIP; without, images of scenes fare better and images of
-            objects worse.
+            MaskCLIP. False is better on images of scenes and worse on
+            images of single objects.
         give_keys (bool): Whether the features hold the block's keys, which
             the key smoothing of :class:`MaskCLIPHead` needs.
     """

@@ -35,8 +35,8 @@ class CascadeCLIPHead(BaseOpenVocabHead):
 
     Args:
         embed_dims (int): C.
-        group_sizes (Sequence[int]): Levels of each group, shallow to deep. A
-            level that is alone has no weight.
+        group_sizes (Sequence[int]): Number of levels of each group, shallow
+            to deep. A group of one level has no weights.
         num_layers (int): Layers of each decoder.
         num_heads (int): Heads of the attention.
         dropout (float): Share of activations that decoders zero in training.
@@ -94,7 +94,7 @@ class CascadeCLIPHead(BaseOpenVocabHead):
             Tensor: (B, T, h, w).
         """
         text = self.one_prompt(text).to(feats.cls.dtype)
-        # Features are in float32, the weights perhaps not.
+        # Features are in float32, the weights possibly in half precision.
         first: Any = self.decoders[0]
         dtype = first.dtype
         descriptor = relationship_descriptor(feats.cls, text).to(dtype)

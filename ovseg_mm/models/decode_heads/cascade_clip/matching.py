@@ -37,7 +37,7 @@ class MatchingDecoder(nn.Module):
                 f'num_heads={num_heads}'
             )
         first = MatchingLayer(embed_dims, num_heads, dropout)
-        # All layers start equal, as those of PyTorch's transformer do.
+        # All layers start with equal weights, as in PyTorch's transformer.
         self.layers = nn.ModuleList(
             deepcopy(first) for _ in range(num_layers - 1)
         )

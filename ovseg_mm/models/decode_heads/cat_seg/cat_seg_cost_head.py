@@ -55,15 +55,14 @@ class CATSegCostHead(BaseOpenVocabHead):
         score (str): What fused scores are: ``'sigmoid'`` of the logits or
             the ``'logits'`` themselves.
         threshold (float, optional): Score above which a vocabulary of one
-            text labels a pixel. None: where the sigmoid is a half.
+            text labels a pixel. None: 0.5 of the sigmoid.
         loss_decode (dict | Sequence[dict]): Config of the loss, or of
             several.
         with_accuracy (bool): Whether the pixel accuracy in percent is logged
-            beside the loss, as ``acc_seg``.
-        init_bias (float): Initial bias of the last convolution. CAT-Seg has
-            PyTorch's random one, near 0; about -3 spares a short training
-            the iterations that it takes to learn that most classes are
-            absent. None: PyTorch's.
+            with the loss, as ``acc_seg``.
+        init_bias (float, optional): Initial bias of the last convolution.
+            None: PyTorch's, near 0, as in CAT-Seg. Short trainings converge
+            faster with about -3, since most classes are absent.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -180,7 +179,7 @@ class CATSegCostHead(BaseOpenVocabHead):
         self, cost: Tensor, appearance: Tensor, text: Tensor
     ) -> Tensor:
         """(B, K, P, h, w) to (B, K, h, w, E)."""
-        # Similarities are in float32, the weights perhaps not.
+        # Similarities are in float32, weights possibly in half precision.
         dtype = self.cost_embedding.weight.dtype
         x = self.cost_embedding(cost.flatten(0, 1).to(dtype))
         x = x.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])

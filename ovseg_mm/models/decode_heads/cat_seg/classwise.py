@@ -26,8 +26,8 @@ class ClasswiseAggregation(nn.Module):
     """Transformer block over classes, guided by text.
 
     A vocabulary of fewer than ``pad_len`` classes is filled up with copies
-    of one learned token. They are all equal, so what they contribute to the
-    attention is added in closed form; their own outputs are never needed.
+    of one learned token. Since they are equal, their contribution to the
+    attention has a closed form; their own outputs are not needed.
 
     Args:
         embed_dims (int): E.
@@ -112,7 +112,7 @@ class ClasswiseAggregation(nn.Module):
         y = apply_to_chunks(mix, y.flatten(2, 3), dim=2).unflatten(2, pooled)
         if pooled != grid:
             y = _resize(y, (grid[0], grid[1]))
-        # y holds x already: the published model counts it twice.
+        # y contains x already; the published model adds it twice.
         return x + y
 
     def _prepare(self, guidance: Tensor) -> Callable[[Tensor], Tensor]:
@@ -135,7 +135,7 @@ class ClasswiseAggregation(nn.Module):
             q, k, v = tokens.permute(3, 0, 2, 4, 1, 5)
             out = self.attend(q, k, v, *padding)
             out = out.permute(0, 3, 1, 2, 4).flatten(3)
-            # The attention is in float32, the weights perhaps not.
+            # Attention is in float32, weights possibly in half precision.
             x = x + out.to(self.norm2.weight.dtype)
             z = self.norm2(x)
             x = x + self.mlp(z)
@@ -157,7 +157,7 @@ class ClasswiseAggregation(nn.Module):
         return self.pad_len - num_classes, k, v
 
 
-# Sums over hundreds of classes pass what half precision can hold.
+# Sums over hundreds of classes exceed the range of half precision.
 @in_float32
 def _linear_attention(
     q: Tensor,

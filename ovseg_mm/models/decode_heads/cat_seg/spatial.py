@@ -271,10 +271,11 @@ def _attention_mask(
     shift: int,
     mask_padding: bool = True,
 ) -> Tensor | None:
-    """What is added to attention scores, (windows, n, n), or None.
+    """Mask that is added to attention scores, (windows, n, n), or None.
 
-    -100 stands between tokens that the roll brought together from different
-    regions of the map, and, if it is masked, between tokens and padding.
+    It is -100 between tokens of different regions of the map that the roll
+    has put in one window, and, with ``mask_padding``, between tokens and
+    padding; elsewhere 0.
     """
     padded = [-(-side // step) * step for side, step in zip(shape, size)]
     if not shift and (padded == list(shape) or not mask_padding):

@@ -22,7 +22,7 @@ from .semantic_integration import SemanticIntegration
 
 @MODELS.register_module()
 class SCANHead(ProposalTextHead):
-    """Proposals enriched with CLIP's features of the whole image.
+    """Proposals that also use CLIP's features of the whole image.
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
     <https://arxiv.org/abs/2312.04089>`_. If no proposal of an image has a
@@ -30,7 +30,7 @@ class SCANHead(ProposalTextHead):
 
     Args:
         integration (dict, optional): Arguments of
-            :class:`SemanticIntegration`. None: proposals as they are.
+            :class:`SemanticIntegration`. None: without it.
         keep_no_object (bool): Whether votes are normalised again together
             with the probability of no object, see :func:`with_no_object`;
             for vocabularies of hundreds of classes.
@@ -73,7 +73,7 @@ class SCANHead(ProposalTextHead):
         region_probs = region_logits.float().softmax(dim=1)
         if weight <= 0:
             return region_weights(region_probs, valid)
-        # One weight for all classes: SCAN does not ask which ones are seen.
+        # SCAN has one weight for all classes, seen or not.
         weights = geometric_ensemble(
             probs[:, :-1], region_probs, valid, weight
         )

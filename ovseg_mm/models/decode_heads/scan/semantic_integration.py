@@ -20,11 +20,11 @@ CONTEXT_WEIGHT = 0.1
 
 
 class SemanticIntegration(nn.Module):
-    """Proposal embeddings enriched with CLIP's view of the whole image.
+    """Adds CLIP's features of the whole image to proposal embeddings.
 
-    Patch tokens of some blocks, filtered by frequency, are attended to; the
-    class embedding is added; a small encoder that sees one proposal at a
-    time follows.
+    Proposals attend to patch tokens of some blocks, filtered by frequency;
+    the class embedding is added; a small encoder follows, in which proposals
+    do not see each other.
 
     Args:
         in_channels (int): V.
@@ -93,7 +93,7 @@ class SemanticIntegration(nn.Module):
         """
         states = len(embeddings)
         memory = self.memory(context)
-        # Queries do not see each other: those of all states go together.
+        # Queries do not see each other, so all states share one call.
         x = embeddings.transpose(0, 1).flatten(1, 2)  # (B, D * Q, C)
         x = self.fuse(x, memory)
         image = F.normalize(context.embedding, dim=1)
@@ -120,7 +120,7 @@ class SemanticIntegration(nn.Module):
 class FrequencyFilter(nn.Module):
     """Weaken the spectrum of a token map around its middle, and mix it.
 
-    The spectrum is not shifted, so its middle are the highest frequencies.
+    The spectrum is not shifted: the highest frequencies are in its middle.
 
     Args:
         channels (int): V.

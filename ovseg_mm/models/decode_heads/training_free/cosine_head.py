@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Head of methods without training.
+"""Head of training-free methods.
 
 Letters: B views, T class texts, P prompts a class, C embedding width, h, w
 patches.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MaskCLIP's two corrections, as in its own repository.
+"""Prompt denoising and key smoothing, as in MaskCLIP's repository.
 
 Letters: B views, T class texts, C embedding width, D width of the image
 tower, h, w patches, N = h * w.
@@ -74,8 +74,7 @@ class MaskCLIPHead(CosineHead):
             )
         assert self.smooth_below is not None, 'see forward'
         probs = (SCALE * scores).softmax(dim=1)
-        # Each channel, not each patch, is divided by its norm: so it was
-        # published.
+        # As published, each channel is divided by its norm, not each patch.
         keys = F.normalize(keys.flatten(2), dim=2)  # (B, D, N)
         spread = (probs.flatten(2) @ keys.transpose(1, 2)) @ keys
         unsure = probs.amax(dim=1, keepdim=True) < self.smooth_below
