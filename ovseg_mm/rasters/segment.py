@@ -249,6 +249,8 @@ def _write_overlay(
     size = reduced_size(reader.size, OVERLAY)
     with import_rasterio().open(labels) as source:
         reduced = source.read(1, out_shape=size)
-    write_image(
-        target, draw_overlay(reader.reduced(OVERLAY)[0], reduced, words)
-    )
+    # Outlines would hide small areas of a reduced image.
+    outlines = size == reader.size
+    image, _ = reader.reduced(OVERLAY)
+    drawn = draw_overlay(image, reduced, words, outlines=outlines)
+    write_image(target, drawn)
