@@ -11,7 +11,11 @@ from mmengine.config import Config
 from ovseg_mm.engine.config_options import merge_options
 from ovseg_mm.engine.launch import read_config
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.model_index import BENCHMARKS, find_config_of_family
+from ovseg_mm.utils.model_index import (
+    BENCHMARKS,
+    config_of_benchmark,
+    find_config_of_family,
+)
 from ovseg_mm.utils.paths import resource
 
 
@@ -60,14 +64,9 @@ def find_benchmark(
         InputError: If an option cannot be set, or ``cfg`` has no
             ``test_pipeline``.
     """
-    if key not in BENCHMARKS:
-        try:
-            return _as_it_is(read_config(key, options))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
-                'nor a config file'
-            ) from error
+    given = config_of_benchmark(key)
+    if given is not None:
+        return _as_it_is(read_config(given, options))
     test_set = BENCHMARKS[key]
     sibling = find_config_of_family(cfg.filename, test_set)
     if sibling is not None:

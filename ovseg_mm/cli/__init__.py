@@ -22,9 +22,6 @@ COMMANDS = (
     'add',
     'web',
 )
-# Commands that need no MMSegmentation, or check their arguments before they
-# import it, which takes seconds.
-REGISTER_THEMSELVES = ('doctor', 'predict', 'models', 'add', 'web')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,9 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     args = parser.parse_args(argv)
     try:
-        command = args.run.__module__.rpartition('.')[2]
-        if command not in REGISTER_THEMSELVES:
-            importlib.import_module('ovseg_mm').register()
+        # Commands register what they need, after a look at their arguments:
+        # the imports take seconds.
         return args.run(args)
     except BrokenPipeError:  # the reader, such as head, has enough
         sys.stderr.close()

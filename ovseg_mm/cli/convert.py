@@ -5,6 +5,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+import ovseg_mm
+from ovseg_mm.utils.paths import check_destination, expanded, find_checkpoint
+
 _SHOWN = 20
 
 
@@ -39,6 +42,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and print the report."""
+    for path in (args.src, args.fuse_clip):
+        find_checkpoint(path)
+    check_destination(expanded(args.dst))
+    ovseg_mm.register()
     from ovseg_mm.checkpoints import convert
     from ovseg_mm.engine.launch import read_config
 

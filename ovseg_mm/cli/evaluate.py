@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import ovseg_mm
+from ovseg_mm.utils.model_index import config_of_benchmark
 from ovseg_mm.utils.options import add_cfg_options
 from ovseg_mm.zoo import resolve_model
 
@@ -63,18 +65,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return 1 if a data set was skipped."""
+    name = resolve_model(args.model, args.checkpoint).name
+    datasets = [key.strip() for key in args.datasets.split(',')]
+    for key in datasets:
+        config_of_benchmark(key)
     os.environ.setdefault('LOCAL_RANK', '0')
+    ovseg_mm.register()
     from mmengine.dist import get_dist_info
 
     from ovseg_mm.apis import evaluate
     from ovseg_mm.apis.report import result_table
 
-    name = resolve_model(args.model, args.checkpoint).name
     work_dir = args.work_dir or Path('work_dirs', name, 'evaluate')
     evaluation = evaluate(
         args.model,
         args.checkpoint,
-        [key.strip() for key in args.datasets.split(',')],
+        datasets,
         work_dir,
         args.launcher,
         args.cfg_options,

@@ -61,7 +61,7 @@ class OpenVocabDataset(BaseSegDataset):
             a warning if the size of the labels fits both.
         img_suffix (str | Sequence[str], optional): Suffix or suffixes of
             image files, in any case. None: any suffix of
-            :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
+            :data:`~ovseg_mm.utils.picture_files.IMAGE_SUFFIXES`.
         metainfo (Mapping, optional): ``palette``, the colours of a
             vocabulary without colours of its own (default: the palette of the
             class attribute ``METAINFO``); ``classes``, which must agree with

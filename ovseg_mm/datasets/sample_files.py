@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mmengine.logging import print_log
 
 from ovseg_mm.utils.errors import InputError
-from ovseg_mm.utils.image_files import IMAGE_SUFFIXES
+from ovseg_mm.utils.picture_files import IMAGE_SUFFIXES
 
 from .file_index import FileIndex
 
@@ -40,7 +40,7 @@ class SampleFinder:
             are no labels.
         img_suffix (str | Sequence[str], optional): Suffixes of image files.
             None: any suffix of
-            :data:`~ovseg_mm.utils.image_files.IMAGE_SUFFIXES`.
+            :data:`~ovseg_mm.utils.picture_files.IMAGE_SUFFIXES`.
         seg_map_suffix (str): Suffix of label files.
         backend_args (dict, optional): Options of MMEngine's file backend.
     """

@@ -29,8 +29,6 @@ from .paths import atomic_write, expanded
 if TYPE_CHECKING:
     from mmengine.structures import BaseDataElement
 
-# Suffixes of image files, in lower case.
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 _ORIENTATION = 0x0112
 # How an image with an EXIF orientation becomes upright.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .paths import resource
+from .paths import find_config, resource
 
 # Test set of each benchmark: a file of configs/_base_/test_sets, and a
 # `Test Set` of the metafiles.
@@ -26,6 +26,30 @@ BENCHMARKS = {
     'object': 'coco-object',
     'cityscapes': 'cityscapes',
 }
+
+
+def config_of_benchmark(key: str) -> Path | None:
+    """Config that a benchmark of the command line names, if it is one.
+
+    Args:
+        key (str): Key of :data:`BENCHMARKS`, or a config file by path or
+            bare name.
+
+    Returns:
+        Path | None: The config file; None for a key.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+    """
+    if key in BENCHMARKS:
+        return None
+    try:
+        return find_config(key)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
+            'nor a config file'
+        ) from error
 
 
 @dataclass(frozen=True)

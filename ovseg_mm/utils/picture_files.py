@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import InputError
-from .image_files import IMAGE_SUFFIXES
 from .paths import expanded
 
+# Suffixes of the images of data sets, in lower case.
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 # Suffixes of files that a folder is searched for, in lower case. Files that
 # are named need none of them.
 PICTURE_SUFFIXES = (

@@ -72,13 +72,14 @@ def test_without_mmengine(tmp_path):
     )
     assert lines[-1] == 'broken'
     assert 'Traceback' not in result.stderr
+    (tmp_path / 'a.pth').touch()
     result = run_in(packages, 'convert', 'a.pth', 'b.pth')
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith('error: ovseg_mm needs mmengine')
     result = run_in(packages, 'models')
     assert result.returncode == 0, result.stderr
-    assert 'catseg_clip-vit-b16' in result.stdout
+    assert 'catseg-vitb16' in result.stdout
 
 
 @pytest.mark.slow

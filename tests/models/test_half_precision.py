@@ -14,6 +14,8 @@ from ovseg_mm.inference import (
     with_no_object,
 )
 from ovseg_mm.models.backbones.last_blocks.calibrated import cosines
+from ovseg_mm.models.backbones.last_blocks.outliers import ClassAttention
+from ovseg_mm.models.classifiers import ShiftedCLIP
 from ovseg_mm.models.decode_heads.cascade_clip.matching import Similarity
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import cost_volume
 from ovseg_mm.models.decode_heads.pixel_text_head import PixelTextHead
@@ -107,6 +109,12 @@ def test_steps_that_decide_between_classes(dtype):
     similar = Similarity(16, 2)
     similar.q, similar.k = nn.Identity(), nn.Identity()
     feats = SimpleNamespace(mask_features=image)
+    # The attention of a block whose queries and keys are known.
+    heads = torch.randn(2, 2, 3, 10, 8)
+    block = SimpleNamespace(
+        ln_1=nn.Identity(), attn=SimpleNamespace(heads=lambda x, names: heads)
+    )
+    crops = SimpleNamespace(logit_scale=nn.Parameter(torch.tensor(2.0)))
     steps = [
         lambda: join_votes(probs[None].expand(2, -1, -1), masks),
         lambda: cosine_logits(image.movedim(1, -1), text[:, 0], 100.0),
@@ -117,6 +125,10 @@ def test_steps_that_decide_between_classes(dtype):
         lambda: similar(
             image.flatten(2).transpose(1, 2),
             image.flatten(2, 3).transpose(1, 2),
+        ),
+        lambda: torch.cat(ClassAttention().attention(block, image)),
+        lambda: ShiftedCLIP.similarities(
+            crops, image[0, :, 0], image[1, :, 0]
         ),
     ]
     for step in steps:
