@@ -69,15 +69,26 @@ def is_georeferenced(path: str | Path) -> bool:
 
 def _has_place(path: str | Path) -> bool:
     try:
-        with _opened(path) as source:
+        with open_raster(path) as source:
             return source.crs is not None
     except (ImportError, InputError):
         return False
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    """Open a raster with a small cache."""
+def open_raster(path: str | Path) -> Iterator[Any]:
+    """Open a raster with a small cache; one without a place is no surprise.
+
+    Args:
+        path (str | Path): The file.
+
+    Yields:
+        Any: rasterio's open data set.
+
+    Raises:
+        ImportError: If rasterio is not installed.
+        InputError: If the file cannot be read as a raster.
+    """
     rasterio = import_rasterio()
     try:
         with (
@@ -124,7 +135,7 @@ class RasterReader:
     ) -> None:
         self.path = Path(path)
         self._stack = contextlib.ExitStack()
-        self.source = self._stack.enter_context(_opened(path))
+        self.source = self._stack.enter_context(open_raster(path))
         try:
             _check_upright(self.source, self.path)
             self.bands = _bands(self.source, bands, self.path)

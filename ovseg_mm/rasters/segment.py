@@ -20,7 +20,7 @@ from ovseg_mm.utils.result_files import RASTER_OUTPUTS
 from ovseg_mm.visualization import draw_overlay
 from ovseg_mm.vocabulary import Vocabulary
 
-from .reader import RasterReader, import_rasterio, reduced_size
+from .reader import RasterReader, import_rasterio, open_raster, reduced_size
 from .tiles import TileFuser, spans
 from .writer import (
     import_pyogrio,
@@ -247,7 +247,7 @@ def _write_overlay(
     target: Path, reader: RasterReader, labels: Path, words: Vocabulary
 ) -> None:
     size = reduced_size(reader.size, OVERLAY)
-    with import_rasterio().open(labels) as source:
+    with open_raster(labels) as source:
         reduced = source.read(1, out_shape=size)
     # Outlines would hide small areas of a reduced image.
     outlines = size == reader.size

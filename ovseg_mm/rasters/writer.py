@@ -3,6 +3,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from ovseg_mm.utils.paths import atomic_write, write_text
 from ovseg_mm.vocabulary import Vocabulary
 
-from .reader import import_rasterio
+from .reader import import_rasterio, open_raster
 
 # Side of the blocks of a label map in pixels.
 _BLOCK = 256
@@ -98,7 +99,7 @@ def write_geojson(target: Path, labels: Path, words: Vocabulary) -> None:
     """
     from rasterio.warp import transform_geom
 
-    with import_rasterio().open(labels) as source, atomic_write(target) as out:
+    with open_raster(labels) as source, atomic_write(target) as out:
         out.write(b'{"type": "FeatureCollection", "features": [')
         for index, (geometry, label) in enumerate(_areas(source, words)):
             if source.crs is not None:
@@ -129,7 +130,9 @@ def write_geopackage(target: Path, labels: Path, words: Vocabulary) -> None:
     write, shape = import_pyogrio()
     part = target.with_name(f'.{target.stem}.part.gpkg')
     try:
-        with import_rasterio().open(labels) as source:
+        with open_raster(labels) as source, warnings.catch_warnings():
+            # Rasters without a place have polygons in pixels.
+            warnings.filterwarnings('ignore', "'crs' was not provided")
             areas = _areas(source, words)
             chunk = list(islice(areas, _POLYGONS))
             while True:

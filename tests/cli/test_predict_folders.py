@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import warnings
 
 import cv2
 import numpy as np
@@ -18,6 +19,9 @@ from ovseg_mm.toy.scenes import make_scene
 from ..end_to_end.conftest import run
 
 WORDS = ['plain red', 'striped blue', 'water', 'stone', 'grass', 'sand']
+
+# Pillow refuses images of twice as many pixels.
+BOMB = 'PIL.Image.MAX_IMAGE_PIXELS'
 
 
 @pytest.fixture(scope='module')
@@ -236,11 +240,27 @@ def test_rasters_and_windows(predict, scene, tmp_path):
     assert field['files']['labels'] == 'predictions/field_labels.tif'
     assert plain['files']['labels'] == 'predictions/plain_labels.png'
     assert field['shares'] == plain['shares']
-    status, printed, _ = predict('plain.png', '--tile', 32, '--json')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        status, printed, _ = predict(
+            *('plain.png', '--tile', 32, '--json', '--save', 'labels,gpkg')
+        )
     (record,) = lines_of(printed)
     assert status == 0 and record['files']['labels'].endswith('.tif')
     status, _, error = predict('field.tif', '--save', 'masks')
     assert status == 2 and 'masks cannot be saved for a raster' in error
+
+
+@pytest.mark.parametrize('limit', ['ovseg_mm.apis.files.LARGEST', BOMB])
+def test_large_images_are_read_in_windows(
+    predict, scene, tmp_path, monkeypatch, limit
+):
+    pytest.importorskip('rasterio')
+    Image.fromarray(scene).save(tmp_path / 'large.png')
+    monkeypatch.setattr(limit, 1000)
+    status, printed, error = predict('large.png')
+    assert (status, error) == (0, '')
+    assert 'predictions/large_labels.tif' in printed
 
 
 def test_a_georeferenced_image_needs_no_extra(
