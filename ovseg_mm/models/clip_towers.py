@@ -16,7 +16,7 @@ from .backbones import CLIPViT
 from .text_encoder import CLIPTextTransformer
 
 TOWERS = (CLIPViT, CLIPTextTransformer)
-# Options of CLIP that towers take from the model that holds them.
+# Options of CLIP that towers inherit from their model.
 TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
 
 
@@ -26,7 +26,7 @@ def with_tower_options(cfg: dict, clip: Mapping) -> dict:
     Args:
         cfg (dict): Config of a module; not changed.
         clip (Mapping): ``arch``, ``pretrained`` and ``finetune`` for towers
-            that do not name them themselves.
+            whose configs do not have them.
 
     Returns:
         dict: A copy with the options that its towers lacked.
@@ -80,7 +80,7 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
 
 
 def parameters_of_no_file(model: nn.Module) -> list[str]:
-    """Name the parameters that only training or a checkpoint can give.
+    """Names of the parameters that need training or a checkpoint.
 
     Args:
         model (nn.Module): Any model; those of this package have ``clip``.
@@ -125,7 +125,7 @@ def _load(tower: nn.Module, weights: dict[str, Tensor]) -> None:
     missing = [name for name in missing if not _is_prompt(name)]
     if missing or unexpected:
         warnings.warn(
-            f'{type(tower).__name__}: weights without a place '
+            f'{type(tower).__name__}: unexpected weights '
             f'{unexpected}, parameters without weights {missing}',
             stacklevel=2,
         )

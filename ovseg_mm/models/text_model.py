@@ -60,7 +60,7 @@ class TextModel(BaseModel):
             side.prepare(self.scored_vocabulary, device)
 
     def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
-        """Text embeddings (T, P, C) of a vocabulary, where the images are.
+        """Text embeddings of a vocabulary, on the device of the images.
 
         Args:
             vocabulary (Vocabulary): The class texts.

@@ -16,7 +16,7 @@ from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.resize import resize
 
-# Sides of the guidance maps in patch grids, finest map first.
+# Sides of the guidance maps as multiples of the patch grid, finest first.
 SCALES = (4, 2, 1)
 
 
@@ -33,10 +33,10 @@ class GuidedCLIP(BaseModule):
     Args:
         clip (dict): Config of :class:`CLIPViT`.
         guidance (dict): Config of any registered backbone that gives three
-            maps, at strides 4, 8 and 16. Where they do not fit the patch
-            grid of CLIP, they are resized to it.
+            maps, at strides 4, 8 and 16. Maps that do not fit the patch grid
+            of CLIP are resized.
         mean (Sequence[float]): CLIP's mean of R, G and B in [0, 255].
-        std (Sequence[float]): CLIP's deviation of R, G and B.
+        std (Sequence[float]): CLIP's standard deviation of R, G and B.
         guidance_mean (Sequence[float]): As ``mean``, for ``guidance``.
         guidance_std (Sequence[float]): As ``std``, for ``guidance``.
         frozen (Sequence[str]): Parameters of ``guidance`` whose name

@@ -10,23 +10,23 @@ from torch import Tensor, nn
 class VisualPrompts:
     """Learned tokens between the class token and the patches of some blocks.
 
-    Each prompted block replaces the prompts of the block before by its own;
-    those of the last prompted block pass through the blocks that follow.
+    Each prompted block replaces the prompts of the block before it by its own;
+    the prompts of the last prompted block stay in the blocks after it.
 
     Args:
         depth (int): Number of prompted blocks, counted from the first. 0:
             no prompts.
         length (int): Prompt tokens per block.
         init (str): Range of the uniform distribution of the initial prompts:
-            ``'patches'``, that of a patch embedding (visual prompt tuning,
-            Cascade-CLIP), or ``'xavier'``, PyTorch's for a tensor (depth,
-            length, width) (CAT-Seg, first version).
-        projection (bool): Whether prompts pass a linear layer, shared by all
-            blocks, before they enter.
+            ``'patches'``, the range for a patch embedding (visual prompt
+            tuning, Cascade-CLIP), or ``'xavier'``, PyTorch's range for a
+            tensor (depth, length, width) (CAT-Seg, first version).
+        projection (bool): Whether prompts go through a linear layer, shared
+            by all blocks, before they enter.
         dropout (float): Share of a prompt's channels that is set to zero in
             training, drawn per image.
-        norm (bool): Whether the output and all ``layers`` of the tower pass
-            a learned norm, one for all, that belongs to the prompts.
+        norm (bool): Whether one more learned norm, which belongs to the
+            prompts, is applied to the output and all ``layers`` of the tower.
 
     Raises:
         ValueError: If ``init`` is unknown or prompts have no tokens.

@@ -2,7 +2,7 @@
 """CLIP that learns to read masked crops, with contextual shift.
 
 Letters: B pairs of a process, A pairs of all processes, T class texts, C
-embedding width, S pixels.
+embedding width, S side of a crop in pixels.
 """
 
 import math
@@ -89,7 +89,7 @@ class ShiftedCLIP(TextModel):
 
     @property
     def train_vocabulary(self) -> Vocabulary:
-        """That of the tests; captions of training may be any texts."""
+        """Vocabulary of the tests; captions of training may be any texts."""
         return self.vocabulary
 
     def init_towers(self) -> dict[str, Tensor]:
@@ -169,7 +169,7 @@ class ShiftedCLIP(TextModel):
         return F.normalize(text, dim=1)
 
     def _contrast(self, image: Tensor, text: Tensor) -> Tensor:
-        """Cross-entropy of crops against captions, and the other way."""
+        """Mean cross-entropy of crops to captions and of captions to crops."""
         logits = self.similarities(_gathered(image), _gathered(text)).float()
         targets = torch.arange(len(logits), device=logits.device)
         losses = (
@@ -181,8 +181,8 @@ class ShiftedCLIP(TextModel):
     def _label(self, caption: str) -> int:
         if caption not in self.vocabulary.names:
             raise InputError(
-                f'the caption {caption!r} of a test is none of the '
-                f'{self.vocabulary.num_texts} names of '
+                f'the test caption {caption!r} is not one of the '
+                f'{self.vocabulary.num_texts} class names of '
                 f'{self.vocabulary.source}; make the crops with '
                 'tools/dataset_converters/crop_captions.py, or give the '
                 'vocabulary that they were made with'
@@ -191,7 +191,7 @@ class ShiftedCLIP(TextModel):
 
 
 def _gathered(x: Tensor) -> Tensor:
-    """Rows (A, C) of all processes; those of this one have a gradient."""
+    """Rows (A, C) of all processes; only rows of this one have a gradient."""
     if get_world_size() == 1:
         return x
     parts = all_gather(x.detach())

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class-agnostic mask proposals, the part that mask methods share.
+"""Class-agnostic mask proposals, a part of all mask methods.
 
-Letters: B images, Q queries, D supervised decoder states a query (1 in
-evaluation where the decoder can tell), C width of the decoder, E width of
-the embeddings, h, w positions at stride 4.
+Letters: B images, Q queries, D supervised decoder states of a query (in
+evaluation only 1), C width of the decoder, E width of the embeddings, h, w
+positions at stride 4.
 """
 
 import torch

@@ -20,9 +20,9 @@ _NAMES = (*_FIXED, 'ignore_index', 'num_classes')
 
 
 def split_mmseg_options(cfg: Mapping) -> tuple[dict, dict]:
-    """Config of a head without such options, and these options.
+    """Split the config of a head: its own options, MMSegmentation's options.
 
-    A class that has the option itself is to be built with the whole config.
+    Options that the head's class has itself stay in the first part.
     """
     given = {key: cfg[key] for key in _NAMES if key in cfg}
     return {k: v for k, v in cfg.items() if k not in given}, given
@@ -36,7 +36,7 @@ def check_mmseg_options(given: Mapping, vocabulary: Vocabulary) -> None:
         vocabulary (Vocabulary): The training vocabulary.
 
     Raises:
-        InputError: If another value is given.
+        InputError: If an option has another value than the fixed one.
     """
     whole = vocabulary.whole or vocabulary
     fixed = dict(

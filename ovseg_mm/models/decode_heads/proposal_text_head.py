@@ -36,9 +36,9 @@ class ProposalTextHead(BaseMaskHead):
         text_channels (int): C.
         temperature (float): Factor of cosine similarities.
         ensemble_weight (float, optional): Weight a of
-            :func:`geometric_ensemble`; the larger, the more proposals decide
-            on seen and regions on unseen classes. 0 or less: regions alone
-            decide. None: proposals alone.
+            :func:`geometric_ensemble`; a larger a gives proposals more
+            influence on seen classes and regions more on unseen classes. 0
+            or less: only regions decide. None: only proposals decide.
         threshold (float): Score that a pixel must exceed if the vocabulary
             has one text only and no background words are scored.
         init_cfg (dict, optional): MMEngine's initialisation.
@@ -60,7 +60,7 @@ class ProposalTextHead(BaseMaskHead):
         if ensemble_weight is not None and not ensemble_weight <= 1:
             raise ValueError(
                 f'ensemble_weight={ensemble_weight} must be at most 1, or '
-                'None to do without regions'
+                'None to use no regions'
             )
         if is_list_of(loss_decode, dict) or not is_type(
             loss_decode, MaskSetLoss, MODELS

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..utils import RandomFunction
 
 Replacements = Mapping[int, tuple[Tensor, Tensor]]
-"""By block (0-based): which patches are replaced behind it, (n, N) bool, and
-the token that takes their place, (n, D), or (1, D) for all regions."""
+"""By block (0-based): which patches are replaced after it, (n, N) bool, and
+the token that replaces them, (n, D), or (1, D) for all regions."""
 
 
 class ContextShift:
@@ -80,11 +80,11 @@ class ContextShift:
 
 
 def smallest_share(noise: Tensor, among: Tensor, ratio: float) -> Tensor:
-    """Mark a share of each row, rounded down: those with least noise.
+    """Mark a share of each row (rounded down): the smallest numbers.
 
     Args:
-        noise (Tensor): (..., N) below 2.
-        among (Tensor): What may be marked, (..., N) bool.
+        noise (Tensor): Numbers below 2, (..., N).
+        among (Tensor): Entries that may be marked, (..., N) bool.
         ratio (float): Share.
 
     Returns:

@@ -2,7 +2,7 @@
 """Attention to a few points of several maps.
 
 Letters: B images, M tokens of all maps, Q queries, G heads, L maps (levels),
-K points a map and head, C width.
+K points per map and head, C width.
 """
 
 import math
@@ -18,7 +18,7 @@ Sizes = Sequence[tuple[int, int]]
 
 
 class MultiScaleDeformAttention(nn.Module):
-    """Each query samples K learned points a head from each of L maps.
+    """Each head of a query samples K learned points from each of L maps.
 
     `Deformable DETR <https://arxiv.org/abs/2010.04159>`_. It has no
     residual connection.
@@ -60,8 +60,8 @@ class MultiScaleDeformAttention(nn.Module):
             query (Tensor): (B, Q, C).
             value (Tensor): Tokens of all maps, row by row and one map after
                 the other, (B, M, C).
-            reference (Tensor): Point that each query looks around, (Q, 2), x
-                and y in [0, 1].
+            reference (Tensor): Reference point of each query, (Q, 2), x and y
+                in [0, 1].
             sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
         Returns:
@@ -69,7 +69,7 @@ class MultiScaleDeformAttention(nn.Module):
         """
         num_heads, num_levels, num_points = self.shape
         values = self.value_proj(value).unflatten(2, (num_heads, -1))
-        # In full precision: reduced ones tell few places of a map apart.
+        # In full precision: half precision cannot locate points exactly.
         offsets = self.sampling_offsets(query).float()
         offsets = offsets.unflatten(2, (*self.shape, 2))
         # Offsets are in pixels of their map.
@@ -91,7 +91,7 @@ class MultiScaleDeformAttention(nn.Module):
         nn.init.zeros_(self.attention_weights.weight)
         nn.init.zeros_(self.attention_weights.bias)
         nn.init.zeros_(self.sampling_offsets.weight)
-        # Heads look into different directions, points ever farther.
+        # Each head starts in another direction, each point farther away.
         angles = torch.arange(num_heads) * (2 * math.pi / num_heads)
         rays = torch.stack([angles.cos(), angles.sin()], dim=1)
         rays = rays / rays.abs().amax(dim=1, keepdim=True)
@@ -150,7 +150,7 @@ def _compiled_operator() -> Callable[..., Tensor] | None:
         shapes = torch.tensor(sizes, device=values.device)
         ends = shapes.prod(dim=1).cumsum(dim=0)
         starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-        # The operator knows no bfloat16, and takes equal parts of the batch.
+        # The operator has no bfloat16, and needs equal parts of the batch.
         result = Operator.apply(
             values.float().contiguous(),
             shapes,

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transformer decoders that turn image features into query states.
 
-Letters: B images, Q queries, C width, D supervised states a query, h, w
+Letters: B images, Q queries, C width, D supervised states of a query, h, w
 positions of a map.
 
 A decoder is called as ``decoder(maps, masks_of)``. ``maps`` are the feature
-maps that a pixel decoder gives for it, coarsest first. ``masks_of`` gives the
-mask logits of states at the size of a map, for decoders that attend inside
-the masks that they predict:
-``masks_of(states (B, Q, C), size) -> (B, Q, *size)``. The result are the
-normalised states (D, B, Q, C) that get embeddings and masks, the last one
-being the final one.
+maps of a pixel decoder, coarsest first. ``masks_of`` computes the mask logits
+of states at the size of a map, for decoders that attend inside the masks that
+they predict:
+``masks_of(states (B, Q, C), size) -> (B, Q, *size)``. The result is the
+normalised states (D, B, Q, C) that get embeddings and masks; the last of the
+D states is the final one.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ MasksOf = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
 class DETRDecoderLayer(nn.Module):
-    """Self-attention, cross-attention and MLP, each normalised afterwards.
+    """Self-attention, cross-attention and MLP, each followed by a norm.
 
     Args:
         embed_dims (int): C.
@@ -34,8 +34,8 @@ class DETRDecoderLayer(nn.Module):
         feedforward_dims (int): Hidden width of the MLP.
         dropout (float): Dropout of attention weights, hidden layer and
             residual branches.
-        cross_first (bool): Whether queries look at the image before they
-            look at each other.
+        cross_first (bool): Whether cross-attention comes before
+            self-attention.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class DETRDecoderLayer(nn.Module):
             query_position (Tensor): Added to queries, (B, Q, C).
             memory (Tensor): Values, (B, h * w, C).
             keys (Tensor): Values with their position, (B, h * w, C).
-            forbidden (Tensor, optional): Where a query does not look,
-                (B, Q, h * w) bool.
+            forbidden (Tensor, optional): Positions that a query does not
+                attend to, (B, Q, h * w) bool.
 
         Returns:
             Tensor: (B, Q, C).
@@ -166,8 +166,8 @@ class MaskFormerDecoder(BaseModule):
             masks_of (Callable): Not needed here.
 
         Returns:
-            Tensor: Normalised states of all layers, (D, B, Q, C); in
-            evaluation of the last one alone.
+            Tensor: Normalised states after each layer, (D, B, Q, C); in
+            evaluation only after the last one.
         """
         (x,) = maps
         height, width = x.shape[2:]
@@ -190,15 +190,15 @@ class MaskedAttentionDecoder(BaseModule):
     `Masked-attention Mask Transformer for Universal Image Segmentation
     <https://arxiv.org/abs/2112.01527>`_. See the module's docstring for how
     it is called. Layers take the maps in turn. Before each layer, and after
-    the last one, a normalised copy of the states says where the masks are; a
+    the last one, masks are computed from a normalised copy of the states; a
     query whose mask is empty attends everywhere.
 
     Args:
         num_queries (int): Q.
         embed_dims (int): C, a multiple of 4, also the channels of the maps.
         num_heads (int): Attention heads.
-        num_layers (int): Layers. There is one state more than layers, the
-            one before the first.
+        num_layers (int): Layers. There is one state more than layers: the
+            state before the first layer.
         num_levels (int): Maps.
         feedforward_dims (int): Hidden width of the layers' MLP.
         dropout (float): Dropout in training.
@@ -248,8 +248,8 @@ class MaskedAttentionDecoder(BaseModule):
             masks_of (Callable): See the module's docstring.
 
         Returns:
-            Tensor: Normalised states, the first one before all layers,
-            (D, B, Q, C); in evaluation the last one alone.
+            Tensor: Normalised states, beginning with the one before the first
+            layer, (D, B, Q, C); in evaluation only the last one.
         """
         batch = len(maps[0])
         memories, keys = zip(*map(self._memory, maps, self.level_embed.weight))
@@ -285,7 +285,7 @@ class MaskedAttentionDecoder(BaseModule):
     def _forbidden(
         masks_of: MasksOf, states: Tensor, size: tuple[int, int]
     ) -> Tensor:
-        """Where queries do not look, (B, Q, h * w) bool."""
+        """Positions that queries do not attend to, (B, Q, h * w) bool."""
         # A probability below one half.
         outside = masks_of(states, size).flatten(2) < 0
         return outside & ~outside.all(dim=2, keepdim=True)

@@ -12,7 +12,7 @@ def sine_position(
     device: torch.device | str | None = None,
     temperature: float = 10000.0,
 ) -> Tensor:
-    """Sine and cosine position embedding of a grid, as DETR's.
+    """Sine and cosine position embedding of a grid, as in DETR.
 
     A row y = 1..height becomes u = 2 pi y / (height + 1e-6), a column x
     becomes 2 pi x / (width + 1e-6). Entry i of the channels of an axis is
@@ -24,7 +24,7 @@ def sine_position(
         height (int): Rows of the grid.
         width (int): Columns of the grid.
         channels (int): Channels C, a multiple of 4.
-        device (torch.device, optional): Where the result is to be.
+        device (torch.device, optional): Device of the result.
         temperature (float): See above.
 
     Returns:

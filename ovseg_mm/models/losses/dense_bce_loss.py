@@ -10,9 +10,8 @@ class DenseBCELoss(nn.Module):
 
     Equal to the mean over all B * T * H * W elements of the binary
     cross-entropy between logits and one-hot labels, without making the
-    one-hot tensor: ``softplus(x) - x * t`` needs the logit of the labelled
-    class alone. Ignored pixels are negatives of every class and do count, as
-    in CAT-Seg.
+    one-hot tensor: for ``softplus(x) - x * t`` the logit of the labelled class
+    is enough. Ignored pixels count as negatives of every class, as in CAT-Seg.
 
     Args:
         loss_weight (float): Factor of the loss.
@@ -39,8 +38,8 @@ class DenseBCELoss(nn.Module):
         Returns:
             Tensor: Scalar.
         """
-        # The two terms nearly cancel where the model is sure: half precision
-        # has too few digits for their difference.
+        # The two terms are almost equal where the model is confident: half
+        # precision has too few digits for their difference.
         logits = logits.float()
         negatives = F.softplus(logits).mean()
         valid = labels != ignore_index

@@ -12,8 +12,8 @@ class DenseDiceLoss(nn.Module):
 
     ``1 / M * sum_b sum_c 1 - (2 sum_x p t + 1) / (sum_x p + sum_x t + 1)``
     over the classes c present in image b; M is their number, averaged over
-    processes. Ignored pixels are negatives of every class and do count. 0
-    for a batch without any label.
+    processes. Ignored pixels count as negatives of every class. The loss of a
+    batch without any label is 0.
 
     Args:
         loss_weight (float): Factor of the loss.
@@ -41,12 +41,12 @@ class DenseDiceLoss(nn.Module):
             Tensor: Scalar.
         """
         num_classes = logits.shape[1]
-        # Sums over all pixels leave the range of half precision.
+        # Sums over all pixels exceed the range of half precision.
         scores = logits.float().sigmoid()
         valid = labels != ignore_index
         index = labels.where(valid, labels.new_zeros(()))
         hits = scores.gather(1, index[:, None])[:, 0] * valid
-        # Pixels are added one by one, whose rounding errors pile up.
+        # Adding pixels one by one accumulates rounding errors.
         hits = hits.new_zeros(
             scores.shape[:2], dtype=torch.float64
         ).scatter_add(1, index.flatten(1), hits.flatten(1).double())

@@ -18,8 +18,7 @@ class DenseFocalLoss(nn.Module):
     are first taken as negatives, then the labelled ones are corrected.
 
     Args:
-        alpha (float): Weight of positives; ``1 - alpha`` is that of
-            negatives.
+        alpha (float): Weight of positives; negatives have ``1 - alpha``.
         gamma (float): Exponent.
         loss_weight (float): Factor of the loss.
         loss_name (str): Key of the loss in the log.
@@ -51,7 +50,7 @@ class DenseFocalLoss(nn.Module):
         Returns:
             Tensor: Scalar.
         """
-        # Sums over all pixels leave the range of half precision.
+        # Sums over all pixels exceed the range of half precision.
         logits = logits.float()
         valid = labels != ignore_index
         index = labels.where(valid, labels.new_zeros(()))

@@ -41,7 +41,7 @@ def dense_losses(
         ignore_index (int): Label of pixels without a class.
 
     Returns:
-        dict[str, Tensor]: Losses by name; those of one name are added.
+        dict[str, Tensor]: Losses by name; losses of the same name are added.
 
     Raises:
         InputError: For MMSegmentation's ``FocalLoss`` without a GPU.
@@ -52,9 +52,9 @@ def dense_losses(
     found: dict[str, Tensor] = {}
     for loss in losses:
         if isinstance(loss, FocalLoss) and not logits.is_cuda:
-            # There it takes the wrong slice of the one-hot labels.
+            # On CPUs it takes the wrong slice of the one-hot labels.
             raise InputError(
-                "MMSegmentation's FocalLoss works on GPUs alone; take "
+                "MMSegmentation's FocalLoss works only on GPUs; use "
                 "loss_decode=dict(type='DenseFocalLoss')"
             )
         # Some losses have the ignored label as an attribute.

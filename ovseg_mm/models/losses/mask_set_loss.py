@@ -30,8 +30,8 @@ from ..utils import (
 class MaskSetLoss(nn.Module):
     """Class, mask and dice losses of proposals matched to targets.
 
-    Each supervised state is matched and scored by itself; the names of all
-    but the last one carry their number (``loss_ce_0``).
+    Each supervised state is matched by itself and has losses of its own; the
+    names of all but the last end with the number of the state (``loss_ce_0``).
 
     - ``loss_ce``: cross-entropy over T + 1 classes of all queries; those
       without a target should be ``no object``, with a weight of their own.
@@ -49,15 +49,15 @@ class MaskSetLoss(nn.Module):
         dice_weight (float): Weight of ``loss_dice``, in matching too.
         no_object_weight (float): Weight of queries without a target.
         mask_loss (str): ``'focal'`` or ``'bce'``.
-        num_points (int, optional): Points of a mask. None: all pixels.
+        num_points (int, optional): Number of points. None: all pixels.
         oversample_ratio (float): See :func:`uncertain_points`.
         importance_ratio (float): See :func:`uncertain_points`.
 
     Attributes:
-        rand (Callable): Uniform random numbers by shape, ``torch.rand``; to
-            be replaced where a run must repeat. Used for the last state
-            first, then for the others in order; for each by the matcher,
-            image by image, then by the mask losses.
+        rand (Callable): Gives uniform random numbers of a shape
+            (``torch.rand``); replace it to repeat a run. It is called for
+            the last state first, then for the others in order; for each
+            state by the matcher, image by image, then by the mask losses.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class MaskSetLoss(nn.Module):
             class_logits (Tensor): (D, B, Q, T + 1), the last class is no
                 object.
             mask_logits (Tensor): (D, B, Q, h, w).
-            targets (Sequence[MaskTargets]): Of the B images, masks (n, H, W)
-                over the whole input that the logits cover.
+            targets (Sequence[MaskTargets]): Targets of the B images, with
+                masks (n, H, W) over the whole input that the logits cover.
 
         Returns:
             dict[str, Tensor]: Weighted losses by name.

@@ -27,7 +27,7 @@ def pixels_of_classes(
 def num_present(labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
     """Classes present, summed over images, averaged over processes.
 
-    At least 1. Arguments are those of :func:`pixels_of_classes`.
+    The result is at least 1. See :func:`pixels_of_classes` for the arguments.
     """
     counts = pixels_of_classes(labels, num_classes, ignore_index)
     present = (counts > 0).sum().float()

@@ -22,7 +22,7 @@ class CLIPLevelProjection(BaseModule):
     Args:
         in_channels (int): Width D of the image tower.
         out_channels (int): Width C of the embeddings.
-        num_levels (int): Number of tapped blocks.
+        num_levels (int): Number of blocks whose tokens are used.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -69,5 +69,5 @@ class CLIPLevelProjection(BaseModule):
 
 @in_float32
 def _unit(x: Tensor) -> Tensor:
-    """Length 1 along the second axis."""
+    """Normalise to length 1 along the second axis."""
     return F.normalize(x, dim=1)

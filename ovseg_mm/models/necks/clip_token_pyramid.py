@@ -7,7 +7,7 @@ from torch import nn
 
 from ovseg_mm.structures import CLIPFeatures, CostFeatures
 
-# Side of each map in token grids, coarse to fine.
+# Side of each map as a multiple of the token grid, coarse to fine.
 SCALE_FACTORS = (2, 4)
 
 
@@ -15,14 +15,13 @@ SCALE_FACTORS = (2, 4)
 class CLIPTokenPyramid(BaseModule):
     """Guidance maps of several scales from blocks of one CLIP tower.
 
-    Every tapped block's patch tokens are brought to their scale by one
-    transposed convolution; the dense embeddings themselves are the
-    appearance guidance.
+    One transposed convolution per block resizes its patch tokens to their
+    scale; the dense embeddings themselves are the appearance guidance.
 
     Args:
         in_channels (int): Width of the image tower.
-        out_channels (Sequence[int]): Channels of the two maps, of twice and
-            four times the token grid.
+        out_channels (Sequence[int]): Channels of the two maps, which have
+            two and four times the size of the token grid.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

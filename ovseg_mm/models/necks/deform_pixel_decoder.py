@@ -21,7 +21,7 @@ NUM_GROUPS = 32
 
 
 class DeformEncoderLayer(nn.Module):
-    """Deformable self-attention and MLP, each normalised afterwards.
+    """Deformable self-attention and MLP, each followed by a norm.
 
     Args:
         embed_dims (int): C.
@@ -79,7 +79,7 @@ class DeformEncoderLayer(nn.Module):
 
 @MODELS.register_module()
 class DeformPixelDecoder(BaseModule):
-    """Deformable attention among the coarser maps, a pyramid step after it.
+    """Deformable attention among the coarser maps, then a pyramid step.
 
     `Masked-attention Mask Transformer for Universal Image Segmentation
     <https://arxiv.org/abs/2112.01527>`_. No compiled operator is needed;
@@ -87,7 +87,7 @@ class DeformPixelDecoder(BaseModule):
 
     Args:
         in_channels (Sequence[int]): Channels of the backbone's maps, finest
-            (stride 4) first. All but the finest one attend to each other.
+            (stride 4) first. All maps but the finest attend to each other.
         embed_dims (int): C, a multiple of 32.
         mask_channels (int): Channels of the mask features.
         num_heads (int): Attention heads.
@@ -111,7 +111,7 @@ class DeformPixelDecoder(BaseModule):
         super().__init__(init_cfg)
         self.embed_dims = embed_dims
         finest, *coarser = in_channels
-        # Plain modules, so that MMEngine does not initialise what they hold.
+        # Plain modules, so that MMEngine does not initialise their parts.
         self.projections = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(channels, embed_dims, 1),
@@ -198,7 +198,7 @@ def cell_centres(
     Args:
         height (int): Rows of the grid.
         width (int): Columns of the grid.
-        device (torch.device | str, optional): Where the result lies.
+        device (torch.device | str, optional): Device of the result.
 
     Returns:
         Tensor: x and y, row by row, (height * width, 2).

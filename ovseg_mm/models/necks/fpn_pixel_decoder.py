@@ -17,7 +17,7 @@ from ovseg_mm.structures import PixelFeatures
 
 @MODELS.register_module()
 class FPNPixelDecoder(BaseModule):
-    """MaskFormer's feature pyramid; queries attend to the backbone itself.
+    """MaskFormer's feature pyramid; queries attend to a backbone map.
 
     Each step adds the coarser map, enlarged to the nearest pixel, to a
     lateral projection of the finer one and smooths the sum.
@@ -25,7 +25,7 @@ class FPNPixelDecoder(BaseModule):
     Args:
         in_channels (Sequence[int]): Channels of the backbone's maps, finest
             (stride 4) first.
-        embed_dims (int): Channels within.
+        embed_dims (int): Channels inside the pyramid.
         mask_channels (int): Channels C of the mask features.
         norm_cfg (dict): Norm after every convolution but the last one.
         init_cfg (dict, optional): MMEngine's initialisation.
@@ -42,7 +42,7 @@ class FPNPixelDecoder(BaseModule):
         super().__init__(init_cfg)
         norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
         *finer, coarsest = in_channels
-        # Plain lists, so that MMEngine does not initialise what they hold.
+        # Plain lists, so that MMEngine does not initialise their parts.
         self.laterals = nn.ModuleList(
             ConvModule(c, embed_dims, 1, norm_cfg=norm_cfg, act_cfg=None)
             for c in finer

@@ -19,11 +19,11 @@ from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 
 @MODELS.register_module()
 class CLIPContextEncoder(BaseModule):
-    """Squeeze each image into the square that CLIP was trained with.
+    """Encode each image, resized to the square that CLIP was trained with.
 
     Args:
         clip (dict): Config of the :class:`CLIPViT`; its ``out_indices`` are
-            the blocks whose tokens are given.
+            the blocks whose tokens are returned.
         mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
         std (Sequence[float]): CLIP's standard deviation of these.
         init_cfg (dict, optional): MMEngine's initialisation.
@@ -46,11 +46,11 @@ class CLIPContextEncoder(BaseModule):
             self.register_buffer(name, buffer, persistent=False)
 
     def check_blocks(self, blocks: Sequence[int], user: str) -> None:
-        """Refuse a user of blocks that are not given.
+        """Raise if tokens of some blocks are not returned.
 
         Args:
-            blocks (Sequence[int]): Blocks whose tokens it needs.
-            user (str): What to call it in the message.
+            blocks (Sequence[int]): Blocks whose tokens are needed.
+            user (str): Name of the part that needs them, for the message.
 
         Raises:
             ValueError: If ``out_indices`` lacks some of them.
@@ -58,7 +58,7 @@ class CLIPContextEncoder(BaseModule):
         missing = sorted(set(blocks).difference(self.clip.out_indices))
         if missing:
             raise ValueError(
-                f'{user} needs the tokens behind the blocks {missing}, but '
+                f'{user} needs the tokens after the blocks {missing}, but '
                 'context_encoder.clip.out_indices is '
                 f'{self.clip.out_indices}; add them to it'
             )

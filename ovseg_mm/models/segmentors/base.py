@@ -75,25 +75,25 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             and ``divisor``, which may be ``'patch'``, the side of CLIP's
             patches) of :func:`sliding_views`; optionally
             ``window_batch`` (views that are encoded at a time, default 8),
-            ``score_size`` (see :func:`fuse_views`), ``seen_penalty`` (what
-            the scores of seen classes are lowered by, see
+            ``score_size`` (see :func:`fuse_views`), ``seen_penalty``
+            (subtracted from the scores of seen classes, see
             :func:`penalise_seen`), ``threshold`` (pixels whose best score is
-            not above it stay unlabelled; default None, for a vocabulary of
-            one text the head's), ``keep_scores`` (whether samples
-            have ``seg_logits``, L * H * W * 4 bytes; default None: only for
-            those who read them, which are TTA models and users of
-            ``mmseg.apis``); ``refine`` (``steps`` and ``dilations`` of
+            not above it stay unlabelled; default: None, but the threshold of
+            the head for a vocabulary of one text), ``keep_scores`` (whether
+            samples have ``seg_logits``, L * H * W * 4 bytes; default None:
+            only for TTA models and ``mmseg.apis``, which read them);
+            ``refine`` (``steps`` and ``dilations`` of
             :class:`PixelRefiner`); ``logit_scale``, ``prob_thd`` and
             ``area_thd`` (``scale``, ``least_prob`` and ``least_area`` of
             :class:`Labelling`); ``background`` (name of the background label,
             if the vocabulary has it; default ``'background'``);
-            ``others`` (texts of things that are not asked for, as a list or
-            a vocabulary: they are scored too, and pixels that they win get
-            the background label, or stay unlabelled if there is none. Default:
-            ``others_of_one`` for one label if the scores compare texts,
-            otherwise none, as ``[]``); ``others_of_one`` (default: the
-            shipped ``background_words``); ``top_scores`` (k: samples have
-            the scores of the k best labels of each pixel).
+            ``others`` (background texts, as a list or a vocabulary: they are
+            scored too, and pixels that they win get the background label, or
+            stay unlabelled if there is none. Default: ``others_of_one`` for
+            one label if the scores compare texts; otherwise ``[]``, no
+            texts); ``others_of_one`` (default: the shipped
+            ``background_words``); ``top_scores`` (k: samples have the scores
+            of the k best labels of each pixel).
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -142,8 +142,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             )
         elif self.text_bank.embeddings is None:
             raise ValueError(
-                'text_encoder=None needs prompts.embeddings, a file that the '
-                'text embeddings come from'
+                'text_encoder=None needs prompts.embeddings, a file with the '
+                'text embeddings'
             )
         self.set_vocabulary(vocabulary)
         self._train_vocabulary = self.vocabulary
@@ -151,8 +151,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             self._train_vocabulary = load_vocabulary(train_vocabulary)
             check_trainable(self._train_vocabulary)
         check_mmseg_options(given, self._train_vocabulary)
-        # Number of labels in the numbering of the training data, which
-        # VocabularyHook sets; None: the first batch tells.
+        # Number of labels in the numbering of the training data, set by
+        # VocabularyHook. None: it follows from the first batch.
         self.num_train_labels: int | None = None
         # 255, which MMSegmentation pads labels with, may be a class.
         if getattr(self.data_preprocessor, 'seg_pad_val', None) == 255:
@@ -223,7 +223,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         self.decode_head.num_classes = vocabulary.num_labels
 
     def extract_feat(self, inputs: Tensor) -> tuple:
-        """Features of images (B, 3, H, W), in the precision of the weights.
+        """Compute features of images (B, 3, H, W) in the weights' precision.
 
         Images in float32 also fit models of half precision
         (``model.half()``).
@@ -275,7 +275,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any
     ) -> None:
-        """Refuse tensors that do not fill the model.
+        """Raise if tensors do not fill the model.
 
         PyTorch, MMEngine's runner and MMSegmentation's APIs all call this
         method. Some would only log missing tensors and go on with random
@@ -290,7 +290,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_normalised_once(self) -> None:
-        """Refuse a data preprocessor and a backbone that both normalise."""
+        """Raise if both the data preprocessor and the backbone normalise."""
         if getattr(self.backbone, 'normalises', False) and getattr(
             self.data_preprocessor, '_enable_normalize', False
         ):

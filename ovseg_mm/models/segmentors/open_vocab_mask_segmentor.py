@@ -74,12 +74,12 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         if self.test_cfg.get('logit_scale'):
             raise ValueError(
                 'test_cfg.logit_scale is for dense heads; scores of mask '
-                'heads are made of probabilities'
+                'heads are sums of probabilities already'
             )
         if size_divisor < 1:
             raise ValueError(
-                f'size_divisor={size_divisor} must be at least 1, which does '
-                'not pad'
+                f'size_divisor={size_divisor} must be at least 1 (1 means '
+                'no padding)'
             )
         self.size_divisor = size_divisor
         self.region_encoder: nn.Module | None = None
@@ -113,7 +113,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """The text side and, if there is one, that of the regions."""
+        """The text side and, if it exists, the text side of the regions."""
         if self.region_text_encoder is None:
             return [self.text_side]
         return [self.text_side, self.region_text_side]
@@ -157,15 +157,15 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         """Views (V, 3, H, W) of each image to the votes of their proposals.
 
         Args:
-            views (list[Tensor]): An entry an image.
+            views (list[Tensor]): Views of each image.
 
         Returns:
-            list[MaskVotes]: An entry an image.
+            list[MaskVotes]: Votes of each image.
         """
         return [self._votes(part) for part in views]
 
     def _votes(self, views: Tensor) -> MaskVotes:
-        """Proposals of views (V, 3, H, W) and what they vote for."""
+        """Proposals of views (V, 3, H, W) and their votes."""
         size, head = (views.shape[2], views.shape[3]), self.decode_head
         feats = self.extract_feat(views)
         texts = self.text_embeddings(self.scored_vocabulary)
@@ -199,7 +199,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Votes of the proposals of one view, and what both sides say."""
+        """Votes of a view's proposals; probabilities of both classifiers."""
         head = self.decode_head
         proposal_probs = class_logits.float().softmax(dim=1)[:, :-1]
         region_probs = torch.full_like(proposal_probs, torch.nan)
@@ -245,7 +245,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     @staticmethod
     def _tokens(feats: PixelFeatures, view: int) -> dict[int, Tensor] | None:
-        """Class tokens of one view, (1, D) behind each block."""
+        """Class tokens of one view, (1, D) after each block."""
         if feats.context is None:
             return None
         return feats.context.class_tokens(slice(view, view + 1))
@@ -279,8 +279,8 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         for user, blocks in needed.items():
             if blocks and context is None:
                 raise ValueError(
-                    f'{user} uses what CLIP says of the whole image, but '
-                    'there is no context_encoder; give one'
+                    f'{user} uses CLIP features of the whole image, but there '
+                    'is no context_encoder; give one'
                 )
             if context is not None:
                 context.check_blocks(blocks, user)
@@ -296,7 +296,7 @@ def deciding_proposals(
     """Pick the proposals whose votes decide most pixels.
 
     Args:
-        votes (MaskVotes): Of one view, without the axis V.
+        votes (MaskVotes): Votes of one view, without the axis V.
         count (int): Proposals to pick, fewer if fewer decide any pixel.
         size (tuple[int, int]): Height and width of the masks to give.
         prompt_to_label (Sequence[int]): Label of each class text.
@@ -317,7 +317,7 @@ def deciding_proposals(
     if flip:
         masks = masks.flip(FLIPPED_AXES[flip])
     table = torch.tensor(prompt_to_label, device=best.device)
-    # Texts of other things, which come last, have no label.
+    # Background texts, which come last, have no label.
     texts = slice(len(table))
     scores, labels = votes.proposal_probs[chosen, texts].max(dim=1)
     region_probs = votes.region_probs[chosen, texts]

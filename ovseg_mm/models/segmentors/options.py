@@ -42,7 +42,7 @@ def checked_clip(clip: Mapping | None) -> dict:
         clip (Mapping, optional): See :class:`BaseOpenVocabSegmentor`.
 
     Returns:
-        dict: Its copy, empty for None.
+        dict: A copy; empty for None.
 
     Raises:
         InputError: If there is an unknown option.
@@ -62,8 +62,8 @@ def checked_test_cfg(given: Mapping | None) -> ConfigDict:
         ConfigDict: Settings that are read as items and as attributes.
 
     Raises:
-        InputError: If there is an unknown option, windows that leave pixels
-            out, or an invalid size.
+        InputError: If there is an unknown option, a size is invalid, or
+            windows leave pixels out.
     """
     cfg: ConfigDict = ConfigDict(given or {})
     _check_names(cfg, TEST_OPTIONS, 'test_cfg')
@@ -166,8 +166,8 @@ def _check_labelling(cfg: Mapping) -> None:
     divisor = cfg.get('window_divisor', 1)
     if divisor != 'patch' and (not isinstance(divisor, int) or divisor < 1):
         raise InputError(
-            f"test_cfg.window_divisor={divisor!r} must be 'patch', or 1, "
-            'which does not pad, or more'
+            f"test_cfg.window_divisor={divisor!r} must be 'patch', or at "
+            'least 1 (1 means no padding)'
         )
 
 

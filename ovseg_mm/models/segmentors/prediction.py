@@ -30,7 +30,7 @@ from ..utils import name_image_files
 from .sample_geometry import flip_of, original_size, without_padding
 from .score_rules import ScoreRules
 
-# Bytes of scores above which users of mmseg.apis get none by default.
+# Bytes of scores above which mmseg.apis gives none by default.
 MOST_SCORES = 1 << 32
 
 
@@ -39,8 +39,8 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
 
     Sub-classes override :meth:`cut_views`, :meth:`encode_decode`,
     :meth:`encode_views` or :meth:`write_result`. MMSegmentation's own
-    template methods are not called; a sub-class that overrides one of
-    :attr:`unheard` is refused when it is defined.
+    template methods are not called; defining a sub-class that overrides one of
+    :attr:`unheard` raises an error.
     """
 
     unheard: dict[str, str] = dict(
@@ -72,8 +72,8 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         """Label maps of images as the data loader gives them.
 
         Args:
-            data (dict): ``inputs``, a list of (3, H, W), of one size or of
-                several, and ``data_samples``.
+            data (dict): ``inputs``, a list of images (3, H, W) of one size
+                or of several sizes, and ``data_samples``.
 
         Returns:
             list[SegDataSample]: One per image.
@@ -95,14 +95,15 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
     def scored(self, data: dict) -> tuple[ScoreMap, Labelling]:
         """Scores of an image, before they become labels.
 
-        For callers that join the scores of several images, such as tiles.
+        Use it to join the scores of several images, such as tiles.
 
         Args:
-            data (dict): One image, as of :meth:`test_step`.
+            data (dict): One image, see :meth:`test_step`.
 
         Returns:
-            tuple[ScoreMap, Labelling]: Scores of the scored vocabulary at the
-            original size, and the rule that turns them into labels.
+            tuple[ScoreMap, Labelling]: Scores of all texts of
+            :attr:`scored_vocabulary` at the original size, and the rule that
+            turns them into labels.
         """
         data = self.data_preprocessor(data, False)
         (img,), (sample,) = data['inputs'], data['data_samples']
@@ -123,18 +124,19 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
 
         Args:
             inputs (Tensor | Sequence[Tensor]): Normalised images, (B, 3, H,
-                W), or a list of (3, H, W) of several sizes; padding named in
-                the samples' ``img_padding_size`` is cut away first, flips
-                named in ``flip_direction`` are undone.
-            data_samples (list[SegDataSample], optional): Their samples.
+                W), or a list of images (3, H, W) of several sizes. Padding
+                named in the samples' ``img_padding_size`` is cut away first;
+                flips named in ``flip_direction`` are undone.
+            data_samples (list[SegDataSample], optional): Samples of the
+                images.
 
         Returns:
-            list[SegDataSample]: The samples with ``pred_sem_seg`` (1, H0,
-            W0) int64 in [0, L) at the original size, ``ori_shape`` (that of
-            the input if it is not known), and with ``seg_logits`` (L, H0,
-            W0), the fused scores, float32, see ``test_cfg.keep_scores``, or
-            with ``top_scores`` and ``top_labels`` (k, H0, W0), see
-            ``test_cfg.top_scores``.
+            list[SegDataSample]: The samples. ``pred_sem_seg`` is (1, H0, W0)
+            int64 in [0, L), at the original size ``ori_shape`` (the input's
+            size if it is unknown). With ``test_cfg.keep_scores`` there is
+            ``seg_logits``, the fused scores (L, H0, W0) float32; with
+            ``test_cfg.top_scores`` there are ``top_scores`` and
+            ``top_labels`` (k, H0, W0).
         """
         if data_samples is None:
             data_samples = [SegDataSample() for _ in inputs]
@@ -165,7 +167,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         return torch.stack(scores)
 
     def cut_views(self, img: Tensor) -> tuple[Tensor, ViewLayout]:
-        """Views of an image as ``test_cfg`` names them.
+        """Cut an image into the views that ``test_cfg`` describes.
 
         Args:
             img (Tensor): Normalised image, (3, H, W).
@@ -194,7 +196,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
     ) -> Sequence[Tensor | MaskVotes]:
         """Views (V, 3, h, w) of each image to their logits (V, T, ...).
 
-        Views of one size share batches, whichever image they are of.
+        Views of one size share batches, also if they are from several images.
         """
         counts = [len(part) for part in views]
         shapes = [part.shape[1:] for part in views]
@@ -208,7 +210,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         batches = torch.cat(views).split(self.test_cfg.get('window_batch', 8))
         logits = self.encode_decode(batches[0])
         if len(batches) > 1:
-            # Joined at the end, they would take twice the memory.
+            # Joining them at the end would take twice the memory.
             first = logits
             logits = first.new_empty(sum(counts), *first.shape[1:])
             parts = logits.split([len(batch) for batch in batches])
@@ -238,7 +240,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
             flip (str, optional): Direction of a flip to undo.
 
         Returns:
-            ScoreMap: Of the scored vocabulary.
+            ScoreMap: Scores of all texts of :attr:`scored_vocabulary`.
         """
         cfg = self.test_cfg
         if flip:
@@ -264,11 +266,11 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         layout: ViewLayout,
         img: Tensor,
     ) -> None:
-        """Write label map, and scores if wanted, of an image in its sample.
+        """Write the label map of an image, and perhaps scores, to its sample.
 
         Args:
-            sample (SegDataSample): Gets ``pred_sem_seg`` and perhaps
-                ``seg_logits``, see :meth:`predict`.
+            sample (SegDataSample): The sample; it gets ``pred_sem_seg`` and
+                perhaps ``seg_logits``, see :meth:`predict`.
             encoded (Tensor | MaskVotes): The image's views, from
                 :meth:`encode_views`.
             layout (ViewLayout): Where they lie.
@@ -297,7 +299,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         return self.encode_decode(inputs)
 
     def _keeps_scores(self, size: tuple[int, int]) -> bool:
-        """Whether the scores of an image of some size stay in its sample."""
+        """Whether the scores of an image of this size stay in its sample."""
         wanted = self.test_cfg.get('keep_scores')
         if self.tta_model is not None:
             if (

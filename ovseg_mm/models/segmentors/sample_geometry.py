@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Size, flip and padding of an image as its sample tells them."""
+"""Size, flip and padding of an image, read from its sample."""
 
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
 
 def original_size(sample: SegDataSample, img: Tensor) -> tuple[int, int]:
-    """Height and width of the file of an image; else of the image itself.
+    """Original height and width of an image.
 
     Args:
-        sample (SegDataSample): Perhaps with ``ori_shape``.
+        sample (SegDataSample): Its sample; without ``ori_shape`` the size of
+            ``img`` counts.
         img (Tensor): (3, H, W).
 
     Returns:
@@ -26,7 +27,7 @@ def flip_of(sample: SegDataSample) -> str | None:
         sample (SegDataSample): Perhaps with ``flip`` and ``flip_direction``.
 
     Returns:
-        str | None: None if it was not.
+        str | None: The direction; None if the image was not flipped.
     """
     meta = sample.metainfo
     return meta.get('flip_direction') if meta.get('flip') else None

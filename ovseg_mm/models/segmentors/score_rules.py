@@ -23,7 +23,7 @@ class ScoreRules(TextModel):
     decode_head: BaseOpenVocabHead
     test_cfg: ConfigDict
 
-    # The kind of TTA model that holds this one, if any.
+    # Class of the TTA model that contains this model, if any.
     tta_model: type | None = None
 
     @property
@@ -45,7 +45,7 @@ class ScoreRules(TextModel):
 
     @property
     def default_threshold(self) -> float | None:
-        """Score that divides classes from background if none is given.
+        """Score that separates classes from background if none is given.
 
         That of ``test_cfg``, or of the head. None if scores depend on the
         number of texts.
@@ -60,7 +60,7 @@ class ScoreRules(TextModel):
 
     @property
     def scored_vocabulary(self) -> Vocabulary:
-        """The vocabulary and the texts of ``test_cfg.others`` behind it."""
+        """The vocabulary, followed by the texts of ``test_cfg.others``."""
         others = self.test_cfg.get('others')
         if others is None and self._needs_others:
             others = self.test_cfg.get('others_of_one', 'background_words')
@@ -80,8 +80,8 @@ class ScoreRules(TextModel):
             return True
         return (
             self.decode_head.compares_texts
-            # A file of embeddings has only the words that it has, and the
-            # mean of the scores of TTA has only those of the labels.
+            # A file of embeddings cannot embed other texts, and TTA averages
+            # the scores of labels only.
             and all(side.bank.embeddings is None for side in self.text_sides)
             and self.tta_model is None
         )
@@ -110,7 +110,7 @@ class ScoreRules(TextModel):
         """Texts whose label is not unseen.
 
         Args:
-            device (torch.device): Of the mask.
+            device (torch.device): Device of the mask.
 
         Returns:
             Tensor: (T,) bool.
@@ -122,7 +122,7 @@ class ScoreRules(TextModel):
         )
 
 
-# Asked several times an image.
+# Called several times per image.
 @lru_cache(maxsize=16)
 def _joined(vocabulary: Vocabulary, others: Vocabulary) -> Vocabulary:
     return vocabulary.with_others(others.each_text().names, 'other things')

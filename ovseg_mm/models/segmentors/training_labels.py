@@ -19,9 +19,9 @@ def check_trainable(vocabulary: Vocabulary) -> None:
     if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
         raise InputError(
             f'{vocabulary.source} has {vocabulary.num_texts} class texts for '
-            f'{vocabulary.num_labels} labels, which suits tests alone; '
-            'training takes one text for each label, in the order of the '
-            'labels: name such a train_vocabulary'
+            f'{vocabulary.num_labels} labels, which is possible only in '
+            'tests; training takes one text for each label, in the order of '
+            'the labels: name such a train_vocabulary'
         )
 
 
@@ -61,12 +61,12 @@ def training_labels(
 
     Args:
         labels (Tensor): Label maps, (B, H, W) int64.
-        data_samples (list[SegDataSample]): Of an
-            :class:`~ovseg_mm.datasets.OpenVocabDataset` they say with
-            ``num_labels`` how many labels the numbering has.
+        data_samples (list[SegDataSample]): Samples. With ``num_labels``, as
+            from an :class:`~ovseg_mm.datasets.OpenVocabDataset`, they say
+            how many labels the numbering has.
         vocabulary (Vocabulary): The training vocabulary.
         num_labels (int, optional): Number of labels in the numbering of
-            other data sets. None: that of the vocabulary.
+            other data sets. None: the number of the vocabulary.
 
     Returns:
         Tensor: (B, H, W) int64: labels in [0, L), ``vocabulary.ignore_label``
@@ -91,15 +91,15 @@ def training_labels(
 
 
 def numbering_of(labels: Tensor, vocabulary: Vocabulary) -> int:
-    """Number of labels that label maps are numbered by, from their values.
+    """Find by which vocabulary label maps are numbered, from their values.
 
     Args:
         labels (Tensor): Label maps of a batch, (B, H, W) int64.
         vocabulary (Vocabulary): The training vocabulary.
 
     Returns:
-        int: That of the whole that the vocabulary is a part of, if a label
-        occurs that only the whole has; else that of the vocabulary.
+        int: Number of labels of the whole vocabulary, if a label occurs that
+        only the whole has; otherwise of the vocabulary itself.
     """
     whole = vocabulary.whole
     if whole is not None:
@@ -124,9 +124,9 @@ def _numbered(
         raise InputError(
             f'the training data number {num_labels} labels, but the training '
             f'vocabulary {vocabulary.source} has {vocabulary.num_labels}; '
-            'give both the same vocabulary, and leave unseen_labels of the '
-            "data set out or as it fits: 'ignore' for the seen part, 'mark' "
-            'for all'
+            'give both the same vocabulary. unseen_labels of the data set is '
+            "not needed; if set, it is 'ignore' for the seen part and 'mark' "
+            'for all labels'
         )
     table = torch.full((num_labels,), ignored, device=labels.device)
     kept = torch.tensor(vocabulary.kept, device=labels.device)

@@ -15,7 +15,8 @@ from .base import BaseOpenVocabSegmentor
 class OpenVocabTTAModel(BaseTTAModel):
     """Test-time augmentation: the mean of the scores of all variants."""
 
-    # Others label every pixel; the segmentor refuses them where it must.
+    # Other TTA models label every pixel; the segmentor raises where that is
+    # wrong.
     has_threshold = True
 
     def merge_preds(
@@ -28,7 +29,7 @@ class OpenVocabTTAModel(BaseTTAModel):
                 variants, with ``seg_logits`` (L, H, W).
 
         Returns:
-            list[SegDataSample]: One sample an image.
+            list[SegDataSample]: One sample per image.
         """
         merged = []
         for samples in data_samples_list:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP's text tower with learned context around the words.
+"""CLIP's text tower with learned context tokens around the words.
 
 Letters: T texts, N tokens of the longest one, W width, C embedding width.
 """
@@ -17,7 +17,7 @@ from ovseg_mm.utils.errors import InputError
 from ..utils import freeze_except
 from .clip_text_transformer import CLIPTextTransformer
 
-# Of CLIP's byte-pair encoding: a full stop that ends a word, and the end.
+# Token ids of CLIP: a full stop at the end of a word, and the end token.
 DOT, END = 269, 49407
 
 
@@ -70,8 +70,8 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         """Initialise; prompts come from ``prompt_weights`` if given.
 
         Raises:
-            InputError: If the file has no such prompts, or of another shape,
-                or of two text towers.
+            InputError: If the file has no such prompts, prompts of another
+                shape, or prompts of two text towers.
         """
         super().init_weights()
         if self.prompt_weights is None:
@@ -97,8 +97,8 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         """Encode names.
 
         Args:
-            tokens (Tensor): (T, N) int64: start, words, end and anything, N
-                at most ``context_length``.
+            tokens (Tensor): (T, N) int64: start, words, end, then any values;
+                N at most ``context_length``.
 
         Returns:
             Tensor: (T, C), not normalised.
@@ -113,7 +113,7 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
             head = torch.cat([head, prefix], dim=1)
         room = words[:, :1].expand(-1, len(tail) - 1, -1)
         x = torch.cat([head, words[:, 1:], room], dim=1)
-        # The tail begins where the words' own end token stands.
+        # The tail begins at the position of the words' end token.
         starts = tokens.argmax(dim=1) + head.shape[1] - 1
         rows = torch.arange(len(x), device=x.device)[:, None]
         columns = starts[:, None] + torch.arange(len(tail), device=x.device)

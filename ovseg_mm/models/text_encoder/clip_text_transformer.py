@@ -65,7 +65,7 @@ class CLIPTextTransformer(BaseModule):
 
     @property
     def trainable(self) -> bool:
-        """Whether any parameter gets a gradient."""
+        """Whether any parameter is trained."""
         return any(p.requires_grad for p in self.parameters())
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 
 class EmbeddingFile:
-    """A ``.npy`` table of text embeddings, a row a class.
+    """A ``.npy`` table of text embeddings, one row per class.
 
     Rows are found by class texts, so that any selection of the classes, in
-    any order, can be looked up. They are used as they are, without another
-    normalisation; half precision becomes float32.
+    any order, can be looked up. Rows are not normalised; half precision
+    becomes float32.
 
     Args:
         file (str | Path): NumPy array (T, C) of floats.
@@ -65,8 +65,8 @@ class EmbeddingFile:
             raise InputError(
                 f'{self.path} has no embedding of {missing[0]!r}'
                 f'{f" and {len(missing) - 1} more" * (len(missing) > 1)}; '
-                'set prompts.embeddings=None to have the text encoder make '
-                'them'
+                'set prompts.embeddings=None to compute embeddings with the '
+                'text encoder'
             )
         rows = [self._rows[texts] for texts in vocabulary.class_texts]
         return torch.stack(rows)[:, None]

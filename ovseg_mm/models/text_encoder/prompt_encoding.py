@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ovseg_mm.utils.errors import shortened
 
-# Prompts encoded at a time. It bounds the memory; results do not depend on it.
+# Prompts encoded at once; limits the memory and does not change results.
 ENCODE_BATCH = 256
 
 
@@ -37,7 +37,7 @@ def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
     return tokens
 
 
-# Training asks for the same prompts in each iteration.
+# Cached, since each training iteration has the same prompts.
 @lru_cache(maxsize=4)
 def _tokenize(
     prompts: tuple[str, ...], context_length: int

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text embeddings of a vocabulary, computed once and cached.
 
-Letters: T class texts, P prompts a class (templates), C embedding width.
+Letters: T class texts, P prompts per class (templates), C embedding width.
 """
 
 import hashlib
@@ -25,28 +25,28 @@ from .text_cache import read_cache, write_cache
 from .tower_revision import TowerRevision
 
 SYNONYMS = ('published', 'first', 'mean', 'whole', 'each')
-# Vocabularies whose embeddings are held in memory.
+# Number of vocabularies whose embeddings are kept in memory.
 KEPT_VOCABULARIES = 16
 
 
 class TextBank:
     """Turns a vocabulary into text embeddings.
 
-    While the tower is trained every call encodes with gradients. Otherwise
-    the embeddings are computed once per vocabulary and weights and kept, in
-    memory and on disk (safetensors files under the user's cache folder,
+    If the tower is trained, every call encodes with gradients. Otherwise the
+    embeddings are computed once for each pair of vocabulary and weights, and
+    kept in memory and on disk (safetensors files in the user's cache folder,
     ``$OVSEG_CACHE``, of ``$OVSEG_CACHE_SIZE`` megabytes at most).
 
     Args:
         templates (str | list[str]): See
             :func:`ovseg_mm.vocabulary.get_templates`.
-        synonyms (str): What a class with several texts is encoded as:
-            ``'first'`` the first one alone; ``'mean'`` the normalised mean
-            of all, within each template; ``'whole'`` the texts joined by
-            ``', '`` in one prompt; ``'published'`` the first one alone of
+        synonyms (str): How a class with several texts is encoded.
+            ``'first'``: only the first text; ``'mean'``: the normalised mean
+            of all texts, within each template; ``'whole'``: the texts joined
+            by ``', '`` in one prompt; ``'published'``: the first text for
             entries of a benchmark's list (``vocabulary.published``), as
-            CAT-Seg was evaluated, and the mean of what a user writes;
-            ``'each'``: the segmentor makes every text a class of its own
+            CAT-Seg was evaluated, and the mean for texts of a user;
+            ``'each'``: the segmentor makes every text an entry of its own
             (see :meth:`Vocabulary.each_text`), which competes for the label.
         average_templates (bool): Whether the templates of a class are
             averaged and normalised again, so that P is 1.
@@ -75,7 +75,7 @@ class TextBank:
 
     @property
     def prompts_per_class(self) -> int:
-        """P of the embeddings."""
+        """Number of prompts per class, P."""
         if self.embeddings:
             return 1
         return 1 if self.average_templates else len(self.templates)
@@ -86,8 +86,8 @@ class TextBank:
         """Text embeddings.
 
         Args:
-            encoder (nn.Module): Text tower, token ids (n, N) to (n, C); not
-                used if there are ``embeddings``.
+            encoder (nn.Module): Text tower, from token ids (n, N) to (n, C);
+                not used if there are ``embeddings``.
             vocabulary (Vocabulary): The class texts.
 
         Returns:
@@ -95,8 +95,8 @@ class TextBank:
             ``embeddings`` as they are, on the CPU.
 
         Warns:
-            UserWarning: Once a vocabulary, wherever its embeddings come
-                from, if prompts are cut or synonyms do not count.
+            UserWarning: If prompts are cut or synonyms have no effect; once
+                per vocabulary, also if its embeddings are cached.
         """
         if self.embeddings:
             return self.embeddings(vocabulary)
@@ -120,9 +120,9 @@ class TextBank:
     def prepare(
         self, encoder: nn.Module | None, vocabulary: Vocabulary
     ) -> None:
-        """Fill the memory on all ranks; rank 0 alone encodes.
+        """Get the embeddings on all ranks; only rank 0 encodes.
 
-        To be called by all ranks together, before the first image.
+        All ranks must call this together, before the first image.
         """
         rank, world_size = get_dist_info()
         if world_size == 1 or self.embeddings:
@@ -149,7 +149,7 @@ class TextBank:
         """Keep embeddings of a vocabulary in memory.
 
         Args:
-            encoder (nn.Module): Tower whose weights they belong to.
+            encoder (nn.Module): Tower to whose weights they belong.
             vocabulary (Vocabulary): The class texts.
             text (Tensor): (T, P, C).
         """
@@ -186,7 +186,7 @@ class TextBank:
             self._revision = TowerRevision(encoder)
 
     def _kept(self, vocabulary: Vocabulary) -> Tensor:
-        """Embeddings in memory, for an export, which has no weights."""
+        """Embeddings in memory; an export cannot compute them."""
         text = self._memory.get(self._prompts_key(vocabulary))
         if text is None:
             raise InputError(
@@ -201,14 +201,14 @@ class TextBank:
             del self._memory[next(iter(self._memory))]
 
     def _warn_once(self, message: str) -> None:
-        """Warn once per message, on rank 0, the caller of :meth:`__call__`."""
+        """Warn the caller of :meth:`__call__`, once per message, on rank 0."""
         if message and message not in self._warned:
             self._warned.add(message)
             if get_dist_info()[0] == 0:
                 warnings.warn(message, UserWarning, stacklevel=3)
 
     def _first_alone(self, vocabulary: Vocabulary) -> Collection[int]:
-        """Entries of which the first text alone counts."""
+        """Entries of which only the first text is used."""
         if self.synonyms == 'first':
             return range(vocabulary.num_texts)
         return vocabulary.published if self.synonyms == 'published' else ()
@@ -224,10 +224,10 @@ class TextBank:
         if not dropped:
             return ''
         return (
-            f'{vocabulary.source}: the first text alone counts of '
+            f'{vocabulary.source}: only the first text is used of '
             f'{len(dropped)} classes with synonyms '
-            f'({dropped[0][0]!r} of {", ".join(dropped[0])!r}), as '
-            f'prompts.synonyms={self.synonyms!r} says'
+            f'({dropped[0][0]!r} of {", ".join(dropped[0])!r}), because of '
+            f'prompts.synonyms={self.synonyms!r}'
             + (
                 ' of lists that methods were evaluated with'
                 if self.synonyms == 'published'
@@ -237,7 +237,7 @@ class TextBank:
         )
 
     def _prompts_key(self, vocabulary: Vocabulary) -> tuple:
-        """What the embeddings of a vocabulary depend on, besides weights."""
+        """All but weights that the embeddings of a vocabulary depend on."""
         return (
             self._class_texts(vocabulary),
             tuple(self.templates),
@@ -284,23 +284,23 @@ class TextBank:
     def _load_or_encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> tuple[Tensor, str]:
-        """Embeddings and message of :meth:`_encode`, from disk if kept."""
+        """Embeddings and message of :meth:`_encode`, from disk if cached."""
         device = next(encoder.parameters()).device
         digest = self._digest(vocabulary)
         kept = read_cache(digest)
         if kept is not None:
             text, message = kept
             return text.to(device), message
-        # What is kept serves runs of any precision: it has the weights' own.
+        # Cached embeddings have the weights' precision, for runs of any kind.
         with torch.autocast(device.type, enabled=False):
             text, message = self._encode(encoder, vocabulary)
         write_cache(digest, text, message)
         return text, message
 
     def _digest(self, vocabulary: Vocabulary) -> str:
-        """SHA-256 (hexadecimal) of weights, prompts and what is made of them.
+        """SHA-256 (hexadecimal) of everything that the embeddings depend on.
 
-        The last entry changes with the content of the cache's files.
+        The last entry changes when the content of the cache files does.
         """
         assert self._revision is not None  # of the tower that encodes
         digest = hashlib.sha256(self._revision.digest)

@@ -20,21 +20,20 @@ from ovseg_mm.utils.paths import atomic_write, cache_folder
 DEFAULT_SIZE = 1024
 # Limit of the number of files.
 MAX_FILES = 4096
-# Names that no other program gives its files: a SHA-256, whole or while it
-# is written.
+# Names of the files of this cache only: a SHA-256, finished or unfinished.
 _OWN = re.compile(r'[0-9a-f]{64}\.safetensors')
 _UNFINISHED = re.compile(r'\.[0-9a-f]{20}.*\.tmp')
 _DAY = 24 * 60 * 60
 
 
 def cache_size() -> int:
-    """Bytes that the files may take: ``$OVSEG_CACHE_SIZE`` megabytes.
+    """Largest size of all files in bytes: ``$OVSEG_CACHE_SIZE`` megabytes.
 
     Returns:
-        int: 0 if no file is to be kept.
+        int: Number of bytes; 0 to keep no files.
 
     Raises:
-        InputError: If that is not a number, or below 0.
+        InputError: If the variable is not a number, or below 0.
     """
     size = os.environ.get('OVSEG_CACHE_SIZE', '').strip() or DEFAULT_SIZE
     try:
@@ -74,12 +73,12 @@ def read_cache(digest: str) -> tuple[Tensor, str] | None:
     except (SafetensorError, OSError) as error:
         warnings.warn(
             f'{path} is not a readable cache of text embeddings ({error}); '
-            'it is made again',
+            'the embeddings are computed again',
             stacklevel=2,
         )
         return None
     try:
-        os.utime(path)  # the last use decides what goes first
+        os.utime(path)  # files that were not used for longest go first
     except OSError:
         pass
     return text, message
@@ -121,7 +120,7 @@ def _path(digest: str) -> Path:
 
 
 def _make_room(folder: Path, limit: int) -> None:
-    """Remove the files that are beyond the limits, the oldest first."""
+    """Remove files until the limits are met, the oldest first."""
     kept = total = 0
     for _, size, path in sorted(_own_files(folder), reverse=True):
         kept, total = kept + 1, total + size
@@ -136,7 +135,7 @@ def _own_files(folder: Path) -> Iterator[tuple[float, int, str]]:
         for entry in entries:
             try:
                 status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:  # another process was faster
+            except FileNotFoundError:  # another process has removed it
                 continue
             if not S_ISREG(status.st_mode):
                 continue
@@ -146,12 +145,12 @@ def _own_files(folder: Path) -> Iterator[tuple[float, int, str]]:
                 _UNFINISHED.fullmatch(entry.name)
                 and now - status.st_mtime > _DAY
             ):
-                _remove(entry.path)  # a killed process has left it
+                _remove(entry.path)  # left by a killed process
 
 
 def _remove(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:
-        # Gone already, or open elsewhere on a system that keeps such files.
+        # Already removed, or open in another process on Windows.
         pass

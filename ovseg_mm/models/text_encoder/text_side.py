@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text tower and text bank as one value.
+"""A pair of text tower and text bank.
 
 Letters: T class texts, P prompts a class, C embedding width.
 """
@@ -17,8 +17,8 @@ from .text_bank import TextBank
 class TextSide(NamedTuple):
     """Everything that turns a vocabulary into text embeddings.
 
-    A view of two attributes of a model, made when it is needed: sharding and
-    ``deepcopy`` replace the tower of a model.
+    It is made from two attributes of a model each time it is needed, since
+    sharding and ``deepcopy`` replace the tower of a model.
 
     Attributes:
         encoder (nn.Module, optional): Text tower. None if the bank reads its
@@ -36,7 +36,7 @@ class TextSide(NamedTuple):
 
         Args:
             vocabulary (Vocabulary): The class texts.
-            device (torch.device): Where the embeddings are wanted.
+            device (torch.device): Device of the result.
 
         Returns:
             Tensor: (T, P, C), normalised unless they come from a file.
@@ -44,19 +44,19 @@ class TextSide(NamedTuple):
         return self.bank(self.encoder, vocabulary).to(device)
 
     def prepare(self, vocabulary: Vocabulary, device: torch.device) -> None:
-        """Compute the embeddings on all ranks; rank 0 alone encodes.
+        """Get the embeddings on all ranks; only rank 0 encodes.
 
         Args:
             vocabulary (Vocabulary): The class texts.
-            device (torch.device): Where the tower moves to; sharded training
-                leaves what it does not shard on the CPU.
+            device (torch.device): Device to which the tower moves; sharded
+                training leaves parts that are not sharded on the CPU.
         """
         if self.encoder is not None:
             self.encoder.to(device)
         self.bank.prepare(self.encoder, vocabulary)
 
     def fill(self, vocabulary: Vocabulary, text: Tensor) -> None:
-        """Take embeddings for those of a vocabulary until :meth:`clear`.
+        """Use given embeddings for a vocabulary until :meth:`clear`.
 
         Args:
             vocabulary (Vocabulary): The class texts.
@@ -66,5 +66,5 @@ class TextSide(NamedTuple):
             self.bank.keep(self.encoder, vocabulary, text)
 
     def clear(self) -> None:
-        """Drop the embeddings in memory."""
+        """Delete the embeddings in memory."""
         self.bank.clear()

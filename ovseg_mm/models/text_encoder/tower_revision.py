@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices when the weights of a text tower have changed."""
+"""Detects changes of the weights of a text tower."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class TowerRevision:
-    """Weights of a text tower at the time this is created.
+    """State of the weights of a text tower when this object is created.
 
     Args:
         encoder (nn.Module): The tower.

@@ -16,21 +16,22 @@ _SHOWN = 8
 class ImageError(InputError):
     """The images of a batch do not fit the model.
 
-    Raised by parts of a model, which see pixels alone;
-    :func:`name_image_files` adds the files.
+    Parts of a model, which get only pixels, raise it;
+    :func:`name_image_files` adds the names of the files.
     """
 
 
 def name_image_files(method: Callable) -> Callable:
-    """Decorate a segmentor's method of images and their samples.
+    """Decorate a method so that its errors name the image files.
 
     Args:
         method (Callable): Takes the images and, as its second argument, the
             ``SegDataSample`` of each or None.
 
     Returns:
-        Callable: The method; an :class:`ImageError` that it raises ends with
-        the files of the batch, as far as the samples name them.
+        Callable: The method. An :class:`ImageError` in it becomes an
+        :class:`InputError` that ends with the files of the batch, if the
+        samples have them.
     """
 
     @wraps(method)

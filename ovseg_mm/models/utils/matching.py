@@ -13,7 +13,7 @@ from ovseg_mm.structures import MaskTargets
 
 from .points import RandomFunction, sample_points
 
-# Below every finite cost of a query.
+# Lower than every finite cost of a query.
 _CHEAPEST = -1e6
 
 
@@ -27,13 +27,13 @@ def mask_targets(label_map: Tensor, ignore_index: int) -> MaskTargets:
 def pixel_costs(
     logits: Tensor, kind: str, alpha: float = 0.25, gamma: float = 2.0
 ) -> tuple[Tensor, Tensor]:
-    """Cost of each pixel if it should be inside, and if outside a mask.
+    """Cost of each pixel for a target inside, and for a target outside.
 
     Args:
         logits (Tensor): Of any shape.
         kind (str): ``'bce'``, binary cross-entropy, or ``'focal'``, the same
-            times ``alpha * (1 - p) ** gamma`` where p is the probability of
-            what is right; outside ``1 - alpha`` stands for ``alpha``.
+            times ``alpha * (1 - p) ** gamma``, where p is the probability of
+            the target; outside, ``1 - alpha`` replaces ``alpha``.
         alpha (float): See ``kind``.
         gamma (float): See ``kind``.
 
@@ -103,7 +103,7 @@ class HungarianMatcher:
         Args:
             class_logits (Tensor): (Q, T + 1), the last one is ``no object``.
             mask_logits (Tensor): (Q, h, w).
-            targets (MaskTargets): Of the image, masks (n, H, W).
+            targets (MaskTargets): Targets of the image, masks (n, H, W).
             rand (Callable): Uniform numbers for the points, see
                 :mod:`ovseg_mm.models.utils.points`.
 

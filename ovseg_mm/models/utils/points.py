@@ -40,13 +40,13 @@ def uncertain_points(
     oversample_ratio: float = 3.0,
     importance_ratio: float = 0.75,
 ) -> Tensor:
-    """Points where masks are undecided, and a share of uniform ones.
+    """Choose points where masks are uncertain, and some uniform points.
 
     Args:
         logits (Tensor): Mask logits, (N, h, w).
         num_points (int): P.
-        rand (Callable): See the module's docstring; drawn are first the
-            candidates, then the uniform share.
+        rand (Callable): See the module's docstring; the candidates are drawn
+            first, then the uniform points.
         oversample_ratio (float): Candidates for each point.
         importance_ratio (float): Share of points chosen for their smallest
             absolute logit.

@@ -56,7 +56,7 @@ def expand_boxes(boxes: Tensor, ratio: float, size: tuple[int, int]) -> Tensor:
 def masked_crop(
     img: Tensor, mask: Tensor, box: Tensor, fill: Tensor | None = None
 ) -> Tensor:
-    """Cut a box out of an image and fill what lies outside a mask.
+    """Cut a box out of an image and fill the pixels outside a mask.
 
     Args:
         img (Tensor): (C, H, W).
@@ -107,7 +107,7 @@ def region_crops(
 
 
 def region_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Crops of masks, resized to squares (to the nearest pixel).
+    """Crop masks to their boxes and resize them to squares (nearest).
 
     Args:
         masks (Tensor): (N, H, W) bool.
@@ -127,7 +127,7 @@ def region_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
 
 
 def patches_with_mask(masks: Tensor, patch_size: int) -> Tensor:
-    """Patches that hold a pixel of a mask.
+    """Find the patches that contain a pixel of a mask.
 
     Args:
         masks (Tensor): (N, S, S) bool.

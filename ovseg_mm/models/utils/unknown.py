@@ -12,7 +12,7 @@ from ovseg_mm.vocabulary.unknown import UNKNOWN
 def fill_unknown(
     labels: Tensor, logits: Tensor, unseen: Sequence[int]
 ) -> Tensor:
-    """Pseudo labels: the unseen class with the highest logit.
+    """Replace ``UNKNOWN`` by the unseen class with the highest logit.
 
     Args:
         labels (Tensor): (B, H, W) int64; ``UNKNOWN`` where a pseudo label is

@@ -111,7 +111,7 @@ def test_classes_are_found_among_the_vocabulary(pairs):
     expected = (model(**pairs) @ text.t()).argmax(dim=1).tolist()
     assert [s['pred_crop_label'] for s in found] == expected
     pairs['captions'][0] = 'horse'
-    with pytest.raises(ValueError, match="caption 'horse' of a test"):
+    with pytest.raises(ValueError, match="test caption 'horse'"):
         model(**pairs, mode='predict')
 
 

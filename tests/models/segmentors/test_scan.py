@@ -129,15 +129,15 @@ def test_ablations():
     [
         (
             lambda cfg: cfg.update(context_encoder=None),
-            'decode_head uses what CLIP says of the whole image',
+            'decode_head uses CLIP features of the whole image',
         ),
         (
             lambda cfg: cfg['region_encoder']['shift'].update(blocks=(1,)),
-            r'region_encoder.shift needs the tokens behind the blocks \[1\]',
+            r'region_encoder.shift needs the tokens after the blocks \[1\]',
         ),
         (
             lambda cfg: cfg['decode_head']['integration'].update(blocks=(1,)),
-            r'decode_head needs the tokens behind the blocks \[1\]',
+            r'decode_head needs the tokens after the blocks \[1\]',
         ),
     ],
 )

@@ -128,7 +128,7 @@ def test_synonyms_of_shipped_lists_and_of_what_is_written_over_them(tmp_path):
 def test_dropped_synonyms_are_told_once(tower):
     bank = TextBank()
     with pytest.warns(
-        UserWarning, match='the first text alone counts'
+        UserWarning, match='only the first text is used'
     ) as found:
         for _ in range(3):
             bank(tower, PUBLISHED)
@@ -138,7 +138,7 @@ def test_dropped_synonyms_are_told_once(tower):
         for rule in ('mean', 'whole'):
             TextBank(synonyms=rule)(tower, PUBLISHED)
     first = TextBank(TEMPLATES, synonyms='first')
-    with pytest.warns(UserWarning, match="synonyms='first' says; 'mean'"):
+    with pytest.warns(UserWarning, match="synonyms='first'; 'mean'"):
         text = first(tower, WORDS)
     assert len(first.prompts_of(WORDS)) == 9 and text.shape == (3, 3, 12)
 
@@ -327,7 +327,7 @@ def test_disk_spares_the_encoding(cache):
     assert torch.equal(again, first)
 
 
-@pytest.mark.filterwarnings('ignore:.*the first text alone')
+@pytest.mark.filterwarnings('ignore:.*only the first text')
 def test_disk_tells_weights_templates_and_texts_apart(cache):
     TextBank(TEMPLATES)(build_tower(), WORDS)
     other = build_tower()

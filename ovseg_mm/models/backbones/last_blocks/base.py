@@ -38,8 +38,8 @@ class LastBlock(ABC):
         """
         if num_layers < 2:
             raise InputError(
-                f'{type(self).__name__} replaces the last block of a tower '
-                f'of two or more; this CLIP has {num_layers}'
+                f'{type(self).__name__} needs a tower with two or more '
+                f'blocks; this CLIP has {num_layers}'
             )
         return (num_layers - 2,)
 

@@ -25,8 +25,8 @@ class Plan(NamedTuple):
     """Blocks (0-based) and weight for a tower of some depth.
 
     Attributes:
-        mid (int): Block whose patches' similarity gathers values.
-        early (int): Block whose patches' similarity smooths the result.
+        mid (int): Block whose patch similarities gather values.
+        early (int): Block whose patch similarities smooth the result.
         first (int): First of the blocks whose outputs are summed.
         end (int): Block after the last of these.
         cls_weight (float): Weight of the class token.
@@ -40,10 +40,10 @@ class Plan(NamedTuple):
 
 
 def default_plan(num_layers: int) -> Plan:
-    """Published for 12 blocks (8, 3, 3..9, 0.3) and 24 (16, 6, 8..18, 0.1).
+    """Published plans: 12 blocks (8, 3, 3..9, 0.3), 24 (16, 6, 8..18, 0.1).
 
-    Towers of another depth lie on the line through both, cut to the blocks
-    that they have before the last; the weight stays within [0.1, 0.3].
+    For other depths, each number is interpolated linearly, and limited to the
+    blocks before the last one; the weight stays within [0.1, 0.3].
     """
     position = (num_layers - 12) / 12
 
@@ -73,8 +73,8 @@ class SCCLIPBlock(LastBlock):
 
     Args:
         outliers (str): How outliers are found: ``'lof'`` (local outlier
-            factor, 31 or more patches a window), ``'norm'`` (largest norms)
-            or ``'attention'`` (of the class token).
+            factor; needs 31 or more patches in a window), ``'norm'``
+            (largest norms) or ``'attention'`` (of the class token).
         mid_layer (int, optional): See :class:`Plan`. None follows the depth
             of the tower, see :func:`default_plan`; so do the next three.
         early_layer (int, optional): See :class:`Plan`.
@@ -108,7 +108,7 @@ class SCCLIPBlock(LastBlock):
         return (*last, *found, plan.mid, plan.early, *summed)
 
     def plan(self, num_layers: int) -> Plan:
-        """Blocks and weight for a tower, what the arguments name first.
+        """Blocks and weight for a tower; arguments override the default plan.
 
         Args:
             num_layers (int): Blocks of the tower.
@@ -168,7 +168,7 @@ class SCCLIPBlock(LastBlock):
         x = attn.merge(self.mix(q, k, v, extra)) + plan.cls_weight * cls
         x = gather(early, x)
 
-        # A tensor, not the 0 of an empty sum: plan() refuses no blocks.
+        # Any for mypy: plan() allows no empty sum, which would be 0.
         summed: Any = sum(tokens[i] for i in range(plan.first, plan.end))
         z_cls, z = summed.tensor_split([1], dim=1)
         q, k, v = attn.heads(last.ln_1(z))
@@ -180,9 +180,9 @@ class SCCLIPBlock(LastBlock):
         """Attention that is the same for all heads.
 
         Args:
-            similarity (Tensor): Of the patches of the middle block, (B, N,
-                N) float32.
-            kept (Tensor): The same, small ones 0.
+            similarity (Tensor): Similarities of the patches of the middle
+                block, (B, N, N) float32.
+            kept (Tensor): The same with small similarities set to 0.
 
         Returns:
             Tensor: (B, N, N) float32.
@@ -193,9 +193,9 @@ class SCCLIPBlock(LastBlock):
         """Values after attention.
 
         Args:
-            q (Tensor): Of the patches, (B, A, N, d).
-            k (Tensor): (B, A, N, d).
-            v (Tensor): (B, A, N, d).
+            q (Tensor): Queries of the patches, (B, A, N, d).
+            k (Tensor): Keys, (B, A, N, d).
+            v (Tensor): Values, (B, A, N, d).
             extra (Tensor): See :meth:`extra_map`.
 
         Returns:
@@ -220,7 +220,7 @@ class SFPBlock(SCCLIPBlock):
     values by the similarities of the middle block alone.
 
     Args:
-        outliers (str): See :class:`SCCLIPBlock`; so are the others.
+        outliers (str): See :class:`SCCLIPBlock`.
         mid_layer (int, optional): See there.
         early_layer (int, optional): See there.
         sum_layers (tuple[int, int], optional): See there.
@@ -231,7 +231,7 @@ class SFPBlock(SCCLIPBlock):
     outliers: str = 'attention'
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """See :class:`SCCLIPBlock`; small similarities are 0 before."""
+        """See :class:`SCCLIPBlock`; small similarities are already 0."""
         return sharpened(kept)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
@@ -241,7 +241,7 @@ class SFPBlock(SCCLIPBlock):
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """The extra map alone."""
+        """Use the extra map alone."""
         return _shared(extra, v)
 
 
@@ -258,7 +258,7 @@ def cut(similarity: Tensor, least: float) -> Tensor:
 
 
 def sharpened(similarity: Tensor, scale: float = 3.0) -> Tensor:
-    """Softmax over rows of those that are not below the mean.
+    """Softmax over the similarities of each row that reach the mean.
 
     Args:
         similarity (Tensor): (B, N, N) float32.
@@ -287,5 +287,5 @@ def gather(weights: Tensor, x: Tensor) -> Tensor:
 
 
 def _shared(weights: Tensor, v: Tensor) -> Tensor:
-    """One map (B, N, N) for the values (B, A, N, d) of all heads."""
+    """Apply one map (B, N, N) to the values (B, A, N, d) of all heads."""
     return weights[:, None].to(v.dtype) @ v

@@ -83,13 +83,13 @@ class MaskCLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """The values as they are."""
+        """Return the values unchanged."""
         return v
 
     def keys(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor | None:
-        """Keys of patches behind the output projection, (B, N, D)."""
+        """Keys of patches after the output projection, (B, N, D)."""
         if not self.give_keys:
             return None
         block: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
@@ -138,15 +138,15 @@ class ClearCLIPBlock(OtherAttention):
 @MODELS.register_module()
 @dataclass(frozen=True)
 class NACLIPBlock(OtherAttention):
-    """Keys attend to keys, to near ones more.
+    """Keys attend to keys; near ones have more weight.
 
     `Pay Attention to Your Neighbours: Training-Free Open-Vocabulary Semantic
     Segmentation <https://arxiv.org/abs/2404.08181>`_.
 
     Args:
         keep_residual_and_mlp (bool): See :class:`OtherAttention`.
-        gaussian_std (float): Deviation, in patches, of the Gaussian of
-            height 1 that is added before the softmax.
+        gaussian_std (float): Standard deviation, in patches, of the Gaussian
+            of height 1 that is added before the softmax.
     """
 
     gaussian_std: float = 5.0
@@ -166,8 +166,8 @@ def gaussian_bias(
 
     Args:
         grid (tuple[int, int]): Rows and columns of patches.
-        std (float): Deviation in patches.
-        device (torch.device, optional): Of the result.
+        std (float): Standard deviation in patches.
+        device (torch.device, optional): Device of the result.
 
     Returns:
         Tensor: (1 + N, 1 + N) float32, 1 on the diagonal of patches, 0 where

@@ -26,12 +26,13 @@ class CascadeCLIPHead(BaseOpenVocabHead):
     `Cascaded Vision-Language Embeddings Alignment for Zero-Shot Semantic
     Segmentation <https://arxiv.org/abs/2406.00670>`_.
 
-    The levels of an image are summed in neighbouring groups (neighbourhood
-    Gaussian aggregation: learned weights that begin as a Gaussian of the
-    distance to the deepest level of the group). Each sum is matched with the
-    class queries by a decoder of its own; the logits of all are added.
-    Queries are the relationship descriptors of text and image: the class
-    embedding of the image times the text embedding, and the latter itself.
+    Neighbouring levels of an image form groups, and the levels of a group are
+    summed (neighbourhood Gaussian aggregation: learned weights that begin as a
+    Gaussian of the distance to the deepest level of the group). Each group has
+    a decoder that matches its sum with the class queries; the logits of all
+    decoders are added. A query is the relationship descriptor of text and
+    image: the product of the class embedding of the image and the text
+    embedding, followed by the text embedding.
 
     Args:
         embed_dims (int): C.
@@ -116,7 +117,7 @@ class CascadeCLIPHead(BaseOpenVocabHead):
         return logits.sigmoid_()
 
     def _aggregate(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """One map (B, C, h, w) a group."""
+        """One map (B, C, h, w) per group."""
         if len(levels) != sum(self.group_sizes):
             raise InputError(
                 f'group_sizes={self.group_sizes} take '

@@ -14,15 +14,15 @@ from ovseg_mm.inference import in_float32
 
 
 class MatchingDecoder(nn.Module):
-    """Mask logits of classes from one feature map.
+    """Computes mask logits of classes from one feature map.
 
-    Class queries attend to the patches, layer after layer; queries do not
-    see each other. The logits are the similarities of the last layer, before
-    a softmax.
+    Class queries attend to the patches, layer after layer, but not to each
+    other. The logits are the similarities of the last layer before the
+    softmax.
 
     Args:
         embed_dims (int): E.
-        num_layers (int): Layers, the last of which has similarities only.
+        num_layers (int): Layers; the last one computes only similarities.
         num_heads (int): Heads of the attention.
         dropout (float): Share of activations that is zeroed in training.
     """
@@ -75,7 +75,7 @@ class Similarity(nn.Module):
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
         """Mean over the heads, (B, T, E) and (B, N, E) to (B, T, N).
 
-        Heads are parts of the sum over E, so their mean is one product.
+        The sum over heads is part of the sum over E, so one product suffices.
         """
         q, k = self.q(queries), self.k(patches)
         heads, width = self.num_heads, q.shape[-1]

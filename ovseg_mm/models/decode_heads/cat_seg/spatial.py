@@ -27,13 +27,13 @@ class SpatialAggregation(nn.Module):
         embed_dims (int): E.
         guidance_dims (int): G.
         num_heads (int): Heads of the attention.
-        window_size (int): S. Maps whose sides are no multiples of it are
-            padded with zeros at the right and bottom, behind the norms.
-        mlp_ratio (int): Hidden width of the MLPs in E.
-        mask_padding (bool): Whether tokens do not attend to the padding, and
-            a map that is not larger than a window is one window without
-            padding and shift. False: windows are what MMSegmentation's
-            ``ShiftWindowMSA`` makes of any map.
+        window_size (int): S. Maps whose sides are not multiples of it are
+            padded with zeros at the right and bottom, after the norms.
+        mlp_ratio (int): Hidden width of the MLPs as a multiple of E.
+        mask_padding (bool): Whether tokens ignore the padding, and a map
+            that is not larger than a window is one window without padding
+            and shift. False: windows as in MMSegmentation's
+            ``ShiftWindowMSA``.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class WindowBlock(nn.Module):
 
 
 class GuidedAttention(nn.Module):
-    """Attention whose queries and keys see tokens and guidance."""
+    """Attention whose queries and keys depend on tokens and guidance."""
 
     def __init__(
         self, embed_dims: int, guidance_dims: int, num_heads: int
@@ -213,7 +213,7 @@ def guided_qkv(
         q (nn.Linear): E + G to E channels.
         k (nn.Linear): E + G to E channels.
         v (nn.Linear): E to E channels.
-        guidance (Tensor): (..., G), of size 1 where it is the same.
+        guidance (Tensor): (..., G), of size 1 along axes to broadcast.
 
     Returns:
         Callable: Takes tokens (..., E), gives q, k and v side by side,
@@ -241,7 +241,7 @@ def guided_qkv(
 
 
 def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
-    """(B, T, h, w, E) to (B, T, windows, n, E), zeros where it is padded."""
+    """(B, T, h, w, E) to (B, T, windows, n, E), padded with zeros."""
     h, w = x.shape[2:4]
     bottom, right = -h % size[0], -w % size[1]
     if bottom or right:
@@ -290,8 +290,8 @@ def _attention_mask(
         if mask_padding:
             region[side:] = 3
         axes.append(region)
-    # In rolled coordinates the regions are the usual three slices; padding
-    # is marked where it lies in unrolled ones.
+    # Regions are marked in rolled coordinates, where they are the usual three
+    # slices; padding is marked in unrolled coordinates.
     regions = 4 * axes[0][:, None] + axes[1][None]
     regions = _to_windows(regions[None, None, ..., None], size, shift)
     regions = regions[0, 0, :, :, 0]

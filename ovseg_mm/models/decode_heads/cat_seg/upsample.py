@@ -51,9 +51,9 @@ class UpsampleBlock(nn.Module):
     """Doubles the size of every class map, guided by image features.
 
     The first convolution takes the concatenation of the upsampled map and the
-    guidance. Both parts are linear: the guidance's share is computed once for
-    all classes, and upsampling and convolution of the maps are one transposed
-    convolution, which needs half the multiplications of the two.
+    guidance. Both parts are linear. The part of the guidance is computed once
+    for all classes. Upsampling and convolution of the maps are one transposed
+    convolution, which needs half as many multiplications.
 
     Args:
         in_channels (int): Channels of the maps.

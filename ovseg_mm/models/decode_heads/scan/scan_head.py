@@ -26,7 +26,7 @@ class SCANHead(ProposalTextHead):
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
     <https://arxiv.org/abs/2312.04089>`_. If no proposal of an image has a
-    region, proposals alone decide.
+    region, only the proposals decide.
 
     Args:
         integration (dict, optional): Arguments of

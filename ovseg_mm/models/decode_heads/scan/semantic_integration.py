@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCAN's semantic integration module.
 
-Letters: B images, D supervised states, Q queries, L blocks that are tapped,
-N = g * g patches, V width of the image tower, C embedding width.
+Letters: B images, D supervised states, Q queries, L blocks whose tokens are
+used, N = g * g patches, V width of the image tower, C embedding width.
 """
 
 import copy
@@ -30,7 +30,7 @@ class SemanticIntegration(nn.Module):
         in_channels (int): V.
         embed_dims (int): C.
         blocks (Sequence[int]): Blocks (0-based) whose tokens are used.
-        sigmas (Sequence[float]): Width of the notch of each of them.
+        sigmas (Sequence[float]): Width of the notch for each block.
         num_heads (int): Attention heads.
         num_fusion_layers (int): Cross-attention layers.
         num_encoder_layers (int): Layers of the encoder.
@@ -109,7 +109,7 @@ class SemanticIntegration(nn.Module):
         return self.memory_proj(torch.cat(tokens, dim=1))
 
     def fuse(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Attend to the memory, (B, D * Q, C) to the same."""
+        """Attend to the memory, (B, D * Q, C) to the same shape."""
         for index, attention in enumerate(self.attentions):
             x = x + attention(x, memory, memory, need_weights=False)[0]
             if index < len(self.norms):
@@ -154,9 +154,9 @@ class FrequencyFilter(nn.Module):
 
 
 class LoneTokenLayer(nn.Module):
-    """Transformer layer, normalised afterwards, over single tokens.
+    """Post-norm transformer layer over single tokens.
 
-    Attention over one token is its value, so there are no queries and keys.
+    Attention over one token gives its value, so there are no queries and keys.
     Initial weights are distributed as those of
     :class:`torch.nn.TransformerEncoderLayer`.
 
@@ -195,7 +195,7 @@ class LoneTokenLayer(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to the same."""
+        """(..., C) to the same shape."""
         value = self.value(x)
         if self.training:
             heads = value.unflatten(-1, (self.num_heads, -1))

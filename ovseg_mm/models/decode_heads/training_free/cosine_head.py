@@ -20,9 +20,9 @@ from ..base_head import BaseOpenVocabHead
 class CosineHead(BaseOpenVocabHead):
     """Cosines of CLIP's patch embeddings and class texts; no parameters.
 
-    The option ``last_block`` of :class:`CLIPViT` makes the patch embeddings.
-    Probabilities are made after all resizing, by ``test_cfg.logit_scale`` of
-    the segmentor.
+    The option ``last_block`` of :class:`CLIPViT` decides how the patch
+    embeddings are made. Cosines become probabilities after all resizing, with
+    ``test_cfg.logit_scale`` of the segmentor.
 
     Args:
         threshold (float): Cosine that a pixel must exceed if the vocabulary
@@ -53,6 +53,6 @@ class CosineHead(BaseOpenVocabHead):
 
 @in_float32
 def _cosines(patches: Tensor, text: Tensor) -> Tensor:
-    """Of (B, C, h, w) and the mean prompts of (T, P, C)."""
+    """Cosines of patches (B, C, h, w) and mean prompts of (T, P, C)."""
     text = F.normalize(text.mean(dim=1), dim=1)
     return torch.einsum('bchw,tc->bthw', F.normalize(patches, dim=1), text)

@@ -31,11 +31,11 @@ class MaskCLIPHead(CosineHead):
 
     Args:
         denoise_below (float, optional): Prompt denoising: texts whose largest
-            p in a view is below it get the score -100. MaskCLIP's
+            p in a view is below this value get the score -100. MaskCLIP's
             ``pd_thresh``, 0.5.
         smooth_below (float, optional): Key smoothing: where the largest p is
-            below it, p becomes a sum over all patches, weighted by the
-            products of their keys; scores are then p everywhere. MaskCLIP's
+            below this value, p becomes a sum over all patches, weighted by
+            the products of their keys; all scores are then p. MaskCLIP's
             ``ks_thresh``, 1.0. Needs ``last_block=dict(type='MaskCLIPBlock',
             give_keys=True)``.
         **kwargs: See :class:`CosineHead`.
