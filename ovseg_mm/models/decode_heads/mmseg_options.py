@@ -22,7 +22,8 @@ _NAMES = (*_FIXED, 'ignore_index', 'num_classes')
 def split_mmseg_options(cfg: Mapping) -> tuple[dict, dict]:
     """Split the config of a head: its own options, MMSegmentation's options.
 
-    Options that the head's class has itself stay in the first part.
+    If the class of the head has such an option itself, build the head with
+    the whole config instead.
     """
     given = {key: cfg[key] for key in _NAMES if key in cfg}
     return {k: v for k, v in cfg.items() if k not in given}, given
