@@ -100,15 +100,19 @@ for rank in (0, 1):
     if child == 0:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
         sys.argv = sys.argv[1:]
-        sys.path[0] = os.path.dirname(sys.argv[0])
-        runpy.run_path(sys.argv[0], run_name='__main__')
+        if sys.argv[0].endswith('.py'):
+            sys.path[0] = os.path.dirname(sys.argv[0])
+            runpy.run_path(sys.argv[0], run_name='__main__')
+        else:
+            runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+        sys.exit()
     ranks.append(child)
 sys.exit(max([os.waitstatus_to_exitcode(os.waitpid(r, 0)[1]) for r in ranks]))
 """
 
 
 def run_two_ranks(script, *arguments, cwd: Path) -> str:
-    """Run a script in two processes of one group; what they printed."""
+    """Run a script or module in two processes; what they printed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('WORLD_SIZE', '2')
         patch.setenv('MASTER_ADDR', '127.0.0.1')
@@ -121,14 +125,16 @@ def tool(monkeypatch, tmp_path, capfd):
     """Runs a script of tools/ in this process, which starts up faster.
 
     Gives its exit status and what it printed; an exception is printed as
-    Python would at the end.
+    Python would at the end. The current folder is a temporary one, unless
+    ``cwd`` is given.
     """
     monkeypatch.syspath_prepend(ROOT / 'tools')
     monkeypatch.chdir(tmp_path)
     # Launchers set it for good.
     monkeypatch.setenv('LOCAL_RANK', '0')
 
-    def run_tool(name, *arguments):
+    def run_tool(name, *arguments, cwd='.'):
+        monkeypatch.chdir(cwd)
         spec = importlib.util.spec_from_file_location(
             f'tools_{name}', ROOT / 'tools' / f'{name}.py'
         )

@@ -4,6 +4,7 @@
 It trains, its checkpoint is resumed and reloaded, and it tests.
 """
 
+import functools
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS
+from mmseg.utils.tokenizer import SimpleTokenizer
 
 from ovseg_mm.datasets import OpenVocabDataset
 from ovseg_mm.engine.weights import load_weights
@@ -37,6 +39,15 @@ def home(tmp_path_factory) -> Path:
         folder = root / 'data' / 'ade' / 'ADEChallengeData2016' / folder
         shutil.copytree(folder / 'validation', folder / 'training')
     return root
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tokens_once() -> Iterator[None]:
+    """Prompts that configs share are split into tokens once."""
+    with pytest.MonkeyPatch.context() as patch:
+        encode = functools.cache(SimpleTokenizer.encode)
+        patch.setattr(SimpleTokenizer, 'encode', encode)
+        yield
 
 
 @pytest.fixture(scope='module')

@@ -8,25 +8,34 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import ROOT, run
+from .conftest import ROOT, environment, run
 
 pytestmark = pytest.mark.slow
 
 
-def demo(folder, *options, status=0):
-    return run(
-        *('python', ROOT / 'tools' / 'demo.py', '--iters', 20),
-        *('--num-val', 8, '--out', 'out', *options),
-        cwd=folder,
-        status=status,
-    )
+OPTIONS = ('--iters', 20, '--num-val', 8, '--out', 'out')
 
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     """Folder and printed text of a whole demo."""
     folder = tmp_path_factory.mktemp('demo')
-    return folder / 'out', demo(folder)
+    command = ('python', ROOT / 'tools' / 'demo.py', *OPTIONS)
+    return folder / 'out', run(*command, cwd=folder)
+
+
+@pytest.fixture
+def demo(tool, monkeypatch):
+    """Runs the demo in this process; what it printed."""
+    for name in ('PATH', 'PORT'):
+        monkeypatch.setenv(name, environment()[name])
+
+    def run_demo(folder, *options, status=0):
+        found, printed = tool('demo', *OPTIONS, *options, cwd=folder)
+        assert found == status, printed
+        return printed
+
+    return run_demo
 
 
 def test_table_compares_the_test_with_the_control(finished):
@@ -62,7 +71,7 @@ def test_typed_words_are_none_of_the_training_labels(finished):
     assert len(typed) == 13 and not typed & trained
 
 
-def test_what_is_done_is_kept(finished):
+def test_what_is_done_is_kept(finished, demo):
     out, printed = finished
     checkpoint = out / 'train' / 'iter_20.pth'
     before = checkpoint.stat().st_mtime_ns
@@ -75,13 +84,13 @@ def test_what_is_done_is_kept(finished):
     assert again.splitlines()[-6:] == table
 
 
-def test_other_options_need_another_folder(finished):
+def test_other_options_need_another_folder(finished, demo):
     out, _ = finished
     error = demo(out.parent, '--seed', 1, status=2).splitlines()[-1]
     assert error.startswith('error: ') and '--out' in error
 
 
-def test_no_training_is_refused(tmp_path):
+def test_no_training_is_refused(demo, tmp_path):
     error = demo(tmp_path, '--iters', 0, status=2).splitlines()[-1]
     assert error == 'error: --iters 0 must be at least 1'
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,6 @@
 import csv
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -15,9 +14,8 @@ from mmseg.registry import MODELS
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
-from ..conftest import free_port
 from ..raw_data import prepare_everything, write_everything
-from .conftest import ROOT, TINY, run
+from .conftest import ROOT, TINY, run, run_two_ranks
 
 pytestmark = pytest.mark.slow
 KEYS = (
@@ -52,14 +50,6 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def evaluate_in_processes(checkpoint, cwd, *options, launch=('python',)):
-    return run(
-        *(*launch, '-m', 'ovseg_mm', 'evaluate', TINY, checkpoint),
-        *(*options, *LOADER),
-        cwd=cwd,
-    )
-
-
 @pytest.fixture
 def evaluate(command):
     """Evaluates in this process; what was printed."""
@@ -82,11 +72,11 @@ def results_of(folder):
 
 def test_all_benchmarks_agree_with_scikit_learn(home, checkpoint):
     root, truth = home
-    output = evaluate_in_processes(
-        checkpoint,
-        root,
+    output = run(
+        *('python', '-m', 'ovseg_mm', 'evaluate', TINY, checkpoint),
         *('--datasets', ','.join(KEYS)),
-        *('--work-dir', 'all', '--out', 'labels'),
+        *('--work-dir', 'all', '--out', 'labels', *LOADER),
+        cwd=root,
     )
     rows, content = results_of(root / 'all')
     assert list(rows) == list(KEYS) and not content['skipped']
@@ -144,13 +134,10 @@ def test_interrupted_evaluation_goes_on(home, checkpoint, evaluate, tmp_path):
     path.write_text(first + '\n' + second[: len(second) // 2])
     (tmp_path / 'two' / 'results.json').unlink()
     shutil.rmtree(tmp_path / 'two' / 'pc59')
-    torchrun = (sys.executable, '-m', 'torch.distributed.run')
-    torchrun = (*torchrun, '--nproc_per_node', '2', '--master_port')
-    evaluate_in_processes(
-        checkpoint,
-        root,
-        *(*options, tmp_path / 'two', '--launcher', 'pytorch'),
-        launch=(*torchrun, free_port()),
+    run_two_ranks(
+        *('ovseg_mm', 'evaluate', TINY, checkpoint, *options),
+        *(tmp_path / 'two', '--launcher', 'pytorch', *LOADER),
+        cwd=root,
     )
     # The third set is counted by two processes from the start.
     assert (tmp_path / 'two' / 'pc59' / 'images_1.jsonl').read_text()
