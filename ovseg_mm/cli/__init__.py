@@ -58,6 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has enough
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
     except REPORTED_ERRORS as error:
         return report_error(error)
 

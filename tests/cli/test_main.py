@@ -110,3 +110,12 @@ def test_as_a_module(tmp_path):
     assert result.returncode == 2
     assert 'usage: python -m ovseg_mm' in result.stdout
     assert not result.stderr
+
+
+def test_interrupt_needs_no_traceback(monkeypatch, capsys):
+    def run(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('ovseg_mm.cli.models.run', run)
+    assert main(['models']) == 130
+    assert capsys.readouterr().err == 'interrupted\n'
