@@ -158,6 +158,8 @@ setup(
         'coco': ['pycocotools'],
         # rasters beyond memory, and their polygons
         'geo': ['pyogrio', 'rasterio', 'shapely'],
+        # models as ONNX files
+        'export': ['onnx', 'onnxruntime', 'onnxscript'],
         # the page in a browser
         'web': ['gradio>=6'],
         # BatchSegmenter on many machines

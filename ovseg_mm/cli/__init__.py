@@ -18,6 +18,7 @@ COMMANDS = (
     'predict',
     'evaluate',
     'convert',
+    'export',
     'models',
     'add',
     'web',

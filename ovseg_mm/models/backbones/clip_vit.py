@@ -18,7 +18,7 @@ from ovseg_mm.checkpoints import clip_arch
 from ovseg_mm.structures import CLIPFeatures
 
 from ..layers import CLIPTransformer, Replacements
-from ..utils import ImageError, freeze_except
+from ..utils import ImageError, freeze_except, is_exporting
 from .last_blocks import LastBlock
 from .visual_prompts import VisualPrompts
 
@@ -238,7 +238,7 @@ class CLIPViT(BaseModule):
         x = self.conv1(img.to(self.conv1.weight.dtype))
         grid = tuple(x.shape[2:])
         x = x.flatten(2).transpose(1, 2)
-        cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([cls, x], dim=1)
         position = _resize_position(
             self.positional_embedding, grid, self.pos_interpolation
@@ -286,7 +286,7 @@ class CLIPViT(BaseModule):
         )
         outputs = {-1: x}
         depth = self.prompts.depth
-        prompts = self._prompt_tokens(len(x)) if depth else ()
+        prompts = self._prompt_tokens(x.shape[0]) if depth else ()
         length = 0  # prompt tokens behind the class token
         for index, block in enumerate(blocks):
             if index < depth:
@@ -332,14 +332,45 @@ def _resize_position(
 ) -> Tensor:
     """Position embedding (1 + n, D) of a square grid for another grid."""
     side = round((len(position) - 1) ** 0.5)
-    if grid == (side, side):
+    is_any = any(isinstance(n, torch.SymInt) for n in grid)
+    if not is_any and grid == (side, side):
         return position
     patches = position[1:].unflatten(0, (side, side)).permute(2, 0, 1)
     patches = patches[None].float()
-    if mode == 'dino':
+    if is_any and is_exporting() and mode in ('bicubic', 'dino'):
+        patches = _sampled(patches, grid, 0.1 if mode == 'dino' else 0.0)
+    elif mode == 'dino':
         factors = tuple((int(n) + 0.1) / side for n in grid)
         patches = F.interpolate(patches, scale_factor=factors, mode='bicubic')
     else:
         patches = F.interpolate(patches, grid, mode=mode)
     patches = patches[0].flatten(1).t().to(position.dtype)
     return torch.cat([position[:1], patches])
+
+
+def _sampled(patches: Tensor, grid: tuple[int, int], extra: float) -> Tensor:
+    """Bicubic resize for an exported graph, which takes images of any size.
+
+    Exporters make constants of the scale factors of ``F.interpolate``.
+
+    Args:
+        patches (Tensor): (1, D, side, side).
+        grid (tuple[int, int]): Rows and columns of the result.
+        extra (float): Added to both before they are divided by the side,
+            unless the grid stays as it is.
+
+    Returns:
+        Tensor: (1, D, *grid).
+    """
+    side = patches.shape[2]
+    rows, cols = (
+        torch.arange(n, device=patches.device, dtype=patches.dtype)
+        for n in grid
+    )
+    is_same = (rows[-1] == side - 1) & (cols[-1] == side - 1)
+    more = torch.where(is_same, 0.0, extra)
+    y, x = (2 * (n + 0.5) / (n[-1] + 1 + more) - 1 for n in (rows, cols))
+    places = torch.stack([x.expand(*grid), y[:, None].expand(*grid)], dim=-1)
+    return F.grid_sample(
+        patches, places[None], 'bicubic', 'border', align_corners=False
+    )

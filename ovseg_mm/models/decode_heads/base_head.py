@@ -54,6 +54,9 @@ class BaseOpenVocabHead(BaseModule):
     """Text embeddings of a class (P) that the head needs; 1 also for heads
     that average any number."""
 
+    exports_any_size: bool = True
+    """Whether an exported graph may take images of any size."""
+
     with_accuracy: bool = False
     """Whether the pixel accuracy in percent is logged as ``acc_seg``."""
 

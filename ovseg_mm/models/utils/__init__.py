@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .cosine import cosine_logits
-from .exporting import is_exporting, is_in_onnx_export
+from .exporting import is_exporting, is_in_onnx_export, stable_sort
 from .finetune import FINETUNE_MODES, freeze_except
 from .image_errors import ImageError, name_image_files
 from .matching import HungarianMatcher, dice_losses, mask_targets, pixel_costs
@@ -36,5 +36,6 @@ __all__ = [
     'region_crops',
     'region_masks',
     'sample_points',
+    'stable_sort',
     'uncertain_points',
 ]

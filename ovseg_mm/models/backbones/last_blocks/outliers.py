@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from ovseg_mm.inference import in_float32
 from ovseg_mm.utils.errors import InputError
 
+from ...utils import is_exporting, stable_sort
+
 
 class OutlierDetector:
     """Finds outliers in the output of the block before the last."""
@@ -87,16 +89,26 @@ class LocalOutliers(OutlierDetector):
                 "(test_cfg.crop_size), or outliers='norm' or 'attention' of "
                 'last_block'
             )
-        # By differences: equal patches are at distance 0 exactly.
-        squared = torch.cdist(
-            x, x, compute_mode='donot_use_mm_for_euclid_dist'
-        ).square()
-        squared.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-        near, index = squared.sort(dim=2, stable=True)
+        squared = _squared_distances(x)
+        own = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        squared = squared.masked_fill_(own, torch.inf)
+        near, index = stable_sort(squared, dim=2)
         reach = near[..., self.neighbours - 1]
         index = index[..., : self.neighbours]
         others = reach[:, None].expand_as(squared).gather(2, index)
         return (reach[..., None] / others).mean(dim=2)
+
+
+def _squared_distances(x: Tensor) -> Tensor:
+    """Of patches (B, N, D) from each other, (B, N, N).
+
+    By differences: equal patches are at distance 0 exactly.
+    """
+    if is_exporting():  # ONNX has no cdist
+        return (x[:, :, None] - x[:, None]).square().sum(dim=3)
+    return torch.cdist(
+        x, x, compute_mode='donot_use_mm_for_euclid_dist'
+    ).square()
 
 
 @dataclass(frozen=True)
@@ -196,7 +208,7 @@ def largest(scores: Tensor, count: int) -> Tensor:
     Returns:
         Tensor: (B, N) bool.
     """
-    order = scores.sort(dim=1, descending=True, stable=True).indices
+    _, order = stable_sort(scores, dim=1, descending=True)
     places = order.argsort(dim=1)
     return (places < count) & (scores > -torch.inf)
 

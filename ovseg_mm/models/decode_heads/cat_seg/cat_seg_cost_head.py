@@ -67,6 +67,7 @@ class CATSegCostHead(BaseOpenVocabHead):
     """
 
     method = 'CAT-Seg'
+    exports_any_size = False  # the windows of the attention are constants
     option_dicts: ClassVar[dict] = dict(
         spatial=SpatialAggregation,
         classwise=ClasswiseAggregation,
@@ -152,7 +153,7 @@ class CATSegCostHead(BaseOpenVocabHead):
             Tensor: (B, T, 4h, 4w); -100 where a class was cut.
         """
         cost = cost_volume(feats.image, text)
-        num_classes = len(text)
+        num_classes = text.shape[0]
         text = F.normalize(text, dim=-1).mean(dim=1)[None]
         kept = None
         if self.pad_len is not None and num_classes > self.pad_len:
@@ -166,7 +167,7 @@ class CATSegCostHead(BaseOpenVocabHead):
         if kept is None:
             return logits
         full = logits.new_full(
-            (len(logits), num_classes, *logits.shape[2:]), CUT_LOGIT
+            (logits.shape[0], num_classes, *logits.shape[2:]), CUT_LOGIT
         )
         index = kept[:, :, None, None].expand_as(logits)
         return full.scatter(1, index, logits)

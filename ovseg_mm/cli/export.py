@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``export``: a model as a file that runs without this package."""
+
+import argparse
+from pathlib import Path
+
+from ovseg_mm.utils.options import add_cfg_options
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command's options."""
+    parser = subparsers.add_parser(
+        'export',
+        help='write a model as ONNX or for torch.export',
+        description='Write the image side of CAT-Seg, Cascade-CLIP or a '
+        'method without training as a graph that runs without this package: '
+        'images (B, 3, H, W), RGB in [0, 255], and text embeddings (T, P, C) '
+        'to scores (B, T, H, W). Any B and T; any H and W for Cascade-CLIP '
+        'and methods without training, the size of a window for CAT-Seg. '
+        'Windows are cut outside of the graph. The labels are compared with '
+        "PyTorch's first. DST.json, beside it, has sizes, words and more.",
+    )
+    parser.add_argument(
+        'model',
+        metavar='MODEL',
+        help="name of a model that 'python -m ovseg_mm models' lists; or a "
+        'config file, or the bare name of a shipped one',
+    )
+    parser.add_argument(
+        'dst',
+        metavar='DST',
+        type=Path,
+        help='file to write, .onnx, .pt2 or .npz; one that export wrote is '
+        'replaced',
+    )
+    parser.add_argument(
+        '--format',
+        choices=('onnx', 'torch-export', 'embeddings'),
+        default='onnx',
+        help='onnx; torch-export (.pt2, for torch.export.load); or '
+        'embeddings: those of --classes for the text input of a graph, as '
+        'NPZ (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        help='weights, ours or a published file of the method; leave it out '
+        "for a model with a name, and for methods that have CLIP's weights "
+        'alone',
+    )
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        action='extend',
+        metavar='WORDS',
+        help='words that become part of the graph, which then takes images '
+        'alone; written as for predict (default: the graph takes text '
+        'embeddings too)',
+    )
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the images of a graph that takes one size (default: '
+        'the window of the config)',
+    )
+    parser.add_argument(
+        '--image',
+        metavar='FILE',
+        help='image to compare the labels on, beside noise',
+    )
+    add_cfg_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and print what was written.
+
+    Args:
+        args (argparse.Namespace): Options of the command.
+
+    Returns:
+        int: 0.
+    """
+    from PIL import Image
+
+    from ovseg_mm.apis.pictures import read_picture
+    from ovseg_mm.deploy import export_model
+    from ovseg_mm.vocabulary import load_vocabulary, parse_classes
+    from ovseg_mm.zoo import resolve_model
+
+    source = resolve_model(args.model, args.checkpoint)
+    classes = image = None
+    if args.classes is not None:
+        classes = load_vocabulary(parse_classes(args.classes))
+    if args.image is not None:
+        image = Image.fromarray(read_picture(args.image).rgb)
+    report = export_model(
+        source,
+        args.dst,
+        args.format,
+        classes,
+        args.size and tuple(args.size),
+        image,
+        args.cfg_options,
+    )
+    facts = report.facts
+    if args.format == 'embeddings':
+        rows = [('text', f'{facts["shape"]}, {len(facts["names"])} classes')]
+    else:
+        rows = list(_rows(facts))
+    for path in report.files:
+        rows.append(('wrote', f'{path} ({path.stat().st_size / 1e6:.1f} MB)'))
+    for label, text in rows:
+        print(f'{label:8} {text}')
+    return 0
+
+
+def _rows(facts: dict) -> list[tuple[str, str]]:
+    """What a graph takes and how well it agrees, as lines of a report."""
+    given, compared = facts['input'], facts['compared']
+    size = f'{given["height"]} x {given["width"]} pixels'
+    if 'height' in given['dynamic']:
+        size = f'any size from {given["least_side"]} pixels'
+    rows = [('images', f'any number, {size}')]
+    if facts['vocabulary'] is not None:
+        rows.append(('text', ', '.join(facts['vocabulary']['names'])))
+    else:
+        text = given['text']
+        most = f'1 to {text["most"]}' if text['most'] else 'any number of'
+        shape = f'{text["prompts"]} x {text["channels"]}'
+        rows.append(('text', f'{most} texts, {shape} each'))
+    rows.append(
+        (
+            'compared',
+            f'{compared["labels_equal"]:.2%} of the labels are equal to '
+            "PyTorch's",
+        )
+    )
+    return rows

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export of a model: trace, write, compare, put in place.
+
+Letters: B images, T class texts, P prompts a class, C embedding width, H, W
+pixels.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ovseg_mm.apis import OpenVocabInferencer
+from ovseg_mm.models import OpenVocabSegmentor
+from ovseg_mm.utils.config_file import read_config_file
+from ovseg_mm.utils.config_types import is_type, type_name
+from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.paths import check_destination, expanded
+from ovseg_mm.vocabulary import Vocabulary
+from ovseg_mm.zoo import ModelSource
+
+from . import graphs
+from .embeddings import check_embeddings_file, embeddings_of, save_embeddings
+from .facts import model_facts, vocabulary_facts
+from .image_side import ImageSide
+
+FORMATS = (*graphs.SUFFIXES, 'embeddings')
+# Share of the pixels that must get the label that PyTorch gives them.
+LEAST_EQUAL = 0.999
+# Texts that a graph of an open vocabulary is compared with.
+_COMPARED_TEXTS = 64
+# Equal scores, where a single text leaves no choice of labels.
+_SAME_SCORE = 1e-3
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        files (tuple[Path, ...]): Files, the one that was asked for first.
+        facts (dict[str, Any]): Content of the JSON file; for embeddings the
+            shape and the names alone.
+    """
+
+    files: tuple[Path, ...]
+    facts: dict[str, Any]
+
+
+def export_model(
+    source: ModelSource,
+    dst: str | Path,
+    kind: str = 'onnx',
+    classes: Vocabulary | None = None,
+    size: tuple[int, int] | None = None,
+    image: Image.Image | None = None,
+    cfg_options: dict | None = None,
+) -> ExportReport:
+    """Write the image side of a model, or the embeddings of words.
+
+    The graph takes ``images``, (B, 3, H, W) float32, RGB in [0, 255], and,
+    without ``classes``, ``text``, (T, P, C) float32; it gives ``scores``,
+    (B, T, H, W) float32. It is compared with PyTorch before it gets its name.
+    The JSON file beside it, ``DST.json``, has what a program must know.
+
+    Args:
+        source (ModelSource): The model.
+        dst (str | Path): File to write.
+        kind (str): ``'onnx'``; ``'torch-export'``; or ``'embeddings'``, the
+            text input of a graph as NPZ.
+        classes (Vocabulary, optional): Words that are constants of the graph,
+            or whose embeddings are written.
+        size (tuple[int, int], optional): H and W of a graph that takes one
+            size. None: the window of the config.
+        image (Image.Image, optional): Image that the graph is compared with
+            PyTorch on, beside noise.
+        cfg_options (dict, optional): Settings to override in the config.
+
+    Returns:
+        ExportReport: Files and facts.
+
+    Raises:
+        InputError: If the model or the destination does not suit, packages
+            are missing, or the graph and PyTorch disagree.
+        OSError: If a file cannot be written.
+    """
+    dst = expanded(dst)
+    _check_destination(dst, kind)
+    _check_model(source)
+    inferencer = OpenVocabInferencer(
+        source, device='cpu', cfg_options=cfg_options
+    )
+    model = inferencer.model
+    if classes is not None:
+        model.set_vocabulary(classes)
+    if kind == 'embeddings':
+        text = save_embeddings(model, dst)
+        names = list(model.vocabulary.names)
+        return ExportReport((dst,), dict(shape=list(text.shape), names=names))
+    text = embeddings_of(model)
+    side = ImageSide(model, None if classes is None else text)
+    given = text if classes is None else None
+    graph = graphs.trace(side, _size_of(model, side, size), given)
+    facts = dict(
+        file=dst.name,
+        format=kind,
+        **model_facts(source, model, None if graph.any_size else graph.size),
+        input=_input_facts(graph, given),
+        vocabulary=None if classes is None else vocabulary_facts(model),
+    )
+    folder = tempfile.TemporaryDirectory(
+        prefix=f'.{dst.name[:100]}.', suffix='.tmp', dir=dst.parent
+    )
+    with folder as name:
+        path = Path(name, dst.name)
+        graphs.save(graph, path, facts)
+        facts['compared'] = _compare(side, path, graph, given, image)
+        facts['bytes'] = path.stat().st_size
+        text_of_facts = json.dumps(facts, indent=1, ensure_ascii=False)
+        _facts_file(path).write_text(f'{text_of_facts}\n', encoding='utf-8')
+        files = _put_in_place(path, dst)
+    return ExportReport(files, facts)
+
+
+def _check_destination(dst: Path, kind: str) -> None:
+    """Refuse a path that has another suffix, or a file of somebody else."""
+    if kind not in FORMATS:
+        raise InputError(f'format {kind!r} is not one of {", ".join(FORMATS)}')
+    suffix = graphs.SUFFIXES.get(kind, '.npz')
+    if dst.suffix != suffix:
+        raise InputError(
+            f'{dst}: a file of --format {kind} ends with {suffix}; name it '
+            f'{dst.stem or "model"}{suffix}'
+        )
+    check_destination(dst)
+    if kind == 'embeddings':
+        check_embeddings_file(dst)
+        return
+    graphs.check_packages(kind)
+    for path in (dst, _data_file(dst), _facts_file(dst)):
+        check_destination(path)
+        if path.exists() and not _is_export(dst):
+            raise InputError(
+                f'{path} exists and was not written by export; move it, or '
+                'give another name'
+            )
+
+
+def _is_export(dst: Path) -> bool:
+    """Whether a file is one that export wrote, unchanged."""
+    try:
+        facts = json.loads(_facts_file(dst).read_text(encoding='utf-8'))
+        return (
+            facts['written_by'].startswith('ovseg_mm ')
+            and facts['file'] == dst.name
+            and facts['bytes'] == dst.stat().st_size
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _check_model(source: ModelSource) -> None:
+    """Refuse a method that has no such graph, before its weights load."""
+    from mmseg.registry import MODELS
+
+    config = source.config
+    if isinstance(config, (str, Path)):
+        config = read_config_file(config)
+    model = config.get('model') or {}
+    if is_type(model, OpenVocabSegmentor, MODELS):
+        return
+    reason = (
+        'it cuts regions out of each image, and their number is not known '
+        'before'
+        if type_name(model) == 'OpenVocabMaskSegmentor'
+        else 'it is not an OpenVocabSegmentor'
+    )
+    raise InputError(
+        f'{source.name}, a {type_name(model)}, cannot be exported: {reason}; '
+        'export CAT-Seg, Cascade-CLIP or a method without training'
+    )
+
+
+def _size_of(
+    model: OpenVocabSegmentor,
+    side: ImageSide,
+    size: tuple[int, int] | None,
+) -> tuple[int, int]:
+    """H and W that a graph is traced with."""
+    cfg, backbone = model.test_cfg, model.backbone
+    if size is None and cfg['mode'] == 'slide':
+        size = tuple(cfg['crop_size'])
+    if size is None:
+        size = getattr(backbone, 'input_size', None)
+    if size is None and side.takes_any_size:
+        size = (8 * backbone.patch_size,) * 2
+    if size is None:
+        raise InputError(
+            f'{type(model.decode_head).__name__} needs images of one size '
+            'when it is exported, and the config has no window; give --size '
+            'HEIGHT WIDTH'
+        )
+    return (int(size[0]), int(size[1]))
+
+
+def _input_facts(graph: graphs.Graph, text: Tensor | None) -> dict[str, Any]:
+    height, width = graph.size
+    dynamic = ['batch', 'height', 'width'] if graph.any_size else ['batch']
+    facts: dict[str, Any] = dict(
+        images='B, 3, height, width; float32; RGB in [0, 255]',
+        height=height,
+        width=width,
+        dynamic=dynamic,
+        least_side=graph.least_side,
+    )
+    if text is not None:
+        facts['text'] = dict(
+            prompts=text.shape[1],
+            channels=text.shape[2],
+            most=graph.most_texts,
+        )
+    return facts
+
+
+def _compare(
+    side: ImageSide,
+    path: Path,
+    graph: graphs.Graph,
+    text: Tensor | None,
+    image: Image.Image | None,
+) -> dict[str, Any]:
+    """Labels of a written graph against those of PyTorch."""
+    run = graphs.load(path)
+    if text is not None:
+        text = text[: min(_COMPARED_TEXTS, graph.most_texts or len(text))]
+    height, width = graph.size
+    random = np.random.default_rng(0)
+    batches = [random.uniform(0, 255, (2, 3, height, width))]
+    if graph.any_size:
+        other = (1, 3, height + height // 2, width + width // 4)
+        batches.append(random.uniform(0, 255, other))
+    if image is not None:
+        resized = image.convert('RGB').resize((width, height))
+        batches.append(np.asarray(resized).transpose(2, 0, 1)[None])
+    equal, largest = 1.0, 0.0
+    for batch in batches:
+        images = batch.astype(np.float32)
+        with torch.no_grad():
+            wanted = side(torch.from_numpy(images), text).numpy()
+        found = run(images, None if text is None else text.numpy())
+        difference = np.abs(found - wanted)
+        same = wanted.argmax(axis=1) == found.argmax(axis=1)
+        if wanted.shape[1] == 1:
+            same = difference[:, 0] < _SAME_SCORE
+        equal = min(equal, float(same.mean()))
+        largest = max(largest, float(difference.max()))
+    if equal < LEAST_EQUAL:
+        raise InputError(
+            f'{path.name} is not written: its labels are those of PyTorch '
+            f'at {equal:.2%} of the pixels, at least {LEAST_EQUAL:.1%} are '
+            f'needed (scores differ by up to {largest:.2g}); try another '
+            '--format'
+        )
+    return dict(labels_equal=equal, largest_difference=largest)
+
+
+def _put_in_place(path: Path, dst: Path) -> tuple[Path, ...]:
+    """Rename finished files; the facts, which make them valid, last."""
+    data = _data_file(path)
+    _facts_file(dst).unlink(missing_ok=True)
+    files = [dst]
+    if data.exists():
+        os.replace(data, _data_file(dst))
+        files.append(_data_file(dst))
+    else:
+        _data_file(dst).unlink(missing_ok=True)
+    os.replace(path, dst)
+    os.replace(_facts_file(path), _facts_file(dst))
+    return (*files, _facts_file(dst))
+
+
+def _facts_file(path: Path) -> Path:
+    return path.with_name(f'{path.name}.json')
+
+
+def _data_file(path: Path) -> Path:
+    return path.with_name(f'{path.name}.data')

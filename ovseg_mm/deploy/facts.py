@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program must know to run an exported file.
+
+Letters: T class texts, L labels.
+"""
+
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from ovseg_mm.models import OpenVocabSegmentor
+from ovseg_mm.version import __version__
+from ovseg_mm.zoo import ModelSource
+
+# The model's scores as they are, and behind a sigmoid.
+_ACTIVATIONS = {0.0: 'none', 0.5: 'sigmoid'}
+
+
+def model_facts(
+    source: ModelSource,
+    model: OpenVocabSegmentor,
+    fixed: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Facts of a model, whatever its words are.
+
+    Args:
+        source (ModelSource): Where it comes from.
+        model (OpenVocabSegmentor): The model.
+        fixed (tuple[int, int], optional): H and W of a graph that takes one
+            size.
+
+    Returns:
+        dict[str, Any]: For JSON.
+    """
+    score = float(model.decode_head.activate(torch.zeros(1, 1, 1)))
+    return dict(
+        written_by=f'ovseg_mm {__version__}, export',
+        model=source.name,
+        method=model.decode_head.method,
+        licence_of_weights=(
+            source.model.weights_licence if source.model else None
+        ),
+        activation=_ACTIVATIONS.get(score, 'other'),
+        protocol=protocol_of(model.cfg, fixed),
+    )
+
+
+def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
+    """How an image becomes the input of a graph, outside of it.
+
+    Args:
+        config (Config): Config of the model.
+        fixed (tuple[int, int], optional): H and W of a graph that takes one
+            size.
+
+    Returns:
+        dict: For JSON. ``size``: (width, height) that an image is resized
+        to first, with ``keep_ratio`` bounds of the longer and the shorter
+        side; None: its own. ``window`` and ``stride``: (width, height); None:
+        the whole image. ``global_view``: whether the mean of the windows'
+        scores is averaged with the scores of the whole image, resized to a
+        window. ``refine``: whether the model refines its scores afterwards.
+    """
+    cfg = config.model.test_cfg
+    step: dict[str, Any] = next(
+        (s for s in config.test_pipeline if s['type'] == 'Resize'), {}
+    )
+    size, keep_ratio = step.get('scale'), bool(step.get('keep_ratio', False))
+    window: Any = None
+    stride: Any = None
+    if cfg.get('mode') == 'slide':
+        window = tuple(fixed or cfg['crop_size'])
+        stride = [min(pair) for pair in zip(cfg['stride'], window)]
+    elif fixed is not None:
+        size, keep_ratio = fixed[::-1], False
+        window = stride = fixed
+    if window is not None and cfg.get('canvas'):
+        size, keep_ratio = cfg['canvas'][::-1], False
+    return dict(
+        size=size and [int(side) for side in size],
+        keep_ratio=keep_ratio,
+        window=window and [int(side) for side in window[::-1]],
+        stride=stride and [int(side) for side in stride[::-1]],
+        global_view=bool(window and cfg.get('global_view', False)),
+        refine=bool((cfg.get('refine') or {}).get('steps')),
+    )
+
+
+def vocabulary_facts(model: OpenVocabSegmentor) -> dict[str, Any]:
+    """From the scores of the texts to labels with names and colours.
+
+    Args:
+        model (OpenVocabSegmentor): The model with its vocabulary.
+
+    Returns:
+        dict[str, Any]: For JSON. ``labels`` has an entry a text, T;
+        ``names`` and ``palette`` (RGB) one a label, L. Pixels of texts whose
+        label is not in [0, L) stay unlabelled, or are background.
+    """
+    labelling, vocabulary = model.labelling, model.vocabulary
+    facts: dict[str, Any] = dict(
+        names=list(vocabulary.names),
+        palette=[list(map(int, c)) for c in vocabulary.metainfo['palette']],
+        labels=list(map(int, labelling.prompt_to_label)),
+        ignore_label=labelling.ignore_label,
+        background=labelling.background,
+        threshold=labelling.threshold,
+        scale=labelling.scale,
+        least_probability=labelling.least_prob,
+        least_area=labelling.least_area,
+    )
+    penalty = model.test_cfg.get('seen_penalty', 0.0)
+    if penalty:
+        seen = model.seen_texts(torch.device('cpu'))
+        facts['penalty'] = (seen * penalty).tolist()
+    return facts

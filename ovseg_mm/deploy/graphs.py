@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs of an :class:`ImageSide`, in PyTorch's format or as ONNX.
+
+Letters: B images, T class texts, P prompts a class, C embedding width, H, W
+pixels.
+"""
+
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovseg_mm.utils.errors import InputError
+
+from .image_side import ImageSide
+
+SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
+# Name of the facts inside a file.
+INSIDE = 'ovseg_mm.json'
+_ONNX_PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
+_LOGGERS = ('onnxscript', 'onnx_ir', 'torch.onnx')
+
+Runner = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+"""Images and text embeddings, or None, to scores, see :class:`ImageSide`."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Traced image side.
+
+    Attributes:
+        program (Any): ``torch.export.ExportedProgram``.
+        size (tuple[int, int]): H and W that it was traced with.
+        any_size (bool): Whether it takes other sizes.
+        least_side (int): Smallest H and W, in pixels.
+        most_texts (int, optional): Largest T of an open vocabulary; None: no
+            bound.
+    """
+
+    program: Any
+    size: tuple[int, int]
+    any_size: bool
+    least_side: int
+    most_texts: int | None
+
+
+def check_packages(kind: str) -> None:
+    """Refuse a format that the installed packages cannot write.
+
+    Args:
+        kind (str): ``'onnx'`` or ``'torch-export'``.
+
+    Raises:
+        InputError: If packages are missing or PyTorch is too old.
+    """
+    if not hasattr(torch.compiler, 'is_exporting'):
+        raise InputError(
+            f'PyTorch {torch.__version__} is too old to export models; '
+            'install 2.7 or newer'
+        )
+    missing = [
+        name
+        for name in _ONNX_PACKAGES
+        if importlib.util.find_spec(name) is None
+    ]
+    if kind == 'onnx' and missing:
+        raise InputError(
+            f'--format onnx needs {", ".join(missing)}; install what is '
+            "missing: pip install 'ovseg_mm[export]'"
+        )
+
+
+def trace(
+    side: ImageSide, size: tuple[int, int], text: Tensor | None
+) -> Graph:
+    """Trace an image side for any batch, and for any T and size it allows.
+
+    Args:
+        side (ImageSide): Module to trace.
+        size (tuple[int, int]): H and W.
+        text (Tensor, optional): Embeddings of at least one text, (T, P, C).
+            None for a module that keeps its own.
+
+    Returns:
+        Graph: The graph.
+
+    Raises:
+        InputError: If the model cannot be traced.
+    """
+    from torch.export import Dim
+
+    any_size = side.takes_any_size
+    axes: dict[int, Any] = {0: Dim.DYNAMIC}
+    if any_size:
+        axes.update({2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
+    arguments: list[Tensor] = [torch.rand(2, 3, *size) * 255]
+    shapes: list[dict[int, Any]] = [axes]
+    if text is not None:
+        # Axes of size 1 would be taken for constants.
+        arguments.append(torch.cat([text] * 3)[:3])
+        shapes.append({0: Dim.DYNAMIC})
+    with exporting(), torch.no_grad():
+        program = torch.export.export(
+            side,
+            tuple(arguments),
+            dynamic_shapes=dict(zip(('images', 'text'), shapes)),
+        )
+    images, *texts = (
+        node.meta['val']
+        for node in program.graph.nodes
+        if node.op == 'placeholder' and node.name in ('images', 'text')
+    )
+    sides = [bounds(program, side)[0] for side in images.shape[2:]]
+    most = bounds(program, texts[0].shape[0])[1] if texts else None
+    return Graph(program, size, any_size, max(sides), most)
+
+
+def bounds(program: Any, side: Any) -> tuple[int, int | None]:
+    """Smallest and largest value of an axis of a program; None: no bound."""
+    if isinstance(side, int):
+        return side, side
+    found = program.range_constraints[side.node.expr]
+    most = found.upper
+    return int(found.lower), int(most) if most.is_Integer else None
+
+
+def save(graph: Graph, path: Path, facts: dict[str, Any]) -> None:
+    """Write a graph; the suffix of the path is that of its format.
+
+    Args:
+        graph (Graph): The graph.
+        path (Path): File. Weights of more than about 1.5 GB go to a second
+            one, ``PATH.data``, if the format is ONNX.
+        facts (dict[str, Any]): Stored inside.
+
+    Raises:
+        InputError: If the graph cannot be written in this format.
+        OSError: If the file cannot be written.
+    """
+    text = json.dumps(facts)
+    if path.suffix == SUFFIXES['torch-export']:
+        torch.export.save(graph.program, path, extra_files={INSIDE: text})
+        return
+    import onnx_ir
+
+    names = list(graph.program.graph_signature.user_inputs)
+    with exporting():
+        program: Any = torch.onnx.export(
+            graph.program,
+            dynamo=True,
+            verbose=False,
+            input_names=names,
+            output_names=['scores'],
+        )
+    program.model.metadata_props[INSIDE] = text
+    sides = ('height', 'width') if graph.any_size else graph.size
+    axes = dict(
+        images=('batch', 3, *sides),
+        text=('texts', None, None),
+        scores=('batch', 'texts', *sides),
+    )
+    for value in (*program.model.graph.inputs, *program.model.graph.outputs):
+        value.shape = onnx_ir.Shape(
+            new if isinstance(new, str) and not isinstance(old, int) else old
+            for new, old in zip(axes[value.name], value.shape)
+        )
+    program.save(path)
+
+
+def load(path: Path) -> Runner:
+    """Load a graph with onnxruntime or PyTorch, on the CPU.
+
+    Args:
+        path (Path): File of :func:`save`.
+
+    Returns:
+        Runner: Function that runs it.
+    """
+    if path.suffix == SUFFIXES['torch-export']:
+        module = torch.export.load(path).module()
+
+        def run_torch(
+            images: np.ndarray, text: np.ndarray | None
+        ) -> np.ndarray:
+            arrays = [images] if text is None else [images, text]
+            with torch.no_grad():
+                return module(*map(torch.from_numpy, arrays)).numpy()
+
+        return run_torch
+
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(
+        path, providers=['CPUExecutionProvider']
+    )
+
+    def run_onnx(images: np.ndarray, text: np.ndarray | None) -> np.ndarray:
+        arrays = dict(images=images)
+        if text is not None:
+            arrays['text'] = text
+        return session.run(['scores'], arrays)[0]
+
+    return run_onnx
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Report what PyTorch's exporters refuse, and quieten them.
+
+    Raises:
+        InputError: If they refuse the model.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+    from torch.onnx import OnnxExporterError
+
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    except (TorchDynamoException, OnnxExporterError) as error:
+        _, _, reason = str(error).rpartition('## Exception summary')
+        reason = reason.strip().partition('\n')[0]
+        raise InputError(
+            f'the model cannot be exported; PyTorch says: {reason} (--debug '
+            'shows all of it)'
+        ) from error
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
