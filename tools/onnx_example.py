@@ -13,6 +13,8 @@ if words:  # embeddings for a graph that takes them
     arrays = np.load(words[0])
     facts.update(json.loads(str(arrays['facts'])))
     inputs['text'] = arrays['text']
+    most = facts['input']['text']['most'] or len(arrays['text'])
+    assert len(arrays['text']) <= most, f'the graph takes {most} texts'
 how, vocabulary = facts['protocol'], facts['vocabulary']
 session = onnxruntime.InferenceSession(model)
 image = Image.open(picture).convert('RGB')
