@@ -47,6 +47,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "for a model with a name, and for methods that have CLIP's weights "
         'alone',
     )
+    _add_graph_options(parser)
+    add_cfg_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_graph_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--classes',
         nargs='+',
@@ -69,8 +75,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar='FILE',
         help='image to compare the labels on, beside noise',
     )
-    add_cfg_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
