@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
 import json
 
 import numpy as np
@@ -26,6 +27,12 @@ def test_columns():
         result = segmenter.inferencer(image, WORDS)
         assert labels.dtype == np.uint8 and (labels == result.labels).all()
         assert json.loads(shares) == result.shares()
+    file = io.BytesIO()
+    Image.fromarray(images[0]).save(file, 'PNG')
+    segmenter.column = 'bytes'
+    content = np.array([file.getvalue()], 'O')
+    assert segmenter(dict(bytes=content))['shares'] == found['shares'][:1]
+    segmenter.column = 'image'
     with pytest.raises(InputError, match="no column 'image'; it has path: "):
         segmenter(dict(path=np.array(['a'])))
 

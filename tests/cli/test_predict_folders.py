@@ -16,7 +16,7 @@ from ovseg_mm.apis.files import FileSegmenter
 from ovseg_mm.cli import main
 from ovseg_mm.toy.scenes import make_scene
 
-from ..end_to_end.conftest import run
+from ..end_to_end.conftest import run_two_ranks
 
 WORDS = ['plain red', 'striped blue', 'water', 'stone', 'grass', 'sand']
 
@@ -319,8 +319,7 @@ def test_two_processes_share_a_folder(scene, tmp_path):
     for index in range(3):
         Image.fromarray(scene).save(tmp_path / 'in' / f'{index}.png')
     (tmp_path / 'in' / '3.png').write_text('a text')
-    output = run(
-        *('torchrun', '--standalone', '--nproc_per_node', 2, '-m'),
+    output = run_two_ranks(
         *('ovseg_mm', 'predict', 'in', '--model', 'toy', '--classes'),
         *('plain red;water', '--launcher', 'pytorch'),
         cwd=tmp_path,

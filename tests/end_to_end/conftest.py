@@ -111,13 +111,14 @@ sys.exit(max([os.waitstatus_to_exitcode(os.waitpid(r, 0)[1]) for r in ranks]))
 """
 
 
-def run_two_ranks(script, *arguments, cwd: Path) -> str:
+def run_two_ranks(script, *arguments, cwd: Path, status: int = 0) -> str:
     """Run a script or module in two processes; what they printed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('WORLD_SIZE', '2')
         patch.setenv('MASTER_ADDR', '127.0.0.1')
         patch.setenv('MASTER_PORT', free_port())
-        return run('python', '-c', RANKS, script, *arguments, cwd=cwd)
+        command = ('python', '-c', RANKS, script, *arguments)
+        return run(*command, cwd=cwd, status=status)
 
 
 @pytest.fixture
