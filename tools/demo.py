@@ -231,10 +231,6 @@ def _environment() -> dict[str, str]:
         'GOMP_SPINCOUNT': '3000',
         **os.environ,
         'PATH': f'{folder}{os.pathsep}{os.environ.get("PATH", "")}',
-        # Without these, glibc returns each freed tensor to the system and
-        # requests its pages again.
-        'MALLOC_MMAP_THRESHOLD_': str(1 << 25),
-        'MALLOC_TRIM_THRESHOLD_': str(1 << 32),
     }
 
 

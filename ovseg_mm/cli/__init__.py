@@ -12,6 +12,7 @@ from ovseg_mm.utils.errors import (
     report_error,
     shortened,
 )
+from ovseg_mm.utils.memory import keep_freed_memory
 
 COMMANDS = (
     'doctor',
@@ -52,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return 2
     args = parser.parse_args(argv)
+    keep_freed_memory()
     try:
         # Commands register what they need, after a look at their arguments:
         # the imports take seconds.

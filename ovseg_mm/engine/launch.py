@@ -21,6 +21,7 @@ from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
+from ovseg_mm.utils.memory import keep_freed_memory
 from ovseg_mm.utils.paths import find_checkpoint
 from ovseg_mm.zoo import resolve_model
 
@@ -81,6 +82,7 @@ def load_config(args: argparse.Namespace, wanted: str | None = None) -> Config:
         OSError: If the work folder cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    keep_freed_memory()
     cfg = read_config(args.config, args.cfg_options)
     check_config(cfg)
     check_loops(cfg, wanted)
@@ -143,6 +145,7 @@ def build_model(
         InputError: If the checkpoint does not fit, or the device cannot be
             used.
     """
+    keep_freed_memory()
     device = resolve_device(device)
     cfg = read_config(args.config, args.cfg_options)
     find_checkpoint(checkpoint)
