@@ -18,7 +18,7 @@ def register() -> None:
 
     Raises:
         ImportError: If MMSegmentation is missing or broken, with the
-            command that mends it.
+            command that repairs it.
     """
     check_stack()
     import_stack()
@@ -33,7 +33,7 @@ def _is_own_command() -> bool:
     """Return whether Python was started with ``-m ovseg_mm``.
 
     While Python looks for the module of ``-m``, ``sys.argv[0]`` is ``'-m'``.
-    The module itself is in ``sys.orig_argv`` alone, before its arguments.
+    Only ``sys.orig_argv`` has the name of the module, before its arguments.
     """
     if sys.argv[:1] != ['-m']:
         return False

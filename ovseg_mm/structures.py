@@ -20,7 +20,7 @@ class CLIPFeatures(NamedTuple):
         cls (Tensor): Class embedding, (B, C), not normalised; CLIP's own only
             with ``last_block='attention'``.
         layers (tuple[Tensor]): Residual streams after the blocks
-            ``out_indices``, (B, 1 + N, D) each, class token first; behind
+            ``out_indices``, (B, 1 + N, D) each, class token first; after
             the norm of ``prompt_norm``, if there is one.
         keys (Tensor, optional): Keys of the last block, (B, D, h, w), if
             ``last_block`` gives them.
@@ -37,7 +37,7 @@ class ImageContext(NamedTuple):
 
     Attributes:
         embedding (Tensor): Class embeddings, (B, C), not normalised.
-        tokens (dict[int, Tensor]): Residual streams behind some blocks
+        tokens (dict[int, Tensor]): Residual streams after some blocks
             (0-based), (B, 1 + N, D), class token first.
     """
 
@@ -45,7 +45,7 @@ class ImageContext(NamedTuple):
     tokens: dict[int, Tensor]
 
     def class_tokens(self, images: slice = slice(None)) -> dict[int, Tensor]:
-        """Class tokens of some images behind each block, (B, D)."""
+        """Class tokens of some images after each block, (B, D)."""
         return {block: x[images, 0] for block, x in self.tokens.items()}
 
 
@@ -53,7 +53,8 @@ class Regions(NamedTuple):
     """Encoded regions of an image.
 
     Attributes:
-        embeddings (Tensor): Of the valid proposals, (n, C), not normalised.
+        embeddings (Tensor): CLIP embeddings of the n valid proposals,
+            (n, C), not normalised.
         valid (Tensor): Which proposals have a region, (Q,) bool.
     """
 
@@ -141,10 +142,10 @@ class MaskVotes(NamedTuple):
     Attributes:
         weights (Tensor): (V, Q, T).
         masks (Tensor): Probabilities at the size of the view, (V, Q, H, W).
-        proposal_probs (Tensor): Of the classes by the proposals' embeddings,
-            (V, Q, T).
-        region_probs (Tensor): Of the classes by the proposals' regions, (V,
-            Q, T); NaN without a region.
+        proposal_probs (Tensor): Class probabilities from the proposals'
+            embeddings, (V, Q, T).
+        region_probs (Tensor): Class probabilities from the proposals'
+            regions, (V, Q, T); NaN without a region.
     """
 
     weights: Tensor

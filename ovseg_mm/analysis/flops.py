@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counting what a model computes and learns.
+"""Counts of the operations and parameters of a model.
 
 One multiply-add is one FLOP, as papers of this field count.
 """
@@ -24,14 +24,13 @@ from ovseg_mm.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Count:
-    """What one call computes.
+    """Operations of one call.
 
     Attributes:
         flops (float): Multiply-adds.
-        parts (dict[str, float]): Those of the children of the model.
-        unsupported (dict[str, int]): Operators that are not counted, and how
-            often each is called. Most are cheap ones that treat elements one
-            by one.
+        parts (dict[str, float]): Multiply-adds of each child of the model.
+        unsupported (dict[str, int]): Operators that are not counted, and the
+            number of their calls. Most are cheap elementwise ones.
     """
 
     flops: float
@@ -41,12 +40,12 @@ class Count:
 
 @dataclass(frozen=True)
 class TextCount:
-    """What a vocabulary costs a text tower, once.
+    """Operations of a text tower for a vocabulary, needed once.
 
     Attributes:
-        prompts (int): Different prompts.
-        tokens (int): Tokens of the longest.
-        flops (float): Multiply-adds of all prompts, each as long as the
+        prompts (int): Number of different prompts.
+        tokens (int): Tokens of the longest prompt.
+        flops (float): Multiply-adds of all prompts, each padded to the
             longest.
     """
 
@@ -56,20 +55,20 @@ class TextCount:
 
 
 def count_view(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
-    """Count one view: image features, head, text embeddings given.
+    """Count one view: image features and head, without text embeddings.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
         size (tuple[int, int]): Height and width of the view.
 
     Returns:
-        Count: Of one call of ``encode_decode``.
+        Count: Operations of one call of ``encode_decode``.
     """
     return _count(model, model.encode_decode, size)
 
 
 def count_image(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
-    """Count a whole image: its views, their fusion, text embeddings given.
+    """Count a whole image: views and fusion, without text embeddings.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
@@ -77,7 +76,7 @@ def count_image(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
             the pipeline.
 
     Returns:
-        Count: Of one call of ``inference``.
+        Count: Operations of one call of ``inference``.
     """
     return _count(model, model.inference, size)
 
@@ -102,7 +101,7 @@ def count_text(model: BaseOpenVocabSegmentor) -> list[TextCount]:
 def count_parameters(
     model: BaseOpenVocabSegmentor,
 ) -> dict[str, tuple[int, int]]:
-    """Parameters of the model's parts, all and trained ones.
+    """Numbers of parameters of the model's parts, all and trained.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
@@ -129,7 +128,7 @@ def window_size(model: BaseOpenVocabSegmentor) -> tuple[int, int]:
         tuple[int, int]: Height and width.
 
     Raises:
-        InputError: If they do not cut them.
+        InputError: If tests use whole images.
     """
     if model.test_cfg['mode'] != 'slide':
         raise InputError(
@@ -159,7 +158,7 @@ def _count(
 
 @contextmanager
 def _random_text(model: BaseOpenVocabSegmentor) -> Iterator[None]:
-    """Spare the model the encoding of texts, which counts by itself."""
+    """Replace text embeddings by random ones; texts are counted apart."""
     sides = [s for s in model.text_sides if s.bank.embeddings is None]
     for side in sides:
         encoder: Any = side.encoder
@@ -178,7 +177,7 @@ def _random_text(model: BaseOpenVocabSegmentor) -> Iterator[None]:
 
 
 class _Call(nn.Module):
-    """A method of a model as a module, for the tracer."""
+    """Module that calls a method of a model, for the tracer."""
 
     def __init__(
         self, model: BaseOpenVocabSegmentor, call: Callable[[Tensor], Tensor]
@@ -192,7 +191,7 @@ class _Call(nn.Module):
 
 
 def _tensors_of(value: object) -> list[Tensor]:
-    """All tensors in what a model gives."""
+    """All tensors in the output of a model."""
     if isinstance(value, Tensor):
         return [value]
     if is_dataclass(value):
@@ -205,8 +204,8 @@ def _tensors_of(value: object) -> list[Tensor]:
 
 
 def _analyse(module: nn.Module, *inputs: Tensor) -> FlopCountAnalysis:
-    # With gradients, since PyTorch's fused shortcuts without them hide
-    # whole layers from the tracer; what they would need is not kept.
+    # With gradients, since without them PyTorch uses fused layers, which
+    # the tracer cannot see; activations for the gradients are not kept.
     with torch.enable_grad(), saved_tensors_hooks(_forget, _forget):
         analysis = FlopCountAnalysis(module.eval(), inputs)
         analysis.set_op_handle(
@@ -225,13 +224,13 @@ def _forget(tensor: Any) -> Any:
 
 
 def _layer_norm_flops(inputs: list, outputs: list) -> int:
-    """As fvcore counts, which refuses to norm a single vector."""
+    """Count as fvcore does; fvcore itself fails for a single vector."""
     weight = get_shape(inputs[2])
     return prod(get_shape(inputs[0])) * (4 if weight is None else 5)
 
 
 def _attention_flops(inputs: list, outputs: list) -> int:
-    """Both products of attention; fvcore does not know the fused operator."""
+    """Count both products of attention; fvcore lacks the fused operator."""
     query, key, value = (get_shape(x) for x in inputs[:3])
     pairs = prod(query[:-1]) * key[-2]
     return pairs * (query[-1] + value[-1])

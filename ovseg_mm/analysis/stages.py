@@ -22,7 +22,7 @@ from ovseg_mm.visualization import draw_overlay
 
 @dataclass(frozen=True)
 class Cost:
-    """What some work took.
+    """Time and page faults of some work.
 
     Attributes:
         seconds (float): Elapsed seconds.
@@ -72,29 +72,29 @@ class Cost:
 
 
 class StageClock:
-    """Costs of named stages; a stage inside another one counts for itself.
+    """Costs of named stages, without the stages inside them.
 
     >>> clock = StageClock()
     >>> with clock.stage('head'):
     ...     with clock.stage('text'):
     ...         embed()
     ...     decode()
-    >>> clock.costs['head']  # of decode() alone
+    >>> clock.costs['head']  # cost of decode(), without embed()
     """
 
     def __init__(self) -> None:
         self.costs: dict[str, Cost] = {}
-        # Costs of the stages inside each running one.
+        # For each running stage, the costs of the stages inside it.
         self._inner: list[Cost] = []
 
     @property
     def total(self) -> Cost:
-        """Sum of all stages."""
+        """Sum of the costs of all stages."""
         return sum(self.costs.values(), Cost())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what is done inside for a stage.
+        """Add the cost of the block to a stage.
 
         Args:
             name (str): Name of the stage.
@@ -117,7 +117,7 @@ class StageClock:
     def watching(
         self, owner: object, method: str, name: str
     ) -> Iterator[None]:
-        """Count the calls of a method for a stage.
+        """Add the cost of a method's calls to a stage, while the block runs.
 
         Args:
             owner (object): Object or class whose method is replaced while
@@ -147,7 +147,7 @@ class StageClock:
 
     @contextmanager
     def watching_model(self, model: BaseOpenVocabSegmentor) -> Iterator[None]:
-        """Count the parts of a model, each for a stage of its own.
+        """Add the cost of each part of a model to its own stage.
 
         Args:
             model (BaseOpenVocabSegmentor): The model.
@@ -187,9 +187,9 @@ def measure_prediction(
         file (Path): Image file.
 
     Returns:
-        StageClock: With the stages ``read``, ``preprocess``, ``image tower``,
-        ``text``, ``head``, ``regions``, ``fuse and resize``, ``labels``,
-        ``draw`` and ``other``, those that occur.
+        StageClock: Costs of the stages that occur, of ``read``,
+        ``preprocess``, ``image tower``, ``text``, ``head``, ``regions``,
+        ``fuse and resize``, ``labels``, ``draw`` and ``other``.
     """
     clock = StageClock()
     with torch.no_grad(), clock.watching_model(model), clock.stage('other'):
@@ -217,8 +217,8 @@ def measure_training_step(
         batch (dict): Batch of a training data loader.
 
     Returns:
-        StageClock: With the stages of the model, ``update`` (backward pass
-        and optimizer) and ``other``.
+        StageClock: Costs of the stages of the model, ``update`` (backward
+        pass and optimizer) and ``other``.
     """
     clock = StageClock()
     with (
@@ -240,7 +240,7 @@ class PeakMemory:
     above = 0
 
     def __enter__(self) -> 'PeakMemory':
-        # The kernel forgets the peak so far.
+        # Resets the kernel's peak.
         Path('/proc/self/clear_refs').write_text('5')
         self._before = _status('VmRSS')
         return self
@@ -277,10 +277,10 @@ def matrix_rate(size: int = 1024, seconds: float = 0.5) -> float:
 
     Args:
         size (int): Side of the matrices.
-        seconds (float): Least CPU seconds to measure.
+        seconds (float): Smallest number of CPU seconds to measure.
 
     Returns:
-        float: Of this process, with its number of threads.
+        float: Rate of this process, with its number of threads.
     """
     first, second = torch.randn(2, size, size)
     torch.mm(first, second)

@@ -34,7 +34,7 @@ _TEXT_KEYS = {
 _SUPPORTED = (
     "supported are open_clip's plain vision transformers with a causal text "
     'transformer (ViT-B-32, ViT-B-16, ViT-L-14, ViT-L-14-336, ViT-H-14, '
-    'ViT-bigG-14 and their kin)'
+    'ViT-bigG-14 and similar ones)'
 )
 
 
@@ -56,7 +56,7 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
 
     Returns:
         dict: A deep copy of the config with all these keys filled in, and
-        ``vision_cfg['heads']`` beside.
+        ``vision_cfg['heads']`` added.
 
     Raises:
         ValueError: If the name or the tag is unknown, or the architecture
@@ -105,7 +105,7 @@ def clip_shapes(arch: dict) -> dict[str, tuple[int, ...]]:
 
     Returns:
         dict[str, tuple[int, ...]]: Shape by name; the image tower under
-        ``visual.``, the text tower bare, ``logit_scale`` left out.
+        ``visual.``, the text tower without a prefix, no ``logit_scale``.
     """
     vision, text, embed = (
         arch['vision_cfg'],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIPs named by their place, as in open_clip: on the hub or in a folder.
+"""CLIPs named by their address, as in open_clip: on the hub or in a folder.
 
 ``'hf-hub:ORG/NAME'`` is a repository of the hub, ``'local-dir:PATH'`` a
 folder; both hold weights and a config, open_clip's or transformers'.
@@ -44,7 +44,7 @@ _TOWERS = (
         ('', 'text.', 'text_model.embeddings.', 'embeddings.'),
     ),
 )
-# Of CLIP's images, in [0, 1].
+# Mean and standard deviation of CLIP's images, in [0, 1].
 _NORMALISATION = dict(
     mean=CLIP_UNIT_MEAN,
     std=CLIP_UNIT_STD,
@@ -66,7 +66,7 @@ _TEXT_SIZES = {
 
 
 def is_source(name: object) -> TypeGuard[str]:
-    """Return whether a name stands for a hub repository or a folder."""
+    """Whether a name means a repository of the hub or a folder."""
     return isinstance(name, str) and name.startswith((HUB, FOLDER))
 
 
@@ -215,7 +215,7 @@ def warn_of_normalisation(config: Mapping[str, Any], where: str) -> None:
 
 
 def refuse_other_weights(names: Collection[str], where: str) -> None:
-    """Raise for tensors of a SigLIP, or of one tower alone.
+    """Raise for tensors of a SigLIP, or of only one tower.
 
     Args:
         names (Collection[str]): Names of the tensors.

@@ -38,14 +38,14 @@ def load_clip_weights(
 
     Args:
         arch (str | dict): See :func:`clip_arch`. A hub repository or a
-            folder brings its weights along.
+            folder has weights, too.
         pretrained (str, optional): open_clip's tag; the weights come from
             the hub (or its cache) unless ``custom_clip_weights`` is given.
         custom_clip_weights (str | Path, optional): File or folder: OpenAI's
             TorchScript archives, open_clip's ``.bin``, ``.pt`` and
             ``.safetensors``, folders of open_clip and of transformers'
-            ``CLIPModel.save_pretrained``, our own. A relative path may lead
-            to a file that comes with the package. Or a hub repository,
+            ``CLIPModel.save_pretrained``, our own. A relative path may name
+            a file that comes with the package. Or a hub repository,
             ``'hf-hub:ORG/NAME'``, or ``'local-dir:PATH'``.
 
     Returns:
@@ -73,7 +73,7 @@ def load_clip_weights(
                 'needs arch as a name of open_clip; give custom_clip_weights '
                 'for a CLIP described by a dict'
             )
-        # The tag decides the activation, whatever a file beside it says.
+        # The tag decides the activation, also if a config file differs.
         file = read_weights(fetch_clip_weights(arch, pretrained))
         file = file._replace(config={})
     refuse_other_weights(file.tensors, str(file.path))
@@ -109,8 +109,8 @@ def _renamed(file: WeightFile) -> Renamed:
             return layout.convert(file.tensors)
         method = layout.method
     raise InputError(
-        f'{file.path} is a checkpoint of {method}, expected weights of CLIP '
-        'alone'
+        f'{file.path} is a checkpoint of {method}, expected weights of only '
+        'a CLIP'
     )
 
 
@@ -148,7 +148,7 @@ def _clip_state_dict(
 
 
 def _check_activation(file: WeightFile, config: dict) -> None:
-    """Refuse weights that were trained with the other activation."""
+    """Raise for weights that were trained with the other activation."""
     if file.kind == 'torchscript' and 'input_resolution' in file.tensors:
         wants = True
         reason = "it is OpenAI's archive, trained with QuickGELU"
@@ -173,7 +173,7 @@ def _check_activation(file: WeightFile, config: dict) -> None:
 
 
 def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Say which CLIP a file seems to hold."""
+    """Describe, for a message, which CLIP a file seems to contain."""
     try:
         width, _, patch, _ = shapes['visual.conv1.weight']
         tokens = shapes['visual.positional_embedding'][0]

@@ -63,7 +63,8 @@ def compact_clip(
         dtype (torch.dtype): Stored type of floating-point tensors.
 
     Returns:
-        dict[str, Tensor]: For a ``.safetensors`` file or ``torch.save``.
+        dict[str, Tensor]: Tensors of a compact file, to be saved as
+        ``.safetensors`` or with ``torch.save``.
 
     Raises:
         InputError: If an id is outside the table.
@@ -92,11 +93,11 @@ def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Undo :func:`compact_clip`, up to the precision of the stored dtype.
 
     Args:
-        state_dict (Mapping[str, Tensor]): In the compact layout.
+        state_dict (Mapping[str, Tensor]): Tensors of a compact file.
 
     Returns:
-        dict[str, Tensor]: With the whole ``token_embedding.weight``, float32;
-        other tensors as they were stored.
+        dict[str, Tensor]: Tensors with the whole ``token_embedding.weight``,
+        float32; other tensors as they were stored.
 
     Raises:
         InputError: If a part of the token table is missing or misfits.

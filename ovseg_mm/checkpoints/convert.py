@@ -126,8 +126,8 @@ def load_checkpoint_into(
     Raises:
         FileNotFoundError: If the file does not exist.
         InputError: If it is a checkpoint of another method; or if a learned
-            tensor is missing, has another shape, is not finite or has no
-            place in the model.
+            tensor is missing, has another shape, is not finite or is not in
+            the model.
     """
     file = read_weights(path)
     layout, renamed = fit_to_model(model, file.tensors, str(file.path))
@@ -158,7 +158,7 @@ def _rename_file(
 
 
 def _check_destination(dst: Path, *inputs: Path) -> None:
-    """Refuse a destination that cannot be written, or is read from."""
+    """Raise if a destination cannot be written, or is the source."""
     if dst.is_dir():
         raise InputError(
             f'{dst} is a folder; give the name of the file to write'
@@ -170,7 +170,7 @@ def _check_destination(dst: Path, *inputs: Path) -> None:
                 f'{dst} is the source itself, which would be overwritten; '
                 'give another name for the result'
             )
-        # The files that an index names lie beside it.
+        # The files that an index names are in its folder.
         listed = source.name.endswith('.index.json')
         folder = source.parent if listed else source
         if folder.resolve() in dst.resolve().parents:

@@ -115,9 +115,8 @@ def read_content(
         reason = ' '.join(str(error).split())[:300] or type(error).__name__
         raise InputError(
             f'{path} cannot be read as the {_NAMES[kind]} that its first '
-            f'bytes announce ({reason}); it may be cut short or hold '
-            'other things than weights: fetch it again or save its tensors '
-            'alone'
+            f'bytes announce ({reason}); it may be cut short or contain '
+            'more than weights: fetch it again, or save only its tensors'
         ) from error
 
 
@@ -193,7 +192,7 @@ def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Raise if a tensor has numbers that are not finite.
+    """Check that all numbers of tensors are finite.
 
     Args:
         tensors (Mapping[str, Tensor]): Tensors of any dtype by name.

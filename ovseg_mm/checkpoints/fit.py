@@ -90,7 +90,7 @@ def check_fit(
 def check_against(
     model: nn.Module, layout: Layout | None, renamed: Renamed, where: str
 ) -> None:
-    """Raise unless renamed tensors fill a model, and nothing else.
+    """Check that renamed tensors fill a model, and that none is left over.
 
     Args:
         model (nn.Module): See :func:`fit_to_model`.
@@ -124,16 +124,16 @@ def check_against(
 
 
 def filling(model: nn.Module, renamed: Renamed) -> Renamed:
-    """Leave out tensors that a checkpoint may have and a model never needs.
+    """Remove tensors that a checkpoint may have and a model never needs.
 
     Args:
         model (nn.Module): See :func:`fit_to_model`.
         renamed (Renamed): Tensors by our names.
 
     Returns:
-        Renamed: Without the text tower for a model that reads its text
-        embeddings from a file, and without CLIP's ``logit_scale`` for a
-        segmentor.
+        Renamed: The tensors, without the text tower if the model reads its
+        text embeddings from a file, and without CLIP's ``logit_scale`` for
+        a segmentor.
     """
     unwanted = []
     if getattr(model, 'text_encoder', None) is None:
@@ -149,7 +149,7 @@ def filling(model: nn.Module, renamed: Renamed) -> Renamed:
 
 
 def unrenamed(tensors: Mapping[str, Tensor]) -> Renamed:
-    """Return tensors under the names that they have."""
+    """Return tensors under their own names."""
     return Renamed(dict(tensors), list(tensors), {}, [])
 
 
@@ -164,7 +164,7 @@ def has_own_names(names: Iterable[str]) -> bool:
 
 
 def method_of(model: nn.Module) -> str:
-    """Return the method that a model says it has, or its class."""
+    """Name of a model's method; its class if it does not name one."""
     for part in (model, getattr(model, 'decode_head', None)):
         method = getattr(part, 'method', None)
         if isinstance(method, str):
@@ -182,7 +182,7 @@ def _misfit_error(where: str, misfits: list[str]) -> InputError:
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...] | None]:
-    """Shape by name of the saved tensors; None where it holds a shard."""
+    """Shape by name of the saved tensors; None for sharded tensors."""
     names = {name for name, _ in model.named_modules()}
     if not any(name.endswith(SHARDED) for name in names):
         return {

@@ -30,7 +30,7 @@ def shifted_clip_towers(
         path (str | Path): Checkpoint of SCAN's CLIP with contextual shift,
             ours or a published one.
         state_dict (Mapping[str, Tensor]): Tensors of the segmentor by our
-            names; without a text tower it takes the region tower alone.
+            names; if it has no text tower, only the region tower is read.
         where (str): Name of the segmentor's file in messages.
 
     Returns:

@@ -23,7 +23,7 @@ class Drop:
 
 
 TensorMap = Callable[[re.Match, Tensor], dict[str, Tensor]]
-"""Function of the matched name and the tensor that gives new tensors."""
+"""Function that makes new tensors from the matched name and the tensor."""
 
 SHARDED = '_fsdp_wrapped_module'
 _WRAPPERS = ('', SHARDED, '_checkpoint_wrapped_module')
@@ -83,8 +83,8 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
         for new_name in renamed:
             if new_name in result.state_dict:
                 raise InputError(
-                    f'{name!r} would become {new_name!r}, a name that an '
-                    'earlier entry of the checkpoint has taken already'
+                    f'{name!r} would become {new_name!r}, but an earlier '
+                    'entry of the checkpoint already has this name'
                 )
         result.state_dict.update(renamed)
         result.used.append(name)

@@ -75,7 +75,7 @@ _ALLOWED = {
 }
 
 
-# The number that torch.save, in its old format, begins with.
+# First bytes of files in the old format of torch.save.
 _LEGACY_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19'
 
 
@@ -207,7 +207,7 @@ class ArchiveUnpickler(ListedUnpickler):
             return UntypedStorage(0)
         content = bytearray(size)
         with self._archive.open(entry) as file:
-            # A buffered reader, which the type stubs do not say.
+            # It is a buffered reader, which the type stubs do not know.
             filled = cast(io.BufferedIOBase, file).readinto(content)
         if filled != size:
             raise pickle.UnpicklingError(f'{entry.filename} is cut short')

@@ -76,7 +76,7 @@ class _ScriptUnpickler(ArchiveUnpickler):
             names = dict(qualified_name=f'{module}.{name}')
             return type('_ScriptClass', (_ScriptObject,), names)
         if module == 'torch.jit._pickle':
-            # They say which type a list or a dict has.
+            # They only give the type of a list or a dict.
             return _first
         if (module, name) == ('torch', 'device'):
             return _first
@@ -93,8 +93,8 @@ class _Class:
 
     Attributes:
         is_module (bool): Whether its objects are modules.
-        names (dict[str, list[str]]): Of ``parameters`` and ``buffers``.
-        types (dict[str, str]): Of the attributes.
+        names (dict[str, list[str]]): Names of ``parameters`` and ``buffers``.
+        types (dict[str, str]): Types of the attributes.
         sets_state (bool): Whether it has a ``__setstate__``.
     """
 
@@ -146,7 +146,7 @@ def _collect(
     for group in ('parameters', 'buffers'):
         for name in owner.state:
             value = owner.state[name]
-            # Buffers that may be None are not in a state.
+            # Optional buffers are not in a state dict.
             if (
                 name in kind.names.get(group, ())
                 and isinstance(value, Tensor)

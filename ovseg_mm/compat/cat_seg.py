@@ -101,7 +101,7 @@ _HEAD_KEYS = dict(
         type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
     ),
     init_cfg=dict(type='Normal', std=0.01, override=dict(name='conv_seg')),
-    # Other values of these are refused.
+    # Other values of these keys are an error.
     out_channels=None,
     align_corners=False,
     sampler=None,
@@ -359,7 +359,7 @@ def _check_head(neck: dict, head: dict, templates: list[str]) -> None:
         (
             'decode_head.out_channels',
             head['out_channels'],
-            # MMSegmentation treats None so.
+            # MMSegmentation treats None in this way.
             head['num_classes'] if head['out_channels'] else None,
             'there is a channel for each class',
         ),

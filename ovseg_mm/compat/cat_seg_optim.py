@@ -17,12 +17,13 @@ from ovseg_mm.models import GuidedCLIP
     name='DefaultOptimWrapperConstructor'
 )
 class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor, with the project's parameter names.
+    """MMEngine's constructor for the parameter names of the CAT-Seg project.
 
-    For CAT-Seg v1, keys of ``custom_keys`` are searched in the names that
-    parameters have in the project; the longest matching key counts, as in
-    MMEngine. Keys that match no name have no effect; a warning names them.
-    Other models are built as by MMEngine.
+    In MMSegmentation's project CAT-Seg, the parameters of CAT-Seg v1 have
+    other names. The keys of ``custom_keys`` are searched in these names; the
+    longest matching key counts, as in MMEngine. Keys that match no name have
+    no effect; a warning names them. For other models this is MMEngine's
+    constructor.
     """
 
     paramwise_cfg: dict
@@ -51,7 +52,7 @@ class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _by_our_names(keys: dict, model: nn.Module) -> dict:
-    """Options by the full name of each parameter that has options."""
+    """Options of each parameter that has options, by its full name."""
     ordered = sorted(sorted(keys), key=len, reverse=True)
     options, used = {}, set()
     for name, _ in model.named_parameters():

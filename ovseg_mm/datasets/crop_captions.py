@@ -51,7 +51,7 @@ class CropCaptionDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Empty: captions are not classes."""
+        """Return an empty dict: captions are not classes."""
         return {}
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from .transforms.loading import (
     map_label_values,
 )
 
-# Number of label files that are always read, and if they leave a doubt.
+# Number of label files that are always read, and number in case of doubt.
 _FEW = 16
 _MANY = 200
 _MASKS = (

@@ -54,7 +54,7 @@ def save_embeddings(model: OpenVocabSegmentor, path: str | Path) -> Tensor:
 
 
 def check_embeddings_file(path: Path) -> None:
-    """Refuse to replace a file that :func:`save_embeddings` did not write.
+    """Raise if a file exists that :func:`save_embeddings` did not write.
 
     Args:
         path (Path): File to write.

@@ -34,7 +34,7 @@ from .image_side import ImageSide
 FORMATS = (*graphs.SUFFIXES, 'embeddings')
 # Share of the pixels that must get the label that PyTorch gives them.
 LEAST_EQUAL = 0.999
-# Texts that a graph of an open vocabulary is compared with.
+# Texts for the comparison of a graph with an open vocabulary.
 _COMPARED_TEXTS = 64
 # Equal scores, where a single text leaves no choice of labels.
 _SAME_SCORE = 1e-3
@@ -42,12 +42,12 @@ _SAME_SCORE = 1e-3
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written.
+    """Result of an export.
 
     Attributes:
-        files (tuple[Path, ...]): Files, the one that was asked for first.
-        facts (dict[str, Any]): Content of the JSON file; for embeddings the
-            shape and the names alone.
+        files (tuple[Path, ...]): Written files, the requested one first.
+        facts (dict[str, Any]): Content of the JSON file; for embeddings only
+            the shape and the names.
     """
 
     files: tuple[Path, ...]
@@ -79,8 +79,8 @@ def export_model(
             or whose embeddings are written.
         size (tuple[int, int], optional): H and W of a graph that takes one
             size. None: the window of the config.
-        image (Image.Image, optional): Image that the graph is compared with
-            PyTorch on, beside noise.
+        image (Image.Image, optional): Image for the comparison of the graph
+            with PyTorch, in addition to noise.
         cfg_options (dict, optional): Settings to override in the config.
 
     Returns:
@@ -130,7 +130,7 @@ def export_model(
 
 
 def _check_destination(dst: Path, kind: str) -> None:
-    """Refuse a path that has another suffix, or a file of somebody else."""
+    """Raise for a wrong suffix, or a file that export did not write."""
     if kind not in FORMATS:
         raise InputError(f'format {kind!r} is not one of {", ".join(FORMATS)}')
     suffix = graphs.SUFFIXES.get(kind, '.npz')
@@ -167,7 +167,7 @@ def _is_export(dst: Path) -> bool:
 
 
 def _check_model(source: ModelSource) -> None:
-    """Refuse a method that has no such graph, before its weights load."""
+    """Raise if a method cannot be exported, before its weights load."""
     from mmseg.registry import MODELS
 
     config = source.config
@@ -263,8 +263,8 @@ def _compare(
         largest = max(largest, float(difference.max()))
     if equal < LEAST_EQUAL:
         raise InputError(
-            f'{path.name} is not written: its labels are those of PyTorch '
-            f'at {equal:.2%} of the pixels, at least {LEAST_EQUAL:.1%} are '
+            f'{path.name} is not written: its labels equal those of PyTorch '
+            f'at {equal:.2%} of the pixels, but {LEAST_EQUAL:.1%} are '
             f'needed (scores differ by up to {largest:.2g}); try another '
             '--format'
         )

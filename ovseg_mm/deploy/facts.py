@@ -13,7 +13,7 @@ from ovseg_mm.models import OpenVocabSegmentor
 from ovseg_mm.version import __version__
 from ovseg_mm.zoo import ModelSource
 
-# The model's scores as they are, and behind a sigmoid.
+# The model's scores unchanged, and after a sigmoid.
 _ACTIVATIONS = {0.0: 'none', 0.5: 'sigmoid'}
 
 
@@ -22,7 +22,7 @@ def model_facts(
     model: OpenVocabSegmentor,
     fixed: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """Facts of a model, whatever its words are.
+    """Facts of a model that do not depend on its words.
 
     Args:
         source (ModelSource): Where it comes from.

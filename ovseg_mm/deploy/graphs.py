@@ -54,7 +54,7 @@ class Graph:
 
 
 def check_packages(kind: str) -> None:
-    """Refuse a format that the installed packages cannot write.
+    """Raise if the installed packages cannot write a format.
 
     Args:
         kind (str): ``'onnx'`` or ``'torch-export'``.
@@ -214,10 +214,10 @@ def load(path: Path) -> Runner:
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Report what PyTorch's exporters refuse, and quieten them.
+    """Turn errors of PyTorch's exporters into input errors; silence logs.
 
     Raises:
-        InputError: If they refuse the model.
+        InputError: If they cannot export the model.
     """
     from torch._dynamo.exc import TorchDynamoException
     from torch.onnx import OnnxExporterError

@@ -14,7 +14,7 @@ from ovseg_mm.utils.config_types import is_type
 
 from .hooks import CheckpointGuardHook, FiniteLossHook, VocabularyHook
 
-# Arguments of AmpOptimWrapper that belong to float16 and its loss scaling.
+# Arguments of AmpOptimWrapper for float16 and its loss scaling.
 _AMP_ARGUMENTS = ('loss_scale', 'dtype', 'use_fsdp')
 
 

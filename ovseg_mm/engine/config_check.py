@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check of a whole config before anything of it is built.
+"""Check of a whole config before any part of it is built.
 
 MMEngine builds data loaders, evaluators, hooks and schedulers late, some
 after the first validation; their misspelt names are reported here, early.
@@ -65,7 +65,7 @@ _CHILDREN = {
     'STRATEGIES': dict(model_wrapper='MODEL_WRAPPERS'),
     'MODELS': {'*': 'MODELS'},
 }
-# Arguments that MMEngine takes out before it builds a part.
+# Arguments that MMEngine removes before it builds a part.
 _TAKEN_OUT = {
     'OPTIM_WRAPPERS': ('constructor', 'paramwise_cfg'),
     'PARAM_SCHEDULERS': ('convert_to_iter_based', 'by_epoch'),
@@ -74,9 +74,9 @@ _TAKEN_OUT = {
 }
 # Other registries that parts of models come from.
 _BESIDE_MODELS = ('TASK_UTILS', 'WEIGHT_INITIALIZERS', 'TRANSFORMS')
-# Parts of models of which their owner takes arguments out.
+# Parts of models from which their owner removes arguments.
 _PRIVATE = ('norm_cfg', 'act_cfg', 'conv_cfg', 'upsample_cfg', 'init_cfg')
-# Keys of models whose dicts are not parts, and parts with names of others.
+# Keys of models whose dicts are not parts, and keys with other dicts.
 _NO_PARTS = ('vocabulary', 'train_vocabulary', 'metainfo', 'arch')
 _OWN_NAMES = ('Albu',)
 _KNOWN_PACKAGES = ('ovseg_mm', 'mmseg', 'mmengine', 'mmcv')
@@ -111,7 +111,7 @@ def check_config(
     keys: Collection[str] | None = None,
     scope: str = 'mmengine',
 ) -> None:
-    """Refuse a config with misspelt names.
+    """Raise if a config has misspelt names.
 
     Looks up every ``type`` in its registry and compares the arguments beside
     it with those that the class takes. Modules that ``custom_imports`` names
@@ -292,7 +292,7 @@ def _check_arguments(
 
 
 def _check_like(name: str, path: str, found: Callable) -> None:
-    """Refuse a name similar to an argument of a class that takes any."""
+    """Raise for a misspelt argument of a class that takes any argument."""
     named = named_arguments(found)
     ours = found.__module__.partition('.')[0] in _KNOWN_PACKAGES
     near = nearest(name, named, cutoff=0.85)

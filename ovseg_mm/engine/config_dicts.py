@@ -27,7 +27,7 @@ _LAYER_FACTORS = (
     *('num_layers', 'decay_rate', 'decay_type', 'layer_decay_rate'),
     *_FACTORS,
 )
-# MMEngine's, MMSegmentation's and the one of this package in its place.
+# Constructors of MMEngine and MMSegmentation, and ours that replaces them.
 _DEFAULT_CONSTRUCTORS = (
     'DefaultOptimWrapperConstructor',
     'ForceDefaultOptimWrapperConstructor',
@@ -48,7 +48,7 @@ _PROCESS_GROUP = {
 
 
 def check_keys(node: Mapping, path: str, known: Collection[str]) -> None:
-    """Refuse a key that nothing reads.
+    """Raise for a key that nothing reads.
 
     Args:
         node (Mapping): A dict of a config.
@@ -56,7 +56,7 @@ def check_keys(node: Mapping, path: str, known: Collection[str]) -> None:
         known (Collection[str]): Its keys.
 
     Raises:
-        InputError: With the nearest right key.
+        InputError: For an unknown key; the message suggests the nearest one.
     """
     for name in node:
         if name not in known:
@@ -69,7 +69,7 @@ def check_keys(node: Mapping, path: str, known: Collection[str]) -> None:
 def check_similar_keys(
     node: Mapping, path: str, known: Collection[str]
 ) -> None:
-    """Refuse a misspelt key of a dict that may have keys of the user's own.
+    """Raise for a misspelt key of a dict that may also have the user's keys.
 
     Args:
         node (Mapping): A dict of a config.

@@ -41,15 +41,15 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 def _check_is_read(
     cfg: Config, key: str, first: str, path: Sequence[str]
 ) -> None:
-    """Refuse a top-level key that is not read; suggest other settings."""
+    """Raise for a top-level key that nothing reads; suggest settings."""
     # The pipeline of single images is a copy of the one of the test set.
     read = set(RUN_KEYS) - {'test_pipeline', 'tta_pipeline'}
     places = places_of(cfg, first, read)
     known = first in cfg
     if places:
         reason = (
-            f'{first} is a variable of the config file, of which a change '
-            'after reading the file has no effect'
+            f'{first} is a variable of the config file; changing it after '
+            'the file was read has no effect'
             if known
             else f'the config has no {first!r}'
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules about settings whose names are right but do not fit each other."""
+"""Checks of settings that are valid, but do not fit each other."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ _CROP_FIGURES = ('accuracy', 'class_accuracy')
 
 
 def check_data(cfg: Config, keys: Collection[str] | None = None) -> None:
-    """Refuse pipelines and data sets that would fail during the run.
+    """Raise for pipelines and data sets that would fail during the run.
 
     Args:
         cfg (Config): Config whose types and arguments exist.
@@ -49,7 +49,7 @@ def check_data(cfg: Config, keys: Collection[str] | None = None) -> None:
 
 
 def check_hook(path: str, kind: type | Callable) -> None:
-    """Refuse a hook that fails with every model of MMSegmentation.
+    """Raise for a hook that fails with every model of MMSegmentation.
 
     Args:
         path (str): Where it is in the config.
@@ -67,7 +67,7 @@ def check_hook(path: str, kind: type | Callable) -> None:
 
 
 def check_metric_names(cfg: Config) -> None:
-    """Refuse names of figures that the validation does not compute.
+    """Raise for names of figures that the validation does not compute.
 
     Args:
         cfg (Config): The config.
@@ -123,12 +123,12 @@ def _check_order(pipeline: Any, path: str, loader: str) -> None:
         raise InputError(
             f'{path}.pipeline has {load} before {names[max(resizes)]}: '
             'predictions have the size of the image file, and so must the '
-            f'labels; put {load} behind it'
+            f'labels; put {load} after it'
         )
 
 
 def _check_joined(dataset: Mapping, path: str) -> None:
-    """Refuse joined data sets with different class texts."""
+    """Raise if joined data sets have different class texts."""
     parts = dataset.get('datasets') or []
     words = [
         (index, load_vocabulary(part['vocabulary']))

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from ovseg_mm.utils.errors import InputError
 
-# Keys that MMEngine wants together, by what needs them.
+# Keys that MMEngine needs together, by loop.
 _LOOPS = dict(
     training=('train_dataloader', 'train_cfg', 'optim_wrapper'),
     validation=('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -29,7 +29,7 @@ def check_parts_are_dicts(
     parts: Collection[str],
     keys: Collection[str] | None = None,
 ) -> None:
-    """Refuse a config without a model, or with parts that are not dicts.
+    """Raise if a config has no model, or parts that are not dicts.
 
     Args:
         cfg (Config): A whole config.
@@ -57,7 +57,7 @@ def check_parts_are_dicts(
 
 
 def check_loops(cfg: Config, wanted: str | None = None) -> None:
-    """Refuse a config that lacks some of the keys of a loop.
+    """Raise if a config lacks some of the keys of a loop.
 
     Args:
         cfg (Config): A whole config.

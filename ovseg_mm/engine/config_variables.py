@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variables of a config file, which nothing reads once it has been read."""
+"""Variables of a config file, which have no effect after it was read."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,8 +22,8 @@ def places_of(
         keys (Collection[str]): Top-level keys that are read.
 
     Returns:
-        list[tuple[str, ...]]: Paths of settings of the same value. If there
-        are none: of settings of the same name. If there are none of both: of
+        list[tuple[str, ...]]: Paths of settings with the same value. If there
+        are none, of settings with the same name; if there are none either, of
         texts that contain the value.
     """
     known, value = name in cfg, cfg.get(name)

@@ -27,7 +27,7 @@ def setup_cpu_processes(cfg: Config) -> None:
     MMEngine's own set-up asks for a GPU. It leaves an existing process group
     alone, so a gloo group is made here, and the model wrapper is told that
     there are no device ids. Does nothing without a launcher or with an
-    accelerator. To be called between reading the config and building the
+    accelerator. Call it after reading the config and before building the
     runner.
 
     Args:
@@ -60,7 +60,7 @@ def setup_cpu_processes(cfg: Config) -> None:
 def join_processes(launcher: str) -> tuple[int, int]:
     """Connect processes that share files and need no gradients.
 
-    They meet at the end alone, with gloo, however much later one is.
+    They wait for each other only at the end, with gloo, for any time.
 
     Args:
         launcher (str): ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``,

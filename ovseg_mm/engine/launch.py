@@ -153,7 +153,7 @@ def build_model(
     set_matmul_precision(cfg, device)
     with config_errors():
         model = init_model(cfg, device='cpu')
-    # Nobody reads the scores here.
+    # The scores are not used here.
     model.test_cfg.setdefault('keep_scores', False)
     if checkpoint is not None or not parameters_of_no_file(model):
         load_weights(model, checkpoint)

@@ -24,10 +24,10 @@ class OpenVocabOptimWrapperConstructor:
         optim_wrapper_cfg (dict): Config of the wrapper with ``optimizer``.
         paramwise_cfg (dict, optional): ``lr_mult``: factors of the learning
             rate by prefix of parameter names, such as
-            ``dict(backbone=0.01)``; a prefix ends where a part of the name
-            does, and the longest one counts. ``norm_decay`` (default
-            False): whether layer and group norms and embeddings have weight
-            decay as the rest. ``no_decay``: parts of parameter names;
+            ``dict(backbone=0.01)``; a prefix consists of whole parts of the
+            name, and the longest one counts. ``norm_decay`` (default
+            False): whether layer and group norms and embeddings also have
+            weight decay. ``no_decay``: parts of parameter names;
             these parameters never have weight decay.
 
     Raises:
@@ -84,7 +84,7 @@ class OpenVocabOptimWrapperConstructor:
         if unused:
             raise InputError(
                 f'paramwise_cfg.lr_mult names {sorted(unused)}, but no '
-                'parameter of the model begins so'
+                'parameter of the model has such a prefix'
             )
         if not groups:
             raise InputError(

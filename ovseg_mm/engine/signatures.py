@@ -24,8 +24,8 @@ def accepted_arguments(target: Callable) -> frozenset[str] | None:
         target (Callable): Class or function.
 
     Returns:
-        frozenset[str] | None: The names; None if any name is taken, or if
-        that cannot be told.
+        frozenset[str] | None: The names; None if any name is allowed, or if
+        this is unknown.
     """
     if not inspect.isclass(target):
         names, rest = _parameters(target)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of a model that predicts: from a checkpoint, or from CLIP alone."""
+"""Weights of a model for prediction: from a checkpoint, or only CLIP's."""
 
 import hashlib
 import logging
@@ -72,7 +72,8 @@ def load_weights(
         raise InputError(
             f'the model needs a checkpoint: {len(learned)} parameters such '
             f'as {learned[0]} are neither in the weights that model.clip '
-            'names nor in those of an init_cfg; give the path of a checkpoint'
+            'names nor in the weights of an init_cfg; give the path of a '
+            'checkpoint'
         )
     with _quiet():
         model.init_weights()

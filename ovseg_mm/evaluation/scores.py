@@ -43,7 +43,7 @@ def class_scores(
     for child, parents in (relations or {}).items():
         for parent in parents:
             taken = confusion[child, parent]
-            # Without it nothing is predicted as the parent, and P_f may be 0.
+            # Otherwise no pixel is predicted as the parent, and P_f may be 0.
             if taken:
                 share = (taken + hits[parent]) / predicted[parent]
                 credit[child] += share * taken

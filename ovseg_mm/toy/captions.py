@@ -59,7 +59,7 @@ def make_caption(rng: random.Random, facts: Collection[str]) -> Caption:
 
 
 def name_of(rng: random.Random, fact: str) -> str:
-    """Name of a fact, or a synonym of it."""
+    """Word for a fact: its name, or at random a synonym."""
     if fact in GROUND_SYNONYMS and rng.random() < 0.4:
         return GROUND_SYNONYMS[fact]
     return fact

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of config files, with one sentence for files that are wrong."""
+"""Reading of config files, with a one-sentence error for wrong files."""
 
 from pathlib import Path
 

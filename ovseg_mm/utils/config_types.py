@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class that the ``type`` of a config means.
+"""Class or function that the ``type`` of a config names.
 
 ``type`` is the class itself in pure-Python configs and a name in others, with
 or without the scope of a registry (``'mmseg.CLIPViT'``) or the module

@@ -11,7 +11,7 @@ MATMUL_PRECISIONS = ('highest', 'high', 'medium')
 
 
 def resolve_device(name: str | None) -> str:
-    """Name of a device that is known to compute.
+    """Name of a device that works.
 
     Args:
         name (str, optional): Device, such as ``'cuda:0'``. None: the best
@@ -21,7 +21,7 @@ def resolve_device(name: str | None) -> str:
         str: Name of the device.
 
     Raises:
-        InputError: If the device does not exist or does not compute.
+        InputError: If the device does not exist or does not work.
     """
     best = get_device()
     name = name or best

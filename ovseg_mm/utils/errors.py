@@ -49,7 +49,7 @@ def _cut(text: str, first: int, last: int) -> str:
 
 
 class InputError(ValueError):
-    """Error that the user can mend: a bad file, option, setting or word.
+    """Error that the user can correct: a bad file, option, setting or word.
 
     Args:
         message (str): One sentence: the file or key, the value found, the
@@ -57,14 +57,14 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str = '') -> None:
-        # A traceback of another process ends with the message proper.
+        # A traceback of another process ends with the message itself.
         if not message.startswith(_HANDED_ON):
             message = shortened(message)
         super().__init__(message)
 
 
 REPORTED_ERRORS = (InputError, OSError, ImportError)
-"""Errors that a user can mend; all others are bugs."""
+"""Errors that a user can correct; all others are bugs."""
 
 
 def error_message(error: Exception) -> str:

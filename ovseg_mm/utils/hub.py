@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads from the hub, resumed after an interruption and checked.
 
-``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` count. The
-hub's client shows a bar.
+``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are used.
+The hub's client shows a progress bar.
 """
 
 import glob
@@ -83,17 +83,17 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
 
     Args:
         file (HubFile): The file.
-        folder (Path): Folder to put it in; made if it does not exist.
-        copies (int): Number of copies of the file for which the disk must
-            have room as well.
+        folder (Path): Folder of the file; created if missing.
+        copies (int): Number of additional copies for which the disk must have
+            room.
 
     Returns:
-        Path: The file, which has the size and hash of the description, or
-        those that the hub names.
+        Path: The file. It has the size and hash of ``file``, or of the hub if
+        they are unknown.
 
     Raises:
-        InputError: If the hub has another file than expected, or sent one;
-            or if the disk has no room.
+        InputError: If the hub has or sent another file than expected, or
+            the disk has no room.
         OSError: If the download fails; the hub's client raises other types
             as well.
     """
@@ -112,7 +112,7 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
         )
 
     found = get_hf_file_metadata(address(file.revision))
-    # Of large files, the hub's tag is the hash.
+    # For large files, the hub's tag is the hash.
     etag = found.etag or 'unknown'
     sha256 = file.sha256 or (etag if len(etag) == 64 else '')
     if len(etag) == 64 and sha256 != etag:
@@ -124,7 +124,7 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
     target = folder / Path(file.name).name
     partial = target.with_name(f'{target.name}.{etag[:16]}.part')
     with FileLock(f'{target}.lock'):
-        # Another process has been faster, or an earlier one.
+        # Another or an earlier process has downloaded it.
         if target.is_file() and sha256 in ('', file_sha256(target)):
             return target
         with open(partial, 'ab', buffering=0) as stream:

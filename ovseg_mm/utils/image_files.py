@@ -9,7 +9,7 @@ Data sets, ``predict``, drawings and preparation all read images with
 - Channels of 16 bits keep their upper 8 bits, as in OpenCV.
 - An alpha channel is dropped; the stored colours do not change.
 - Files with several pages or frames: the first one is read.
-- Images of 32-bit integers or floats are refused, because their range is
+- Images of 32-bit integers or floats are an error, because their range is
   unknown.
 - The EXIF orientation is applied unless the caller passes ``turn=False``.
 """
@@ -41,7 +41,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Orientations that are undone by another one, not by themselves.
+# Orientations whose inverse is another orientation.
 _INVERSE = {6: 8, 8: 6}
 _HEIC = (b'ftypheic', b'ftypheix', b'ftyphevc')  # bytes 4 to 11
 _LOSSY = ('JPEG', 'MPO')
@@ -196,7 +196,7 @@ def image_size(
     ):
         width, height = image.size
         orientation = _orientation(image)
-        # Pillow says the size of a TIFF file as it is after the turn.
+        # For TIFF files, Pillow gives the size after the turn.
         if image.format == 'TIFF' and swaps_sides(orientation):
             width, height = height, width
     return (height, width), orientation

@@ -122,7 +122,7 @@ def read_metafiles(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 @functools.cache
 def _metafiles(folder: Path) -> tuple[tuple[Path, dict[str, Any]], ...]:
-    # The package is used without PyYAML by `doctor`.
+    # Imported here, since `doctor` must run without PyYAML.
     import yaml
 
     found = []

@@ -197,7 +197,7 @@ def _split(text: str, sign: str, times: int = -1) -> list[str]:
 
 
 def _whole_word(text: str, bracket: str) -> list[str]:
-    """Return a text with a bracket inside a word; refuse other texts."""
+    """Return a text with a bracket inside a word; raise for other texts."""
     if ',' in text or text[0] in _PAIRS or text[-1] in _PAIRS.values():
         raise InputError(
             f'the bracket {bracket} of {text} has no partner; write a text '

@@ -17,7 +17,7 @@ from .errors import InputError
 _TEMPORARY = '.{name}.{token}.tmp'
 # Characters of the file's own name, since file systems limit the length.
 _SHOWN_NAME = 100
-# For launchers that insist on a checkpoint: `mim test ... --checkpoint none`.
+# For launchers that need a checkpoint: `mim test ... --checkpoint none`.
 NO_CHECKPOINT = 'none'
 CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -124,7 +124,7 @@ def find_checkpoint(name: str | Path | None) -> Path | None:
 
     Args:
         name (str | Path, optional): Path; ``~`` is expanded. None or
-            :data:`NO_CHECKPOINT` for a model that has CLIP's weights alone.
+            :data:`NO_CHECKPOINT` for a model that uses only CLIP's weights.
 
     Returns:
         Path | None: The path; None for CLIP's weights alone.
@@ -152,7 +152,7 @@ def cache_folder() -> Path:
 
 
 def check_destination(path: str | Path) -> None:
-    """Refuse a path that must not be replaced by a new file.
+    """Raise if a path must not be replaced by a new file.
 
     A finished file gets its name by renaming, which would replace a device,
     a pipe or a read-only file.
@@ -198,7 +198,7 @@ def check_destination(path: str | Path) -> None:
 
 
 def path_inside(folder: str | Path, name: str) -> Path:
-    """Path of a file in a folder; names that lead out of it are refused.
+    """Path of a file in a folder; raise for names that lead out of it.
 
     Args:
         folder (str | Path): The folder.
@@ -286,7 +286,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def to_disk(file: BinaryIO) -> None:
-    """Flush a file to the disk, which takes a while."""
+    """Flush a file to the disk; this can be slow."""
     file.flush()
     os.fsync(file.fileno())
 

@@ -15,8 +15,8 @@ from .paths import expanded
 
 # Suffixes of the images of data sets, in lower case.
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-# Suffixes of files that a folder is searched for, in lower case. Files that
-# are named need none of them.
+# Suffixes of the files to find in a folder, in lower case. Files given by name
+# may have others.
 PICTURE_SUFFIXES = (
     *IMAGE_SUFFIXES,
     *('.avif', '.gif', '.heic', '.jfif', '.jp2', '.pgm', '.ppm', '.tga'),
@@ -32,7 +32,7 @@ class Job(NamedTuple):
     Attributes:
         path (Path): The file.
         name (str): Start of the names of its results, without suffix; files
-            of a folder keep the sub-folders that they lie in.
+            of a folder keep their sub-folders.
     """
 
     path: Path

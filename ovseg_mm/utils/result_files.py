@@ -23,7 +23,7 @@ RASTER_OUTPUTS = dict(
     geojson='.geojson',
     gpkg='.gpkg',
 )
-_SHARES = '_shares.jsonl'  # JSON lines, a frame each
+_SHARES = '_shares.jsonl'  # JSON lines, one per frame
 # Of a video, by its suffix; all others have the results of an MP4.
 VIDEO_OUTPUTS = {
     '.avi': dict(overlay='_overlay.avi', shares=_SHARES),
@@ -38,7 +38,7 @@ def video_outputs(suffix: str) -> dict[str, str]:
         suffix (str): Suffix of the video.
 
     Returns:
-        dict[str, str]: By kind.
+        dict[str, str]: End of the name by kind.
     """
     return VIDEO_OUTPUTS.get(suffix.lower(), VIDEO_OUTPUTS['.mp4'])
 
@@ -46,11 +46,11 @@ def video_outputs(suffix: str) -> dict[str, str]:
 def check_outputs_known(
     kinds: Collection[str], known: Collection[str] = tuple(OUTPUTS)
 ) -> None:
-    """Check what is to be saved.
+    """Check the kinds of files to save.
 
     Args:
         kinds (Collection[str]): Kinds of files.
-        known (Collection[str]): Kinds that there are.
+        known (Collection[str]): Kinds that exist.
 
     Raises:
         ImportError: If a library is missing that writes one of them.
@@ -67,10 +67,10 @@ def check_outputs_known(
 
 
 def check_pycocotools() -> None:
-    """Raise if the library of COCO annotations is missing.
+    """Check that the library of COCO annotations is installed.
 
     Raises:
-        ImportError: See above.
+        ImportError: If it is not.
     """
     if find_spec('pycocotools') is None:
         raise ImportError(

@@ -182,6 +182,6 @@ def test_method_with_parameters_needs_a_checkpoint(here, tool):
     assert printed.splitlines()[-1] == (
         'error: the model needs a checkpoint: 2 parameters such as '
         'decode_head.adapter.weight are neither in the weights that '
-        'model.clip names nor in those of an init_cfg; give the path of a '
-        'checkpoint'
+        'model.clip names nor in the weights of an init_cfg; give the path '
+        'of a checkpoint'
     )

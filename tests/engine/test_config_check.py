@@ -230,7 +230,7 @@ def test_sound_configs(cfg):
                     {'type': 'PackSegInputs'},
                 ]
             },
-            'put LoadOpenVocabAnnotations behind',
+            'put LoadOpenVocabAnnotations after',
         ),
         (
             {

@@ -213,7 +213,7 @@ def test_wrong_arguments():
     with pytest.raises(InputError, match='needs an output_dir'):
         OpenVocabIoUMetric(format_only=True)
     with pytest.raises(
-        InputError, match=r'unseen of the data set holds \[2\]'
+        InputError, match=r'unseen of the data set contains \[2\]'
     ):
         make_metric(2, unseen=[2])
 

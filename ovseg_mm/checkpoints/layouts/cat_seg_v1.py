@@ -48,8 +48,8 @@ def _decoder_pairs(number: int) -> list[tuple[str, str]]:
     ]
 
 
-# Names of the same tensor there and here. A star stands for one part of a name
-# between dots, two stars for several parts, equal on both sides.
+# Names of a tensor in the file and in our model. A star means one part of a
+# name between dots, two stars several parts; they are equal on both sides.
 _PAIRS = [
     ('backbone.feature_extractor.**', 'backbone.guidance.**'),
     (

@@ -21,7 +21,7 @@ class Layout:
 
     Attributes:
         name (str): Short unique name, stored in converted checkpoints.
-        method (str): Name of the method as users say it, for messages.
+        method (str): Name of the method, for messages.
         signature (tuple[str, ...]): Regular expressions. A file has this
             layout if each of them matches the whole name of a tensor, and
             ``without`` matches no name.
@@ -115,7 +115,7 @@ class LayoutRegistry:
                 'strings'
             )
         known = self._layouts.get(layout.name)
-        # A module that is imported again defines the same class again.
+        # Importing a module again defines the same class again.
         if known is not None and _path_of(type(known)) != _path_of(layout):
             raise ValueError(
                 f'{layout.__name__}.name={layout.name!r} is the name of '
@@ -132,8 +132,9 @@ class LayoutRegistry:
             names (Iterable[str]): Tensor names.
 
         Returns:
-            Layout | None: The matching layout with the longest signature; of
-            several the one that was registered last. None if none matches.
+            Layout | None: The matching layout with the longest signature; if
+            there are several, the one that was registered last. None if
+            none matches.
         """
         names = list(names)
         found = [layout for layout in self if layout.matches(names)]

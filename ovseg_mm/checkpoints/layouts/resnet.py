@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ResNets as detectron2 and torchvision name them.
 
-Ours are MMSegmentation's names, which torchvision's are as well.
+Our names are those of MMSegmentation and torchvision.
 """
 
 from ..rename import Drop, Row

@@ -62,7 +62,7 @@ def _predictor_rows() -> list[Row]:
             rf'{_DECODER}\1.weight',
         ),
     ]
-    # Linear layers stand at every second place of a sequence with ReLUs.
+    # Every second module of a sequence with ReLUs is a linear layer.
     for index in range(3):
         rows.append(
             (
@@ -87,7 +87,7 @@ def _integration_rows() -> list[Row]:
             rf'{_SIM}attentions.\1.\2',
         ),
         (rf'fusion_decoder\.ln\.(\d+){_PARAMS}', rf'{_SIM}norms.\1.\2'),
-        # Over one token attention is its value.
+        # Attention over one token gives its value.
         (
             rf'{layer}self_attn\.in_proj_(weight|bias)',
             map_tensor(rf'{into}value.\2', _last_third),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Swin Transformers as their authors name them.
 
-Ours are MMSegmentation's names.
+Our names are those of MMSegmentation.
 """
 
 import torch
@@ -59,9 +59,9 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
 def _reorder(tensor: Tensor) -> Tensor:
     """Reorder the input channels (..., 4 c) of a patch merging.
 
-    In the file: the four neighbours, down the columns, with all channels of
-    each. In our model: all channels, with the four neighbours of each, along
-    the rows.
+    The file has the four neighbours one after the other, column by column,
+    each with all its channels. Our model has the channels one after the other,
+    each with its four neighbours, row by row.
     """
     neighbours = torch.tensor([0, 2, 1, 3])
     blocks = tensor.unflatten(-1, (4, -1))[..., neighbours, :]

@@ -48,7 +48,7 @@ def _predictor_rows() -> list[Row]:
             rf'{_DECODER}\1.\2',
         ),
     ]
-    # Linear layers stand at every second place of a sequence with ReLUs.
+    # Every second module of a sequence with ReLUs is a linear layer.
     for index in range(3):
         rows.append(
             (
@@ -118,7 +118,7 @@ _SIGNATURE = (
 )
 _DEEP = r'backbone\.stem\.conv3\.weight'
 _REGION = r'_region_clip_adapter\..*'
-# What SCAN has besides.
+# Additional tensors of SCAN.
 _NOT_SCAN = r'fusion_decoder\..*'
 
 _PROMPT_STAGE = (
@@ -145,7 +145,7 @@ class ZSSegLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegSeparateLayout(_SegmenterLayout):
-    """Basic stem, regions encoded by a CLIP of their own."""
+    """Basic stem, regions encoded by a separate CLIP."""
 
     name = 'zsseg_separate'
     signature = (*_SIGNATURE, _REGION)
@@ -163,7 +163,7 @@ class ZSSegR101cLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cSeparateLayout(_SegmenterLayout):
-    """Three-layer stem, regions encoded by a CLIP of their own."""
+    """Three-layer stem, regions encoded by a separate CLIP."""
 
     name = 'zsseg_r101c_separate'
     signature = (*_SIGNATURE, _DEEP, _REGION)

@@ -12,7 +12,7 @@ from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
 SUFFIX = '_labelTrainIds.png'
 NUM_LABELS = 171
 COUNTS = dict(train2017=118287, val2017=5000)
-# Ids of the 182 of the raw maps that no class has.
+# Those of the 182 ids of the raw maps that no class has.
 UNUSED = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}
 # Stands for raw values of no class while a map is renumbered; never written.
 NO_CLASS = 254

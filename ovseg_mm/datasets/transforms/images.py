@@ -69,11 +69,12 @@ class LoadOpenVocabImage(LoadImageFromFile):
             results (dict): The sample.
 
         Returns:
-            dict, optional: The sample with its image; None with
-            ``ignore_empty`` if the image cannot be read.
+            dict, optional: The sample with its image; None if the image
+            cannot be read and ``ignore_empty`` is set.
 
         Raises:
-            InputError: If it cannot be decoded; the message names the file.
+            InputError: If the image cannot be decoded and ``ignore_empty`` is
+                not set; the message names the file.
         """
         path, applied = results['img_path'], self.color_type != _STORED
         try:

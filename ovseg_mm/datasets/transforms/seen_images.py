@@ -14,9 +14,9 @@ class SkipUnseenImages(BaseTransform):
     Place it after :class:`LoadOpenVocabAnnotations`, before transforms that
     crop the label map.
 
-    Required keys: ``gt_seg_map``. Optional keys: ``seen_labels``, of an
-    :class:`OpenVocabDataset` that hides unseen labels; without it all images
-    pass. The result is None if no pixel has a seen label.
+    Required keys: ``gt_seg_map``. Optional keys: ``seen_labels``, which an
+    :class:`OpenVocabDataset` adds if it hides unseen labels; without it no
+    image is skipped. The result is None if no pixel has a seen label.
     """
 
     def transform(self, results: dict) -> dict | None:

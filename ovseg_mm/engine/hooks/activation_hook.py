@@ -21,7 +21,7 @@ class ActivationCheckpointingHook(Hook):
 
     MMEngine's ``activation_checkpointing`` leaves modules whose input has no
     gradient, such as a backbone, without gradients, and turns named tuples
-    into tuples. ``tools/train.py`` puts this hook in its place.
+    into tuples. ``tools/train.py`` uses this hook instead.
 
     Args:
         modules (str | Sequence[str]): Names of modules, such as

@@ -22,8 +22,8 @@ class CheckpointGuardHook(Hook):
 
     A resumed run continues only from checkpoints of its own work folder.
 
-    The segmentor itself refuses a checkpoint that does not fill the model;
-    the hook does so before MMEngine loads it and names the file.
+    The segmentor itself raises if a checkpoint does not fill the model; the
+    hook raises before MMEngine loads the checkpoint, and names the file.
 
     MMEngine also saves the histories of its log, which are Python objects:
     loaders that take weights alone refuse such a file. They only smooth the
@@ -53,9 +53,10 @@ class CheckpointGuardHook(Hook):
         """Convert a checkpoint and compare it with the model.
 
         Args:
-            runner (Runner): With a model of this package; others are left
-                alone.
-            checkpoint (dict): Gets a ``state_dict`` under our names.
+            runner (Runner): The runner; nothing is done if its model is not
+                from this package.
+            checkpoint (dict): The checkpoint; its ``state_dict`` gets our
+                names.
 
         Raises:
             InputError: If it is a checkpoint of another method, or a learned
@@ -108,7 +109,7 @@ def _tensors_in(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` with Python's numbers in place of NumPy's."""
+    """``value`` with NumPy's numbers replaced by Python's."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -71,7 +71,7 @@ class VocabularyHook(Hook):
             **vocabulary.metainfo,
             'palette': _palette(dataset.metainfo, vocabulary),
         }
-        # A data set knows what its training labels left out as well.
+        # A data set also knows which labels training left out.
         if not vocabulary.unseen:
             meta['unseen'] = dataset.metainfo.get('unseen', [])
         loop.evaluator.dataset_meta = meta
@@ -98,7 +98,7 @@ def _is_random(palette: list[list[int]]) -> bool:
 
 def _check(dataset: Any, vocabulary: Vocabulary) -> None:
     """Compare the classes of a data set and of data sets inside it."""
-    # Concatenated sets give the names of the first alone.
+    # Concatenated sets have only the names of the first set.
     inner = getattr(dataset, 'datasets', None)
     if inner is None and hasattr(dataset, 'dataset'):
         inner = [dataset.dataset]

@@ -132,8 +132,8 @@ class OpenVocabIoUMetric(BaseMetric):
         )
         if wrong:
             raise InputError(
-                f'unseen of the data set holds {wrong}, but it has '
-                f'{len(meta["classes"])} labels'
+                f'unseen of the data set contains {wrong}, but the data set '
+                f'has {len(meta["classes"])} labels'
             )
         self._dataset_meta = meta
         if self.relations is not None:
