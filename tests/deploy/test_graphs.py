@@ -10,6 +10,7 @@ from ovseg_mm.deploy.embeddings import embeddings_of
 from ovseg_mm.deploy.image_side import ImageSide
 
 from ..models.methods import CONFIGS, build_method
+from ..tiny import clip_arch
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'),
@@ -54,6 +55,32 @@ def sample_of(size):
     from mmseg.structures import SegDataSample
 
     return SegDataSample(metainfo=dict(ori_shape=size, img_shape=size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('block', ['NACLIPBlock', 'SCCLIPBlock'])
+def test_methods_without_training_as_onnx(block, tmp_path):
+    for package in ('onnx', 'onnxruntime', 'onnxscript'):
+        pytest.importorskip(package)
+    backbone = dict(last_block=dict(type=block), pos_interpolation='dino')
+    model = build_method(
+        'cascade_clip',
+        clip=dict(arch=clip_arch(layers=3)),
+        backbone=dict(type='CLIPViT', **backbone),
+        neck=None,
+        decode_head=dict(type='CosineHead'),
+        test_cfg=SLIDE,
+    )
+    model.cfg = Config(dict(model=CONFIGS['cascade_clip']()))
+    side = ImageSide(model)
+    text = torch.nn.functional.normalize(torch.randn(4, 1, 16), dim=2)
+    graphs.save(graphs.trace(side, (64, 64), text), tmp_path / 'x.onnx', {})
+    run = graphs.load(tmp_path / 'x.onnx')
+    images = 255 * torch.rand(3, 3, 48, 72)
+    with torch.no_grad():
+        wanted = side(images, text)
+    found = run(images.numpy(), text.numpy())
+    torch.testing.assert_close(torch.from_numpy(found), wanted)
 
 
 def test_any_batch_words_and_size():

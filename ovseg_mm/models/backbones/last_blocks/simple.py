@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -178,6 +179,4 @@ def gaussian_bias(
     )
     places = torch.cartesian_prod(rows, cols)
     squared = (places[:, None] - places[None]).square().sum(dim=2)
-    bias = torch.zeros(len(places) + 1, len(places) + 1, device=device)
-    bias[1:, 1:] = torch.exp(-squared / (2 * std**2))
-    return bias
+    return F.pad(torch.exp(-squared / (2 * std**2)), (1, 0, 1, 0))
