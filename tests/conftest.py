@@ -4,6 +4,7 @@
 import gc
 import os
 import socket
+from collections.abc import Callable
 
 # Before torch looks for GPUs: results are compared on the CPU, and several
 # processes cannot share one GPU. Tests marked gpu need OVSEG_TEST_GPU=1.
@@ -29,6 +30,22 @@ def free_port() -> str:
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         return str(free.getsockname()[1])
+
+
+def status_of_fork(work: Callable[[], object]) -> int:
+    """Run something that ends its process in a process of its own.
+
+    Returns:
+        Exit status, or the negative number of the signal; 0 if ``work``
+        returns or raises.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

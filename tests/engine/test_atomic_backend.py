@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from mmengine import fileio
 
 from ovseg_mm.engine import AtomicBackend
+
+from ..conftest import status_of_fork
 
 
 def test_writes_and_replaces(tmp_path):
@@ -49,19 +49,16 @@ def test_a_link_in_the_way_is_not_followed(tmp_path):
     assert (tmp_path / 'x.pth').read_bytes() == b'new'
 
 
-@pytest.mark.slow
 def test_kill_leaves_the_old_file(tmp_path):
     path = tmp_path / 'x.pth'
     path.write_bytes(b'old')
-    # Killed when the content is written but may not be on the disk yet.
-    script = (
-        'import os, signal\n'
-        'from ovseg_mm.engine import AtomicBackend\n'
-        'os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n'
-        f'AtomicBackend().put(b"new" * 1000, {str(path)!r})\n'
-    )
-    result = subprocess.run([sys.executable, '-c', script])
-    assert result.returncode == -signal.SIGKILL
+
+    def write_and_die():
+        # When the content is written but may not be on the disk yet.
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        AtomicBackend().put(b'new' * 1000, str(path))
+
+    assert status_of_fork(write_and_die) == -signal.SIGKILL
     assert path.read_bytes() == b'old'
     AtomicBackend().put(b'next', path)
     assert path.read_bytes() == b'next'

@@ -2,15 +2,16 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
+from mmengine.hooks import checkpoint_hook
 from mmengine.runner import Runner
 
 from ovseg_mm.engine.resume import find_starting_checkpoint
 from ovseg_mm.utils.errors import InputError
+
+from ..conftest import status_of_fork
 
 
 @pytest.fixture
@@ -107,24 +108,20 @@ def test_scripts_of_mmsegmentation_pass_it_over_too(trained, tiny_cfg):
     assert runner.iter == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('spoil', [b'', b'old.pth'])
 def test_a_kill_leaves_the_note_whole(tmp_path, spoil):
     """A process that dies while it writes the note of its checkpoint."""
     note = tmp_path / 'last_checkpoint'
     if spoil:
         note.write_bytes(spoil)
-    script = (
-        'import os, signal\n'
-        'from mmengine.hooks import checkpoint_hook\n'
-        'import ovseg_mm\n'
-        f'with checkpoint_hook.open({str(note)!r}, "w") as file:\n'
-        '    file.write("new.pth")\n'
-        '    file.flush()\n'
-        '    os.kill(os.getpid(), signal.SIGKILL)\n'
-    )
-    result = subprocess.run([sys.executable, '-c', script])
-    assert result.returncode == -signal.SIGKILL
+
+    def write_and_die():
+        with checkpoint_hook.open(str(note), 'w') as file:
+            file.write('new.pth')
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert status_of_fork(write_and_die) == -signal.SIGKILL
     assert (note.read_bytes() if note.exists() else b'') == spoil
 
 
