@@ -42,7 +42,7 @@ def find_benchmark(
 ) -> Benchmark:
     """Choose the config for testing a model on a benchmark.
 
-    The first of these that exists:
+    The result is the first of these that exists:
 
     1. For a shipped config, the shipped config of the same family (same
        network and weights) for the benchmark, as the metafiles list them.

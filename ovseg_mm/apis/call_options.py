@@ -58,7 +58,7 @@ def options_of_scores(scores: str | int | None) -> dict[str, Any]:
         return dict(keep_scores=scores is not None)
     if not isinstance(scores, Integral) or scores < 1 or scores is True:
         raise InputError(
-            f"scores={scores!r} is not 'all', a number of labels a pixel "
+            f"scores={scores!r} is not 'all', a number of labels per pixel "
             '(1 or more) or None'
         )
     return dict(keep_scores=False, top_scores=int(scores))

@@ -150,7 +150,7 @@ class FileSegmenter:
             if job.path.suffix.lower() not in ('.tif', '.tiff'):
                 raise
             raise InputError(
-                f'{error}; if it has bands that are no colours, name one or '
+                f'{error}; if its bands are not colours, name one or '
                 'three of them with --bands'
             ) from error
 
@@ -161,8 +161,8 @@ class FileSegmenter:
             if find_spec('rasterio') is not None:
                 return True
             warnings.warn(
-                f'{path} is georeferenced, its results will not be: '
-                "pip install 'ovseg_mm[geo]' to keep the place"
+                f'{path} is georeferenced, but its results will not be; '
+                "to keep the coordinates: pip install 'ovseg_mm[geo]'"
             )
         try:
             with Image.open(path) as image:

@@ -80,7 +80,7 @@ class Records:
         write_text(self._settings, self._text)
 
     def open(self, rank: int) -> TextIO:
-        """Open the file of a process.
+        """Open the file to which a process appends its records.
 
         Args:
             rank (int): Rank of the process.

@@ -170,7 +170,8 @@ def signed_area(ring: np.ndarray | Sequence[Sequence[int]]) -> float:
         ring (np.ndarray | Sequence[Sequence[int]]): (n, 2) corners.
 
     Returns:
-        float: In square pixels; the sign tells the direction.
+        float: Area in square pixels; its sign shows the direction of the
+        ring.
     """
     x, y = np.asarray(ring).T
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)

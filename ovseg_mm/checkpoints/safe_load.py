@@ -153,7 +153,7 @@ def with_histories(content: object) -> object:
 
 
 class ListedUnpickler(pickle.Unpickler):
-    """Unpickler that builds the listed types and refuses all others."""
+    """Unpickler that builds only the listed types."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a listed type by its name."""

@@ -340,7 +340,7 @@ def _cost_head(neck: dict, head: dict) -> dict:
 
 
 def _check_head(neck: dict, head: dict, templates: list[str]) -> None:
-    """Refuse options of neck and head that have no counterpart here."""
+    """Raise for options of neck and head that have no counterpart here."""
     for key, value, needed, reason in (
         ('neck.init_cfg', neck['init_cfg'], None, 'the only known value'),
         ('decode_head.ignore_index', head['ignore_index'], 255, 'labels'),

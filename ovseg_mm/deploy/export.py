@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export of a model: trace, write, compare, put in place.
 
-Letters: B images, T class texts, P prompts a class, C embedding width, H, W
+Letters: B images, T class texts, P prompts per class, C embedding width, H, W
 pixels.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graphs of an :class:`ImageSide`, in PyTorch's format or as ONNX.
 
-Letters: B images, T class texts, P prompts a class, C embedding width, H, W
+Letters: B images, T class texts, P prompts per class, C embedding width, H, W
 pixels.
 """
 

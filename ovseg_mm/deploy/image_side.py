@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image side of a segmentor as one module.
 
-Letters: B images, T class texts, P prompts a class, C embedding width, H, W
+Letters: B images, T class texts, P prompts per class, C embedding width, H, W
 pixels of an image, h, w positions of the logits.
 """
 

@@ -39,7 +39,7 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
 
     Args:
         name (str | Path): Path, bare name of a shipped config, or name of a
-            model, which may stand for settings of its own.
+            model, which may also stand for settings.
         options (dict, optional): Settings to override; keys may be dotted,
             such as ``'model.test_cfg'``.
 

@@ -37,8 +37,8 @@ def find_starting_checkpoint(
         load_from (str, optional): Weights that a new run begins with.
 
     Returns:
-        tuple[str | None, bool]: The checkpoint, and whether it is to be
-        resumed; otherwise only its weights are loaded.
+        tuple[str | None, bool]: The checkpoint, and whether to resume it;
+        otherwise only its weights are loaded.
 
     Raises:
         InputError: If ``last_checkpoint`` exists, but no checkpoint is whole.

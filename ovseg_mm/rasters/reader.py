@@ -219,9 +219,8 @@ def _check_upright(source: Any, path: Path) -> None:
         return
     if orientation != 1:
         raise InputError(
-            f'{path} is to be read in windows, but its EXIF orientation says '
-            f'that it is {orientation_text(orientation)}; save it upright '
-            'first'
+            f'{path} must be read in windows, but by its EXIF orientation '
+            f'it is {orientation_text(orientation)}; save it upright first'
         )
 
 

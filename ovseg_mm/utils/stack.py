@@ -21,7 +21,7 @@ INSTALL_STACK = 'pip install ' + ' '.join(
 )
 INSTALL_COMMAND = f'pip install torch torchvision && {INSTALL_STACK}'
 # The classic releases that fit together, from and below: MMSegmentation
-# itself refuses other ones of mmcv.
+# itself does not accept other versions of mmcv.
 CLASSIC_VERSIONS = {
     'mmengine': ((0, 10), (1, 0)),
     'mmcv': ((2, 0), (2, 2)),

@@ -131,7 +131,7 @@ class CLIPViT(BaseModule):
     def _check_options(
         self, num_layers: int, finetune: str | Sequence[str]
     ) -> None:
-        """Refuse options that do not fit the tower or each other."""
+        """Raise if options do not fit the tower or each other."""
         last_block, depth = self.last_block, self.prompts.depth
         replaced = isinstance(last_block, Mapping)
         if not replaced and last_block not in _LAST_BLOCKS:
@@ -287,7 +287,7 @@ class CLIPViT(BaseModule):
         outputs = {-1: x}
         depth = self.prompts.depth
         prompts = self._prompt_tokens(x.shape[0]) if depth else ()
-        length = 0  # prompt tokens behind the class token
+        length = 0  # prompt tokens after the class token
         for index, block in enumerate(blocks):
             if index < depth:
                 x = torch.cat(

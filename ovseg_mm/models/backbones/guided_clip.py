@@ -44,7 +44,7 @@ class GuidedCLIP(BaseModule):
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
-    # The segmentor refuses a data preprocessor that normalises as well.
+    # The segmentor raises if the data preprocessor normalises too.
     normalises = True
 
     clip_statistics: Tensor  # mean and deviation, (2, 3, 1, 1)

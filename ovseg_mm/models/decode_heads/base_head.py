@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interface of decode heads: all that the segmentors use.
 
-Letters: B images or views, T class texts, P prompts a class, C embedding
+Letters: B images or views, T class texts, P prompts per class, C embedding
 width, Q proposals, n of them valid (they have a region), h, w positions, H, W
 pixels.
 """
@@ -175,7 +175,7 @@ class BaseOpenVocabHead(BaseModule):
         """
         if text.shape[1] != 1:
             raise InputError(
-                f'{type(self).__name__} takes one text embedding a class, '
+                f'{type(self).__name__} takes one text embedding per class, '
                 f'found {text.shape[1]}; set prompts.average_templates=True'
             )
         return text[:, 0]

@@ -30,7 +30,7 @@ def split_mmseg_options(cfg: Mapping) -> tuple[dict, dict]:
 
 
 def check_mmseg_options(given: Mapping, vocabulary: Vocabulary) -> None:
-    """Refuse options of MMSegmentation's heads that would have no effect.
+    """Raise for options of MMSegmentation's heads that would have no effect.
 
     Args:
         given (Mapping): From :func:`split_mmseg_options`.

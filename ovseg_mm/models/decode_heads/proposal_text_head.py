@@ -2,7 +2,7 @@
 """Mask proposals compared with texts by scaled cosines.
 
 Letters: B images, Q queries, D supervised decoder states, n valid proposals
-(they have a region), T class texts, P prompts a class, C embedding width, h,
+(they have a region), T class texts, P prompts per class, C embedding width, h,
 w positions at stride 4, H, W pixels.
 """
 

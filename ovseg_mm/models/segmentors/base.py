@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Base class of the segmentors: parts, vocabularies, losses.
 
-Letters: B images, V views of an image, T class texts, P prompts a class, L
+Letters: B images, V views of an image, T class texts, P prompts per class, L
 labels, C embedding width, H, W pixels.
 """
 
@@ -314,7 +314,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
 def _refuse_mmseg_options(
     pretrained: str | None, auxiliary_head: dict | None
 ) -> None:
-    """Refuse options of MMSegmentation's segmentors that have no use here."""
+    """Raise for options of MMSegmentation's segmentors without effect here."""
     if pretrained is not None:
         raise ValueError(
             f'pretrained={pretrained!r} is not an option of the '

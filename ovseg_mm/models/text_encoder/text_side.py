@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pair of text tower and text bank.
 
-Letters: T class texts, P prompts a class, C embedding width.
+Letters: T class texts, P prompts per class, C embedding width.
 """
 
 from typing import NamedTuple

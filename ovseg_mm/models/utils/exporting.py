@@ -20,7 +20,7 @@ def stable_sort(
 ) -> tuple[Tensor, Tensor]:
     """Sort; of equal values the first one stays first.
 
-    ONNX sorts so, but PyTorch's exporter refuses ``stable=True``.
+    ONNX sorts are stable, but PyTorch's exporter fails for ``stable=True``.
 
     Args:
         x (Tensor): Values.

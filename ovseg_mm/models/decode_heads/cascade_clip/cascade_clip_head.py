@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cascade-CLIP's decode head.
 
-Letters: B images or windows, T classes, P prompts a class, C embedding
+Letters: B images or windows, T classes, P prompts per class, C embedding
 width, h, w patches, N = h * w.
 """
 

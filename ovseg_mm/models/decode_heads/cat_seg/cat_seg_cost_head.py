@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CAT-Seg's decode head.
 
-Letters: B images or windows, T classes (K kept ones), P prompts a class,
+Letters: B images or windows, T classes (K kept ones), P prompts per class,
 C embedding width, h, w tokens, E width of the aggregator.
 """
 

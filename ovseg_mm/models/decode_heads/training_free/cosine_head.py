@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Head of training-free methods.
 
-Letters: B views, T class texts, P prompts a class, C embedding width, h, w
+Letters: B views, T class texts, P prompts per class, C embedding width, h, w
 patches.
 """
 
