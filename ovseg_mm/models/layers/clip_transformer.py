@@ -15,7 +15,7 @@ class QuickGELU(nn.Module):
     """OpenAI's approximation of GELU, ``x * sigmoid(1.702 x)``."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return x * torch.sigmoid(1.702 * x)
+        return x * (1.702 * x).sigmoid_()
 
 
 class CLIPAttention(nn.Module):
