@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .calibration import (
+    contenders,
     geometric_ensemble,
     join_votes,
     penalise_seen,
@@ -20,6 +21,7 @@ __all__ = [
     'PixelRefiner',
     'ScoreMap',
     'argmax_labels',
+    'contenders',
     'fuse_views',
     'geometric_ensemble',
     'in_float32',

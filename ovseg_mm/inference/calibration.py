@@ -65,6 +65,23 @@ def join_votes(weights: Tensor, masks: Tensor) -> Tensor:
 
 
 @in_float32
+def contenders(strengths: Tensor, masks: Tensor, share: float) -> Tensor:
+    """Proposals that come close to the strongest one at some pixel.
+
+    Args:
+        strengths (Tensor): Largest class weight of each proposal, (Q,).
+        masks (Tensor): Mask probabilities, (Q, H, W).
+        share (float): Part of the strongest vote at a pixel that a proposal
+            must reach there, in [0, 1]. 0: all are contenders.
+
+    Returns:
+        Tensor: (Q,) bool.
+    """
+    votes = strengths[:, None, None] * masks
+    return (votes >= share * votes.amax(dim=0)).flatten(1).any(dim=1)
+
+
+@in_float32
 def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
     """Class weights of the region classifier alone.
 

@@ -2,6 +2,7 @@
 import torch
 
 from ovseg_mm.inference import (
+    contenders,
     fuse_views,
     geometric_ensemble,
     penalise_seen,
@@ -83,3 +84,18 @@ def test_no_object_has_its_share():
     torch.testing.assert_close(found[1], torch.tensor([1.0, 0.0, 0.0]))
     # A row of zeros has no shares to give.
     assert with_no_object(torch.zeros(1, 3), torch.ones(1)).isfinite().all()
+
+
+def test_contenders_come_close_to_the_strongest_vote_somewhere():
+    strengths = torch.tensor([0.8, 0.4, 0.5])
+    masks = torch.tensor([[[0.9, 0.9]], [[0.1, 1.0]], [[0.2, 0.2]]])
+    found = [
+        contenders(strengths, masks, share).tolist()
+        for share in (0, 0.5, 0.6, 1)
+    ]
+    assert found == [
+        [True, True, True],
+        [True, True, False],
+        [True, False, False],
+        [True, False, False],
+    ]

@@ -15,7 +15,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ovseg_mm.inference import FLIPPED_AXES, view_logits
+from ovseg_mm.inference import FLIPPED_AXES, contenders, view_logits
 from ovseg_mm.structures import MaskVotes, PixelFeatures, ViewLayout
 from ovseg_mm.utils.resize import resize
 from ovseg_mm.vocabulary import Vocabulary
@@ -38,6 +38,13 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     :class:`BaseOpenVocabSegmentor` for the other arguments. With the test
     option ``keep_proposals=N`` and without windows each sample gets
     ``proposals`` as well, see :func:`deciding_proposals`.
+
+    The test option ``prune_regions=share`` with a share in [0, 1] saves
+    time: CLIP does not look at the regions of proposals whose vote, with
+    regions that say the same of all classes, is nowhere in the image at least
+    this share of the strongest vote of a pixel. They do not vote at all, so
+    that labels may change; the larger the share, the more. Default: 0, all
+    proposals vote.
 
     Args:
         *args (Any): See :class:`BaseOpenVocabSegmentor`.
@@ -177,7 +184,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             ]
         )
         votes = [
-            self._vote(view, logits, mask, self._tokens(feats, index))
+            self._pruned_vote(view, logits, mask, self._tokens(feats, index))
             for index, (view, logits, mask) in enumerate(
                 zip(views, predictions.class_logits[-1], masks)
             )
@@ -191,6 +198,32 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         height, width = (-(-side // divisor) * divisor for side in size)
         padded = resize(logits[None], (height, width))
         return padded[0, :, : size[0], : size[1]]
+
+    def _pruned_vote(
+        self,
+        view: Tensor,
+        class_logits: Tensor,
+        masks: Tensor,
+        class_tokens: dict[int, Tensor] | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :meth:`_vote`; with ``prune_regions`` only contenders vote."""
+        head, share = self.decode_head, self.test_cfg.get('prune_regions', 0)
+        if not (share and head.uses_regions):
+            return self._vote(view, class_logits, masks, class_tokens)
+        proposal_probs = class_logits.float().softmax(dim=1)[:, :-1]
+        weights = head.class_weights(
+            class_logits,
+            torch.zeros_like(proposal_probs),
+            torch.ones_like(proposal_probs[:, 0], dtype=torch.bool),
+            self._seen(class_logits.device),
+        )
+        kept = contenders(weights.amax(dim=1), masks, share)
+        region_probs = torch.full_like(proposal_probs, torch.nan)
+        weights = torch.zeros_like(proposal_probs)
+        weights[kept], _, region_probs[kept] = self._vote(
+            view, class_logits[kept], masks[kept], class_tokens
+        )
+        return weights, proposal_probs, region_probs
 
     def _vote(
         self,

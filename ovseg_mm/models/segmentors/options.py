@@ -22,6 +22,7 @@ TEST_OPTIONS = (
     'keep_scores',
     'top_scores',
     'keep_proposals',
+    'prune_regions',
     'fit_windows',
     'window_divisor',
     'refine',
@@ -98,6 +99,11 @@ def checked_test_cfg(given: Mapping | None) -> ConfigDict:
             continue
         if isinstance(value, bool) or not isinstance(value, Real):
             raise InputError(f'test_cfg.{key}={value!r} is not a number')
+    share = cfg.get('prune_regions', 0)
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise InputError(
+            f'test_cfg.prune_regions={share!r} is not a share in [0, 1]'
+        )
     _check_labelling(cfg)
     return cfg
 

@@ -237,3 +237,35 @@ def test_what_is_missing_is_said():
         cfg = zsseg()
         cfg['data_preprocessor'] = dict(type='SegDataPreProcessor')
         MODELS.build(cfg)
+
+
+def test_pruned_proposals_neither_vote_nor_reach_clip():
+    votes, crops = {}, {}
+    for share in (0, 1e-9, 1):
+        model = build(test_cfg=dict(prune_regions=share))
+        # All masks are the whole image, so that one proposal is strongest.
+        model._full_size = lambda logits, size: logits.new_full(
+            (len(logits), *size), 6.0
+        )
+        seen = []
+        model.region_encoder.register_forward_hook(
+            lambda *args, seen=seen: seen.append(args[1][1])
+        )
+        img = model.data_preprocessor(batch_of((70, 50)))['inputs'].float()
+        with torch.no_grad():
+            votes[share] = model.encode_views([img])[0]
+        crops[share] = len(seen[0])
+    whole, one = votes[0], votes[1]
+    assert torch.equal(votes[1e-9].weights, whole.weights)
+    assert crops == {0: 6, 1e-9: 6, 1: 1}
+    kept = one.weights[0].any(dim=1)
+    assert kept.sum() == 1
+    assert one.region_probs[0, ~kept].isnan().all()
+    # What is left votes as it does among all.
+    torch.testing.assert_close(one.weights[0, kept], whole.weights[0, kept])
+    torch.testing.assert_close(one.proposal_probs, whole.proposal_probs)
+
+
+def test_share_of_pruning():
+    with pytest.raises(ValueError, match='prune_regions=2 is not a share'):
+        build(test_cfg=dict(prune_regions=2))
