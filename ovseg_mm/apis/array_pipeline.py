@@ -7,7 +7,7 @@ from mmengine.dataset import Compose
 
 
 def array_pipeline(pipeline: list[dict]) -> Compose:
-    """Test pipeline that takes arrays instead of files.
+    """Convert a test pipeline of files to one of arrays.
 
     Args:
         pipeline (list[dict]): Steps for files; the first one reads them.

@@ -18,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'to scores (B, T, H, W). Any B and T; any H and W for Cascade-CLIP '
         'and methods without training, the size of a window for CAT-Seg. '
         'Windows are cut outside of the graph. The labels are compared with '
-        "PyTorch's first. DST.json, beside it, has sizes, words and more.",
+        "PyTorch's first. The file DST.json has sizes, words and more.",
     )
     parser.add_argument(
         'model',
@@ -30,22 +30,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'dst',
         metavar='DST',
         type=Path,
-        help='file to write, .onnx, .pt2 or .npz; one that export wrote is '
-        'replaced',
+        help='file to write, .onnx, .pt2 or .npz; an existing file is '
+        'replaced only if export wrote it',
     )
     parser.add_argument(
         '--format',
         choices=('onnx', 'torch-export', 'embeddings'),
         default='onnx',
         help='onnx; torch-export (.pt2, for torch.export.load); or '
-        'embeddings: those of --classes for the text input of a graph, as '
-        'NPZ (default: %(default)s)',
+        'embeddings (NPZ: the embeddings of --classes for the text input of '
+        'a graph) (default: %(default)s)',
     )
     parser.add_argument(
         '--checkpoint',
         help='weights, ours or a published file of the method; leave it out '
-        "for a model with a name, and for methods that have CLIP's weights "
-        'alone',
+        "for a model with a name, and for methods that use only CLIP's "
+        'weights',
     )
     _add_graph_options(parser)
     add_cfg_options(parser)
@@ -58,8 +58,8 @@ def _add_graph_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action='extend',
         metavar='WORDS',
-        help='words that become part of the graph, which then takes images '
-        'alone; written as for predict (default: the graph takes text '
+        help='words that become part of the graph, which then takes only '
+        'images; written as for predict (default: the graph takes text '
         'embeddings too)',
     )
     parser.add_argument(
@@ -73,7 +73,7 @@ def _add_graph_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--image',
         metavar='FILE',
-        help='image to compare the labels on, beside noise',
+        help='image to compare the labels on, in addition to noise',
     )
 
 
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rows(facts: dict) -> list[tuple[str, str]]:
-    """What a graph takes and how well it agrees, as lines of a report."""
+    """Lines of a report: inputs of a graph, and its agreement."""
     given, compared = facts['input'], facts['compared']
     size = f'{given["height"]} x {given["width"]} pixels'
     if 'height' in given['dynamic']:

@@ -46,10 +46,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--background',
         nargs='+',
         metavar='WORDS',
-        help='what becomes of pixels that show none of the classes: words '
-        'beside the classes, such as "wall; floor", or "coco": pixels that '
-        'fit one of them best get no label; "threshold": pixels below '
-        '--score-threshold get none; "none": each pixel gets a class '
+        help='label of pixels that show none of the classes: with other '
+        'words, such as "wall; floor", or "coco", pixels that fit one of '
+        'these words best get no label; with "threshold", pixels below '
+        '--score-threshold get none; with "none", each pixel gets a class '
         '(default: as the config says)',
     )
     parser.add_argument(

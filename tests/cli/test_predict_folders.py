@@ -270,7 +270,7 @@ def test_a_georeferenced_image_needs_no_extra(
     scale[33550] = (1.0, 1.0, 0.0)
     Image.fromarray(scene).save(tmp_path / 'a.tif', tiffinfo=scale)
     monkeypatch.setattr('ovseg_mm.apis.files.find_spec', lambda name: None)
-    with pytest.warns(UserWarning, match='is georeferenced, its results wil'):
+    with pytest.warns(UserWarning, match='is georeferenced, but its results '):
         status, _, _ = predict('a.tif')
     assert status == 0
     assert (tmp_path / 'predictions' / 'a_labels.png').is_file()

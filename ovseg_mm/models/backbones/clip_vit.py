@@ -218,7 +218,7 @@ class CLIPViT(BaseModule):
     def fit_position(self, position: Tensor) -> Tensor:
         """Position embedding of any CLIP, (1 + n, D), resized to this one's.
 
-        The class token's row stays as it is.
+        The row of the class token does not change.
         """
         side = round((len(self.positional_embedding) - 1) ** 0.5)
         return _resize_position(position, (side, side), self.pos_interpolation)
@@ -314,7 +314,7 @@ def _to_maps(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _replace(x: Tensor, where: Tensor, token: Tensor) -> Tensor:
-    """Put a token in the place of some of the last tokens of ``x``."""
+    """Replace some of the last tokens of ``x`` by a token."""
     others, patches = x.split([x.shape[1] - where.shape[1], where.shape[1]], 1)
     token = token[:, None].to(x.dtype)
     patches = torch.where(where[..., None], token, patches)

@@ -47,8 +47,8 @@ class BaseOpenVocabHead(BaseModule):
     """Score that a pixel must exceed if the vocabulary has one label."""
 
     compares_texts: bool = False
-    """Whether scores say which text fits best, not how well one fits: they
-    are trained or made by a softmax over all texts."""
+    """Whether scores only compare texts and do not say how well one text fits:
+    they are trained with, or made by, a softmax over all texts."""
 
     prompt_channels: int = 1
     """Text embeddings of a class (P) that the head needs; 1 also for heads

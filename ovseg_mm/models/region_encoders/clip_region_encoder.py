@@ -114,7 +114,7 @@ class CLIPRegionEncoder(BaseModule):
             img (Tensor): RGB, (3, H, W), in [0, 255].
             masks (Tensor): Probabilities, (Q, H, W).
             class_tokens (Mapping[int, Tensor], optional): What ``shift``
-                needs: class tokens of the whole image behind the blocks of
+                needs: class tokens of the whole image after the blocks of
                 its tower, (1, D) each.
 
         Returns:
@@ -143,7 +143,7 @@ class CLIPRegionEncoder(BaseModule):
             foreground (Tensor, optional): Pixels that show the region,
                 (n, S, S) bool; needed for ``shift`` and to pool by masks.
             class_tokens (Mapping[int, Tensor], optional): See
-                :meth:`forward`, here also of one image a crop, (n, D).
+                :meth:`forward`; here also one per crop, (n, D).
 
         Returns:
             Tensor: (n, C), not normalised.
@@ -188,11 +188,10 @@ class CLIPRegionEncoder(BaseModule):
         """
         if is_exporting() or is_in_onnx_export():
             raise InputError(
-                'regions are cut out where the masks of an image are, which '
-                'an exported model cannot do: it would cut every image as '
-                'the one that it was exported with; set '
-                'decode_head.ensemble_weight=None, with which proposals '
-                'alone decide, or export backbone, neck and decode_head'
+                'an exported model cannot cut regions out, since their place '
+                'depends on the image: set decode_head.ensemble_weight=None, '
+                'so that only proposals decide, or export backbone, neck and '
+                'decode_head'
             )
         binary = masks > self.mask_threshold
         valid = binary.flatten(1).any(dim=1)

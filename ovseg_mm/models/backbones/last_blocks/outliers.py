@@ -47,11 +47,12 @@ class OutlierDetector:
 
 @dataclass(frozen=True)
 class LocalOutliers(OutlierDetector):
-    """Local outlier factor: far from patches that are near each other.
+    """Local outlier factor: patches far from others that are close together.
 
     Args:
         neighbours (int): Nearest patches that a patch is compared with.
-        share (float): Quantile of the factor above which are outliers.
+        share (float): Patches whose factor is above this quantile are
+            outliers.
     """
 
     neighbours: int = 30
@@ -68,7 +69,7 @@ class LocalOutliers(OutlierDetector):
 
     @in_float32
     def factor(self, x: Tensor) -> Tensor:
-        """Mean ratio of a patch's reach to those of its neighbours.
+        """Mean ratio of the reach of a patch to the reach of its neighbours.
 
         The reach is the squared distance to the farthest of the neighbours.
 
@@ -100,9 +101,9 @@ class LocalOutliers(OutlierDetector):
 
 
 def _squared_distances(x: Tensor) -> Tensor:
-    """Of patches (B, N, D) from each other, (B, N, N).
+    """Squared distances between patches (B, N, D), (B, N, N).
 
-    By differences: equal patches are at distance 0 exactly.
+    Computed from differences, so that equal patches have distance 0.
     """
     if is_exporting():  # ONNX has no cdist
         return (x[:, :, None] - x[:, None]).square().sum(dim=3)
@@ -137,12 +138,13 @@ class LargestNorms(OutlierDetector):
 class ClassAttention(OutlierDetector):
     """The patches that the class token attends to most.
 
-    Only those that it attends to more than they to themselves, in the block
-    before the last, mean over heads.
+    Only patches to which the class token attends more than they attend to
+    themselves, in the block before the last (mean over heads).
 
     Args:
         count (int): How many of a window, fewer if there are fewer.
-        factor (float): Of the class token's attention in the comparison.
+        factor (float): Factor of the class token's attention in the
+            comparison.
     """
 
     count: int = 10
