@@ -195,6 +195,10 @@ def _size_of(
 ) -> tuple[int, int]:
     """H and W that a graph is traced with."""
     cfg, backbone = model.test_cfg, model.backbone
+    if size is not None and min(size) < 1:
+        raise InputError(
+            f'--size {size[0]} {size[1]}: height and width must be above 0'
+        )
     if size is None and cfg['mode'] == 'slide':
         size = tuple(cfg['crop_size'])
     if size is None:

@@ -119,9 +119,9 @@ def trace(
         for node in program.graph.nodes
         if node.op == 'placeholder' and node.name in ('images', 'text')
     )
-    sides = [bounds(program, side)[0] for side in images.shape[2:]]
+    least = max(bounds(program, n)[0] for n in images.shape[2:])
     most = bounds(program, texts[0].shape[0])[1] if texts else None
-    return Graph(program, size, any_size, max(sides), most)
+    return Graph(program, size, any_size, least, most)
 
 
 def bounds(program: Any, side: Any) -> tuple[int, int | None]:

@@ -27,8 +27,9 @@ class ImageSide(nn.Module):
             keeps. None: they are an argument of :meth:`forward`.
     """
 
-    mean: Tensor  # (3, 1, 1), of R, G and B
-    std: Tensor  # (3, 1, 1)
+    # PyTorch names values after operators: a buffer must not be called mean.
+    pixel_mean: Tensor  # (3, 1, 1), of R, G and B
+    pixel_std: Tensor  # (3, 1, 1)
 
     def __init__(
         self, model: OpenVocabSegmentor, text: Tensor | None = None
@@ -37,7 +38,7 @@ class ImageSide(nn.Module):
         self.backbone = model.backbone
         self.neck = model.neck if model.with_neck else nn.Identity()
         self.decode_head = model.decode_head
-        self.register_buffer('text', text)
+        self.register_buffer('own_text', text)
         cfg = model.test_cfg
         self.score_size = cfg.get('score_size')
         self.is_window = cfg['mode'] == 'slide'
@@ -51,8 +52,8 @@ class ImageSide(nn.Module):
         self.takes_rgb = bool(options.get('bgr_to_rgb', False))
         self.normalises = bool(preprocessor._enable_normalize)
         if self.normalises:
-            self.register_buffer('mean', preprocessor.mean.clone())
-            self.register_buffer('std', preprocessor.std.clone())
+            self.register_buffer('pixel_mean', preprocessor.mean.clone())
+            self.register_buffer('pixel_std', preprocessor.std.clone())
         self.eval().requires_grad_(False)
 
     @property
@@ -77,14 +78,16 @@ class ImageSide(nn.Module):
         """
         x = images if self.takes_rgb else images.flip(1)
         if self.normalises:
-            x = (x - self.mean) / self.std
+            x = (x - self.pixel_mean) / self.pixel_std
         height, width = images.shape[2:]
         bottom, right = -height % self.divisor, -width % self.divisor
         top, left = bottom // 2, right // 2
         if self.divisor > 1:
             x = F.pad(x, (left, right - left, top, bottom - top))
         feats = self.neck(self.backbone(x))
-        logits = self.decode_head(feats, self.text if text is None else text)
+        logits = self.decode_head(
+            feats, self.own_text if text is None else text
+        )
         logits = logits.float()
         if self.divisor > 1:
             logits = _resized(logits, (height + bottom, width + right))

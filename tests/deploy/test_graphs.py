@@ -113,3 +113,18 @@ def test_cat_seg_takes_words_up_to_its_padding():
         for texts in (2, 7):
             wanted = side(images, text[:texts])
             torch.testing.assert_close(run(images, text[:texts]), wanted)
+
+
+@pytest.mark.slow
+def test_more_words_than_the_padding_of_cat_seg(tmp_path):
+    for package in ('onnx', 'onnxruntime', 'onnxscript'):
+        pytest.importorskip(package)
+    text = torch.nn.functional.normalize(torch.randn(12, 1, 16), dim=2)
+    side = ImageSide(built('cat_seg'), text)
+    graphs.save(graphs.trace(side, (64, 64), None), tmp_path / 'x.onnx', {})
+    run = graphs.load(tmp_path / 'x.onnx')
+    images = 255 * torch.rand(3, 3, 64, 64)
+    wanted = side(images)
+    assert wanted.shape == (3, 12, 64, 64)
+    found = torch.from_numpy(run(images.numpy(), None))
+    torch.testing.assert_close(found, wanted)
