@@ -18,8 +18,9 @@ from ovseg_mm.checkpoints import clip_arch
 from ovseg_mm.structures import CLIPFeatures
 
 from ..layers import CLIPTransformer, Replacements
-from ..utils import ImageError, freeze_except, is_exporting
+from ..utils import ImageError, chunk_size, freeze_except, is_exporting
 from .last_blocks import LastBlock
+from .position_embedding import resize_position
 from .visual_prompts import VisualPrompts
 
 _LAST_BLOCKS = ('attention', 'value', 'value_cls')
@@ -199,21 +200,19 @@ class CLIPViT(BaseModule):
         if self.input_size and img.shape[2:] != self.input_size:
             img = F.interpolate(img, self.input_size, mode='bilinear')
         x, grid = self._embed(img)
-        x, tokens = self._encode(x, replacements or {}, dense)
-        layers = [tokens[index] for index in self.out_indices]
-        keys = None
-        if self.replacement is not None:
-            blocks = self.transformer.resblocks
-            x = self.replacement(blocks, tokens, grid)
-            keys = self.replacement.keys(blocks, tokens)
-        if self.prompt_norm is not None:
-            x, *layers = map(self.prompt_norm, (x, *layers))
-        x = self.ln_post(x) @ self.proj
-        if keys is not None:
-            keys = _to_maps(keys, grid)
-        patches = x[:, 1:] if dense else x[:, :0]
-        maps = _to_maps(patches, grid if dense else (0, 0))
-        return CLIPFeatures(maps, x[:, 0], tuple(layers), keys)
+        if is_exporting():  # a graph for any number of images
+            return self._features(x, grid, replacements or {}, dense)
+        # On a processor a few images at a time are faster.
+        step = chunk_size(x, 0)
+        parts = []
+        for start in range(0, max(1, len(x)), step):
+            part = slice(start, start + step)
+            replaced = {
+                block: (where[part], token if len(token) == 1 else token[part])
+                for block, (where, token) in (replacements or {}).items()
+            }
+            parts.append(self._features(x[part], grid, replaced, dense))
+        return parts[0] if len(parts) == 1 else _joined(parts)
 
     def fit_position(self, position: Tensor) -> Tensor:
         """Position embedding of any CLIP, (1 + n, D), resized to this one's.
@@ -221,7 +220,7 @@ class CLIPViT(BaseModule):
         The row of the class token does not change.
         """
         side = round((len(self.positional_embedding) - 1) ** 0.5)
-        return _resize_position(position, (side, side), self.pos_interpolation)
+        return resize_position(position, (side, side), self.pos_interpolation)
 
     def _embed(self, img: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + N, D) that enter the first block, and the grid."""
@@ -240,7 +239,7 @@ class CLIPViT(BaseModule):
         x = x.flatten(2).transpose(1, 2)
         cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([cls, x], dim=1)
-        position = _resize_position(
+        position = resize_position(
             self.positional_embedding, grid, self.pos_interpolation
         )
         if self.double_class_embedding:
@@ -248,6 +247,30 @@ class CLIPViT(BaseModule):
                 [position[:1] + self.class_embedding, position[1:]]
             )
         return self.ln_pre(x + position.to(x.dtype)), grid
+
+    def _features(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        replacements: Replacements,
+        dense: bool,
+    ) -> CLIPFeatures:
+        """Features of embedded images (B, 1 + N, D), see :meth:`forward`."""
+        x, tokens = self._encode(x, replacements, dense)
+        layers = [tokens[index] for index in self.out_indices]
+        keys = None
+        if self.replacement is not None:
+            blocks = self.transformer.resblocks
+            x = self.replacement(blocks, tokens, grid)
+            keys = self.replacement.keys(blocks, tokens)
+        if self.prompt_norm is not None:
+            x, *layers = map(self.prompt_norm, (x, *layers))
+        x = self.ln_post(x) @ self.proj
+        if keys is not None:
+            keys = _to_maps(keys, grid)
+        patches = x[:, 1:] if dense else x[:, :0]
+        maps = _to_maps(patches, grid if dense else (0, 0))
+        return CLIPFeatures(maps, x[:, 0], tuple(layers), keys)
 
     def _prompt_tokens(self, batch: int) -> Tensor:
         """Prompt tokens of all prompted blocks, (blocks, B, P, D)."""
@@ -308,6 +331,17 @@ class CLIPViT(BaseModule):
         return _without_prompts(x, length), outputs
 
 
+def _joined(parts: Sequence[CLIPFeatures]) -> CLIPFeatures:
+    """Features of all images from those of parts of them."""
+    dense, cls, layers, keys = zip(*parts)
+    return CLIPFeatures(
+        torch.cat(dense),
+        torch.cat(cls),
+        tuple(map(torch.cat, zip(*layers))),
+        None if keys[0] is None else torch.cat(keys),
+    )
+
+
 def _to_maps(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """Patches (B, h * w, C) to maps (B, C, h, w)."""
     return x.transpose(1, 2).unflatten(2, grid)
@@ -325,52 +359,3 @@ def _without_prompts(x: Tensor, length: int) -> Tensor:
     if not length:
         return x
     return torch.cat([x[:, :1], x[:, 1 + length :]], dim=1)
-
-
-def _resize_position(
-    position: Tensor, grid: tuple[int, int], mode: str
-) -> Tensor:
-    """Position embedding (1 + n, D) of a square grid for another grid."""
-    side = round((len(position) - 1) ** 0.5)
-    is_any = any(isinstance(n, torch.SymInt) for n in grid)
-    if not is_any and grid == (side, side):
-        return position
-    patches = position[1:].unflatten(0, (side, side)).permute(2, 0, 1)
-    patches = patches[None].float()
-    if is_any and is_exporting() and mode in ('bicubic', 'dino'):
-        patches = _sampled(patches, grid, 0.1 if mode == 'dino' else 0.0)
-    elif mode == 'dino':
-        factors = tuple((int(n) + 0.1) / side for n in grid)
-        patches = F.interpolate(patches, scale_factor=factors, mode='bicubic')
-    else:
-        patches = F.interpolate(patches, grid, mode=mode)
-    patches = patches[0].flatten(1).t().to(position.dtype)
-    return torch.cat([position[:1], patches])
-
-
-def _sampled(patches: Tensor, grid: tuple[int, int], extra: float) -> Tensor:
-    """Bicubic resize for an exported graph, which takes images of any size.
-
-    Exporters make constants of the scale factors of ``F.interpolate``.
-
-    Args:
-        patches (Tensor): (1, D, side, side).
-        grid (tuple[int, int]): Rows and columns of the result.
-        extra (float): Added to both before they are divided by the side,
-            unless the grid stays as it is.
-
-    Returns:
-        Tensor: (1, D, *grid).
-    """
-    side = patches.shape[2]
-    rows, cols = (
-        torch.arange(n, device=patches.device, dtype=patches.dtype)
-        for n in grid
-    )
-    is_same = (rows[-1] == side - 1) & (cols[-1] == side - 1)
-    more = torch.where(is_same, 0.0, extra)
-    y, x = (2 * (n + 0.5) / (n[-1] + 1 + more) - 1 for n in (rows, cols))
-    places = torch.stack([x.expand(*grid), y[:, None].expand(*grid)], dim=-1)
-    return F.grid_sample(
-        patches, places[None], 'bicubic', 'border', align_corners=False
-    )

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .chunks import apply_to_chunks, chunk_size
 from .cosine import cosine_logits
 from .exporting import is_exporting, is_in_onnx_export, stable_sort
 from .finetune import FINETUNE_MODES, freeze_except
@@ -16,6 +17,8 @@ from .regions import (
 from .unknown import fill_unknown
 
 __all__ = [
+    'apply_to_chunks',
+    'chunk_size',
     'RandomFunction',
     'FINETUNE_MODES',
     'HungarianMatcher',

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ovseg_mm.models import CLIPViT
+from ovseg_mm.models.utils import chunks
 
 FAMILIES = [
     'ViT-B-32',
@@ -301,6 +302,31 @@ def test_class_embedding_without_patches(pair, options):
     assert alone.dense.shape == (2, tower.embed_dims, 0, 0)
     for expected, layer in zip(whole.layers, alone.layers):
         torch.testing.assert_close(layer, expected)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(last_block=dict(type='MaskCLIPBlock', give_keys=True))],
+)
+def test_images_in_parts_equal_all_at_once(tiny_arch, monkeypatch, options):
+    tower = CLIPViT(tiny_arch, out_indices=(0, 1), **options).eval()
+    img = torch.randn(3, 3, 32, 48)
+    where = torch.rand(3, 24) < 0.5
+    replacements = {
+        0: (where, torch.randn(3, 32)),
+        1: (where, torch.ones(1, 32)),
+    }
+    whole = tower(img, replacements)
+    monkeypatch.setitem(chunks.CHUNK_BYTES, 'cpu', 2 * 25 * 32 * 4)
+    with torch.no_grad():
+        parts = tower(img, replacements)
+    assert len(parts.layers) == 2
+    for part, expected in zip(parts.layers, whole.layers):
+        torch.testing.assert_close(part, expected)
+    for part, expected in ((parts.dense, whole.dense), (parts.cls, whole.cls)):
+        torch.testing.assert_close(part, expected)
+    if whole.keys is not None:
+        torch.testing.assert_close(parts.keys, whole.keys)
 
 
 def test_image_smaller_than_a_patch(tiny_arch):

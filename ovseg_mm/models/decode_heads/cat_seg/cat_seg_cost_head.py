@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ovseg_mm.inference import in_float32
 from ovseg_mm.structures import CostFeatures
 
+from ...utils import apply_to_chunks
 from ..base_head import BaseOpenVocabHead
-from .chunks import apply_to_chunks
 from .classwise import ClasswiseAggregation
 from .spatial import GUIDANCE_DIMS, SpatialAggregation
 from .upsample import DecoderOptions, UpsampleBlock

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
 
-from .chunks import apply_to_chunks
+from ...utils import apply_to_chunks
 from .spatial import GUIDANCE_DIMS, guided_qkv
 
 # Hidden width of the MLPs in E.

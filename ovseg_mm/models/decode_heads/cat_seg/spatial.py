@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...utils import is_exporting
-from .chunks import apply_to_chunks
+from ...utils import apply_to_chunks, is_exporting
 
 # Default width of the projected guidance of both aggregations.
 GUIDANCE_DIMS = 128

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
 
-from ovseg_mm.models.decode_heads.cat_seg import chunks
 from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
     select_classes,
 )
+from ovseg_mm.models.utils import chunks
 from ovseg_mm.structures import CostFeatures
 
 from . import naive

@@ -2,10 +2,11 @@
 import pytest
 import torch
 
-from ovseg_mm.models.decode_heads.cat_seg import chunks, classwise
+from ovseg_mm.models.decode_heads.cat_seg import classwise
 from ovseg_mm.models.decode_heads.cat_seg.classwise import (
     ClasswiseAggregation,
 )
+from ovseg_mm.models.utils import chunks
 
 from . import naive
 

@@ -2,13 +2,13 @@
 import pytest
 import torch
 
-from ovseg_mm.models.decode_heads.cat_seg import chunks
 from ovseg_mm.models.decode_heads.cat_seg.spatial import (
     SpatialAggregation,
     WindowBlock,
     _attention_mask,
     guided_qkv,
 )
+from ovseg_mm.models.utils import chunks
 
 from . import naive
 

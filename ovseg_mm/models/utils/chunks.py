@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Parts of a tensor that are worked on at a time.
+
+Results do not depend on them.
+"""
+
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ...utils import is_exporting
+from .exporting import is_exporting
 
 # Bytes of the tokens that are worked on at a time without gradients. On a
 # processor they and what is made of them fit in its caches, and the memory of
