@@ -40,12 +40,7 @@ class EvaluationProgress:
         path = folder / 'settings.json'
         settings = json.loads(json.dumps(settings))
         if path.is_file():
-            found = read_json(path)
-            changed = sorted(
-                key
-                for key in {*found, *settings}
-                if found.get(key) != settings.get(key)
-            )
+            changed = changed_settings(path, settings)
             if changed:
                 raise InputError(
                     f'{folder} holds results of another evaluation '
@@ -104,3 +99,25 @@ class EvaluationProgress:
         pairs, pixels = counts
         line = [name, stamp, pairs.tolist(), pixels.tolist()]
         file.write(json.dumps(line) + '\n')
+
+
+def changed_settings(path: Path, settings: dict[str, Any]) -> list[str]:
+    """Compare settings with those of an earlier run.
+
+    Args:
+        path (Path): JSON file of the earlier run.
+        settings (dict[str, Any]): Settings of this run, of types that JSON
+            has.
+
+    Returns:
+        list[str]: Names of settings that differ, sorted.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    found = read_json(path)
+    return sorted(
+        key
+        for key in {*found, *settings}
+        if found.get(key) != settings.get(key)
+    )

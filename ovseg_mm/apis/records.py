@@ -10,7 +10,7 @@ from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.json_lines import append_lines, read_lines
 from ovseg_mm.utils.paths import write_text
 
-from .report import read_json
+from .progress import changed_settings
 
 
 class Records:
@@ -37,12 +37,7 @@ class Records:
         self._known: dict[str, dict] = {}
         settings = json.loads(json.dumps(settings))
         if keep and self._settings.is_file():
-            found = read_json(self._settings)
-            changed = sorted(
-                key
-                for key in {*found, *settings}
-                if found.get(key) != settings.get(key)
-            )
+            changed = changed_settings(self._settings, settings)
             if changed:
                 raise InputError(
                     f'{folder} holds results made with other settings '
