@@ -57,6 +57,17 @@ def test_one_class_is_everywhere(stored, name):
         assert (outputs[name] == 0).all(), name
 
 
+def test_prompts_of_the_first_blocks_alone(stored):
+    case = stored('cascade_clip/tiny_predict')
+    case['config']['backbone']['total_d_layer'] = 8
+    for entry in case['parameters']:
+        if entry['name'] == 'backbone.deep_prompt_embeddings':
+            entry['shape'][0] = 8
+    outputs, _ = run(case)
+    counts = [outputs[f'block_{i}_tokens'].shape[1] for i in (0, 8, 9, 11)]
+    assert counts == [70, 70, 65, 65]
+
+
 def test_training_without_unseen_classes(stored):
     case = stored('cascade_clip/tiny_train')
     case['config'].update(seen=list(range(7)), novel=[])

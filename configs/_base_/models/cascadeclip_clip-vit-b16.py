@@ -31,7 +31,12 @@ model = dict(
         pos_interpolation='bilinear',
         double_class_embedding=True,
         prompts=dict(
-            depth=12, length=50, projection=True, dropout=0.1, norm=True
+            depth=12,
+            length=50,
+            stay=False,
+            projection=True,
+            dropout=0.1,
+            norm=True,
         ),
         finetune='prompt',
     ),

@@ -317,6 +317,8 @@ class CLIPViT(BaseModule):
                     [x[:, :1], prompts[index], x[:, 1 + length :]], dim=1
                 )
                 length = prompts[index].shape[1]
+            elif not self.prompts.stay:
+                x, length = _without_prompts(x, length), 0
             if index == last and class_alone:
                 return block(x, num_queries=1), outputs
             if index < last or self.last_block not in ('value', 'value_cls'):

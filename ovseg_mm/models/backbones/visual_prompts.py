@@ -10,8 +10,7 @@ from torch import Tensor, nn
 class VisualPrompts:
     """Learned tokens between the class token and the patches of some blocks.
 
-    Each prompted block replaces the prompts of the block before it by its own;
-    the prompts of the last prompted block stay in the blocks after it.
+    Each prompted block replaces the prompts of the block before it by its own.
 
     Args:
         depth (int): Number of prompted blocks, counted from the first. 0:
@@ -21,6 +20,9 @@ class VisualPrompts:
             ``'patches'``, the range for a patch embedding (visual prompt
             tuning, Cascade-CLIP), or ``'xavier'``, PyTorch's range for a
             tensor (depth, length, width) (CAT-Seg, first version).
+        stay (bool): Whether the prompts of the last prompted block stay in the
+            blocks after it (CAT-Seg, first version) or end there
+            (Cascade-CLIP).
         projection (bool): Whether prompts go through a linear layer, shared
             by all blocks, before they enter.
         dropout (float): Share of a prompt's channels that is set to zero in
@@ -35,6 +37,7 @@ class VisualPrompts:
     depth: int = 0
     length: int = 0
     init: str = 'patches'
+    stay: bool = True
     projection: bool = False
     dropout: float = 0.0
     norm: bool = False

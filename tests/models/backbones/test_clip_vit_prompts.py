@@ -23,9 +23,11 @@ def build(tiny_arch):
     return build
 
 
-def test_prompts_stay_in_the_blocks_that_follow(tiny_arch):
+@pytest.mark.parametrize(('stay', 'prompts'), [(True, 4), (False, 0)])
+def test_prompts_in_the_blocks_that_follow(tiny_arch, stay, prompts):
     torch.manual_seed(0)
-    model = CLIPViT(tiny_arch, prompts=dict(depth=1, length=4)).eval()
+    options = dict(depth=1, length=4, stay=stay)
+    model = CLIPViT(tiny_arch, prompts=options).eval()
     tokens = []
     for block in model.transformer.resblocks:
         block.register_forward_hook(
@@ -38,7 +40,7 @@ def test_prompts_stay_in_the_blocks_that_follow(tiny_arch):
         patches = first.shape[1] - 1 - 4
         assert rest
         for x in rest:
-            assert x.shape[1] == 1 + 4 + patches
+            assert x.shape[1] == 1 + prompts + patches
         # The class token and the patches go on as they are.
         after = before(first)
     torch.testing.assert_close(rest[0][:, 0], after[:, 0])
