@@ -29,10 +29,6 @@ from ..utils import (
     region_masks,
 )
 
-# Tokens that a CPU encodes at a time: with more, activations fit neither its
-# cache nor the memory that the allocator keeps for reuse.
-_CPU_TOKENS = 1024
-
 
 @MODELS.register_module()
 class CLIPRegionEncoder(BaseModule):
@@ -60,7 +56,7 @@ class CLIPRegionEncoder(BaseModule):
             replaces some background patches of a crop by the class token of
             the whole image. None: they keep the fill colour.
         batch_size (int): Crops encoded at a time. It bounds the memory;
-            results do not depend on it. CPUs encode fewer, which is faster.
+            results do not depend on it.
         mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
         std (Sequence[float]): CLIP's standard deviation of these.
         init_cfg (dict, optional): MMEngine's initialisation.
@@ -155,9 +151,8 @@ class CLIPRegionEncoder(BaseModule):
             patches = patches_with_mask(foreground, self.clip.patch_size)
             replacements = self.shift(patches, class_tokens, self.training)
         embeddings = []
-        step = self._step(crops)
-        for start in range(0, len(crops), step):
-            part = slice(start, start + step)
+        for start in range(0, len(crops), self.batch_size):
+            part = slice(start, start + self.batch_size)
             replaced = {
                 block: (where[part], token if len(token) == 1 else token[part])
                 for block, (where, token) in replacements.items()
@@ -211,13 +206,6 @@ class CLIPRegionEncoder(BaseModule):
             None if self.fill == 'mean' else fill,
         )
         return crops, valid, boxes
-
-    def _step(self, crops: Tensor) -> int:
-        """Crops to encode at a time."""
-        if crops.device.type != 'cpu':
-            return self.batch_size
-        tokens = 1 + (crops.shape[-1] // self.clip.patch_size) ** 2
-        return min(self.batch_size, max(1, _CPU_TOKENS // tokens))
 
 
 @in_float32

@@ -3,10 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ovseg_mm.models.region_encoders import (
-    CLIPRegionEncoder,
-    clip_region_encoder,
-)
+from ovseg_mm.models.region_encoders import CLIPRegionEncoder
 from ovseg_mm.models.utils import patches_with_mask, region_masks
 
 
@@ -51,18 +48,6 @@ def test_batches_are_a_matter_of_memory(build, scene):
         rtol=1e-4,
         atol=1e-5,
     )
-
-
-def test_processors_encode_few_crops_at_a_time(build, scene, monkeypatch):
-    encoder, sizes = build(), []
-    encoder.clip.register_forward_hook(
-        lambda *args: sizes.append(len(args[1][0]))
-    )
-    whole = encoder(*scene).embeddings
-    monkeypatch.setattr(clip_region_encoder, '_CPU_TOKENS', 3 * 17)
-    few = encoder(*scene).embeddings
-    assert sizes == [4, 3, 1]
-    torch.testing.assert_close(few, whole, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('fill', ['mean', 'zero'])
