@@ -247,7 +247,9 @@ def test_models_are_listed_before_the_stack_is_installed(
     )
     (site,) = env.glob('lib/*/site-packages')
     (site / 'yaml').symlink_to(Path(yaml.__file__).parent)
-    output = run(python, '-m', 'ovseg_mm', 'models', cwd=tmp_path)
+    output = run(
+        *(python, '-m', 'ovseg_mm', 'models', '--configs'), cwd=tmp_path
+    )
     assert CONFIG.removesuffix('.py') in output.splitlines()
     arguments = ('predict', 'a.jpg', '--config', 'x', '--checkpoint', 'y')
     output = run(
@@ -356,6 +358,8 @@ def test_the_package_finds_its_files(installed, tmp_path):
     )
     assert f'{Path("ovseg_mm", ".mim", "configs")}\n' in output
     output = run(
-        *('python', '-m', 'ovseg_mm', 'models'), cwd=tmp_path, path=installed
+        *('python', '-m', 'ovseg_mm', 'models', '--configs'),
+        cwd=tmp_path,
+        path=installed,
     )
     assert CONFIG.removesuffix('.py') in output.splitlines()

@@ -149,10 +149,14 @@ runpy.run_path(sys.argv[1], run_name='__main__')
 """
 
 
+# A module of the tools, and an example that does without the package.
+OTHERS = ('common_options', 'onnx_example')
+
+
 @pytest.mark.parametrize(
     'tool',
     [
-        *(p.name for p in TOOLS.glob('*.py') if p.stem != 'common_options'),
+        *(p.name for p in TOOLS.glob('*.py') if p.stem not in OTHERS),
         'dataset_converters/toy_world.py',
     ],
 )

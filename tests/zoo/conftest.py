@@ -58,6 +58,9 @@ def hub(published_file, tmp_path, monkeypatch):
     }
     with serve(files) as server:
         monkeypatch.setenv('HF_ENDPOINT', server.url)
+        # Set for all tests, and read when the client is imported.
+        monkeypatch.setenv('HF_HUB_OFFLINE', '0')
+        monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', False)
         monkeypatch.setenv('OVSEG_CACHE', str(tmp_path / 'cache'))
         monkeypatch.setattr(
             'huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path / 'hf')

@@ -213,11 +213,12 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
             # Joining them at the end would take twice the memory.
             first = logits
             logits = first.new_empty(sum(counts), *first.shape[1:])
-            parts = logits.split([len(batch) for batch in batches])
-            parts[0].copy_(first)
+            done = len(first)
+            logits[:done] = first
             del first
-            for batch, part in zip(batches[1:], parts[1:]):
-                part.copy_(self.encode_decode(batch))
+            for batch in batches[1:]:
+                logits[done : done + len(batch)] = self.encode_decode(batch)
+                done += len(batch)
         return list(logits.split(counts))
 
     def score_map(
