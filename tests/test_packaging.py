@@ -251,7 +251,8 @@ def test_models_are_listed_before_the_stack_is_installed(
         *(python, '-m', 'ovseg_mm', 'models', '--configs'), cwd=tmp_path
     )
     assert CONFIG.removesuffix('.py') in output.splitlines()
-    arguments = ('predict', 'a.jpg', '--config', 'x', '--checkpoint', 'y')
+    picture = ROOT / 'docs' / 'demo_picture.png'
+    arguments = ('predict', picture, '--model', 'toy')
     output = run(
         *(python, '-m', 'ovseg_mm', *arguments, '--classes', 'a'),
         cwd=tmp_path,

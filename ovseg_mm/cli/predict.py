@@ -18,6 +18,7 @@ from ovseg_mm.utils.result_files import (
     RASTER_OUTPUTS,
     video_outputs,
 )
+from ovseg_mm.utils.stack import check_stack
 from ovseg_mm.zoo import ModelSource, model_of_arguments
 
 from .bar import progress_bar
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     words, jobs = _words_and_jobs(args, out)
     source = model_of_arguments(args)
     check_outputs([job.path for job in jobs], _outputs(jobs, kinds, out))
+    # Palettes of vocabularies come from MMSegmentation.
+    check_stack()
     from ovseg_mm.vocabulary import load_vocabulary, parse_classes
 
     vocabulary = load_vocabulary(parse_classes(words))
