@@ -68,8 +68,8 @@ class PixelFeatures(NamedTuple):
     The segmentor adds ``context`` if it has a context encoder.
 
     Attributes:
-        mask_features (Tensor): (B, C, h, w) at stride 4; a mask is the
-            product of a query's vector with them.
+        mask_features (Tensor): Features of the pixels, (B, C, h, w) at stride
+            4; a mask is the product of a query's vector with them.
         maps (tuple[Tensor, ...]): Maps that queries attend to, coarsest
             first.
         context (ImageContext, optional): CLIP's features of the images.
@@ -125,8 +125,9 @@ class MaskPredictions(NamedTuple):
     """Classified proposals; the last entry of D is the final one.
 
     Attributes:
-        class_logits (Tensor): (D, B, Q, T + 1), the last is 'no object'.
-        mask_logits (Tensor): (D, B, Q, h, w) at stride 4.
+        class_logits (Tensor): Class logits, (D, B, Q, T + 1); the last
+            class is ``no object``.
+        mask_logits (Tensor): Mask logits, (D, B, Q, h, w) at stride 4.
     """
 
     class_logits: Tensor
@@ -140,7 +141,7 @@ class MaskVotes(NamedTuple):
     ``weights[q, t] * masks[q]``; it is not computed for all classes at once.
 
     Attributes:
-        weights (Tensor): (V, Q, T).
+        weights (Tensor): Weight of each class for each proposal, (V, Q, T).
         masks (Tensor): Probabilities at the size of the view, (V, Q, H, W).
         proposal_probs (Tensor): Class probabilities from the proposals'
             embeddings, (V, Q, T).

@@ -92,7 +92,8 @@ def options_of_background(
         words (Vocabulary): The classes.
         background (str | Sequence[str], optional): See
             :meth:`OpenVocabInferencer.__call__`.
-        score_threshold (float, optional): See there.
+        score_threshold (float, optional): See
+            :meth:`OpenVocabInferencer.__call__`.
 
     Returns:
         dict[str, Any]: Perhaps ``others``, ``threshold`` or ``prob_thd``.

@@ -303,7 +303,11 @@ def _count(
     workers: int,
     key: str,
 ) -> list:
-    """Count the images that are left; return the counts of all images."""
+    """Run the model on all images whose counts are not saved yet.
+
+    Returns:
+        list: Counts of all images, those of earlier runs included.
+    """
     rank, world_size = get_dist_info()
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]
     names = [sample['img_path'] for sample in samples]

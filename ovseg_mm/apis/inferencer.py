@@ -221,7 +221,7 @@ class OpenVocabInferencer:
         """Segment images one by one; only a few are in memory at a time.
 
         A thread reads the next images meanwhile. Options and file names are
-        checked at once, the content of a file when its turn comes.
+        checked immediately, the content of a file when its turn comes.
 
         Args:
             images (Picture | Iterable[Picture]): See :meth:`__call__`; also

@@ -79,7 +79,7 @@ class EvaluationProgress:
             rank (int): Rank of the process.
 
         Returns:
-            TextIO: The file; each line is written at once.
+            TextIO: The file; each line is written as soon as it is complete.
 
         Raises:
             OSError: If the file cannot be written, or is a symbolic link.

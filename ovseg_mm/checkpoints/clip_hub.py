@@ -57,12 +57,12 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
 def fetch_hub_file(
     repo: str, names: Sequence[str], what: str, tell_licence: bool = False
 ) -> Path:
-    """Fetch the first of some files that a hub repository has.
+    """Fetch a file of a hub repository, by the first name that it has.
 
     Args:
         repo (str): ``ORG/NAME``.
-        names (Sequence[str]): Names of files, the best one first.
-        what (str): Description of the files for the message.
+        names (Sequence[str]): Names to try, the preferred one first.
+        what (str): Description of the file for messages.
         tell_licence (bool): Whether to say before a download that the
             licence is unknown here.
 
@@ -70,7 +70,8 @@ def fetch_hub_file(
         Path: The file.
 
     Raises:
-        FileNotFoundError: If none is in a cache or can be fetched.
+        FileNotFoundError: If no file of these names is in a cache or can
+            be fetched.
     """
     from huggingface_hub.utils import EntryNotFoundError
 

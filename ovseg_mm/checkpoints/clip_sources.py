@@ -101,7 +101,7 @@ def read_source(name: str) -> WeightFile:
         name (str): See :func:`source_arch`.
 
     Returns:
-        WeightFile: See there.
+        WeightFile: The weights and their config.
 
     Raises:
         FileNotFoundError: If the folder does not exist, or its files cannot be

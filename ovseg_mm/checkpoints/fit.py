@@ -41,8 +41,9 @@ def fit_to_model(
         where (str): Name of the file in messages.
 
     Returns:
-        tuple[Layout | None, Renamed]: The layout, None for tensors that fit
-        as they are; and the tensors, all that the model learns and no others.
+        tuple[Layout | None, Renamed]: The layout, or None if the tensors fit
+        as they are; and the renamed tensors, which are all those that the
+        model learns, and no others.
 
     Raises:
         InputError: If the tensors belong to another method; or if a learned
@@ -81,9 +82,9 @@ def check_fit(
     layout, renamed = fit_to_model(model, tensors, where)
     if layout and not renamed.state_dict.keys() <= tensors.keys():
         raise InputError(
-            f'{where} has the names of a published checkpoint of '
-            f'{layout.method}; turn its file into one of ours with `python '
-            '-m ovseg_mm convert SRC DST` and load that'
+            f'{where} is a published checkpoint of {layout.method}, whose '
+            'tensors have other names than the model; convert it with '
+            '`python -m ovseg_mm convert SRC DST` and load DST'
         )
 
 

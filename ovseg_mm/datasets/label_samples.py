@@ -66,9 +66,9 @@ class LabelSample:
         Raises:
             FileNotFoundError: If a file is missing.
             InputError: If a file is not a label map, differs in size from
-                its image or holds values that are not labels; if all pixels
-                of the files are ignored; if they are masks of 0 and 255 for
-                two classes.
+                its image or holds values that are not labels; if the label
+                maps ignore all pixels; or if they are masks of 0 and 255 and
+                the data set has two classes.
         """
         if not self.samples:
             return

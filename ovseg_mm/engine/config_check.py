@@ -115,8 +115,8 @@ def check_config(
 
     Looks up every ``type`` in its registry and compares the arguments beside
     it with those that the class takes. Modules that ``custom_imports`` names
-    have been imported when the config was read; classes instead of names are
-    taken as they are.
+    have been imported when the config was read. A ``type`` may also be a
+    class, which needs no registry.
 
     Args:
         cfg (Config): A whole config.

@@ -189,7 +189,7 @@ def _check_factors(factors: Mapping, path: str, constructor: Any) -> None:
 
 
 def _prefixes(kind: type) -> set[str]:
-    """Keys of the defaults of ``data_prefix`` in a class and its bases."""
+    """Keys of ``data_prefix``: its defaults in a class and in its bases."""
     found = {'img_path', 'seg_map_path'}
     for base in kind.__mro__:
         init = vars(base).get('__init__')

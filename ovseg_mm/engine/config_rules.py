@@ -15,7 +15,7 @@ _RESIZES = (
     *('ResizeShortestEdge', 'RandomCrop', 'RandomRotate', 'RandomCutOut'),
 )
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# Figures of MMSegmentation's IoUMetric by the names in iou_metrics.
+# Metrics of MMSegmentation's IoUMetric by the names in iou_metrics.
 _IOU_FIGURES = dict(
     mIoU=('mIoU', 'mAcc'),
     mDice=('mDice', 'mAcc'),
@@ -67,13 +67,13 @@ def check_hook(path: str, kind: type | Callable) -> None:
 
 
 def check_metric_names(cfg: Config) -> None:
-    """Raise for names of figures that the validation does not compute.
+    """Raise for names of metrics that the validation does not compute.
 
     Args:
         cfg (Config): The config.
 
     Raises:
-        InputError: If ``iou_metrics`` or ``save_best`` name such a figure.
+        InputError: If ``iou_metrics`` or ``save_best`` name such a metric.
     """
     for key in ('val_evaluator', 'test_evaluator'):
         for metric in _metrics(cfg.get(key)):
@@ -84,12 +84,13 @@ def check_metric_names(cfg: Config) -> None:
     if best is None or figures is None:
         return
     for name in [best] if isinstance(best, str) else best:
-        # Figures of single classes have a dot in their name.
+        # Metrics of single classes have a dot in their name.
         if name != 'auto' and name not in figures and '.' not in name:
             raise InputError(
                 f'default_hooks.checkpoint.save_best={name!r}: the '
-                f'validation has no such figure{nearest(name, figures)} (it '
-                f'has {", ".join(sorted(figures))})'
+                'validation does not compute this metric'
+                f'{nearest(name, figures)} (it computes '
+                f'{", ".join(sorted(figures))})'
             )
 
 
@@ -172,7 +173,7 @@ def _check_iou_metrics(metric: Mapping, path: str) -> None:
 
 
 def _figures(cfg: Config) -> set[str] | None:
-    """Names of the figures of a validation; None if they are not known."""
+    """Names of the metrics of a validation; None if they are not known."""
     figures: set[str] = set()
     for metric in _metrics(cfg.get('val_evaluator')):
         names = _figures_of(metric)

@@ -57,12 +57,12 @@ def check_parts_are_dicts(
 
 
 def check_loops(cfg: Config, wanted: str | None = None) -> None:
-    """Raise if a config lacks some of the keys of a loop.
+    """Raise if a config has some keys of a loop, but not all of them.
 
     Args:
         cfg (Config): A whole config.
-        wanted (str, optional): ``'training'`` or ``'testing'``, whose keys
-            must all be there. None: all or none of the keys of a loop.
+        wanted (str, optional): Loop that must be there, ``'training'`` or
+            ``'testing'``. The other loops may also be left out as a whole.
 
     Raises:
         InputError: If a key is missing or None.

@@ -104,8 +104,8 @@ def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
     the others a chance.
 
     Args:
-        scores (Tensor): (T, ...); overwritten.
-        seen (Tensor): (T,) bool.
+        scores (Tensor): Class scores, (T, ...); overwritten.
+        seen (Tensor): Which classes are seen, (T,) bool.
         penalty (float): In units of the scores.
 
     Returns:
@@ -128,7 +128,7 @@ def with_no_object(
     gives them are small.
 
     Args:
-        weights (Tensor): (Q, T), not negative.
+        weights (Tensor): Class weights, (Q, T), not negative.
         no_object (Tensor): v, (Q,).
         eps (float): See above.
 

@@ -104,7 +104,7 @@ class Labelling:
         """Labels of the mean of several maps of :meth:`probabilities`.
 
         Args:
-            probabilities (Tensor): (L, H, W).
+            probabilities (Tensor): Mean probabilities, (L, H, W).
 
         Returns:
             Tensor: (H, W) int64. If some texts belong to no label, a pixel

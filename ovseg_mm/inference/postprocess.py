@@ -74,13 +74,16 @@ def argmax_labels(
 
 
 class Highest:
-    """Highest score at every pixel and its label, over all parts so far.
+    """Highest score at every pixel, and the label that has this score.
 
-    The first of equal scores wins. Maps are written in place.
+    :meth:`update` is called with the scores of a few class texts at a time.
+    Of equal scores, the first one is kept. The two maps are overwritten in
+    place.
 
     Attributes:
-        scores (Tensor): (H, W), of the type of the first part.
-        labels (Tensor): (H, W) int64.
+        scores (Tensor): Highest scores so far, (H, W), of the dtype of the
+            scores of the first call.
+        labels (Tensor): Labels that have them, (H, W) int64.
     """
 
     scores: Tensor
@@ -93,7 +96,7 @@ class Highest:
         """Compare the scores of more class texts.
 
         Args:
-            scores (Tensor): (t, H, W).
+            scores (Tensor): Scores of the texts, (t, H, W).
             table (Tensor): Labels of these texts, (t,) int64.
         """
         if len(scores) == 1:
@@ -114,9 +117,10 @@ class Highest:
 def label_scores(
     scores: Tensor, prompt_to_label: Sequence[int], num_labels: int
 ) -> Tensor:
-    """Scores of labels, the highest of their classes, (T, ...) to (L, ...).
+    """Score of each label, the highest one of its class texts.
 
-    A label without a class has the score -inf.
+    A label without a class text has the score -inf. Scores of class texts are
+    (T, ...), scores of labels (L, ...).
     """
     if list(prompt_to_label) == list(range(num_labels)):
         return scores

@@ -41,7 +41,7 @@ class PixelRefiner:
         """Refine maps independently of each other.
 
         Args:
-            maps (Tensor): (M, H, W) float32.
+            maps (Tensor): Maps to refine, (M, H, W) float32.
 
         Returns:
             Tensor: (M, H, W). Peak memory is three times its size.

@@ -106,7 +106,7 @@ def fuse_views(
     of :func:`whole_view` is activated without resizing.
 
     Args:
-        logits (Tensor): (V, T, h, w).
+        logits (Tensor): Logits of the views, (V, T, h, w).
         layout (ViewLayout): Where the views lie.
         activate (Callable): Logits to scores; may write in place.
         score_size (tuple[int, int] | str, optional): Size at which logits of
@@ -163,7 +163,7 @@ def _activated(
 
 
 def _window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
-    """Number of windows that cover each pixel, (H, W), type of ``like``."""
+    """Number (H, W) of windows that cover each pixel, dtype of ``like``."""
     assert layout.window is not None, 'without windows nothing is counted'
     covered = []
     # Windows form a grid, so rows and columns can be counted separately.

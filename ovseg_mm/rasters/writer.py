@@ -193,8 +193,8 @@ def _areas(source: Any, words: Vocabulary) -> Iterator[tuple[dict, int]]:
 def _in_blocks(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Regroup rows so that each group has the height of a block.
 
-    A block that is written twice is compressed twice, and the first copy
-    stays in the file.
+    So every block is written only once. If a block were written in two
+    steps, the file would keep a useless copy of its first state.
     """
     rest: np.ndarray | None = None
     for part in rows:

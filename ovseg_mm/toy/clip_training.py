@@ -94,8 +94,8 @@ class ImagePool(NamedTuple):
     """Images and the true facts of each, without labels.
 
     Attributes:
-        images (Tensor): (n, 3, H, W) uint8, RGB.
-        facts (Tensor): (n, K) bool.
+        images (Tensor): The images, (n, 3, H, W) uint8, RGB.
+        facts (Tensor): Which facts are true, (n, K) bool.
         batch_size (int): Number of images per batch.
     """
 

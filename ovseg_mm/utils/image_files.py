@@ -133,7 +133,7 @@ def image_pixels(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _enable_heic(name: str) -> None:
-    """Have Pillow read HEIC, the format of many telephones."""
+    """Let Pillow read HEIC, the format of many telephones."""
     try:
         from pillow_heif import register_heif_opener as enable
     except ImportError:

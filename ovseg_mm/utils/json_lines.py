@@ -17,7 +17,7 @@ def append_lines(path: Path) -> TextIO:
         path (Path): The file.
 
     Returns:
-        TextIO: The file; each line is written at once.
+        TextIO: The file; each line is written as soon as it is complete.
 
     Raises:
         OSError: If the file cannot be written, or is a symbolic link.

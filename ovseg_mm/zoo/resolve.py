@@ -41,15 +41,15 @@ class ModelSource:
     model: ZooModel | None = None
 
     def fetch(self) -> Path | None:
-        """Return the checkpoint; one of a named model is fetched first.
+        """Return the checkpoint; that of a named model is downloaded first.
 
         Returns:
             Path | None: The checkpoint; None for CLIP's weights alone.
 
         Raises:
-            InputError: If the file cannot be downloaded by a program, or is
-                not the one of the model.
-            OSError: If it cannot be fetched or stored.
+            InputError: If only a person can download the file, or if it is
+                not the file that the table of models describes.
+            OSError: If the file cannot be downloaded or stored.
         """
         if self.checkpoint is not None or self.model is None:
             return self.checkpoint
@@ -178,7 +178,7 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
 
 
 def _clip_options(row: ZooModel, clip: str) -> dict[str, Any]:
-    """Settings for another CLIP: ``ARCH/PRETRAINED``, or its address."""
+    """Settings for a model with the CLIP ``ARCH/PRETRAINED`` or an address."""
     name = f'{row.name}:{clip}'
     if not row.any_clip:
         raise InputError(

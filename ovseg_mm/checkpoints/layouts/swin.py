@@ -70,7 +70,7 @@ def _reorder(tensor: Tensor) -> Tensor:
 
 @LAYOUTS.register
 class SwinLayout(Layout):
-    """Swin Transformers for ImageNet, of their authors."""
+    """Swin Transformers for ImageNet, in files of Swin's authors."""
 
     name = 'swin'
     method = 'Swin'

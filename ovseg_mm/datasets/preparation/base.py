@@ -119,7 +119,7 @@ class Preparation(ABC):
         """Make the files that need the outputs of all tasks."""
 
     def missing(self, path: Path, what: str) -> FileNotFoundError:
-        """Error for a missing file of the download."""
+        """Make the error for a file that is missing in the download."""
         return FileNotFoundError(
             f'{self.title}: {what} {path} is missing; get it from '
             f'{self.download}, or name another folder'

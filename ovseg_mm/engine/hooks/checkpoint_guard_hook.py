@@ -25,10 +25,10 @@ class CheckpointGuardHook(Hook):
     The segmentor itself raises if a checkpoint does not fill the model; the
     hook raises before MMEngine loads the checkpoint, and names the file.
 
-    MMEngine also saves the histories of its log, which are Python objects:
-    loaders that take weights alone refuse such a file. They only smooth the
-    printed averages and are left out, so that our checkpoints hold tensors
-    and plain values and no code.
+    MMEngine also saves the histories of its log, which only smooth the printed
+    averages. They are Python objects, and loaders that take weights alone
+    refuse a file with such objects. The hook leaves the histories out, so that
+    our checkpoints hold tensors and plain values and no code.
     """
 
     # Before hooks that copy the loaded weights (EMA).

@@ -187,7 +187,8 @@ class CLIPViT(BaseModule):
         """Encode normalised images.
 
         Args:
-            img (Tensor): (B, 3, H, W), normalised with CLIP's statistics.
+            img (Tensor): Images, (B, 3, H, W), normalised with CLIP's
+                statistics.
             replacements (Replacements, optional): Patch tokens to replace
                 by other tokens, see :class:`ContextShift`.
             dense (bool): Whether patch embeddings are needed. False saves
@@ -195,7 +196,7 @@ class CLIPViT(BaseModule):
                 and leaves the map of patch embeddings empty.
 
         Returns:
-            CLIPFeatures: See there.
+            CLIPFeatures: Embeddings of the patches and of the images.
         """
         if self.input_size and img.shape[2:] != self.input_size:
             img = F.interpolate(img, self.input_size, mode='bilinear')
@@ -215,7 +216,7 @@ class CLIPViT(BaseModule):
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     def fit_position(self, position: Tensor) -> Tensor:
-        """Position embedding of any CLIP, (1 + n, D), resized to this one's.
+        """Resize the position embedding (1 + n, D) of a CLIP for this tower.
 
         The row of the class token does not change.
         """

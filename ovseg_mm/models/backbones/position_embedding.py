@@ -14,8 +14,8 @@ def resize_position(
     """Resize the position embedding of a square grid to another grid.
 
     Args:
-        position (Tensor): (1 + n, D); the row of the class token, which stays
-            as it is, comes first.
+        position (Tensor): Position embedding, (1 + n, D); the row of the class
+            token, which stays as it is, comes first.
         grid (tuple[int, int]): Rows and columns of the result.
         mode (str): Mode of the interpolation, or ``'dino'``, see
             :class:`CLIPViT`.
@@ -46,7 +46,7 @@ def _sampled(patches: Tensor, grid: tuple[int, int], extra: float) -> Tensor:
     Exporters make constants of the scale factors of ``F.interpolate``.
 
     Args:
-        patches (Tensor): (1, D, side, side).
+        patches (Tensor): Embedding of the patches, (1, D, side, side).
         grid (tuple[int, int]): Rows and columns of the result.
         extra (float): Added to both before they are divided by the side,
             unless the grid stays as it is.

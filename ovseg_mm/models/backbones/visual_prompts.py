@@ -57,7 +57,7 @@ class VisualPrompts:
         """Draw initial prompts in place.
 
         Args:
-            tokens (Tensor): (depth, length, width).
+            tokens (Tensor): Prompt tokens, (depth, length, width).
             patch_size (int): Side of the patches in pixels.
         """
         if self.init == 'xavier':

@@ -89,7 +89,7 @@ class ShiftedCLIP(TextModel):
 
     @property
     def train_vocabulary(self) -> Vocabulary:
-        """Vocabulary of the tests; captions of training may be any texts."""
+        """Vocabulary of the tests; training captions may be any texts."""
         return self.vocabulary
 
     def init_towers(self) -> dict[str, Tensor]:
@@ -201,5 +201,5 @@ def _gathered(x: Tensor) -> Tensor:
 
 @in_float32
 def _products(image: Tensor, text: Tensor) -> Tensor:
-    """(A, C) and (B, C) to (A, B)."""
+    """Products (A, B) of all images (A, C) with all texts (B, C)."""
     return image @ text.t()

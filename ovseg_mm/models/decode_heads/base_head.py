@@ -97,9 +97,10 @@ class BaseOpenVocabHead(BaseModule):
 
         Args:
             feats (Any): See :meth:`forward`.
-            text (Tensor): (T, P, C), normalised.
-            labels (Tensor): (B, H, W) int64 in [0, T), ``ignore_index`` or,
-                with ``unseen``, :data:`UNKNOWN` for any of these.
+            text (Tensor): Text embeddings, (T, P, C), normalised.
+            labels (Tensor): Label maps, (B, H, W) int64 in [0, T),
+                ``ignore_index`` or, with ``unseen``, :data:`UNKNOWN` for any
+                of these.
             ignore_index (int): Label of pixels without a class.
             unseen (Sequence[int]): Classes that ``UNKNOWN`` may stand for;
                 empty unless the head ``learns_unseen``.
@@ -120,19 +121,19 @@ class BaseOpenVocabHead(BaseModule):
         """Turn logits into scores, which are averaged over windows.
 
         Args:
-            logits (Tensor): (t, H, W) of some of the classes; may be
-                overwritten.
+            logits (Tensor): Class logits, (t, H, W), of some of the classes;
+                may be overwritten.
 
         Returns:
-            Tensor: Scores of the same shape; the default is the logits.
+            Tensor: Scores of the same shape; by default they are the logits.
         """
         return logits
 
     def check_trainable(self) -> None:
-        """Raise if the head has no loss.
+        """Raise if the head cannot be trained.
 
         Raises:
-            InputError: See above.
+            InputError: If the head has no loss.
         """
         if self.loss_decode is None:
             raise InputError(
@@ -146,8 +147,9 @@ class BaseOpenVocabHead(BaseModule):
         """Losses, and the accuracy if wanted, of logits (B, T, H, W).
 
         Args:
-            logits (Tensor): (B, T, H, W).
-            labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+            logits (Tensor): Class logits, (B, T, H, W).
+            labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
+                ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
 
         Returns:
@@ -165,7 +167,7 @@ class BaseOpenVocabHead(BaseModule):
         """Text embeddings (T, 1, C) without the axis of prompts, (T, C).
 
         Args:
-            text (Tensor): (T, P, C).
+            text (Tensor): Text embeddings, (T, P, C).
 
         Returns:
             Tensor: (T, C).
@@ -228,8 +230,8 @@ class BaseMaskHead(BaseOpenVocabHead):
 
         Args:
             feats (Any): Output of the pixel decoder.
-            text (Tensor): (T, P, C), normalised.
-            labels (Tensor): (B, H, W) int64 of the padded images.
+            text (Tensor): Text embeddings, (T, P, C), normalised.
+            labels (Tensor): Label maps, (B, H, W) int64 of the padded images.
             ignore_index (int): Label of pixels without a class.
             unseen (Sequence[int]): Empty unless the head ``learns_unseen``.
 
@@ -242,7 +244,7 @@ class BaseMaskHead(BaseOpenVocabHead):
 
         Args:
             embeddings (Tensor): CLIP's embeddings of regions, (n, C).
-            text (Tensor): (T, P, C), normalised.
+            text (Tensor): Text embeddings, (T, P, C), normalised.
 
         Returns:
             Tensor: (n, T); without the class ``no object``.
@@ -261,8 +263,10 @@ class BaseMaskHead(BaseOpenVocabHead):
         """Votes of the proposals of an image for the classes.
 
         Args:
-            class_logits (Tensor): (Q, T + 1), the last class is ``no object``.
-            region_logits (Tensor, optional): (n, T), if regions are used.
+            class_logits (Tensor): Class logits of queries, (Q, T + 1); the
+                last class is ``no object``.
+            region_logits (Tensor, optional): Class logits of regions, (n, T),
+                if regions are used.
             valid (Tensor, optional): Proposals that have a region, (Q,)
                 bool, if regions are used.
             seen (Tensor, optional): Classes that training has seen, (T,)
@@ -279,7 +283,8 @@ def object_probs(class_logits: Tensor) -> Tensor:
     """Probabilities of all classes but ``no object``, float32.
 
     Args:
-        class_logits (Tensor): (..., T + 1), the last class is ``no object``.
+        class_logits (Tensor): Class logits of queries, (..., T + 1); the last
+            class is ``no object``.
 
     Returns:
         Tensor: (..., T); rows sum to 1 minus the probability of

@@ -54,7 +54,7 @@ class MaskProposalHead(BaseModule):
             feats (PixelFeatures): Output of the pixel decoder.
 
         Returns:
-            MaskProposals: See there.
+            MaskProposals: The proposals of the batch.
         """
         resized: dict[tuple[int, int], Tensor] = {}
 

@@ -33,7 +33,7 @@ def check_mmseg_options(given: Mapping, vocabulary: Vocabulary) -> None:
     """Raise for options of MMSegmentation's heads that would have no effect.
 
     Args:
-        given (Mapping): From :func:`split_mmseg_options`.
+        given (Mapping): Options, from :func:`split_mmseg_options`.
         vocabulary (Vocabulary): The training vocabulary.
 
     Raises:

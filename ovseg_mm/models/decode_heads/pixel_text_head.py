@@ -63,7 +63,8 @@ class PixelTextHead(BaseOpenVocabHead):
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): (T, P, C), normalised; prompts are averaged.
+            text (Tensor): Text embeddings, (T, P, C), normalised; prompts are
+                averaged.
 
         Returns:
             Tensor: (B, T, h, w).
@@ -89,5 +90,8 @@ class PixelTextHead(BaseOpenVocabHead):
 
 @in_float32
 def _products(pixels: Tensor, text: Tensor) -> Tensor:
-    """(B, C, h, w) and texts (T, P, C), averaged over P, to (B, T, h, w)."""
+    """Products (B, T, h, w) of pixels (B, C, h, w) and texts (T, P, C).
+
+    The texts are averaged over P first.
+    """
     return torch.einsum('bchw,tc->bthw', pixels, text.mean(dim=1))

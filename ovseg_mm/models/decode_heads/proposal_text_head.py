@@ -92,7 +92,7 @@ class ProposalTextHead(BaseMaskHead):
             text (Tensor): Text embeddings, (T, 1, C), normalised.
 
         Returns:
-            MaskPredictions: See there.
+            MaskPredictions: Proposals with class logits.
         """
         proposals = self.proposals(feats)
         embeddings = self._embeddings(proposals, feats)
@@ -118,8 +118,8 @@ class ProposalTextHead(BaseMaskHead):
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): (T, 1, C), normalised.
-            labels (Tensor): (B, H, W) int64, over the whole input.
+            text (Tensor): Text embeddings, (T, 1, C), normalised.
+            labels (Tensor): Label maps, (B, H, W) int64, over the whole input.
             ignore_index (int): Label of pixels without a class.
             unseen (Sequence[int]): Empty; the head does not learn them.
 
@@ -135,7 +135,7 @@ class ProposalTextHead(BaseMaskHead):
 
         Args:
             embeddings (Tensor): CLIP's embeddings of regions, (n, C).
-            text (Tensor): (T, 1, C), normalised.
+            text (Tensor): Text embeddings, (T, 1, C), normalised.
 
         Returns:
             Tensor: (n, T); without the class ``no object``.

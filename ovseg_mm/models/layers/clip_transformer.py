@@ -54,7 +54,10 @@ class CLIPAttention(nn.Module):
         is_causal: bool = False,
         num_queries: int | None = None,
     ) -> Tensor:
-        """(B, N, W) to the same shape, or to the first ``num_queries``."""
+        """Attend; only the first ``num_queries`` tokens, if given, are output.
+
+        All tokens are keys and values.
+        """
         k, v = self.heads(x, 'kv')
         (q,) = self.heads(x[:, :num_queries], 'q')
         return self.merge(
@@ -65,7 +68,7 @@ class CLIPAttention(nn.Module):
         """Queries, keys, values of all heads.
 
         Args:
-            x (Tensor): (B, N, W), normalised.
+            x (Tensor): Normalised tokens, (B, N, W).
             names (str): Which of them, in this order.
 
         Returns:
@@ -80,7 +83,7 @@ class CLIPAttention(nn.Module):
         )
 
     def merge(self, x: Tensor) -> Tensor:
-        """Output projection of heads (B, heads, N, W / heads): (B, N, W)."""
+        """Join heads (B, heads, N, W / heads); project them to (B, N, W)."""
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
     def value(self, x: Tensor) -> Tensor:
@@ -128,7 +131,7 @@ class CLIPBlock(nn.Module):
         """Attention and MLP.
 
         Args:
-            x (Tensor): (B, N, W).
+            x (Tensor): Tokens, (B, N, W).
             is_causal (bool): Whether tokens attend to earlier tokens only.
             value_residual (Tensor, optional): If given, every token attends
                 to itself only, and this is the residual: ``x``, or one token

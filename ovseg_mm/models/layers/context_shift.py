@@ -62,7 +62,7 @@ class ContextShift:
             training (bool): See ``rand``.
 
         Returns:
-            Replacements: See there.
+            Replacements: The patches, and the tokens that replace them.
         """
         rand = self.rand or (torch.rand if training else self._seeded)
         noise = rand((len(self.blocks), *foreground.shape))

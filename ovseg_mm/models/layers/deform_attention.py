@@ -57,7 +57,7 @@ class MultiScaleDeformAttention(nn.Module):
         """Attend.
 
         Args:
-            query (Tensor): (B, Q, C).
+            query (Tensor): Queries, (B, Q, C).
             value (Tensor): Tokens of all maps, row by row and one map after
                 the other, (B, M, C).
             reference (Tensor): Reference point of each query, (Q, 2), x and y
@@ -107,9 +107,9 @@ def sample_levels(
     """Weighted sums of bilinear samples, zero outside of the maps.
 
     Args:
-        values (Tensor): (B, M, G, C / G).
+        values (Tensor): Values of the tokens, (B, M, G, C / G).
         points (Tensor): x and y in [0, 1], (B, Q, G, L, K, 2).
-        weights (Tensor): (B, Q, G, L, K).
+        weights (Tensor): Weights of the points, (B, Q, G, L, K).
         sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
     Returns:

@@ -33,8 +33,9 @@ class DenseDiceLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            logits (Tensor): (B, T, H, W).
-            labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+            logits (Tensor): Class logits, (B, T, H, W).
+            labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
+                ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
 
         Returns:

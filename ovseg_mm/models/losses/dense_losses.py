@@ -35,9 +35,10 @@ def dense_losses(
     """Compute the losses of a head, ours or MMSegmentation's.
 
     Args:
-        loss_decode (nn.Module): From :func:`build_losses`.
-        logits (Tensor): (B, T, H, W).
-        labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+        loss_decode (nn.Module): Losses, from :func:`build_losses`.
+        logits (Tensor): Class logits, (B, T, H, W).
+        labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
+            ``ignore_index``.
         ignore_index (int): Label of pixels without a class.
 
     Returns:

@@ -98,9 +98,9 @@ class MaskSetLoss(nn.Module):
         """Compute the losses.
 
         Args:
-            class_logits (Tensor): (D, B, Q, T + 1), the last class is no
-                object.
-            mask_logits (Tensor): (D, B, Q, h, w).
+            class_logits (Tensor): Class logits, (D, B, Q, T + 1); the last
+                class is ``no object``.
+            mask_logits (Tensor): Mask logits, (D, B, Q, h, w).
             targets (Sequence[MaskTargets]): Targets of the B images, with
                 masks (n, H, W) over the whole input that the logits cover.
 

@@ -11,7 +11,8 @@ def pixels_of_classes(
     """Pixels of each class in each image.
 
     Args:
-        labels (Tensor): (B, H, W) int64 in [0, T) or ``ignore_index``.
+        labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
+            ``ignore_index``.
         num_classes (int): T.
         ignore_index (int): Label of pixels without a class.
 

@@ -75,7 +75,7 @@ class CLIPContextEncoder(BaseModule):
                 right and at the bottom. None: as they are.
 
         Returns:
-            ImageContext: See there.
+            ImageContext: Features of the images.
         """
         img = (img - self.mean) / self.std
         if size is not None:

@@ -114,7 +114,7 @@ class CLIPRegionEncoder(BaseModule):
                 its tower, (1, D) each.
 
         Returns:
-            Regions: See there.
+            Regions: Embeddings of the regions.
         """
         crops, valid, boxes = self.crop(img, masks)
         if not len(crops):
@@ -210,7 +210,7 @@ class CLIPRegionEncoder(BaseModule):
 
 @in_float32
 def _mask_pooled(tokens: Tensor, foreground: Tensor) -> Tensor:
-    """Mean direction (n, C) of tokens (n, C, h, w) in masks (n, S, S)."""
+    """Sum (n, C) of the normalised tokens (n, C, h, w) in masks (n, S, S)."""
     tokens = F.normalize(tokens, dim=1)
     shares = F.interpolate(
         foreground[:, None].float(), tokens.shape[2:], mode='area'

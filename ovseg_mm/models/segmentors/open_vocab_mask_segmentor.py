@@ -39,11 +39,12 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     option ``keep_proposals=N`` and without windows each sample gets
     ``proposals`` as well, see :func:`deciding_proposals`.
 
-    The test option ``prune_regions=share`` with a share in [0, 1] saves
-    time: CLIP does not look at the regions of proposals whose vote, with
-    regions that say the same of all classes, is nowhere in the image at least
-    this share of the strongest vote of a pixel. They do not vote at all, so
-    that labels may change; the larger the share, the more. Default: 0, all
+    The test option ``prune_regions=share``, a number in [0, 1], saves time:
+    CLIP does not look at the regions of weak proposals. Votes are estimated
+    first, as if the regions said the same of all classes. A proposal is weak
+    if, at every pixel, its estimated vote is less than this share of the
+    strongest one there. Weak proposals do not vote at all, so labels may
+    change, and more labels change with a larger share. Default: 0, all
     proposals vote.
 
     Args:
@@ -150,7 +151,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Scores of views, (B, 3, H, W) to (B, T, H, W)."""
+        """Scores (B, T, H, W) of the views (B, 3, H, W)."""
         return view_logits(self._votes(inputs), slice(None))
 
     def _losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -193,7 +194,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return MaskVotes(weights, masks, proposal_probs, region_probs)
 
     def _full_size(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Mask logits (Q, h, w) to (Q, H, W)."""
+        """Resize mask logits (Q, h, w) to the full size (Q, H, W)."""
         divisor = self.size_divisor
         height, width = (-(-side // divisor) * divisor for side in size)
         padded = resize(logits[None], (height, width))

@@ -16,6 +16,6 @@ class OpenVocabSegmentor(BaseOpenVocabSegmentor):
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Logits of views, (B, 3, H, W) to (B, T, h, w)."""
+        """Logits (B, T, h, w) of the views (B, 3, H, W)."""
         text = self.text_embeddings(self.scored_vocabulary)
         return self.decode_head(self.extract_feat(inputs), text)

@@ -11,7 +11,7 @@ def original_size(sample: SegDataSample, img: Tensor) -> tuple[int, int]:
     Args:
         sample (SegDataSample): Its sample; without ``ori_shape`` the size of
             ``img`` counts.
-        img (Tensor): (3, H, W).
+        img (Tensor): The image, (3, H, W).
 
     Returns:
         tuple[int, int]: (H, W) in pixels.
@@ -37,7 +37,7 @@ def without_padding(img: Tensor, meta: dict) -> Tensor:
     """Cut away the padding of an image.
 
     Args:
-        img (Tensor): (3, H, W).
+        img (Tensor): The image, (3, H, W).
         meta (dict): Perhaps with ``img_padding_size`` or ``padding_size``,
             (left, right, top, bottom) in pixels.
 

@@ -19,9 +19,9 @@ def check_trainable(vocabulary: Vocabulary) -> None:
     if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
         raise InputError(
             f'{vocabulary.source} has {vocabulary.num_texts} class texts for '
-            f'{vocabulary.num_labels} labels, which is possible only in '
-            'tests; training takes one text for each label, in the order of '
-            'the labels: name such a train_vocabulary'
+            f'{vocabulary.num_labels} labels; this is possible for testing, '
+            'but training takes one text for each label, in the order of the '
+            'labels: name such a train_vocabulary'
         )
 
 
@@ -35,7 +35,7 @@ def check_learns_unseen(
         vocabulary (Vocabulary): The training vocabulary.
 
     Raises:
-        ValueError: See above.
+        InputError: If there are unseen texts that the head cannot learn.
     """
     if vocabulary.unseen and not head.learns_unseen:
         raise InputError(

@@ -97,8 +97,8 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         """Encode names.
 
         Args:
-            tokens (Tensor): (T, N) int64: start, words, end, then any values;
-                N at most ``context_length``.
+            tokens (Tensor): Token ids, (T, N) int64: start, words, end, then
+                any values; N at most ``context_length``.
 
         Returns:
             Tensor: (T, C), not normalised.

@@ -72,9 +72,10 @@ class CLIPTextTransformer(BaseModule):
         """Encode token ids.
 
         Args:
-            tokens (Tensor): (T, N) int64, N at most ``context_length``; the
-                end token has the highest id of its row. What follows it has
-                no influence, since attention is causal.
+            tokens (Tensor): Token ids, (T, N) int64, N at most
+                ``context_length``; the end token has the highest id of its
+                row. What follows it has no influence, since attention is
+                causal.
 
         Returns:
             Tensor: (T, C), not normalised.
@@ -85,7 +86,7 @@ class CLIPTextTransformer(BaseModule):
         """Encode token embeddings.
 
         Args:
-            x (Tensor): (T, N, W), without positions.
+            x (Tensor): Token embeddings, (T, N, W), without positions.
             ends (Tensor): Index of each row's end token, (T,) int64.
 
         Returns:

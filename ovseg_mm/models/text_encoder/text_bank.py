@@ -151,7 +151,7 @@ class TextBank:
         Args:
             encoder (nn.Module): Tower to whose weights they belong.
             vocabulary (Vocabulary): The class texts.
-            text (Tensor): (T, P, C).
+            text (Tensor): Text embeddings, (T, P, C).
         """
         self._forget_other_weights(encoder)
         self._remember(vocabulary, text)

@@ -60,7 +60,7 @@ class TextSide(NamedTuple):
 
         Args:
             vocabulary (Vocabulary): The class texts.
-            text (Tensor): (T, P, C).
+            text (Tensor): Text embeddings, (T, P, C).
         """
         if self.encoder is not None:
             self.bank.keep(self.encoder, vocabulary, text)

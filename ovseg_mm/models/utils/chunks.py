@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a tensor that are worked on at a time.
-
-Results do not depend on them.
-"""
+"""Work on a few parts of a tensor at a time; the results are the same."""
 
 from collections.abc import Callable
 
@@ -19,10 +16,10 @@ CHUNK_BYTES_ELSEWHERE = 1 << 26
 
 
 def chunk_size(x: Tensor, dim: int) -> int:
-    """Entries along an axis that are worked on at a time.
+    """Number of entries along an axis that are worked on at a time.
 
     Args:
-        x (Tensor): Any shape.
+        x (Tensor): The tensor, of any shape.
         dim (int): The axis.
 
     Returns:
@@ -38,14 +35,14 @@ def chunk_size(x: Tensor, dim: int) -> int:
 def apply_to_chunks(
     function: Callable[[Tensor], Tensor], x: Tensor, dim: int = 1
 ) -> Tensor:
-    """``function(x)`` for a function that treats parts of ``x`` by themselves.
+    """``function(x)``, where the function treats each part of x alone.
 
-    Without gradients it is applied to a few entries of the axis at a time,
-    which bounds the memory and does not change the result.
+    Without gradients the function is applied to a few entries of the axis at a
+    time, which bounds the memory and does not change the result.
 
     Args:
-        function (Callable): Takes and gives tensors with the axis ``dim``.
-        x (Tensor): (B, T, ...).
+        function (Callable): Takes and returns tensors with the axis ``dim``.
+        x (Tensor): The tensor, (B, T, ...).
         dim (int): The axis.
 
     Returns:

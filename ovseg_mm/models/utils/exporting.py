@@ -6,19 +6,19 @@ from torch import Tensor
 
 
 def is_exporting() -> bool:
-    """Whether ``torch.export`` traces; PyTorch before 2.7 cannot tell."""
+    """Whether ``torch.export`` traces a model; False before PyTorch 2.7."""
     return getattr(torch.compiler, 'is_exporting', bool)()
 
 
 def is_in_onnx_export() -> bool:
-    """Whether one of PyTorch's ONNX exporters traces."""
+    """Whether one of PyTorch's ONNX exporters traces a model."""
     return torch.onnx.is_in_onnx_export()
 
 
 def stable_sort(
     x: Tensor, dim: int, descending: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Sort; of equal values the first one stays first.
+    """Sort values; equal values keep their order.
 
     ONNX sorts are stable, but PyTorch's exporter fails for ``stable=True``.
 

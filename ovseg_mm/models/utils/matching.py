@@ -52,8 +52,8 @@ def dice_losses(probs: Tensor, targets: Tensor) -> Tensor:
     """``1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1)`` of pairs.
 
     Args:
-        probs (Tensor): (N, P) in [0, 1].
-        targets (Tensor): (N, P) in [0, 1].
+        probs (Tensor): Probabilities, (N, P) in [0, 1].
+        targets (Tensor): Targets, (N, P) in [0, 1].
 
     Returns:
         Tensor: (N,).
@@ -101,16 +101,18 @@ class HungarianMatcher:
         """Match the queries of one image.
 
         Args:
-            class_logits (Tensor): (Q, T + 1), the last one is ``no object``.
-            mask_logits (Tensor): (Q, h, w).
+            class_logits (Tensor): Class logits, (Q, T + 1); the last class
+                is ``no object``.
+            mask_logits (Tensor): Mask logits, (Q, h, w).
             targets (MaskTargets): Targets of the image, masks (n, H, W).
             rand (Callable): Uniform numbers for the points, see
                 :mod:`ovseg_mm.models.utils.points`.
 
         Returns:
-            tuple[Tensor, Tensor]: min(Q, n) query indices, ascending, and
-            the indices of their targets, both int64. Queries whose cost is
-            not finite come first, so that the loss shows it.
+            tuple[Tensor, Tensor]: Indices of the matched queries, ascending,
+            and indices of their targets, (min(Q, n),) int64 each. Queries
+            whose cost is not finite are matched before all others, so that
+            the loss shows the error.
         """
         from scipy.optimize import linear_sum_assignment
 

@@ -19,8 +19,9 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     """Values of maps at points, bilinear, zero outside.
 
     Args:
-        maps (Tensor): (N, h, w).
-        points (Tensor): (N, P, 2), or (1, P, 2) for the same in all maps.
+        maps (Tensor): The maps, (N, h, w).
+        points (Tensor): x and y of the points, (N, P, 2), or (1, P, 2) if
+            all maps have the same points.
 
     Returns:
         Tensor: (N, P).

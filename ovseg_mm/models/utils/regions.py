@@ -13,7 +13,8 @@ def mask_boxes(masks: Tensor) -> Tensor:
     """Tight boxes of masks, all in one pass.
 
     Args:
-        masks (Tensor): (N, H, W) bool, each with at least one true pixel.
+        masks (Tensor): Masks, (N, H, W) bool, each with at least one true
+            pixel.
 
     Returns:
         Tensor: Left, top, right, bottom, (N, 4) int64; right and bottom are
@@ -59,8 +60,8 @@ def masked_crop(
     """Cut a box out of an image and fill the pixels outside a mask.
 
     Args:
-        img (Tensor): (C, H, W).
-        mask (Tensor): (H, W), bool or weights in [0, 1].
+        img (Tensor): The image, (C, H, W).
+        mask (Tensor): The mask, (H, W), bool or weights in [0, 1].
         box (Tensor): Left, top, right, bottom, (4,).
         fill (Tensor, optional): Value of each channel outside, (C,).
             Default: 0.
@@ -86,9 +87,9 @@ def region_crops(
     """Crops of one image, resized to squares (bicubic, aspect ratio lost).
 
     Args:
-        img (Tensor): (C, H, W).
-        masks (Tensor): (N, H, W), bool or weights in [0, 1].
-        boxes (Tensor): (N, 4), see :func:`mask_boxes`.
+        img (Tensor): The image, (C, H, W).
+        masks (Tensor): Masks, (N, H, W), bool or weights in [0, 1].
+        boxes (Tensor): Boxes, (N, 4), see :func:`mask_boxes`.
         side (int): S.
         fill (Tensor, optional): See :func:`masked_crop`.
 
@@ -110,8 +111,8 @@ def region_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
     """Crop masks to their boxes and resize them to squares (nearest).
 
     Args:
-        masks (Tensor): (N, H, W) bool.
-        boxes (Tensor): (N, 4), see :func:`mask_boxes`.
+        masks (Tensor): Masks, (N, H, W) bool.
+        boxes (Tensor): Boxes, (N, 4), see :func:`mask_boxes`.
         side (int): S.
 
     Returns:
@@ -130,7 +131,7 @@ def patches_with_mask(masks: Tensor, patch_size: int) -> Tensor:
     """Find the patches that contain a pixel of a mask.
 
     Args:
-        masks (Tensor): (N, S, S) bool.
+        masks (Tensor): Masks, (N, S, S) bool.
         patch_size (int): s.
 
     Returns:

@@ -15,9 +15,9 @@ def fill_unknown(
     """Replace ``UNKNOWN`` by the unseen class with the highest logit.
 
     Args:
-        labels (Tensor): (B, H, W) int64; ``UNKNOWN`` where a pseudo label is
-            wanted.
-        logits (Tensor): (B, T, H, W); no gradient flows back.
+        labels (Tensor): Label maps, (B, H, W) int64; ``UNKNOWN`` where a
+            pseudo label is wanted.
+        logits (Tensor): Class logits, (B, T, H, W); no gradient flows back.
         unseen (Sequence[int]): Classes that are candidates.
 
     Returns:

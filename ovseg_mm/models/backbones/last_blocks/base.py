@@ -78,9 +78,9 @@ def attend(
     where PyTorch has no fused kernel.
 
     Args:
-        q (Tensor): (B, A, N, d).
-        k (Tensor): (B, A, N, d).
-        v (Tensor): (B, A, N, e).
+        q (Tensor): Queries, (B, A, N, d).
+        k (Tensor): Keys, (B, A, N, d).
+        v (Tensor): Values, (B, A, N, e).
         bias (Tensor, optional): Added before the softmax, (N, N).
 
     Returns:

@@ -40,10 +40,12 @@ class Plan(NamedTuple):
 
 
 def default_plan(num_layers: int) -> Plan:
-    """Published plans: 12 blocks (8, 3, 3..9, 0.3), 24 (16, 6, 8..18, 0.1).
+    """Plan for a tower of any number of blocks.
 
-    For other depths, each number is interpolated linearly, and limited to the
-    blocks before the last one; the weight stays within [0.1, 0.3].
+    The plans for 12 blocks, (mid 8, early 3, sum of 3 to 9, weight 0.3), and
+    for 24 blocks, (16, 6, 8 to 18, 0.1), are published. For other towers, each
+    number is interpolated linearly, and limited to the blocks before the last
+    one; the weight stays within [0.1, 0.3].
     """
     position = (num_layers - 12) / 12
 
@@ -75,8 +77,9 @@ class SCCLIPBlock(LastBlock):
         outliers (str): How outliers are found: ``'lof'`` (local outlier
             factor; needs 31 or more patches in a window), ``'norm'``
             (largest norms) or ``'attention'`` (of the class token).
-        mid_layer (int, optional): See :class:`Plan`. None follows the depth
-            of the tower, see :func:`default_plan`; so do the next three.
+        mid_layer (int, optional): See :class:`Plan`. None: given by the
+            depth of the tower, see :func:`default_plan`. The same holds for
+            the next three arguments.
         early_layer (int, optional): See :class:`Plan`.
         sum_layers (tuple[int, int], optional): First and end of the blocks
             that are summed, the end excluded.
@@ -114,7 +117,7 @@ class SCCLIPBlock(LastBlock):
             num_layers (int): Blocks of the tower.
 
         Returns:
-            Plan: See there.
+            Plan: The plan.
 
         Raises:
             InputError: If a block is not before the last one.
@@ -138,9 +141,10 @@ class SCCLIPBlock(LastBlock):
             if not 0 <= low <= high <= num_layers - 2:
                 raise InputError(
                     f'{name}={getattr(self, name)} of {type(self).__name__} '
-                    f'must lie within 0 to {num_layers - 2}, the blocks of '
-                    'this CLIP before the last one (sum_layers excludes its '
-                    'end); leave it out to follow the depth'
+                    f'must name blocks from 0 to {num_layers - 2}, which are '
+                    'before the last block of this CLIP (the second number '
+                    'of sum_layers is the block after the last one that is '
+                    f'summed); leave {name} out for the default'
                 )
         return plan
 
@@ -221,11 +225,11 @@ class SFPBlock(SCCLIPBlock):
 
     Args:
         outliers (str): See :class:`SCCLIPBlock`.
-        mid_layer (int, optional): See there.
-        early_layer (int, optional): See there.
-        sum_layers (tuple[int, int], optional): See there.
-        cls_weight (float, optional): See there.
-        min_similarity (float): See there.
+        mid_layer (int, optional): See :class:`SCCLIPBlock`.
+        early_layer (int, optional): See :class:`SCCLIPBlock`.
+        sum_layers (tuple[int, int], optional): See :class:`SCCLIPBlock`.
+        cls_weight (float, optional): See :class:`SCCLIPBlock`.
+        min_similarity (float): See :class:`SCCLIPBlock`.
     """
 
     outliers: str = 'attention'
@@ -247,21 +251,21 @@ class SFPBlock(SCCLIPBlock):
 
 @in_float32
 def cosines(x: Tensor) -> Tensor:
-    """Cosine similarities of patches (B, N, D), (B, N, N) float32."""
+    """Cosine similarities (B, N, N), float32, of patches (B, N, D)."""
     x = F.normalize(x, dim=2)
     return x @ x.transpose(1, 2)
 
 
 def cut(similarity: Tensor, least: float) -> Tensor:
-    """Similarities with those below ``least`` set to 0."""
+    """Set similarities below ``least`` to 0."""
     return similarity.masked_fill(similarity < least, 0)
 
 
 def sharpened(similarity: Tensor, scale: float = 3.0) -> Tensor:
-    """Softmax over the similarities of each row that reach the mean.
+    """Softmax of each row; similarities below the mean of all get 0.
 
     Args:
-        similarity (Tensor): (B, N, N) float32.
+        similarity (Tensor): Similarities of patches, (B, N, N) float32.
         scale (float): Factor before the softmax.
 
     Returns:
@@ -276,8 +280,9 @@ def gather(weights: Tensor, x: Tensor) -> Tensor:
     """Weighted means of patches.
 
     Args:
-        weights (Tensor): (B, N, N) float32, not negative.
-        x (Tensor): (B, N, D).
+        weights (Tensor): Weights of the means, (B, N, N) float32, not
+            negative.
+        x (Tensor): Patches, (B, N, D).
 
     Returns:
         Tensor: (B, N, D), computed in float32.

@@ -69,9 +69,10 @@ class LocalOutliers(OutlierDetector):
 
     @in_float32
     def factor(self, x: Tensor) -> Tensor:
-        """Mean ratio of the reach of a patch to the reach of its neighbours.
+        """Reach of a patch, divided by the reach of its neighbours; the mean.
 
-        The reach is the squared distance to the farthest of the neighbours.
+        The reach of a patch is the squared distance to the farthest of its
+        neighbours.
 
         Args:
             x (Tensor): Patches, (B, N, D).
@@ -101,9 +102,9 @@ class LocalOutliers(OutlierDetector):
 
 
 def _squared_distances(x: Tensor) -> Tensor:
-    """Squared distances between patches (B, N, D), (B, N, N).
+    """Squared distances (B, N, N) between patches (B, N, D).
 
-    Computed from differences, so that equal patches have distance 0.
+    They are computed from differences, so that equal patches have distance 0.
     """
     if is_exporting():  # ONNX has no cdist
         return (x[:, :, None] - x[:, None]).square().sum(dim=3)
@@ -117,7 +118,7 @@ class LargestNorms(OutlierDetector):
     """The patches with the largest 2-norm.
 
     Args:
-        count (int): How many of a window, fewer if it has fewer.
+        count (int): Largest number of outliers in a window.
     """
 
     count: int = 10
@@ -130,7 +131,7 @@ class LargestNorms(OutlierDetector):
 
     @in_float32
     def norms(self, x: Tensor) -> Tensor:
-        """2-norms of patches (B, N, D), (B, N) float32."""
+        """2-norms (B, N), float32, of patches (B, N, D)."""
         return x.norm(dim=2)
 
 
@@ -138,13 +139,14 @@ class LargestNorms(OutlierDetector):
 class ClassAttention(OutlierDetector):
     """The patches that the class token attends to most.
 
-    Only patches to which the class token attends more than they attend to
-    themselves, in the block before the last (mean over heads).
+    A patch is an outlier only if the class token attends to it more than it
+    attends to itself. Attention is that of the block before the last one, the
+    mean over its heads.
 
     Args:
-        count (int): How many of a window, fewer if there are fewer.
-        factor (float): Factor of the class token's attention in the
-            comparison.
+        count (int): Largest number of outliers in a window.
+        factor (float): Factor of the class token's attention, before it is
+            compared with that of the patch to itself.
     """
 
     count: int = 10
@@ -172,8 +174,8 @@ class ClassAttention(OutlierDetector):
             x (Tensor): Its input, (B, 1 + N, D).
 
         Returns:
-            tuple[Tensor, Tensor]: For each patch the class token's weight and
-            its own, mean over heads, (B, N) float32 each.
+            tuple[Tensor, Tensor]: For each patch, the class token's weight and
+            the patch's own weight, mean over heads, (B, N) float32 each.
         """
         tower_block: Any = block  # a CLIPBlock, perhaps wrapped
         q, k = tower_block.attn.heads(tower_block.ln_1(x), 'qk')
@@ -201,14 +203,14 @@ DETECTORS = dict(
 
 
 def largest(scores: Tensor, count: int) -> Tensor:
-    """The largest scores of each row; the first ones of equal scores.
+    """Find the largest scores of each row; of equal scores, the first ones.
 
     Args:
-        scores (Tensor): (B, N).
-        count (int): How many of a row; -inf is never among them.
+        scores (Tensor): Scores of patches, (B, N).
+        count (int): Number of scores in each row; -inf is never chosen.
 
     Returns:
-        Tensor: (B, N) bool.
+        Tensor: Which scores are the largest, (B, N) bool.
     """
     _, order = stable_sort(scores, dim=1, descending=True)
     places = order.argsort(dim=1)
@@ -220,11 +222,11 @@ def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Args:
         x (Tensor): Patches, (B, N, D).
-        outliers (Tensor): (B, N) bool.
+        outliers (Tensor): Which patches are outliers, (B, N) bool.
         grid (tuple[int, int]): Rows and columns of patches.
 
     Returns:
-        Tensor: (B, N, D). An outlier without such a neighbour (of up to 8)
+        Tensor: (B, N, D). An outlier without a normal neighbour (of up to 8)
         stays as it is.
     """
     kept = (~outliers)[:, None].unflatten(2, grid).float()

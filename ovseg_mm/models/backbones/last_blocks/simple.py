@@ -37,9 +37,9 @@ class OtherAttention(LastBlock):
         """Values after attention.
 
         Args:
-            q (Tensor): (B, A, 1 + N, d), class token first.
-            k (Tensor): (B, A, 1 + N, d).
-            v (Tensor): (B, A, 1 + N, d).
+            q (Tensor): Queries, (B, A, 1 + N, d), class token first.
+            k (Tensor): Keys, (B, A, 1 + N, d).
+            v (Tensor): Values, (B, A, 1 + N, d).
             grid (tuple[int, int]): Rows and columns of patches.
 
         Returns:

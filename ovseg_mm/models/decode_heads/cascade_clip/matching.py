@@ -52,8 +52,8 @@ class MatchingDecoder(nn.Module):
         """Logits of every class at every patch.
 
         Args:
-            queries (Tensor): (B, T, E).
-            patches (Tensor): (B, N, E).
+            queries (Tensor): Class queries, (B, T, E).
+            patches (Tensor): Patch embeddings, (B, N, E).
 
         Returns:
             Tensor: (B, T, N).
@@ -73,9 +73,10 @@ class Similarity(nn.Module):
         self.k = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
-        """Mean over the heads, (B, T, E) and (B, N, E) to (B, T, N).
+        """Similarities (B, T, N) of queries (B, T, E) and patches (B, N, E).
 
-        The sum over heads is part of the sum over E, so one product suffices.
+        They are means over the heads. The sum over the heads is part of the
+        sum over E, so one product is enough.
         """
         q, k = self.q(queries), self.k(patches)
         heads, width = self.num_heads, q.shape[-1]
@@ -85,7 +86,7 @@ class Similarity(nn.Module):
 
 @in_float32
 def _products(q: Tensor, k: Tensor) -> Tensor:
-    """(B, T, E) and (B, N, E) to (B, T, N)."""
+    """Products (B, T, N) of queries (B, T, E) and keys (B, N, E)."""
     return q @ k.transpose(1, 2)
 
 
@@ -110,7 +111,7 @@ class MatchingLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
-        """(B, T, E) and (B, N, E) to (B, T, E)."""
+        """Queries (B, T, E) after attention to the patches (B, N, E)."""
         q, k, v = (
             x.unflatten(-1, (self.similarity.num_heads, -1)).transpose(1, 2)
             for x in (

@@ -179,7 +179,7 @@ class CATSegCostHead(BaseOpenVocabHead):
     def _aggregate(
         self, cost: Tensor, appearance: Tensor, text: Tensor
     ) -> Tensor:
-        """(B, K, P, h, w) to (B, K, h, w, E)."""
+        """Aggregate costs (B, K, P, h, w) to class maps (B, K, h, w, E)."""
         # Similarities are in float32, weights possibly in half precision.
         dtype = self.cost_embedding.weight.dtype
         x = self.cost_embedding(cost.flatten(0, 1).to(dtype))
@@ -196,7 +196,7 @@ class CATSegCostHead(BaseOpenVocabHead):
         return x
 
     def _decode(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
-        """(B, K, h, w, E) to (B, K, 4h, 4w)."""
+        """Decode class maps (B, K, h, w, E) to logits (B, K, 4h, 4w)."""
         blocks: Iterable[Any] = self.upsample_blocks
         prepared = [
             block.prepare(projection(guide).relu())
@@ -226,13 +226,13 @@ class AggregatorLayer(nn.Module):
         self.classwise = classwise
 
     def forward(self, x: Tensor, appearance: Tensor, text: Tensor) -> Tensor:
-        """(B, K, h, w, E) to the same shape."""
+        """Class maps (B, K, h, w, E) after both, of the same shape."""
         return self.classwise(self.spatial(x, appearance), text)
 
 
 @in_float32
 def cost_volume(image: Tensor, text: Tensor) -> Tensor:
-    """Cosine similarities, (B, C, h, w) and (T, P, C) to (B, T, P, h, w)."""
+    """Cosines (B, T, P, h, w) of images (B, C, h, w) and texts (T, P, C)."""
     image = F.normalize(image, dim=1)
     text = F.normalize(text, dim=-1)
     return torch.einsum('bchw,tpc->btphw', image, text)

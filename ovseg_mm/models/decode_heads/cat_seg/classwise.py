@@ -116,13 +116,14 @@ class ClasswiseAggregation(nn.Module):
         return x + y
 
     def _prepare(self, guidance: Tensor) -> Callable[[Tensor], Tensor]:
-        """Make the function that mixes classes at positions.
+        """Make the function that mixes the classes at each position of a map.
 
         Args:
-            guidance (Tensor): (B or 1, T, 1, G).
+            guidance (Tensor): Text guidance, (B or 1, T, 1, G).
 
         Returns:
-            Callable: Takes and gives tokens, (B, T, positions, E).
+            Callable: Takes tokens, (B, T, positions, E), and returns tokens of
+            the same shape.
         """
         project = guided_qkv(self.q, self.k, self.v, guidance)
         padding = self._padding(guidance.shape[1])

@@ -110,10 +110,10 @@ class WindowBlock(nn.Module):
     def prepare(
         self, guidance: Tensor
     ) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
-        """What is the same for all classes.
+        """Compute what is the same for all classes.
 
         Args:
-            guidance (Tensor): (B, h, w, G).
+            guidance (Tensor): Image guidance, (B, h, w, G).
 
         Returns:
             tuple[Callable, Tensor | None]: Projection, from
@@ -139,8 +139,10 @@ class WindowBlock(nn.Module):
 
         Args:
             x (Tensor): Class maps, (B, T, h, w, E).
-            project (Callable): From :meth:`prepare`.
-            mask (Tensor, optional): From :meth:`prepare`.
+            project (Callable): Projection to queries, keys and values, the
+                first result of :meth:`prepare`.
+            mask (Tensor, optional): Mask of the attention, the second result
+                of :meth:`prepare`.
 
         Returns:
             Tensor: (B, T, h, w, E).
@@ -204,18 +206,19 @@ def guided_qkv(
 ) -> Callable[[Tensor], Tensor]:
     """Make the function that projects tokens to queries, keys and values.
 
-    The weights of queries and keys act on the concatenation of tokens and
-    guidance; since they are linear, the guidance's share is computed once for
-    all classes, and one product serves all three.
+    Queries and keys are linear in the concatenation of tokens and guidance.
+    So the part of the guidance is computed once for all classes, and queries,
+    keys and values of the tokens are one matrix product.
 
     Args:
-        q (nn.Linear): E + G to E channels.
-        k (nn.Linear): E + G to E channels.
-        v (nn.Linear): E to E channels.
-        guidance (Tensor): (..., G), of size 1 along axes to broadcast.
+        q (nn.Linear): Layer of the queries, E + G to E channels.
+        k (nn.Linear): Layer of the keys, E + G to E channels.
+        v (nn.Linear): Layer of the values, E to E channels.
+        guidance (Tensor): Guidance, (..., G), of size 1 along axes to
+            broadcast.
 
     Returns:
-        Callable: Takes tokens (..., E), gives q, k and v side by side,
+        Callable: Takes tokens (..., E), returns q, k and v side by side,
         (..., 3 * E).
     """
 
@@ -240,7 +243,11 @@ def guided_qkv(
 
 
 def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
-    """(B, T, h, w, E) to (B, T, windows, n, E), padded with zeros."""
+    """Cut maps (B, T, h, w, E), padded with zeros, into windows.
+
+    Returns:
+        Tensor: (B, T, windows, n, E).
+    """
     h, w = x.shape[2:4]
     bottom, right = -h % size[0], -w % size[1]
     if bottom or right:

@@ -79,10 +79,10 @@ class UpsampleBlock(nn.Module):
         )
 
     def prepare(self, guidance: Tensor) -> tuple[Tensor, Tensor]:
-        """What is the same for all classes.
+        """Compute what is the same for all classes.
 
         Args:
-            guidance (Tensor): (B, G, 2h, 2w).
+            guidance (Tensor): Image guidance, (B, G, 2h, 2w).
 
         Returns:
             tuple[Tensor, Tensor]: Weight of the transposed convolution that
@@ -103,13 +103,15 @@ class UpsampleBlock(nn.Module):
         return F.conv2d(self.up.weight, weight, padding=2), shared[:, None]
 
     def forward(self, x: Tensor, weight: Tensor, shared: Tensor) -> Tensor:
-        """Upsample.
+        """Upsample class maps to twice their size.
 
         Args:
-            x (Tensor): Class maps, (B, T, in, h, w); fastest with the channels
-                last in memory.
-            weight (Tensor): From :meth:`prepare`.
-            shared (Tensor): From :meth:`prepare`.
+            x (Tensor): Class maps, (B, T, in, h, w). The channels should be
+                last in memory, which is fastest.
+            weight (Tensor): Weight of the convolution, the first result of
+                :meth:`prepare`.
+            shared (Tensor): What is added, the second result of
+                :meth:`prepare`.
 
         Returns:
             Tensor: (B, T, out, 2h, 2w).

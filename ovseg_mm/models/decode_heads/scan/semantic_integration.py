@@ -85,7 +85,7 @@ class SemanticIntegration(nn.Module):
         """Enrich embeddings.
 
         Args:
-            embeddings (Tensor): (D, B, Q, C).
+            embeddings (Tensor): Embeddings of the proposals, (D, B, Q, C).
             context (ImageContext): With the tokens of ``blocks``.
 
         Returns:
@@ -135,7 +135,8 @@ class FrequencyFilter(nn.Module):
         """Filter tokens.
 
         Args:
-            tokens (Tensor): (B, N, V), of a square grid, row by row.
+            tokens (Tensor): Patch tokens, (B, N, V), of a square grid, row by
+                row.
             sigma (float): Width of the notch, in steps of the spectrum.
 
         Returns:
@@ -195,7 +196,7 @@ class LoneTokenLayer(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to the same shape."""
+        """Tokens (..., C) after the layer, of the same shape."""
         value = self.value(x)
         if self.training:
             heads = value.unflatten(-1, (self.num_heads, -1))

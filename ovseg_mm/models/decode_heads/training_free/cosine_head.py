@@ -43,7 +43,8 @@ class CosineHead(BaseOpenVocabHead):
 
         Args:
             feats (CLIPFeatures): Output of the image tower.
-            text (Tensor): (T, P, C), normalised; prompts are averaged.
+            text (Tensor): Text embeddings, (T, P, C), normalised; prompts are
+                averaged.
 
         Returns:
             Tensor: (B, T, h, w) float32.
