@@ -303,11 +303,7 @@ def _count(
     workers: int,
     key: str,
 ) -> list:
-    """Run the model on all images whose counts are not saved yet.
-
-    Returns:
-        list: Counts of all images, those of earlier runs included.
-    """
+    """Counts of all images; the model runs where no earlier run saved them."""
     rank, world_size = get_dist_info()
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]
     names = [sample['img_path'] for sample in samples]

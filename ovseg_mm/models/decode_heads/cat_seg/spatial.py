@@ -243,11 +243,7 @@ def guided_qkv(
 
 
 def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
-    """Cut maps (B, T, h, w, E), padded with zeros, into windows.
-
-    Returns:
-        Tensor: (B, T, windows, n, E).
-    """
+    """Cut padded maps (B, T, h, w, E) into windows (B, T, windows, n, E)."""
     h, w = x.shape[2:4]
     bottom, right = -h % size[0], -w % size[1]
     if bottom or right:
