@@ -113,6 +113,7 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
         mean_costs,
         measure_prediction,
     )
+    from ovseg_mm.apis.array_pipeline import image_steps
     from ovseg_mm.engine.launch import build_model
     from ovseg_mm.vocabulary import parse_classes
 
@@ -122,9 +123,7 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     model = build_model(options, device='cpu')
     if args.classes:
         model.set_vocabulary(parse_classes([args.classes]))
-    pipeline = Compose(
-        [s for s in model.cfg.test_pipeline if 'Annotations' not in s['type']]
-    )
+    pipeline = Compose(image_steps(model.cfg.test_pipeline))
     with tempfile.TemporaryDirectory() as folder:
         file = draw_image(Path(folder) / 'image.png', args.image_size)
         with PeakMemory() as memory:

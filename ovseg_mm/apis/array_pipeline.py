@@ -1,9 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test pipelines of configs for images in memory."""
+"""Test pipelines of configs for images without labels."""
 
 import copy
+from collections.abc import Sequence
 
 from mmengine.dataset import Compose
+
+from ovseg_mm.utils.config_types import type_name
+
+
+def image_steps(pipeline: Sequence[dict]) -> list[dict]:
+    """Steps of a test pipeline that need no labels.
+
+    Args:
+        pipeline (Sequence[dict]): Steps of a test pipeline.
+
+    Returns:
+        list[dict]: Copies of the steps, without those that load labels.
+    """
+    return [
+        step
+        for step in copy.deepcopy(list(pipeline))
+        if 'Annotations' not in type_name(step)
+    ]
 
 
 def array_pipeline(pipeline: list[dict]) -> Compose:
@@ -15,18 +34,9 @@ def array_pipeline(pipeline: list[dict]) -> Compose:
     Returns:
         Compose: Steps for ``dict(img=...)``, BGR, (H, W, 3) uint8.
     """
-    steps = [
-        step
-        for step in copy.deepcopy(list(pipeline))
-        if 'Annotations' not in _type_name(step)
-    ]
+    steps = image_steps(pipeline)
     steps[0] = dict(
         type='LoadImageFromNDArray',
         to_float32=steps[0].get('to_float32', False),
     )
     return Compose(steps)
-
-
-def _type_name(step: dict) -> str:
-    kind = step['type']
-    return kind if isinstance(kind, str) else kind.__name__

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import NaiveVisualizationHook
 
+from ovseg_mm.utils.config_types import type_name
 from ovseg_mm.utils.errors import InputError, nearest
 from ovseg_mm.vocabulary import load_vocabulary
 
@@ -109,7 +110,7 @@ def _datasets(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
 def _check_order(pipeline: Any, path: str, loader: str) -> None:
     if not isinstance(pipeline, (list, tuple)):
         return
-    names = [_name(step) for step in pipeline if isinstance(step, Mapping)]
+    names = [type_name(step) for step in pipeline if isinstance(step, Mapping)]
     loads = [i for i, name in enumerate(names) if 'Annotations' in name]
     resizes = [i for i, name in enumerate(names) if name in _RESIZES]
     if not loads or not resizes:
@@ -185,7 +186,7 @@ def _figures(cfg: Config) -> set[str] | None:
 
 
 def _figures_of(metric: Mapping) -> set[str] | None:
-    name = _name(metric)
+    name = type_name(metric)
     if name == 'IoUMetric':
         named = metric.get('iou_metrics', ['mIoU'])
         named = [named] if isinstance(named, str) else named
@@ -198,10 +199,3 @@ def _figures_of(metric: Mapping) -> set[str] | None:
     if metric.get('relations') is not None:
         figures |= {f'SG_{figure}' for figure in _OWN_FIGURES}
     return figures
-
-
-def _name(part: Mapping) -> str:
-    """Name of the class of a part, without its scope."""
-    kind = part.get('type', '')
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    return name.rpartition('.')[2]
