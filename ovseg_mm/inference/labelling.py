@@ -60,19 +60,45 @@ class Labelling:
         Returns:
             Tensor: (H, W) int64 in [0, L), or ``ignore_label``.
         """
-        if self.scale is None:
-            return argmax_labels(
-                scores_of,
-                torch.tensor(self.prompt_to_label),
-                self.threshold,
-                self._rest,
-            )
-        best, labels, total = self._best(scores_of)
-        small = self._small(labels)
-        if small is not None and small[labels].any():
-            best, labels, _ = self._best(scores_of, small)
-        probability = (self.scale * best - total).exp_()
-        return self._without_unsure(labels, probability)
+        return self._label(scores_of, scores_of)[0]
+
+    def labels_and_top(
+        self, scores_of: Callable[[slice], Tensor], count: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels, and the labels with the best scores at every pixel.
+
+        Args:
+            scores_of (Callable): See :meth:`labels`. With ``least_area`` it
+                may be called three times for each slice, otherwise once.
+            count (int): Number k of best labels per pixel; at most L are
+                returned.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Labels, as :meth:`labels` returns
+            them, (H, W) int64; the k best scores of each pixel, as
+            :meth:`probabilities` computes them, (k, H, W) float32, best
+            first; and the labels that have these scores, (k, H, W) int64.
+        """
+        tops = TopLabels(min(count, self.num_labels))
+
+        def collected(texts: slice) -> Tensor:
+            scores = scores_of(texts)
+            self._collect(tops, texts, scores)
+            return scores
+
+        labels, total, small = self._label(collected, scores_of)
+        if small is not None and small[: self.num_labels].any():
+            # Removed labels have a probability of 0, others move up.
+            tops = TopLabels(min(count, self.num_labels))
+            for texts, part in class_parts(
+                scores_of, len(self.prompt_to_label)
+            ):
+                self._collect(tops, texts, part, small)
+        assert tops.scores is not None and tops.labels is not None
+        scores = tops.scores
+        if self.scale is not None and total is not None:
+            scores = (self.scale * scores - total).exp_()
+        return labels, scores, tops.labels
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Scores of labels.
@@ -119,43 +145,63 @@ class Labelling:
             labels[best < 0.5] = self.ignore_label
         return self._without_unsure(labels, best)
 
-    def top(
-        self, scores_of: Callable[[slice], Tensor], count: int
-    ) -> tuple[Tensor, Tensor]:
-        """The labels with the best scores at every pixel.
-
-        Args:
-            scores_of (Callable): See :meth:`labels`.
-            count (int): k, number of labels of each pixel.
-
-        Returns:
-            tuple[Tensor, Tensor]: The scores of :meth:`probabilities`, (k, H,
-            W) float32, best first, and their labels, int64; k is at most L.
-        """
-        dropped = None
-        if self.scale is not None:
-            _, winners, total = self._best(scores_of)
-            dropped = self._small(winners)
-        tops = TopLabels(min(count, self.num_labels))
-        for texts, part in class_parts(scores_of, len(self.prompt_to_label)):
-            table = self.prompt_to_label[texts]
-            scores = part.float()
-            if self.scale is not None:
-                scores = (self.scale * scores - total).exp_()
-            for label in dict.fromkeys(filter(self._named, table)):
-                mine = [i for i, other in enumerate(table) if other == label]
-                best = scores[mine].amax(dim=0)
-                if dropped is not None and dropped[label]:
-                    best = best.zero_()
-                tops.add(best, label)
-        assert tops.scores is not None and tops.labels is not None
-        return tops.scores, tops.labels
-
     def _named(self, label: int) -> bool:
         return 0 <= label < self.num_labels
 
     def _table(self, device: torch.device) -> Tensor:
         return torch.tensor(self.prompt_to_label, device=device)
+
+    def _label(
+        self,
+        first: Callable[[slice], Tensor],
+        scores_of: Callable[[slice], Tensor],
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Labels; with ``scale``, also the softmax's sums and small labels.
+
+        Args:
+            first (Callable): Gives the scores of a slice of the texts in the
+                first pass over all texts.
+            scores_of (Callable): The same for a second pass, which is needed
+                if labels are removed for their area.
+
+        Returns:
+            tuple[Tensor, Tensor | None, Tensor | None]: Labels, (H, W); the
+            logarithm of the sum of the softmax, (H, W); whether each label
+            is removed, bool.
+        """
+        if self.scale is None:
+            table = torch.tensor(self.prompt_to_label)
+            labels = argmax_labels(first, table, self.threshold, self._rest)
+            return labels, None, None
+        best, labels, total = self._best(first)
+        small = self._small(labels)
+        if small is not None and small[labels].any():
+            best, labels, _ = self._best(scores_of, small)
+        probability = (self.scale * best - total).exp_()
+        return self._without_unsure(labels, probability), total, small
+
+    def _collect(
+        self,
+        tops: TopLabels,
+        texts: slice,
+        scores: Tensor,
+        removed: Tensor | None = None,
+    ) -> None:
+        """Add the scores (t, H, W) of a slice of the texts to the best ones.
+
+        Args:
+            tops (TopLabels): Best labels so far.
+            texts (slice): The texts.
+            scores (Tensor): Their scores, (t, H, W).
+            removed (Tensor, optional): Whether each label is removed, bool.
+        """
+        table = self.prompt_to_label[texts]
+        for label in dict.fromkeys(filter(self._named, table)):
+            mine = [i for i, other in enumerate(table) if other == label]
+            best = scores[mine].float().amax(dim=0)
+            if removed is not None and removed[label]:
+                best = best.fill_(torch.finfo(best.dtype).min)
+            tops.add(best, label)
 
     def _best(
         self,

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -143,7 +145,14 @@ def test_best_labels_are_those_of_all_scores(scale, least_area, shuffled):
     rules = Labelling(owner, num_labels, scale=scale, least_area=least_area)
     every = rules.probabilities(scores)
     for count in (1, 4, num_labels + 3):
-        best, labels = rules.top(lambda texts: scores[texts], count)
+        scores_of = Mock(side_effect=scores.__getitem__)
+        label_map, best, labels = rules.labels_and_top(scores_of, count)
+        assert torch.equal(label_map, rules.labels(scores.__getitem__))
+        if not least_area:  # each score is computed once
+            slices = [call.args[0] for call in scores_of.call_args_list]
+            everyone = range(len(scores))
+            asked = [index for part in slices for index in everyone[part]]
+            assert asked == list(everyone)
         expected, order = every.sort(dim=0, descending=True, stable=True)
         torch.testing.assert_close(best, expected[:count])
         dropped = expected[:count] == 0  # any order

@@ -280,16 +280,17 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         size, flip = original_size(sample, img), flip_of(sample)
         scores = self.score_map(encoded, layout, size, img, flip)
         labelling = self.labelling
+        scores_of = scores.of
         if self._keeps_scores(size):
             kept = scores.of()
             sample.seg_logits = PixelData(data=labelling.probabilities(kept))
-            labels = labelling.labels(kept.__getitem__)
-        else:
-            labels = labelling.labels(scores.of)
+            scores_of = kept.__getitem__
         if count := self.test_cfg.get('top_scores', 0):
-            top, top_labels = labelling.top(scores.of, count)
-            sample.top_scores = PixelData(data=top)
-            sample.top_labels = PixelData(data=top_labels)
+            labels, *top = labelling.labels_and_top(scores_of, count)
+            sample.top_scores = PixelData(data=top[0])
+            sample.top_labels = PixelData(data=top[1])
+        else:
+            labels = labelling.labels(scores_of)
         sample.pred_sem_seg = PixelData(data=labels[None])
 
     def _forward(
