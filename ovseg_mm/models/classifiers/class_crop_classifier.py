@@ -4,7 +4,6 @@
 Letters: B crops, T class texts, H, W pixels.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -34,16 +33,13 @@ class ClassCropClassifier(TextModel):
         image_encoder (dict): Config of the image tower.
         text_encoder (dict): Config of the text tower.
         vocabulary (Vocabulary | str | list | dict): Class texts of validation
-            and test, see :func:`ovseg_mm.vocabulary.load_vocabulary`; a text
-            a label.
+            and test, one text per label. See
+            :func:`ovseg_mm.vocabulary.load_vocabulary`.
         train_vocabulary (Vocabulary | str | list | dict, optional): Class
             texts that training labels stand for. None: ``vocabulary``.
         clip (dict): See :class:`BaseOpenVocabSegmentor`.
         prompts (dict): Arguments of :class:`TextBank`.
         temperature (float): Factor of cosine similarities.
-        fill (Sequence[float]): What pixels outside the mask become in the
-            normalised crop, a value a channel. ZSSeg's are CLIP's mean
-            colour, not normalised.
         data_preprocessor (dict, optional): Config of the preprocessor.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
@@ -61,7 +57,6 @@ class ClassCropClassifier(TextModel):
         clip: dict | None = None,
         prompts: dict | None = None,
         temperature: float = 100.0,
-        fill: Sequence[float] = CLIP_UNIT_MEAN,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -77,7 +72,9 @@ class ClassCropClassifier(TextModel):
         self.vocabulary = load_vocabulary(vocabulary)
         self.train_vocabulary = load_vocabulary(train_vocabulary or vocabulary)
         self.temperature = temperature
-        colour = torch.tensor(tuple(fill))[:, None, None]
+        # ZSSeg fills normalised crops with CLIP's mean colour as it is, not
+        # normalised.
+        colour = torch.tensor(CLIP_UNIT_MEAN)[:, None, None]
         self.register_buffer('fill', colour, persistent=False)
 
     def forward(
@@ -94,9 +91,11 @@ class ClassCropClassifier(TextModel):
             mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
 
         Returns:
-            Logits (B, T) for ``'tensor'``; the cross-entropy for ``'loss'``;
-            for ``'predict'`` the samples with ``pred_crop_label`` in their
-            meta information.
+            Tensor | dict[str, Tensor] | list[SegDataSample]: With
+            ``'tensor'``, logits of the class texts for each crop, (B, T);
+            with ``'loss'``, the cross-entropy by its name; with
+            ``'predict'``, the samples, which get the predicted label as
+            ``pred_crop_label`` in their meta information.
         """
         if mode == 'loss':
             logits = self._logits(inputs, data_samples, self.train_vocabulary)
