@@ -21,15 +21,16 @@ TOWER_OPTIONS = ('arch', 'pretrained', 'finetune')
 
 
 def with_tower_options(cfg: dict, clip: Mapping) -> dict:
-    """Give the options of ``clip`` to every CLIP tower in a config.
+    """Add the options of ``clip`` to the config of every CLIP tower.
 
     Args:
-        cfg (dict): Config of a module; not changed.
-        clip (Mapping): ``arch``, ``pretrained`` and ``finetune`` for towers
-            whose configs do not have them.
+        cfg (dict): Config of a module, which may contain towers at any depth.
+            It is not changed.
+        clip (Mapping): Options ``arch``, ``pretrained`` and ``finetune``.
+            Each is added to the towers whose config does not set it.
 
     Returns:
-        dict: A copy with the options that its towers lacked.
+        dict: Copy of ``cfg`` with the added options.
     """
     cfg = {
         key: with_tower_options(value, clip)
@@ -45,17 +46,16 @@ def with_tower_options(cfg: dict, clip: Mapping) -> dict:
 
 
 def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
-    """Fill every CLIP tower of a model with published weights.
+    """Load CLIP's published weights into every CLIP tower of a model.
 
     Args:
-        model (BaseModule): Holds towers.
-        clip (Mapping): ``arch``, ``pretrained`` and ``custom_clip_weights``
-            of :func:`load_clip_weights`. Without the latter two, nothing is
-            loaded.
+        model (BaseModule): Model with any number of towers, changed in place.
+        clip (Mapping): Arguments ``arch``, ``pretrained`` and
+            ``custom_clip_weights`` of :func:`load_clip_weights`.
 
     Returns:
-        dict[str, Tensor]: Result of :func:`load_clip_weights`; empty if
-        nothing was loaded.
+        dict[str, Tensor]: Weights of both towers by CLIP's names; empty if
+        ``clip`` names no weights.
     """
     weights = load_clip_weights(
         clip.get('arch', ''),
@@ -80,15 +80,17 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
 
 
 def parameters_of_no_file(model: nn.Module) -> list[str]:
-    """Names of the parameters that need training or a checkpoint.
+    """List the parameters that need training or a checkpoint.
+
+    These are all parameters except two kinds. CLIP towers are filled if
+    ``model.clip`` names weights; their learned prompts are not. Modules with
+    ``init_cfg=dict(type='Pretrained', ...)`` are filled from a file.
 
     Args:
-        model (nn.Module): Any model; those of this package have ``clip``.
+        model (nn.Module): Any model; it may have a ``clip`` attribute.
 
     Returns:
-        list[str]: Names of the parameters that are neither in the weights
-        that ``model.clip`` names, nor below a module with
-        ``init_cfg=dict(type='Pretrained', ...)``.
+        list[str]: Names of the parameters that no file fills.
     """
     clip = getattr(model, 'clip', None) or {}
     has_clip = (
@@ -116,7 +118,7 @@ def _is_pretrained(init_cfg: object) -> bool:
 
 
 def _is_prompt(name: str) -> bool:
-    """Whether a parameter of a tower is a learned prompt."""
+    """Whether the name of a tower's parameter belongs to a learned prompt."""
     return 'prompt' in name
 
 
@@ -125,7 +127,8 @@ def _load(tower: nn.Module, weights: dict[str, Tensor]) -> None:
     missing = [name for name in missing if not _is_prompt(name)]
     if missing or unexpected:
         warnings.warn(
-            f'{type(tower).__name__}: unexpected weights '
-            f'{unexpected}, parameters without weights {missing}',
+            f'the CLIP weights do not fit {type(tower).__name__}: unknown '
+            f'weights {unexpected}, missing weights {missing}; check arch and '
+            'custom_clip_weights',
             stacklevel=2,
         )

@@ -14,9 +14,11 @@ class TextModel(BaseModel):
     """Model with CLIP towers and a vocabulary.
 
     Attributes:
-        clip (dict): See :class:`BaseOpenVocabSegmentor`.
-        text_encoder (nn.Module, optional): Text tower.
-        text_bank (TextBank): Its prompts and embeddings.
+        clip (dict): Architecture and weights of the CLIP towers, with the
+            keys that :class:`BaseOpenVocabSegmentor` lists.
+        text_encoder (nn.Module, optional): Text tower. None if ``text_bank``
+            reads its embeddings from a file.
+        text_bank (TextBank): Prompts and cached text embeddings.
         vocabulary (Vocabulary): Class texts of validation and test.
     """
 
@@ -27,59 +29,67 @@ class TextModel(BaseModel):
 
     @property
     def text_side(self) -> TextSide:
-        """Text tower and bank that class texts are embedded with."""
+        """Text tower and text bank, which together embed class texts."""
         return TextSide(self.text_encoder, self.text_bank)
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """All text sides; a model may have a second one for regions."""
+        """All text sides. A model with two CLIPs overrides this."""
         return [self.text_side]
 
     @property
     def scored_vocabulary(self) -> Vocabulary:
-        """Class texts that are scored in tests."""
+        """Class texts that validation and test compare images with."""
         return self.vocabulary
 
     def init_weights(self) -> None:
-        """Initialise; CLIP towers get the weights that ``clip`` names."""
+        """Initialise all modules, then load CLIP's weights into the towers."""
         super().init_weights()
         self.init_towers()
 
     def init_towers(self) -> dict[str, Tensor]:
-        """Fill the CLIP towers, see :func:`init_clip_towers`.
+        """Load the weights that ``clip`` names into the CLIP towers.
 
         Returns:
-            dict[str, Tensor]: CLIP's weights; empty if ``clip`` names none.
+            dict[str, Tensor]: CLIP's weights by name; empty if ``clip`` names
+            no weights.
         """
         return init_clip_towers(self, self.clip)
 
     def prepare_text(self) -> None:
-        """Compute the text embeddings of the vocabulary, on all ranks."""
+        """Compute and cache the text embeddings of ``scored_vocabulary``.
+
+        All ranks must call this method.
+        """
         device = self.data_preprocessor.device
         for side in self.text_sides:
             side.prepare(self.scored_vocabulary, device)
 
     def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
-        """Text embeddings of a vocabulary, on the device of the images.
+        """Compute the text embeddings of a vocabulary, or read the cache.
 
         Args:
-            vocabulary (Vocabulary): The class texts.
+            vocabulary (Vocabulary): The T class texts.
 
         Returns:
-            Tensor: (T, P, C).
+            Tensor: Text embeddings of P prompts and width C, (T, P, C), on the
+            device of the data preprocessor.
         """
         return self.text_side.embeddings(
             vocabulary, self.data_preprocessor.device
         )
 
     def train(self, mode: bool = True) -> 'TextModel':
-        """Set train or eval mode and drop cached text embeddings.
+        """Set training or evaluation mode.
+
+        Cached text embeddings are dropped when the model enters or leaves
+        training, since training may change them.
 
         Args:
-            mode (bool): True for training.
+            mode (bool): True for training, False for evaluation.
 
         Returns:
-            TextModel: The model.
+            TextModel: This model.
         """
         if mode or self.training:
             for side in self.text_sides:

@@ -87,7 +87,7 @@ def test_options_of_other_heads(name):
         ('sampler', dict(type='OHEMPixelSampler'), 'OhemCrossEntropy'),
         ('ignore_index', 7, 'ignored label'),
         ('num_classes', 150, 'train_vocabulary'),
-        ('align_corners', True, 'leave align_corners out'),
+        ('align_corners', True, 'remove align_corners'),
     ):
         with pytest.raises(InputError, match=advice):
             build(name, {key: value})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CLIP's image tower with dense outputs.
 
-Letters: B images, H, W pixels, h, w patches, N = h * w, D width of the
+Letters: B images, H x W pixels, h x w patches, N = h * w, D width of the
 transformer, C embedding width shared with the text tower.
 """
 
@@ -33,39 +33,41 @@ class CLIPViT(BaseModule):
     `Learning Transferable Visual Models From Natural Language Supervision
     <https://arxiv.org/abs/2103.00020>`_.
 
-    Parameters have CLIP's names, but q, k and v are three weights instead of
-    one. Images may have any size and aspect ratio: the position embedding is
-    resized to the patch grid.
+    Parameters have CLIP's names, except that q, k and v have three weights
+    instead of one. Images may have any size and aspect ratio, since the
+    position embedding is resized to the patch grid.
 
     Args:
-        arch (str | dict): Name of an open_clip model config or such a dict.
-        pretrained (str, optional): open_clip's tag of the weights that will
-            be loaded; it decides the activation (``'openai'`` has
-            QuickGELU). The constructor itself loads nothing.
-        last_block (str | dict): ``'attention'`` for CLIP as it is; ``'value'``
-            takes the value path of the last block for dense tokens, each
-            with its own residual; ``'value_cls'`` the same with the class
-            token's residual for all (CAT-Seg, CVPR 2024). A dict is the
-            config of a :class:`LastBlock` that replaces the last block,
-            such as ``dict(type='SCLIPBlock')``.
-        out_indices (Sequence[int]): Blocks (0-based) whose output tokens are
-            returned.
-        input_size (tuple[int, int], optional): (H, W) that images are
-            resized to first, bilinearly. None: no resizing.
-        pos_image_size (int, optional): Side in pixels of the images that the
-            position embedding is made for; CLIP's is resized to it when
-            weights are loaded. None: CLIP's own size.
-        pos_interpolation (str): Mode of the position embedding's resize;
-            ``'dino'`` is bicubic with the scale factors (h + 0.1) / side
-            of DINO's code, which training-free methods use.
-        pad_patches (bool): Whether images whose sides are not multiples of
-            the patch are padded with zeros on the right and at the bottom;
-            otherwise the rest is cut away.
+        arch (str | dict): Name of an open_clip model config, or the config
+            itself.
+        pretrained (str, optional): open_clip's tag of the weights. It decides
+            the activation (QuickGELU for ``'openai'``). The constructor loads
+            no weights.
+        last_block (str | dict): Computation of the last block.
+            ``'attention'``: CLIP's own. ``'value'``: each token attends to
+            itself alone. ``'value_cls'``: in addition, the residual of each
+            token is replaced by the residual of the class token (CAT-Seg,
+            CVPR 2024). A dict is the config of a :class:`LastBlock`, such as
+            ``dict(type='SCLIPBlock')``.
+        out_indices (Sequence[int]): Indices of the blocks, counted from 0,
+            whose output tokens are returned.
+        input_size (tuple[int, int], optional): Height and width in pixels
+            that images are first resized to. None: no resizing.
+        pos_image_size (int, optional): Image side in pixels for which the
+            position embedding is stored. CLIP's embedding is resized to it
+            when weights are loaded. None: CLIP's own image size.
+        pos_interpolation (str): Interpolation mode of the position embedding.
+            ``'dino'`` is bicubic with DINO's scale factors ``(h + 0.1) /
+            side``, which training-free methods use.
+        pad_patches (bool): Whether images are padded with zeros, on the right
+            and at the bottom, to a multiple of the patch side. False: pixels
+            beyond the last whole patch are cut off.
         double_class_embedding (bool): Whether the class embedding is added
-            to the class token twice (ZegCLIP, Cascade-CLIP).
-        prompts (dict, optional): Options of learned prompt tokens, see
-            :class:`VisualPrompts`. None: no prompts.
-        finetune (str | Sequence[str]): See :func:`freeze_except`.
+            twice to form the class token (ZegCLIP, Cascade-CLIP).
+        prompts (dict, optional): Arguments of :class:`VisualPrompts`. None:
+            no learned prompt tokens.
+        finetune (str | Sequence[str]): Parameters that are trained, see
+            :func:`freeze_except`.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -132,37 +134,39 @@ class CLIPViT(BaseModule):
     def _check_options(
         self, num_layers: int, finetune: str | Sequence[str]
     ) -> None:
-        """Raise if options do not fit the tower or each other."""
+        """Raise an error if options do not fit this CLIP or each other."""
         last_block, depth = self.last_block, self.prompts.depth
         replaced = isinstance(last_block, Mapping)
         if not replaced and last_block not in _LAST_BLOCKS:
             raise ValueError(
-                f'last_block={last_block!r} must be '
-                f'{", ".join(map(repr, _LAST_BLOCKS))} or the config of one'
+                f'last_block={last_block!r} must be one of '
+                f'{", ".join(map(repr, _LAST_BLOCKS))}, or the config of a '
+                "LastBlock such as dict(type='SCLIPBlock')"
             )
         if replaced and depth:
             raise ValueError(
                 f'prompts.depth={depth} cannot be used with '
-                f'last_block={last_block}, which takes no prompts'
+                f'last_block={last_block}, which supports no prompt tokens; '
+                'set prompts.depth=0 or another last_block'
             )
         if any(not 0 <= index < num_layers for index in self.out_indices):
             raise ValueError(
-                f'out_indices={self.out_indices} must lie in '
-                f'[0, {num_layers}), the blocks of this CLIP'
+                f'out_indices={self.out_indices} must be in '
+                f'[0, {num_layers}), since this CLIP has {num_layers} blocks'
             )
         if not 0 <= depth <= num_layers:
             raise ValueError(
-                f'prompts.depth={depth} must lie in [0, {num_layers}], the '
-                'blocks of this CLIP'
+                f'prompts.depth={depth} must be in [0, {num_layers}], since '
+                f'this CLIP has {num_layers} blocks'
             )
         if finetune == 'prompt' and not depth:
             raise ValueError(
-                "finetune='prompt' trains visual prompt tokens, but there "
-                'are none; set prompts.depth and prompts.length'
+                "finetune='prompt' trains visual prompt tokens, but "
+                'prompts.depth is 0; set prompts.depth and prompts.length'
             )
 
     def _add_prompts(self, width: int) -> None:
-        """Create the parameters of the prompts."""
+        """Create the parameters of the learned prompt tokens."""
         prompts = self.prompts
         self.prompt_proj = self.prompt_norm = None
         if prompts.depth:
@@ -190,10 +194,10 @@ class CLIPViT(BaseModule):
             img (Tensor): Images, (B, 3, H, W), normalised with CLIP's
                 statistics.
             replacements (Replacements, optional): Patch tokens to replace
-                by other tokens, see :class:`ContextShift`.
-            dense (bool): Whether patch embeddings are needed. False saves
-                most of the last block where only its class token is used,
-                and leaves the map of patch embeddings empty.
+                after some blocks, from :class:`ContextShift`.
+            dense (bool): Whether patch embeddings are needed. False: they are
+                empty, and with ``last_block='attention'`` the last block
+                computes the class token alone, which is faster.
 
         Returns:
             CLIPFeatures: Embeddings of the patches and of the images.
@@ -203,7 +207,7 @@ class CLIPViT(BaseModule):
         x, grid = self._embed(img)
         if is_exporting():  # a graph for any number of images
             return self._features(x, grid, replacements or {}, dense)
-        # On a processor a few images at a time are faster.
+        # On CPUs, a few images at a time are faster.
         step = chunk_size(x, 0)
         parts = []
         for start in range(0, max(1, len(x)), step):
@@ -216,20 +220,27 @@ class CLIPViT(BaseModule):
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     def fit_position(self, position: Tensor) -> Tensor:
-        """Resize the position embedding (1 + n, D) of a CLIP for this tower.
+        """Resize CLIP's position embedding to the patch grid of this tower.
 
-        The row of the class token does not change.
+        Args:
+            position (Tensor): CLIP's position embedding, (1 + n, D), class
+                token first.
+
+        Returns:
+            Tensor: Position embedding of the size of
+            ``self.positional_embedding``. The class token's row is unchanged.
         """
         side = round((len(self.positional_embedding) - 1) ** 0.5)
         return resize_position(position, (side, side), self.pos_interpolation)
 
     def _embed(self, img: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Tokens (B, 1 + N, D) that enter the first block, and the grid."""
+        """Input tokens (B, 1 + N, D) of the first block, and grid (h, w)."""
         if min(img.shape[2:]) < self.patch_size:
             raise ImageError(
                 f'an image of {img.shape[2]}x{img.shape[3]} pixels is '
-                f'smaller than one patch of {self.patch_size} pixels; resize '
-                'or pad it'
+                'smaller than one patch of '
+                f'{self.patch_size}x{self.patch_size} pixels; enlarge or pad '
+                'the image'
             )
         if self.pad_patches:
             bottom, right = (-side % self.patch_size for side in img.shape[2:])
@@ -256,7 +267,11 @@ class CLIPViT(BaseModule):
         replacements: Replacements,
         dense: bool,
     ) -> CLIPFeatures:
-        """Features of embedded images (B, 1 + N, D), see :meth:`forward`."""
+        """Features of images, from the input tokens x of the first block.
+
+        x is (B, 1 + N, D) for patches in ``grid``; :meth:`forward` explains
+        ``replacements`` and ``dense``.
+        """
         x, tokens = self._encode(x, replacements, dense)
         layers = [tokens[index] for index in self.out_indices]
         keys = None
@@ -274,7 +289,7 @@ class CLIPViT(BaseModule):
         return CLIPFeatures(maps, x[:, 0], tuple(layers), keys)
 
     def _prompt_tokens(self, batch: int) -> Tensor:
-        """Prompt tokens of all prompted blocks, (blocks, B, P, D)."""
+        """Prompt tokens, (prompted blocks, B, tokens per block, D)."""
         tokens: Tensor = self.prompt_tokens
         if self.prompt_proj is not None:
             tokens = self.prompt_proj(tokens)
@@ -284,18 +299,19 @@ class CLIPViT(BaseModule):
     def _encode(
         self, x: Tensor, replacements: Replacements, dense: bool
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Run the blocks; each prompted one gets its own prompt tokens.
+        """Run the blocks and keep the outputs that are needed later.
 
         Args:
             x (Tensor): Input of the first block, (B, 1 + N, D).
-            replacements (Replacements): See :meth:`forward`; may be empty.
-            dense (bool): See :meth:`forward`.
+            replacements (Replacements): Patch tokens to replace after some
+                blocks; may be empty.
+            dense (bool): Whether the patch tokens of the last block are
+                needed.
 
         Returns:
-            tuple[Tensor, dict[int, Tensor]]: Output of the last block (of
-            the one before if the last is replaced), and the outputs that
-            are used elsewhere by block, -1 for the input; all without
-            prompts.
+            tuple[Tensor, dict[int, Tensor]]: Output tokens of the last block
+            that is run, and kept tokens by the index of the block (-1: input
+            of the first block). Prompt tokens are removed from all of them.
         """
         blocks = self.transformer.resblocks
         last = len(blocks) - 1
@@ -335,7 +351,7 @@ class CLIPViT(BaseModule):
 
 
 def _joined(parts: Sequence[CLIPFeatures]) -> CLIPFeatures:
-    """Features of all images from those of parts of them."""
+    """Concatenate the features of several batches of images."""
     dense, cls, layers, keys = zip(*parts)
     return CLIPFeatures(
         torch.cat(dense),
@@ -346,12 +362,15 @@ def _joined(parts: Sequence[CLIPFeatures]) -> CLIPFeatures:
 
 
 def _to_maps(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Patches (B, h * w, C) to maps (B, C, h, w)."""
+    """Reshape patches (B, h * w, C) to maps (B, C, h, w)."""
     return x.transpose(1, 2).unflatten(2, grid)
 
 
 def _replace(x: Tensor, where: Tensor, token: Tensor) -> Tensor:
-    """Replace some of the last tokens of ``x`` by a token."""
+    """Replace patch tokens, which are the last N tokens of x (B, L, D).
+
+    ``where`` (B, N) bool marks the patches; ``token`` is (B, D) or (1, D).
+    """
     others, patches = x.split([x.shape[1] - where.shape[1], where.shape[1]], 1)
     token = token[:, None].to(x.dtype)
     patches = torch.where(where[..., None], token, patches)

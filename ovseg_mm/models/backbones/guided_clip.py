@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CLIP's image tower and a second backbone for appearance guidance.
 
-Letters: B images, H, W pixels, h, w patches of CLIP, C embedding width.
+Letters: B images, H x W pixels, h x w patches of CLIP, C embedding width.
 """
 
 from collections.abc import Sequence
@@ -27,20 +27,24 @@ class GuidedCLIP(BaseModule):
     `CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
     <https://arxiv.org/abs/2303.11797v1>`_, first version.
 
-    Each backbone normalises the image with its own statistics. The data
-    preprocessor must not normalise: its padding is then black for both.
+    This model normalises the image for each backbone with the statistics of
+    the backbone. The data preprocessor must therefore not normalise; it pads
+    with black.
 
     Args:
-        clip (dict): Config of :class:`CLIPViT`.
-        guidance (dict): Config of any registered backbone that gives three
-            maps, at strides 4, 8 and 16. Maps that do not fit the patch grid
-            of CLIP are resized.
-        mean (Sequence[float]): CLIP's mean of R, G and B in [0, 255].
+        clip (dict): Config of the :class:`CLIPViT`.
+        guidance (dict): Config of the second backbone, which must return three
+            maps, at strides 4, 8 and 16. The maps are resized to 4, 2 and 1
+            times the patch grid of CLIP.
+        mean (Sequence[float]): CLIP's mean of R, G and B, in [0, 255].
         std (Sequence[float]): CLIP's standard deviation of R, G and B.
-        guidance_mean (Sequence[float]): As ``mean``, for ``guidance``.
-        guidance_std (Sequence[float]): As ``std``, for ``guidance``.
-        frozen (Sequence[str]): Parameters of ``guidance`` whose name
-            contains one of these strings are not trained; ``''`` freezes all.
+        guidance_mean (Sequence[float]): Mean of R, G and B for ``guidance``,
+            in [0, 255].
+        guidance_std (Sequence[float]): Standard deviation of R, G and B for
+            ``guidance``.
+        frozen (Sequence[str]): Parts of parameter names of ``guidance``.
+            Parameters whose names contain one of them are not trained; ``''``
+            freezes all parameters.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -79,16 +83,18 @@ class GuidedCLIP(BaseModule):
                 parameter.requires_grad_(False)
 
     def forward(self, img: Tensor) -> CostFeatures:
-        """Encode images that are not normalised.
+        """Encode images.
 
         Args:
-            img (Tensor): RGB in [0, 255], (B, 3, H, W).
+            img (Tensor): Images, RGB in [0, 255], not normalised, (B, 3, H,
+                W).
 
         Returns:
-            CostFeatures: Embeddings (B, C, h, w) and guidance.
+            CostFeatures: CLIP's patch embeddings, (B, C, h, w), and the three
+            guidance maps.
 
         Raises:
-            InputError: If the guidance backbone does not give three maps.
+            InputError: If the guidance backbone does not return three maps.
         """
         normalised = _normalise(img, self.clip_statistics)
         image = self.clip(normalised).dense
@@ -97,9 +103,9 @@ class GuidedCLIP(BaseModule):
         maps = self.guidance(normalised)
         if len(maps) != len(SCALES):
             raise InputError(
-                f'{type(self.guidance).__name__} gives {len(maps)} maps; set '
-                'its out_indices so that it gives three, at strides 4, 8 and '
-                '16'
+                f'the guidance backbone {type(self.guidance).__name__} gives '
+                f'{len(maps)} maps; set its out_indices to the three stages '
+                'with strides 4, 8 and 16'
             )
         height, width = image.shape[2:]
         fine, middle, coarse = (

@@ -14,14 +14,16 @@ def resize_position(
     """Resize the position embedding of a square grid to another grid.
 
     Args:
-        position (Tensor): Position embedding, (1 + n, D); the row of the class
-            token, which stays as it is, comes first.
-        grid (tuple[int, int]): Rows and columns of the result.
-        mode (str): Mode of the interpolation, or ``'dino'``, see
-            :class:`CLIPViT`.
+        position (Tensor): Position embedding of n patches and width D, (1 +
+            n, D), class token first.
+        grid (tuple[int, int]): Rows and columns of the new grid.
+        mode (str): Mode of ``F.interpolate``, or ``'dino'``: bicubic with the
+            scale factors ``(rows + 0.1) / side`` and ``(columns + 0.1) /
+            side``, where side is the number of rows of the old grid.
 
     Returns:
-        Tensor: (1 + rows * columns, D).
+        Tensor: Position embedding, (1 + rows * columns, D). The row of the
+        class token is unchanged.
     """
     side = round((len(position) - 1) ** 0.5)
     is_any = any(isinstance(n, torch.SymInt) for n in grid)
@@ -41,18 +43,20 @@ def resize_position(
 
 
 def _sampled(patches: Tensor, grid: tuple[int, int], extra: float) -> Tensor:
-    """Bicubic resize for an exported graph, which takes images of any size.
+    """Bicubic resize for an exported graph that takes images of any size.
 
-    Exporters make constants of the scale factors of ``F.interpolate``.
+    ``F.interpolate`` cannot be used, since exporters turn its scale factors
+    into constants.
 
     Args:
-        patches (Tensor): Embedding of the patches, (1, D, side, side).
-        grid (tuple[int, int]): Rows and columns of the result.
-        extra (float): Added to both before they are divided by the side,
-            unless the grid stays as it is.
+        patches (Tensor): Position embedding of the patches, (1, D, side,
+            side).
+        grid (tuple[int, int]): Rows and columns of the new grid.
+        extra (float): Number added to rows and columns in the scale factors
+            ``(rows + extra) / side``. It is 0 if the grid does not change.
 
     Returns:
-        Tensor: (1, D, *grid).
+        Tensor: Position embedding, (1, D, rows, columns).
     """
     side = patches.shape[2]
     rows, cols = (

@@ -8,30 +8,34 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class VisualPrompts:
-    """Learned tokens between the class token and the patches of some blocks.
+    """Options of learned prompt tokens in the first blocks of CLIP.
 
-    Each prompted block replaces the prompts of the block before it by its own.
+    The prompt tokens stand between the class token and the patches. Each
+    prompted block has its own, which replace the prompt tokens of the block
+    before.
 
     Args:
         depth (int): Number of prompted blocks, counted from the first. 0:
             no prompts.
-        length (int): Prompt tokens per block.
-        init (str): Range of the uniform distribution of the initial prompts:
-            ``'patches'``, the range for a patch embedding (visual prompt
-            tuning, Cascade-CLIP), or ``'xavier'``, PyTorch's range for a
-            tensor (depth, length, width) (CAT-Seg, first version).
-        stay (bool): Whether the prompts of the last prompted block stay in the
-            blocks after it (CAT-Seg, first version) or end there
-            (Cascade-CLIP).
-        projection (bool): Whether prompts go through a linear layer, shared
-            by all blocks, before they enter.
-        dropout (float): Share of a prompt's channels that is set to zero in
-            training, drawn per image.
-        norm (bool): Whether one more learned norm, which belongs to the
-            prompts, is applied to the output and all ``layers`` of the tower.
+        length (int): Number of prompt tokens of each block.
+        init (str): Range of the uniform distribution of the initial prompts.
+            ``'patches'``: Xavier's range for the patch embedding (visual
+            prompt tuning, Cascade-CLIP). ``'xavier'``: the range of
+            ``xavier_uniform_`` for the tensor (depth, length, width) (CAT-Seg,
+            first version).
+        stay (bool): Whether the prompts of the last prompted block remain in
+            the blocks after it (CAT-Seg, first version). False: they are
+            removed after it (Cascade-CLIP).
+        projection (bool): Whether a linear layer, shared by all blocks, is
+            applied to the prompts before they are used.
+        dropout (float): Probability that a channel of a prompt token is set
+            to zero in training.
+        norm (bool): Whether an additional LayerNorm is applied to the tokens
+            of the last block and of the blocks in ``out_indices``.
 
     Raises:
-        ValueError: If ``init`` is unknown or prompts have no tokens.
+        ValueError: If ``init`` is unknown, or ``length`` is below 1 although
+            ``depth`` is positive.
     """
 
     depth: int = 0
@@ -45,20 +49,22 @@ class VisualPrompts:
     def __post_init__(self) -> None:
         if self.init not in ('patches', 'xavier'):
             raise ValueError(
-                f"prompts.init={self.init!r} must be 'patches' or 'xavier'"
+                f"prompts.init={self.init!r} must be one of 'patches' and "
+                "'xavier'"
             )
         if self.depth and self.length < 1:
             raise ValueError(
                 f'prompts.length={self.length} must be at least 1, since '
-                f'prompts.depth={self.depth}'
+                f'prompts.depth={self.depth} asks for prompts; set '
+                'prompts.depth=0 for none'
             )
 
     def init_tokens(self, tokens: Tensor, patch_size: int) -> None:
-        """Draw initial prompts in place.
+        """Fill the prompt tokens with random numbers, in place.
 
         Args:
             tokens (Tensor): Prompt tokens, (depth, length, width).
-            patch_size (int): Side of the patches in pixels.
+            patch_size (int): Side of a patch in pixels.
         """
         if self.init == 'xavier':
             nn.init.xavier_uniform_(tokens)

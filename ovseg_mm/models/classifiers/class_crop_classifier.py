@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP as a classifier of masked crops, for learning prompts.
+"""CLIP as a classifier of masked crops, with which ZSSeg learns its prompts.
 
-Letters: B crops, T class texts, H, W pixels.
+Letters: B crops, T class texts, H x W pixels of a crop.
 """
 
 from typing import ClassVar
@@ -23,21 +23,22 @@ from ..utils import cosine_logits
 
 @MODELS.register_module()
 class ClassCropClassifier(TextModel):
-    """Compares masked crops with class texts.
+    """Classifies masked crops by their cosine similarities with class texts.
 
-    Crops come from a :class:`ClassCropDataset`: each sample has the class
-    as ``crop_label`` in its meta information and the mask as
-    ``gt_sem_seg``, 1 inside.
+    Crops come from a :class:`ClassCropDataset`. Each sample holds the label
+    of the crop as ``crop_label`` in the meta information, and the mask of the
+    class as ``gt_sem_seg`` (1 inside the mask).
 
     Args:
         image_encoder (dict): Config of the image tower.
         text_encoder (dict): Config of the text tower.
         vocabulary (Vocabulary | str | list | dict): Class texts of validation
-            and test, one text per label. See
+            and test, one for each label, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
         train_vocabulary (Vocabulary | str | list | dict, optional): Class
-            texts that training labels stand for. None: ``vocabulary``.
-        clip (dict): See :class:`BaseOpenVocabSegmentor`.
+            texts of training, one for each label. None: ``vocabulary``.
+        clip (dict): Architecture and weights of the CLIP towers, with the
+            keys that :class:`BaseOpenVocabSegmentor` lists.
         prompts (dict): Arguments of :class:`TextBank`.
         temperature (float): Factor of cosine similarities.
         data_preprocessor (dict, optional): Config of the preprocessor.
@@ -87,15 +88,15 @@ class ClassCropClassifier(TextModel):
 
         Args:
             inputs (Tensor): Normalised crops, (B, 3, H, W).
-            data_samples (list[SegDataSample]): Their masks and labels.
+            data_samples (list[SegDataSample]): Masks and labels of the B
+                crops.
             mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
 
         Returns:
-            Tensor | dict[str, Tensor] | list[SegDataSample]: With
-            ``'tensor'``, logits of the class texts for each crop, (B, T);
-            with ``'loss'``, the cross-entropy by its name; with
-            ``'predict'``, the samples, which get the predicted label as
-            ``pred_crop_label`` in their meta information.
+            For ``'tensor'``, class logits, (B, T). For ``'loss'``, a dict
+            with the cross-entropy as ``loss_ce``. For ``'predict'``,
+            ``data_samples`` with the predicted label added to their meta
+            information as ``pred_crop_label``.
         """
         if mode == 'loss':
             logits = self._logits(inputs, data_samples, self.train_vocabulary)

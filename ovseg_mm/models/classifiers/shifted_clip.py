@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP that learns to read masked crops, with contextual shift.
+"""Fine-tuning of CLIP on masked crops, with the contextual shift of SCAN.
 
-Letters: B pairs of a process, A pairs of all processes, T class texts, C
-embedding width, S side of a crop in pixels.
+Letters: B pairs of crop and caption on this process, A pairs on all processes,
+T class texts, C embedding width, S side of a crop in pixels.
 """
 
 import math
@@ -32,22 +32,25 @@ class ShiftedCLIP(TextModel):
     """The region tower of SCAN, fine-tuned on masked crops and captions.
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
-    <https://arxiv.org/abs/2312.04089>`_. The trained tower replaces the
-    region tower of a segmentor, see ``python -m ovseg_mm convert
-    --fuse-clip``; modules have the same names in both.
+    <https://arxiv.org/abs/2312.04089>`_. After training, ``python -m ovseg_mm
+    convert --fuse-clip`` copies the tower into the checkpoint of a SCAN
+    segmentor, whose modules have the same names.
 
     Args:
-        region_encoder (dict): Config of the :class:`CLIPRegionEncoder`, with
-            ``shift``; its tower is trained.
-        context_encoder (dict): Config of the :class:`CLIPContextEncoder`.
-        text_encoder (dict): Config of the text tower, not trained.
-        vocabulary (Vocabulary | str | list | dict): Class texts that crops
-            are tested with, see :func:`ovseg_mm.vocabulary.load_vocabulary`.
-        clip (dict): See :class:`BaseOpenVocabSegmentor`.
-        prompts (dict): Arguments of the :class:`TextBank` of the tests;
-            captions of training are encoded as they are.
+        region_encoder (dict): Config of the :class:`CLIPRegionEncoder`, whose
+            tower is trained; usually with ``shift``.
+        context_encoder (dict): Config of the :class:`CLIPContextEncoder`,
+            which gives the class tokens of the whole image to the shift.
+        text_encoder (dict): Config of the text tower, which must not be
+            trained (``finetune='none'``).
+        vocabulary (Vocabulary | str | list | dict): Class texts of the tests,
+            see :func:`ovseg_mm.vocabulary.load_vocabulary`.
+        clip (dict): Architecture and weights of the CLIP towers, with the
+            keys that :class:`BaseOpenVocabSegmentor` lists.
+        prompts (dict): Arguments of the :class:`TextBank`, used in tests
+            alone; captions of training are encoded without a prompt.
         data_preprocessor (dict, optional): Config of the preprocessor, which
-            only moves data: towers normalise.
+            must not normalise: this model normalises the crops and images.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -79,7 +82,8 @@ class ShiftedCLIP(TextModel):
             )
         if self.text_encoder.trainable:
             raise InputError(
-                'the text tower is not trained with masked crops; set '
+                'text_encoder has trainable parameters, but ShiftedCLIP '
+                'does not train the text tower; set '
                 "text_encoder.finetune='none'"
             )
         # CLIP's own initial value.
@@ -89,14 +93,15 @@ class ShiftedCLIP(TextModel):
 
     @property
     def train_vocabulary(self) -> Vocabulary:
-        """Vocabulary of the tests; training captions may be any texts."""
+        """The attribute ``vocabulary``; training itself reads captions."""
         return self.vocabulary
 
     def init_towers(self) -> dict[str, Tensor]:
-        """Fill the CLIP towers and the temperature.
+        """Load CLIP's weights into the towers and the temperature.
 
         Returns:
-            dict[str, Tensor]: See :func:`init_clip_towers`.
+            dict[str, Tensor]: CLIP's weights by name; empty if ``clip`` names
+            no weights.
         """
         weights = super().init_towers()
         if 'logit_scale' in weights:
@@ -112,27 +117,29 @@ class ShiftedCLIP(TextModel):
         mode: str = 'tensor',
         crop_paths: Sequence[str] = (),
     ) -> Tensor | dict[str, Tensor] | list[dict]:
-        """Compare crops with texts.
+        """Compare crops with captions (training) or class texts (tests).
 
         Args:
-            crops (Tensor): RGB in [0, 255], filled outside of the masks,
-                (B, 3, S, S).
-            masks (Tensor): Pixels of the region, (B, S, S) bool.
-            images (Tensor): The whole images, squeezed, RGB in [0, 255],
-                (B, 3, S, S).
-            captions (Sequence[str]): Caption of each crop; in tests, names
-                of the vocabulary.
+            crops (Tensor): Crops, RGB in [0, 255], with a constant colour
+                outside the masks, (B, 3, S, S).
+            masks (Tensor): True at the pixels of the region, (B, S, S) bool.
+            images (Tensor): Whole images, resized to a square without
+                keeping the aspect ratio, RGB in [0, 255], (B, 3, S, S).
+            captions (Sequence[str]): Caption of each crop. For
+                ``'predict'``, captions must be class names of the
+                vocabulary.
             mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
-            crop_paths (Sequence[str]): Files of the crops, for messages.
+            crop_paths (Sequence[str]): Files of the crops; not used here.
 
         Returns:
-            Embeddings of the crops, (B, C), normalised, for ``'tensor'``;
-            the contrastive loss for ``'loss'``; for ``'predict'``, a dict
-            with ``crop_label`` and ``pred_crop_label`` for each crop.
+            For ``'tensor'``, normalised embeddings of the crops, (B, C). For
+            ``'loss'``, a dict with the contrastive loss as ``loss``. For
+            ``'predict'``, a list with one dict for each crop, of the label
+            (``crop_label``) and the predicted label (``pred_crop_label``).
 
         Raises:
-            InputError: If a caption of a test is not a name of the
-                vocabulary.
+            InputError: If ``mode`` is ``'predict'`` and a caption is not a
+                class name of the vocabulary.
         """
         if mode == 'predict':
             # Before the towers run, which takes longer.
@@ -150,7 +157,17 @@ class ShiftedCLIP(TextModel):
         ]
 
     def similarities(self, image: Tensor, text: Tensor) -> Tensor:
-        """Scaled cosines of unit embeddings, (A, A)."""
+        """Cosine similarities of all crops and captions, times temperature.
+
+        The temperature is first limited to [1, 100], in place.
+
+        Args:
+            image (Tensor): Unit embeddings of crops, (A, C).
+            text (Tensor): Unit embeddings of captions, (A, C).
+
+        Returns:
+            Tensor: Logits of crops (rows) and captions (columns), (A, A).
+        """
         with torch.no_grad():
             self.logit_scale.clamp_(0, math.log(MAX_SCALE))
         return _products(self.logit_scale.exp() * image, text)
@@ -169,7 +186,11 @@ class ShiftedCLIP(TextModel):
         return F.normalize(text, dim=1)
 
     def _contrast(self, image: Tensor, text: Tensor) -> Tensor:
-        """Mean cross-entropy of crops to captions and of captions to crops."""
+        """Contrastive loss of crops and their captions, a scalar.
+
+        The mean of two cross-entropies: the caption of each crop among all
+        captions, and the crop of each caption among all crops.
+        """
         logits = self.similarities(_gathered(image), _gathered(text)).float()
         targets = torch.arange(len(logits), device=logits.device)
         losses = (
@@ -183,15 +204,18 @@ class ShiftedCLIP(TextModel):
             raise InputError(
                 f'the test caption {caption!r} is not one of the '
                 f'{self.vocabulary.num_texts} class names of '
-                f'{self.vocabulary.source}; make the crops with '
-                'tools/dataset_converters/crop_captions.py, or give the '
-                'vocabulary that they were made with'
+                f'{self.vocabulary.source}; set the vocabulary that was used '
+                'to make the crops, or make the crops again with '
+                'tools/dataset_converters/crop_captions.py'
             )
         return self.vocabulary.names.index(caption)
 
 
 def _gathered(x: Tensor) -> Tensor:
-    """Rows (A, C) of all processes; only rows of this one have a gradient."""
+    """Gather embeddings (B, C) from all processes into (A, C).
+
+    Gradients flow to the rows of this process alone.
+    """
     if get_world_size() == 1:
         return x
     parts = all_gather(x.detach())
@@ -201,5 +225,5 @@ def _gathered(x: Tensor) -> Tensor:
 
 @in_float32
 def _products(image: Tensor, text: Tensor) -> Tensor:
-    """Products (A, B) of all images (A, C) with all texts (B, C)."""
+    """Inner products (M, N) of embeddings (M, C) and embeddings (N, C)."""
     return image @ text.t()

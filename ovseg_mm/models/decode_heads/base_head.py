@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interface of decode heads: all that the segmentors use.
+"""Interface of decode heads: all methods and attributes that segmentors use.
 
 Letters: B images or views, T class texts, P prompts per class, C embedding
-width, Q proposals, n of them valid (they have a region), h, w positions, H, W
-pixels.
+width, Q proposals, n proposals that have a region, h x w size of the logits,
+H x W pixels.
 """
 
 from abc import abstractmethod
@@ -26,42 +26,43 @@ from ..utils import fill_unknown
 class BaseOpenVocabHead(BaseModule):
     """Dense head of an :class:`OpenVocabSegmentor`.
 
-    A sub-class implements :meth:`forward` and sets ``method``. A head may
-    have no parameters. The defaults train with ``loss_decode`` on logits at
-    the size of the labels and take the logits as scores.
+    A sub-class implements :meth:`forward` and sets ``method``. By default,
+    logits are resized to the labels and compared with them by ``loss_decode``
+    in training. In tests, the logits are the scores.
 
     Args:
-        loss_decode (Mapping | Sequence[Mapping], optional): Config of a loss
-            of logits and labels, or of several. None: the head cannot be
-            trained, unless it overrides :meth:`loss`.
+        loss_decode (Mapping | Sequence[Mapping], optional): Config of one or
+            several losses between logits and labels. None: the head cannot be
+            trained, or overrides :meth:`loss`.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
     method: str = ''
-    """Name of the method as users write it, for messages and reports."""
+    """Name of the method in messages and reports."""
 
     learns_unseen: bool = False
     """Whether :meth:`loss` makes pseudo labels for unseen classes."""
 
     threshold: float = 0.0
-    """Score that a pixel must exceed if the vocabulary has one label."""
+    """Score above which a pixel gets the label of a one-label vocabulary."""
 
     compares_texts: bool = False
-    """Whether scores only compare texts and do not say how well one text fits:
-    they are trained with, or made by, a softmax over all texts."""
+    """Whether scores have a meaning only in comparison with other texts,
+    since a softmax over all texts is used in training or in the head."""
 
     prompt_channels: int = 1
-    """Text embeddings of a class (P) that the head needs; 1 also for heads
-    that average any number."""
+    """Number P of text embeddings per class that the head needs. Heads that
+    average any number of embeddings have 1."""
 
     exports_any_size: bool = True
-    """Whether an exported graph may take images of any size."""
+    """Whether an exported graph can take images of any size."""
 
     with_accuracy: bool = False
     """Whether the pixel accuracy in percent is logged as ``acc_seg``."""
 
     num_classes: int = 0
-    """Labels of the vocabulary; the segmentor sets it for ``mmseg.apis``."""
+    """Number of labels, which the segmentor sets since ``mmseg.apis`` read
+    it."""
 
     def __init__(
         self,
@@ -75,14 +76,16 @@ class BaseOpenVocabHead(BaseModule):
 
     @abstractmethod
     def forward(self, feats: Any, text: Tensor) -> Any:
-        """Logits of all class texts.
+        """Compute the logits of all class texts.
 
         Args:
-            feats (Any): Output of the neck, or of the backbone without one.
-            text (Tensor): Text embeddings, (T, P, C), normalised.
+            feats (Any): Output of the neck, or of the backbone if there is no
+                neck.
+            text (Tensor): Normalised text embeddings of T class texts and P
+                prompts, (T, P, C).
 
         Returns:
-            Tensor: (B, T, h, w).
+            Tensor: Logits, (B, T, h, w).
         """
 
     def loss(
@@ -93,23 +96,27 @@ class BaseOpenVocabHead(BaseModule):
         ignore_index: int = 255,
         unseen: Sequence[int] = (),
     ) -> dict[str, Tensor]:
-        """Losses of a batch at the size of the labels.
+        """Compute the losses of a batch, with logits resized to the labels.
 
         Args:
-            feats (Any): See :meth:`forward`.
-            text (Tensor): Text embeddings, (T, P, C), normalised.
-            labels (Tensor): Label maps, (B, H, W) int64 in [0, T),
-                ``ignore_index`` or, with ``unseen``, :data:`UNKNOWN` for any
-                of these.
+            feats (Any): Output of the neck, or of the backbone if there is no
+                neck.
+            text (Tensor): Normalised text embeddings of T class texts and P
+                prompts, (T, P, C).
+            labels (Tensor): Label maps, (B, H, W) int64. Each label is in [0,
+                T), ``ignore_index``, or :data:`UNKNOWN` for pixels of an
+                unseen class.
             ignore_index (int): Label of pixels without a class.
-            unseen (Sequence[int]): Classes that ``UNKNOWN`` may stand for;
-                empty unless the head ``learns_unseen``.
+            unseen (Sequence[int]): Unseen classes, from which pixels with
+                ``UNKNOWN`` get a pseudo label. Empty for heads without
+                ``learns_unseen``.
 
         Returns:
-            dict[str, Tensor]: Losses by name, perhaps ``acc_seg``.
+            dict[str, Tensor]: Losses by name, and the pixel accuracy as
+            ``acc_seg`` if ``with_accuracy`` is set.
 
         Raises:
-            InputError: If the head has no loss.
+            InputError: If the head has no ``loss_decode``.
         """
         self.check_trainable()
         height, width = labels.shape[1:]
@@ -118,42 +125,44 @@ class BaseOpenVocabHead(BaseModule):
         return self.dense_losses(logits, labels, ignore_index)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Turn logits into scores, which are averaged over windows.
+        """Turn logits into the scores that are averaged over windows.
 
         Args:
-            logits (Tensor): Class logits, (t, H, W), of some of the classes;
-                may be overwritten.
+            logits (Tensor): Logits of any t classes, (t, H, W). They may be
+                overwritten.
 
         Returns:
-            Tensor: Scores of the same shape; by default they are the logits.
+            Tensor: Scores, (t, H, W); by default the logits.
         """
         return logits
 
     def check_trainable(self) -> None:
-        """Raise if the head cannot be trained.
+        """Raise an error if the head cannot be trained.
 
         Raises:
-            InputError: If the head has no loss.
+            InputError: If the head has no ``loss_decode``.
         """
         if self.loss_decode is None:
             raise InputError(
-                f'a {type(self).__name__} has nothing to train; use '
-                '`mim test` or `python -m ovseg_mm predict`'
+                f'the decode head {type(self).__name__} has nothing to '
+                'train; do not train this model, but use `mim test` or '
+                '`python -m ovseg_mm predict`'
             )
 
     def dense_losses(
         self, logits: Tensor, labels: Tensor, ignore_index: int
     ) -> dict[str, Tensor]:
-        """Losses, and the accuracy if wanted, of logits (B, T, H, W).
+        """Compute the losses of logits that have the size of the labels.
 
         Args:
-            logits (Tensor): Class logits, (B, T, H, W).
-            labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
-                ``ignore_index``.
+            logits (Tensor): Logits of T class texts, (B, T, H, W).
+            labels (Tensor): Label maps, (B, H, W) int64; each label is in [0,
+                T) or ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
 
         Returns:
-            dict[str, Tensor]: Losses by name, perhaps ``acc_seg``.
+            dict[str, Tensor]: Losses by name, and the pixel accuracy as
+            ``acc_seg`` if ``with_accuracy`` is set.
         """
         assert self.loss_decode is not None, 'see check_trainable'
         losses = dense_losses(self.loss_decode, logits, labels, ignore_index)
@@ -164,13 +173,14 @@ class BaseOpenVocabHead(BaseModule):
         return losses
 
     def one_prompt(self, text: Tensor) -> Tensor:
-        """Text embeddings (T, 1, C) without the axis of prompts, (T, C).
+        """Remove the prompt axis of text embeddings, which must have size 1.
 
         Args:
-            text (Tensor): Text embeddings, (T, P, C).
+            text (Tensor): Text embeddings of T class texts and P prompts, (T,
+                P, C).
 
         Returns:
-            Tensor: (T, C).
+            Tensor: Text embeddings, (T, C).
 
         Raises:
             InputError: If P is not 1.
@@ -178,30 +188,33 @@ class BaseOpenVocabHead(BaseModule):
         if text.shape[1] != 1:
             raise InputError(
                 f'{type(self).__name__} takes one text embedding per class, '
-                f'found {text.shape[1]}; set prompts.average_templates=True'
+                f'but there are {text.shape[1]}; set '
+                'prompts.average_templates=True'
             )
         return text[:, 0]
 
 
 class BaseMaskHead(BaseOpenVocabHead):
-    """Head of an :class:`OpenVocabMaskSegmentor`: masks with classes.
+    """Mask head of an :class:`OpenVocabMaskSegmentor`.
 
-    A sub-class implements :meth:`forward` and :meth:`loss`. The default
-    decides by the proposals' own class logits; a head whose
-    ``uses_regions`` is true also implements :meth:`region_logits` and
+    A sub-class implements :meth:`forward` and :meth:`loss`. By default, the
+    class of a proposal is decided by the class logits of :meth:`forward`. A
+    head that also classifies regions of the image with CLIP sets
+    ``uses_regions`` and implements :meth:`region_logits` and
     :meth:`class_weights`.
     """
 
     @property
     def uses_regions(self) -> bool:
-        """Whether CLIP's embeddings of regions take part in the decision."""
+        """Whether the head needs CLIP's embeddings of regions."""
         return False
 
     @property
     def context_blocks(self) -> tuple[int, ...]:
-        """Blocks (0-based) of CLIP on the whole image whose tokens are needed.
+        """Indices, from 0, of the CLIP blocks whose tokens the head needs.
 
-        Their tokens are in ``feats.context``.
+        The segmentor runs CLIP on the whole image and stores the output tokens
+        of these blocks in ``feats.context``.
         """
         return ()
 
@@ -211,10 +224,11 @@ class BaseMaskHead(BaseOpenVocabHead):
 
         Args:
             feats (Any): Output of the pixel decoder.
-            text (Tensor): Text embeddings, (T, P, C), normalised.
+            text (Tensor): Normalised text embeddings of T class texts and P
+                prompts, (T, P, C).
 
         Returns:
-            MaskPredictions: Class and mask logits.
+            MaskPredictions: Class and mask logits of the proposals.
         """
 
     @abstractmethod
@@ -226,31 +240,36 @@ class BaseMaskHead(BaseOpenVocabHead):
         ignore_index: int = 255,
         unseen: Sequence[int] = (),
     ) -> dict[str, Tensor]:
-        """Losses of a batch, see :meth:`BaseOpenVocabHead.loss`.
+        """Compute the losses of a batch.
 
         Args:
             feats (Any): Output of the pixel decoder.
-            text (Tensor): Text embeddings, (T, P, C), normalised.
-            labels (Tensor): Label maps, (B, H, W) int64 of the padded images.
+            text (Tensor): Normalised text embeddings of T class texts and P
+                prompts, (T, P, C).
+            labels (Tensor): Label maps of the padded images, (B, H, W) int64;
+                each label is in [0, T) or ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
-            unseen (Sequence[int]): Empty unless the head ``learns_unseen``.
+            unseen (Sequence[int]): Unseen classes that get pseudo labels.
+                Empty for heads without ``learns_unseen``.
 
         Returns:
             dict[str, Tensor]: Losses by name.
         """
 
     def region_logits(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Classify regions.
+        """Classify the regions of proposals.
 
         Args:
-            embeddings (Tensor): CLIP's embeddings of regions, (n, C).
-            text (Tensor): Text embeddings, (T, P, C), normalised.
+            embeddings (Tensor): CLIP's embeddings of n regions, (n, C).
+            text (Tensor): Normalised text embeddings of T class texts and P
+                prompts, (T, P, C).
 
         Returns:
-            Tensor: (n, T); without the class ``no object``.
+            Tensor: Class logits, (n, T), without the class ``no object``.
         """
         raise NotImplementedError(
-            f'{type(self).__name__} uses regions but has no region_logits'
+            f'{type(self).__name__} sets uses_regions but does not implement '
+            'region_logits'
         )
 
     def class_weights(
@@ -260,34 +279,36 @@ class BaseMaskHead(BaseOpenVocabHead):
         valid: Tensor | None = None,
         seen: Tensor | None = None,
     ) -> Tensor:
-        """Votes of the proposals of an image for the classes.
+        """Compute the weight of each proposal for each class, in one image.
+
+        The score of a class at a pixel is the sum, over the proposals, of the
+        weight times the mask probability.
 
         Args:
-            class_logits (Tensor): Class logits of queries, (Q, T + 1); the
-                last class is ``no object``.
-            region_logits (Tensor, optional): Class logits of regions, (n, T),
-                if regions are used.
-            valid (Tensor, optional): Proposals that have a region, (Q,)
-                bool, if regions are used.
-            seen (Tensor, optional): Classes that training has seen, (T,)
-                bool; None if that is not known.
+            class_logits (Tensor): Class logits of Q proposals, (Q, T + 1);
+                the last class is ``no object``.
+            region_logits (Tensor, optional): Class logits of the n regions,
+                (n, T). None for heads without ``uses_regions``.
+            valid (Tensor, optional): True for the n proposals that have a
+                region, (Q,) bool. None for heads without ``uses_regions``.
+            seen (Tensor, optional): True for classes of the training data,
+                (T,) bool. None if these classes are not known.
 
         Returns:
-            Tensor: (Q, T). A pixel's score of a class is their product with
-            the mask probabilities, summed over all proposals.
+            Tensor: Weights, (Q, T).
         """
         return object_probs(class_logits)
 
 
 def object_probs(class_logits: Tensor) -> Tensor:
-    """Probabilities of all classes but ``no object``, float32.
+    """Softmax over T + 1 classes, without the result for ``no object``.
 
     Args:
-        class_logits (Tensor): Class logits of queries, (..., T + 1); the last
-            class is ``no object``.
+        class_logits (Tensor): Class logits of proposals, (..., T + 1); the
+            last class is ``no object``.
 
     Returns:
-        Tensor: (..., T); rows sum to 1 minus the probability of
-        ``no object``.
+        Tensor: Probabilities, (..., T) float32. Rows sum to 1 minus the
+        probability of ``no object``.
     """
     return torch.softmax(class_logits.float(), dim=-1)[..., :-1]

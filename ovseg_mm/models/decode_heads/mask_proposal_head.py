@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class-agnostic mask proposals, a part of all mask methods.
+"""Class-agnostic mask proposals, which all mask heads use.
 
-Letters: B images, Q queries, D supervised decoder states of a query (in
-evaluation only 1), C width of the decoder, E width of the embeddings, h, w
-positions at stride 4.
+Letters: B images, Q queries, D decoder outputs with a loss (1 in evaluation),
+C width of the decoder, E width of the embeddings, h x w positions at stride 4.
 """
 
 import torch
@@ -19,17 +18,18 @@ from ..layers import mlp
 
 @MODELS.register_module()
 class MaskProposalHead(BaseModule):
-    """Masks and embeddings from query states, without classes.
+    """Proposes masks and their embeddings, without classes.
 
-    The head of a method owns one of these and adds its classifier.
+    A transformer decoder turns the features of an image into query states.
+    One MLP turns each state into a mask, another into an embedding. A
+    :class:`ProposalTextHead` classifies the embeddings.
 
     Args:
-        decoder (dict): Config of the transformer decoder, see
-            :mod:`ovseg_mm.models.layers.query_decoder`; it has
-            ``embed_dims``.
+        decoder (dict): Config of the transformer decoder, a
+            :class:`MaskFormerDecoder` or :class:`MaskedAttentionDecoder`.
         mask_channels (int): Channels of the pixel decoder's mask features.
-        embedding_channels (int): E.
-        hidden_channels (int): Hidden width of the embedding's MLP.
+        embedding_channels (int): Width E of the embeddings.
+        hidden_channels (int): Hidden width of the MLP of the embeddings.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -54,7 +54,7 @@ class MaskProposalHead(BaseModule):
             feats (PixelFeatures): Output of the pixel decoder.
 
         Returns:
-            MaskProposals: The proposals of the batch.
+            MaskProposals: Embeddings and mask logits of Q proposals per image.
         """
         resized: dict[tuple[int, int], Tensor] = {}
 
@@ -71,6 +71,15 @@ class MaskProposalHead(BaseModule):
         )
 
     def mask_logits(self, states: Tensor, mask_features: Tensor) -> Tensor:
-        """Mask logits (..., B, Q, h, w) of states (..., B, Q, C)."""
+        """Compute mask logits from query states.
+
+        Args:
+            states (Tensor): Query states, (..., B, Q, C).
+            mask_features (Tensor): Features of the pixels, (B, mask_channels,
+                h, w).
+
+        Returns:
+            Tensor: Mask logits, (..., B, Q, h, w).
+        """
         vectors = self.mask_embed(states)
         return torch.einsum('...bqc,bchw->...bqhw', vectors, mask_features)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of MMSegmentation's decode heads that ours do not have."""
+"""Options that only MMSegmentation's own decode heads have."""
 
 from collections.abc import Mapping
 
@@ -10,53 +10,64 @@ from ovseg_mm.vocabulary import Vocabulary
 _FIXED = dict(
     sampler=(
         None,
-        'pixels are not sampled here; for hard pixels take the loss '
+        'pixels are not sampled here; to train on hard pixels, set '
         "loss_decode=dict(type='OhemCrossEntropy')",
     ),
-    align_corners=(False, 'scores are always resized without it'),
-    out_channels=(None, 'there is a channel for each class text'),
+    align_corners=(
+        False,
+        'scores are always resized with align_corners=False',
+    ),
+    out_channels=(None, 'there is one channel for each class text'),
 )
 _NAMES = (*_FIXED, 'ignore_index', 'num_classes')
 
 
 def split_mmseg_options(cfg: Mapping) -> tuple[dict, dict]:
-    """Split the config of a head: its own options, MMSegmentation's options.
+    """Split the config of a head into two kinds of options.
 
-    If the class of the head has such an option itself, build the head with
-    the whole config instead.
+    Args:
+        cfg (Mapping): Config of a decode head of this package.
+
+    Returns:
+        tuple[dict, dict]: Options of the head, and options of
+        MMSegmentation's decode heads.
     """
     given = {key: cfg[key] for key in _NAMES if key in cfg}
     return {k: v for k, v in cfg.items() if k not in given}, given
 
 
 def check_mmseg_options(given: Mapping, vocabulary: Vocabulary) -> None:
-    """Raise for options of MMSegmentation's heads that would have no effect.
+    """Raise an error for options that would have no effect.
 
     Args:
-        given (Mapping): Options, from :func:`split_mmseg_options`.
-        vocabulary (Vocabulary): The training vocabulary.
+        given (Mapping): Options of MMSegmentation's decode heads, from
+            :func:`split_mmseg_options`.
+        vocabulary (Vocabulary): Training vocabulary of the model.
 
     Raises:
-        InputError: If an option has another value than the fixed one.
+        InputError: If an option differs from the value that the heads of this
+            package always use.
     """
     whole = vocabulary.whole or vocabulary
     fixed = dict(
         _FIXED,
         ignore_index=(
             whole.ignore_label,
-            'the ignored label follows from the number of labels (255, or '
-            '65535 for more than 255); map the labels of the data set to it',
+            f'the ignored label is always {whole.ignore_label} for '
+            f'{whole.num_labels} labels; change the ignored pixels of the '
+            'label files to it',
         ),
         num_classes=(
             vocabulary.num_labels,
-            f'the classes are those of {vocabulary.source}; change '
-            'train_vocabulary and vocabulary of the model',
+            f'the model has the {vocabulary.num_labels} labels of '
+            f'{vocabulary.source}; to change them, set train_vocabulary and '
+            'vocabulary of the model',
         ),
     )
     for key, value in given.items():
         wanted, advice = fixed[key]
         if value != wanted:
             raise InputError(
-                f'decode_head.{key}={value!r} has no effect here: {advice}, '
-                f'and leave {key} out'
+                f'decode_head.{key}={value!r} has no effect here, since '
+                f'{advice}; remove {key}'
             )

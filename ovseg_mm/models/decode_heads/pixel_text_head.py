@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The per-pixel baseline, without mask proposals.
+"""The per-pixel baseline of ZSSeg, without mask proposals.
 
-Letters: B images, T class texts, C embedding width, h, w positions at stride
-4, H, W pixels.
+Letters: B images, T class texts, P prompts per class, C embedding width, h x w
+positions at stride 4, H x W pixels.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ from .base_head import BaseOpenVocabHead
 
 @MODELS.register_module()
 class PixelTextHead(BaseOpenVocabHead):
-    """Compare each pixel's embedding with the texts.
+    """Compares an embedding of each pixel with class texts.
 
-    The per-pixel baseline of ZSSeg: MaskFormer's backbone and pixel decoder,
-    and one linear layer instead of queries.
+    This is the per-pixel baseline of ZSSeg. It has MaskFormer's backbone and
+    pixel decoder, and one linear layer instead of queries.
 
     Args:
-        loss_decode (dict | Sequence[dict]): Config of a loss of logits and
-            labels, or of several.
+        loss_decode (dict | Sequence[dict]): Config of one or several losses
+            between logits and labels.
         in_channels (int): Channels of the pixel decoder's mask features.
-        text_channels (int): C.
+        text_channels (int): Width C of the text embeddings.
         temperature (float): Factor of cosine similarities in training.
-        threshold (float): Score that a pixel must exceed if the vocabulary
-            has one text only and no background words are scored.
+        threshold (float): Score above which a pixel gets the label of a
+            vocabulary with one text and no background words.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -55,19 +55,18 @@ class PixelTextHead(BaseOpenVocabHead):
         self.threshold = threshold
 
     def forward(self, feats: PixelFeatures, text: Tensor) -> Tensor:
-        """Scores of pixels.
+        """Score each pixel by inner products with the text embeddings.
 
-        They are cosine similarities times the norm of the pixel's embedding.
-        The norm does not change the best class of a pixel, but it weighs
-        pixels when scores are resized.
+        Embeddings of pixels are not normalised. Their norms do not change the
+        best class of a pixel, but they weight pixels when scores are resized.
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): Text embeddings, (T, P, C), normalised; prompts are
-                averaged.
+            text (Tensor): Normalised text embeddings of T class texts and P
+                prompts, (T, P, C). Prompts are averaged.
 
         Returns:
-            Tensor: (B, T, h, w).
+            Tensor: Scores, (B, T, h, w).
         """
         return _products(self.projection(feats.mask_features), text)
 
@@ -79,7 +78,10 @@ class PixelTextHead(BaseOpenVocabHead):
         ignore_index: int = 255,
         unseen: Sequence[int] = (),
     ) -> dict[str, Tensor]:
-        """Losses of scaled cosines, see :meth:`BaseOpenVocabHead.loss`."""
+        """Compute losses of cosine similarities times the temperature.
+
+        :meth:`BaseOpenVocabHead.loss` explains the arguments and the result.
+        """
         pixels = self.projection(feats.mask_features)
         features = F.normalize(pixels.float(), dim=1)
         logits = _products(features, text)
@@ -90,8 +92,8 @@ class PixelTextHead(BaseOpenVocabHead):
 
 @in_float32
 def _products(pixels: Tensor, text: Tensor) -> Tensor:
-    """Products (B, T, h, w) of pixels (B, C, h, w) and texts (T, P, C).
+    """Inner products (B, T, h, w) of pixels (B, C, h, w) and texts (T, P, C).
 
-    The texts are averaged over P first.
+    Texts are averaged over P prompts first.
     """
     return torch.einsum('bchw,tc->bthw', pixels, text.mean(dim=1))

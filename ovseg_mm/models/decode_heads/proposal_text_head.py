@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask proposals compared with texts by scaled cosines.
+"""Mask proposals that are classified by cosine similarities with texts.
 
-Letters: B images, Q queries, D supervised decoder states, n valid proposals
-(they have a region), T class texts, P prompts per class, C embedding width, h,
-w positions at stride 4, H, W pixels.
+Letters: B images, Q queries, D decoder outputs with a loss, n proposals that
+have a region, T class texts, C embedding width, h x w positions at stride 4,
+H x W pixels.
 """
 
 from collections.abc import Sequence
@@ -24,23 +24,26 @@ from .base_head import BaseMaskHead
 
 
 class ProposalTextHead(BaseMaskHead):
-    """Proposals and their regions, compared with class texts.
+    """Classifies mask proposals and their regions by class texts.
 
-    Base of :class:`ZSSegHead` and :class:`SCANHead`, which implement
-    :meth:`class_weights`.
+    This is the base class of :class:`ZSSegHead` and :class:`SCANHead`, which
+    implement :meth:`class_weights`. Each proposal can have two results: from
+    its own embedding, and from CLIP's embedding of the image region under the
+    mask.
 
     Args:
-        proposals (dict): Config of the :class:`MaskProposalHead`, whose
-            embeddings have C channels.
+        proposals (dict): Config of the :class:`MaskProposalHead`, with
+            ``embedding_channels`` equal to ``text_channels``.
         loss_decode (dict): Config of the :class:`MaskSetLoss`.
-        text_channels (int): C.
+        text_channels (int): Width C of the text embeddings.
         temperature (float): Factor of cosine similarities.
-        ensemble_weight (float, optional): Weight a of
-            :func:`geometric_ensemble`; a larger a gives proposals more
-            influence on seen classes and regions more on unseen classes. 0
-            or less: only regions decide. None: only proposals decide.
-        threshold (float): Score that a pixel must exceed if the vocabulary
-            has one text only and no background words are scored.
+        ensemble_weight (float, optional): Weight in [0, 1] of
+            :func:`geometric_ensemble`. A larger weight gives proposals more
+            influence on seen classes, and regions more influence on unseen
+            classes. 0 or less: the regions alone decide. None: the proposals
+            alone decide.
+        threshold (float): Score above which a pixel gets the label of a
+            vocabulary with one text and no background words.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -59,16 +62,18 @@ class ProposalTextHead(BaseMaskHead):
         super().__init__(init_cfg=init_cfg)
         if ensemble_weight is not None and not ensemble_weight <= 1:
             raise ValueError(
-                f'ensemble_weight={ensemble_weight} must be at most 1, or '
-                'None to use no regions'
+                f'ensemble_weight={ensemble_weight} of '
+                f'{type(self).__name__} must be at most 1; set None to use '
+                'no regions'
             )
         if is_list_of(loss_decode, dict) or not is_type(
             loss_decode, MaskSetLoss, MODELS
         ):
             raise InputError(
-                f'loss_decode of a {type(self).__name__} is one '
-                "dict(type='MaskSetLoss', ...), which holds the losses of "
-                'classes and masks; set its weights instead of other losses'
+                f'loss_decode={loss_decode!r} does not fit '
+                f'{type(self).__name__}; set one dict(type='
+                "'MaskSetLoss', ...), which computes the losses of classes "
+                'and masks and has a weight for each'
             )
         self.proposals = MODELS.build(proposals)
         self.loss_decode = MODELS.build(loss_decode)
@@ -81,18 +86,20 @@ class ProposalTextHead(BaseMaskHead):
 
     @property
     def uses_regions(self) -> bool:
-        """Whether regions take part in the decision."""
+        """Whether the head needs CLIP's embeddings of regions."""
         return self.ensemble_weight is not None
 
     def forward(self, feats: PixelFeatures, text: Tensor) -> MaskPredictions:
-        """Propose and classify.
+        """Propose masks and classify their embeddings.
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): Text embeddings, (T, 1, C), normalised.
+            text (Tensor): Normalised text embeddings of T class texts, (T, 1,
+                C).
 
         Returns:
-            MaskPredictions: Proposals with class logits.
+            MaskPredictions: Class logits of T + 1 classes (the last is ``no
+            object``), and mask logits.
         """
         proposals = self.proposals(feats)
         embeddings = self._embeddings(proposals, feats)
@@ -114,40 +121,43 @@ class ProposalTextHead(BaseMaskHead):
         ignore_index: int = 255,
         unseen: Sequence[int] = (),
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): Text embeddings, (T, 1, C), normalised.
-            labels (Tensor): Label maps, (B, H, W) int64, over the whole input.
+            text (Tensor): Normalised text embeddings of T class texts, (T, 1,
+                C).
+            labels (Tensor): Label maps of the padded images, (B, H, W) int64;
+                each label is in [0, T) or ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
-            unseen (Sequence[int]): Empty; the head does not learn them.
+            unseen (Sequence[int]): Not used.
 
         Returns:
-            dict[str, Tensor]: See :class:`MaskSetLoss`.
+            dict[str, Tensor]: Losses by name, from :class:`MaskSetLoss`.
         """
         targets = [mask_targets(label, ignore_index) for label in labels]
         assert self.loss_decode is not None, 'the constructor builds it'
         return self.loss_decode(*self(feats, text), targets)
 
     def region_logits(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Classify regions.
+        """Classify the regions of proposals.
 
         Args:
-            embeddings (Tensor): CLIP's embeddings of regions, (n, C).
-            text (Tensor): Text embeddings, (T, 1, C), normalised.
+            embeddings (Tensor): CLIP's embeddings of n regions, (n, C).
+            text (Tensor): Normalised text embeddings of T class texts, (T, 1,
+                C).
 
         Returns:
-            Tensor: (n, T); without the class ``no object``.
+            Tensor: Class logits, (n, T), without the class ``no object``.
         """
         return self._similarity(embeddings, self.one_prompt(text))
 
     def _embeddings(
         self, proposals: MaskProposals, feats: PixelFeatures
     ) -> Tensor:
-        """Embeddings to compare with texts, (D, B, Q, C)."""
+        """Embeddings (D, B, Q, C) of the proposals, to compare with texts."""
         return proposals.embeddings
 
     def _similarity(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Scaled cosines (..., T) of embeddings (..., C) and unit texts."""
+        """Scaled cosines (..., T) of embeddings (..., C) and texts (T, C)."""
         return cosine_logits(embeddings, text, self.temperature)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ZSSeg's classifiers of mask proposals.
 
-Letters: Q queries, n valid proposals (they have a region), T class texts.
+Letters: Q queries, n proposals that have a region, T class texts.
 """
 
 from mmseg.registry import MODELS
@@ -15,11 +15,13 @@ from .proposal_text_head import ProposalTextHead
 
 @MODELS.register_module()
 class ZSSegHead(ProposalTextHead):
-    """Proposals classified by text, and by CLIP on their regions.
+    """Mask head of ZSSeg.
 
     `A Simple Baseline for Open-Vocabulary Semantic Segmentation with
     Pre-trained Vision-language Model <https://arxiv.org/abs/2112.14757>`_.
-    See :class:`ProposalTextHead` for the arguments.
+    The probabilities of each proposal and of CLIP on the region under its mask
+    are combined by :func:`geometric_ensemble`. Arguments are those of
+    :class:`ProposalTextHead`.
     """
 
     method = 'ZSSeg'
@@ -31,7 +33,10 @@ class ZSSegHead(ProposalTextHead):
         valid: Tensor | None = None,
         seen: Tensor | None = None,
     ) -> Tensor:
-        """See :meth:`BaseMaskHead.class_weights`."""
+        """Weights (Q, T) of Q proposals for T classes.
+
+        :meth:`BaseMaskHead.class_weights` explains the arguments.
+        """
         probs = object_probs(class_logits)
         if self.ensemble_weight is None:
             return probs

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 class DenseBCELoss(nn.Module):
     """Binary cross-entropy of every class at every pixel.
 
-    Equal to the mean over all B * T * H * W elements of the binary
-    cross-entropy between logits and one-hot labels, without making the
-    one-hot tensor: for ``softplus(x) - x * t`` the logit of the labelled class
-    is enough. Ignored pixels count as negatives of every class, as in CAT-Seg.
+    The loss is the mean over B images, T classes and H * W pixels. Its value
+    is that of ``F.binary_cross_entropy_with_logits`` with one-hot labels, but
+    the one-hot tensor is never made: ``softplus(x) - x * t`` needs x alone for
+    t = 0, and the logit of the labelled class for t = 1. Ignored pixels are
+    negatives of every class, as in CAT-Seg.
 
     Args:
         loss_weight (float): Factor of the loss.
@@ -31,13 +32,13 @@ class DenseBCELoss(nn.Module):
         """Compute the loss.
 
         Args:
-            logits (Tensor): Class logits, (B, T, H, W).
-            labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
-                ``ignore_index``.
+            logits (Tensor): Logits of T classes, (B, T, H, W).
+            labels (Tensor): Label maps, (B, H, W) int64; each label is in
+                [0, T) or ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
 
         Returns:
-            Tensor: Scalar.
+            Tensor: Weighted loss, a scalar.
         """
         # The two terms are almost equal where the model is confident: half
         # precision has too few digits for their difference.

@@ -10,10 +10,11 @@ from .present_classes import num_present, pixels_of_classes
 class DenseDiceLoss(nn.Module):
     """Sigmoid dice loss of the classes that are present in each image.
 
-    ``1 / M * sum_b sum_c 1 - (2 sum_x p t + 1) / (sum_x p + sum_x t + 1)``
-    over the classes c present in image b; M is their number, averaged over
-    processes. Ignored pixels count as negatives of every class. The loss of a
-    batch without any label is 0.
+    For each image and each class that the image shows, the loss is ``1 - (2 *
+    sum(p * t) + 1) / (sum(p) + sum(t) + 1)``, with probabilities p and targets
+    t (0 or 1) of all pixels. These losses are summed over the images and
+    divided by their number (the mean over processes, at least 1). Ignored
+    pixels are negatives of every class. A batch without any label has loss 0.
 
     Args:
         loss_weight (float): Factor of the loss.
@@ -33,13 +34,13 @@ class DenseDiceLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            logits (Tensor): Class logits, (B, T, H, W).
-            labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
-                ``ignore_index``.
+            logits (Tensor): Logits of T classes, (B, T, H, W).
+            labels (Tensor): Label maps, (B, H, W) int64; each label is in
+                [0, T) or ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
 
         Returns:
-            Tensor: Scalar.
+            Tensor: Weighted loss, a scalar.
         """
         num_classes = logits.shape[1]
         # Sums over all pixels exceed the range of half precision.

@@ -8,18 +8,20 @@ from .present_classes import num_present
 
 @MODELS.register_module()
 class DenseFocalLoss(nn.Module):
-    r"""Sigmoid focal loss of every class at every pixel.
+    """Sigmoid focal loss of every class at every pixel.
 
-    ``1 / M * sum_b sum_c mean_x a_t (1 - p_t)**gamma BCE`` with M the number
-    of classes that are present, summed over the images of a batch and
-    averaged over processes. Unlike in MMSegmentation's ``FocalLoss``, ignored
-    pixels are negatives of every class and do count, and the sum is divided
-    by the number of classes present. No one-hot tensor is made: all pixels
-    are first taken as negatives, then the labelled ones are corrected.
+    The mean over the pixels is summed over all classes and images. The sum is
+    divided by the number of classes that are present, added over the images of
+    the batch (the mean over processes, at least 1). Ignored pixels are
+    negatives of every class, unlike in MMSegmentation's ``FocalLoss``. No
+    one-hot tensor is made: all pixels are first treated as negatives, then
+    the loss of the labelled class at each pixel is corrected.
 
     Args:
-        alpha (float): Weight of positives; negatives have ``1 - alpha``.
-        gamma (float): Exponent.
+        alpha (float): Weight of positives, in [0, 1]. Negatives have weight
+            ``1 - alpha``.
+        gamma (float): Exponent of the focal factor ``(1 - p_t) ** gamma``,
+            where p_t is the probability of the target.
         loss_weight (float): Factor of the loss.
         loss_name (str): Key of the loss in the log.
     """
@@ -43,13 +45,13 @@ class DenseFocalLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            logits (Tensor): Class logits, (B, T, H, W).
-            labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
-                ``ignore_index``.
+            logits (Tensor): Logits of T classes, (B, T, H, W).
+            labels (Tensor): Label maps, (B, H, W) int64; each label is in
+                [0, T) or ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
 
         Returns:
-            Tensor: Scalar.
+            Tensor: Weighted loss, a scalar.
         """
         # Sums over all pixels exceed the range of half precision.
         logits = logits.float()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of logits and labels in dense heads.
+"""Losses of heads that predict class logits at each pixel.
 
-Letters: B images, T class texts, H, W pixels.
+Letters: B images, T class texts, H x W pixels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,14 @@ from ovseg_mm.utils.errors import InputError
 
 
 def build_losses(cfg: Mapping | Sequence[Mapping]) -> nn.Module:
-    """Build ``loss_decode`` of a head.
+    """Build the losses of a head from its ``loss_decode`` config.
 
     Args:
-        cfg (Mapping | Sequence[Mapping]): Config of a loss, or a list.
+        cfg (Mapping | Sequence[Mapping]): Config of one loss, or a list of
+            such configs.
 
     Returns:
-        nn.Module: The loss, or a ``ModuleList`` for a list.
+        nn.Module: The loss; for a list, a ``ModuleList`` of the losses.
     """
     if isinstance(cfg, Mapping):
         return MODELS.build(cfg)
@@ -32,20 +33,25 @@ def build_losses(cfg: Mapping | Sequence[Mapping]) -> nn.Module:
 def dense_losses(
     loss_decode: nn.Module, logits: Tensor, labels: Tensor, ignore_index: int
 ) -> dict[str, Tensor]:
-    """Compute the losses of a head, ours or MMSegmentation's.
+    """Compute the losses of a head.
+
+    Losses of this package and of MMSegmentation may be mixed.
 
     Args:
-        loss_decode (nn.Module): Losses, from :func:`build_losses`.
-        logits (Tensor): Class logits, (B, T, H, W).
-        labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
-            ``ignore_index``.
+        loss_decode (nn.Module): One loss or a ``ModuleList`` of losses, from
+            :func:`build_losses`.
+        logits (Tensor): Logits of T class texts, (B, T, H, W).
+        labels (Tensor): Label maps, (B, H, W) int64; each label is in [0, T)
+            or ``ignore_index``.
         ignore_index (int): Label of pixels without a class.
 
     Returns:
-        dict[str, Tensor]: Losses by name; losses of the same name are added.
+        dict[str, Tensor]: Losses by their ``loss_name``. Losses with the same
+        name are added.
 
     Raises:
-        InputError: For MMSegmentation's ``FocalLoss`` without a GPU.
+        InputError: If a loss is MMSegmentation's ``FocalLoss`` and the logits
+            are not on a GPU.
     """
     losses: Iterable[Any] = [loss_decode]
     if isinstance(loss_decode, nn.ModuleList):
@@ -53,12 +59,13 @@ def dense_losses(
     found: dict[str, Tensor] = {}
     for loss in losses:
         if isinstance(loss, FocalLoss) and not logits.is_cuda:
-            # On CPUs it takes the wrong slice of the one-hot labels.
+            # On CPUs, FocalLoss takes the wrong slice of the one-hot labels.
             raise InputError(
-                "MMSegmentation's FocalLoss works only on GPUs; use "
+                "loss_decode is MMSegmentation's FocalLoss, which works on "
+                f'GPUs alone, but the logits are on {logits.device}; set '
                 "loss_decode=dict(type='DenseFocalLoss')"
             )
-        # Some losses have the ignored label as an attribute.
+        # Some losses store the ignored label in an attribute.
         for name in ('ignore_index', 'ignore_label'):
             if hasattr(loss, name):
                 setattr(loss, name, ignore_index)

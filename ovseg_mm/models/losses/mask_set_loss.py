@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of a set of mask proposals.
 
-Letters: D supervised states, B images, Q queries, T class texts, N matched
-pairs of a batch, P pixels or points, h, w positions of mask logits, H, W
+Letters: D decoder outputs with a loss, B images, Q queries, T class texts, N
+matched pairs of a batch, P pixels or points, h x w size of mask logits, H x W
 pixels.
 """
 
@@ -28,36 +28,46 @@ from ..utils import (
 
 @MODELS.register_module()
 class MaskSetLoss(nn.Module):
-    """Class, mask and dice losses of proposals matched to targets.
+    """Class, mask and dice losses of mask proposals, after matching.
 
-    Each supervised state is matched by itself and has losses of its own; the
-    names of all but the last end with the number of the state (``loss_ce_0``).
+    The Q proposals of an image are matched to its target masks one to one.
+    Each of the D decoder outputs has its own matching and its own losses.
+    Names of losses end with the index of the output (``loss_ce_0``), except
+    for the last output (``loss_ce``).
 
-    - ``loss_ce``: cross-entropy over T + 1 classes of all queries; those
-      without a target should be ``no object``, with a weight of their own.
-    - ``loss_mask``: focal loss or binary cross-entropy of matched pairs,
-      the mean over their pixels, summed and divided by the number of target
-      masks (the mean over processes, at least 1).
-    - ``loss_dice``: dice loss, summed and divided in the same way.
+    - ``loss_ce``: cross-entropy of all proposals over T + 1 classes. The
+      target of a proposal without a match is the last class, ``no object``.
+    - ``loss_mask``: focal loss or binary cross-entropy of each matched pair,
+      averaged over pixels. The sum over pairs is divided by the number of
+      target masks (the mean over processes, at least 1).
+    - ``loss_dice``: dice loss of each matched pair. The sum over pairs is
+      divided by the same number.
 
     Masks are compared at every pixel of the targets, or at ``num_points``
-    points. Ignored pixels are outside of every mask.
+    points. Ignored pixels are outside all target masks.
 
     Args:
-        class_weight (float): Weight of ``loss_ce``, in matching too.
-        mask_weight (float): Weight of ``loss_mask``, in matching too.
-        dice_weight (float): Weight of ``loss_dice``, in matching too.
-        no_object_weight (float): Weight of queries without a target.
-        mask_loss (str): ``'focal'`` or ``'bce'``.
-        num_points (int, optional): Number of points. None: all pixels.
-        oversample_ratio (float): See :func:`uncertain_points`.
-        importance_ratio (float): See :func:`uncertain_points`.
+        class_weight (float): Weight of ``loss_ce`` and of the class cost in
+            matching.
+        mask_weight (float): Weight of ``loss_mask`` and of the mask cost in
+            matching.
+        dice_weight (float): Weight of ``loss_dice`` and of the dice cost in
+            matching.
+        no_object_weight (float): Weight of ``no object`` in ``loss_ce``.
+        mask_loss (str): ``'focal'`` or ``'bce'`` (binary cross-entropy).
+        num_points (int, optional): Points at which masks are compared. None:
+            all pixels.
+        oversample_ratio (float): Candidates for each point, see
+            :func:`uncertain_points`.
+        importance_ratio (float): Share of the points where the mask is most
+            uncertain, see :func:`uncertain_points`.
 
     Attributes:
-        rand (Callable): Gives uniform random numbers of a shape
-            (``torch.rand``); replace it to repeat a run. It is called for
-            the last state first, then for the others in order; for each
-            state by the matcher, image by image, then by the mask losses.
+        rand (Callable): Function that returns uniform random numbers of a
+            shape, ``torch.rand`` by default. Replace it to get the same
+            points again. The last output is computed first, then the others
+            in order. For each output, the matcher calls ``rand`` image by
+            image, then the mask losses call it.
     """
 
     def __init__(
@@ -98,14 +108,14 @@ class MaskSetLoss(nn.Module):
         """Compute the losses.
 
         Args:
-            class_logits (Tensor): Class logits, (D, B, Q, T + 1); the last
-                class is ``no object``.
+            class_logits (Tensor): Class logits of D decoder outputs and Q
+                proposals, (D, B, Q, T + 1); the last class is ``no object``.
             mask_logits (Tensor): Mask logits, (D, B, Q, h, w).
-            targets (Sequence[MaskTargets]): Targets of the B images, with
-                masks (n, H, W) over the whole input that the logits cover.
+            targets (Sequence[MaskTargets]): Targets of the B images. Masks
+                (n, H, W) cover the same area as the logits (h, w).
 
         Returns:
-            dict[str, Tensor]: Weighted losses by name.
+            dict[str, Tensor]: Weighted losses by name, 3 * D scalars.
         """
         class_logits, mask_logits = class_logits.float(), mask_logits.float()
         num_masks = class_logits.new_tensor(
@@ -156,7 +166,7 @@ class MaskSetLoss(nn.Module):
         targets: Sequence[MaskTargets],
         matches: Sequence[tuple[Tensor, Tensor]],
     ) -> tuple[Tensor, Tensor]:
-        """Mask and dice losses, summed over the N matched pairs."""
+        """Mask loss and dice loss, each a sum over the N matched pairs."""
         logits = torch.cat(
             [mask[queries] for mask, (queries, _) in zip(masks, matches)]
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of pixels per class and of classes that are present."""
+"""Counts of the pixels of each class and of the classes that are present."""
 
 from mmengine.dist import all_reduce
 from torch import Tensor
@@ -8,16 +8,16 @@ from torch import Tensor
 def pixels_of_classes(
     labels: Tensor, num_classes: int, ignore_index: int
 ) -> Tensor:
-    """Pixels of each class in each image.
+    """Count the pixels of each class in each image.
 
     Args:
-        labels (Tensor): Label maps, (B, H, W) int64 in [0, T) or
-            ``ignore_index``.
-        num_classes (int): T.
+        labels (Tensor): Label maps, (B, H, W) int64; each label is in [0, T)
+            or ``ignore_index``.
+        num_classes (int): Number T of classes.
         ignore_index (int): Label of pixels without a class.
 
     Returns:
-        Tensor: (B, T) float32.
+        Tensor: Number of pixels of each class, (B, T) float32.
     """
     valid = (labels != ignore_index).flatten(1)
     index = labels.flatten(1).where(valid, labels.new_zeros(()))
@@ -26,9 +26,17 @@ def pixels_of_classes(
 
 
 def num_present(labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """Classes present, summed over images, averaged over processes.
+    """Count the classes that are present in each image of the batch.
 
-    The result is at least 1. See :func:`pixels_of_classes` for the arguments.
+    Args:
+        labels (Tensor): Label maps, (B, H, W) int64; each label is in [0, T)
+            or ``ignore_index``.
+        num_classes (int): Number T of classes.
+        ignore_index (int): Label of pixels without a class.
+
+    Returns:
+        Tensor: Sum of the counts over the B images, averaged over processes
+        and at least 1, a float32 scalar.
     """
     counts = pixels_of_classes(labels, num_classes, ignore_index)
     present = (counts > 0).sum().float()

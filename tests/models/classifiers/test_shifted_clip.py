@@ -159,5 +159,5 @@ def test_blocks_without_context():
 
 
 def test_text_tower_is_never_trained():
-    with pytest.raises(ValueError, match='the text tower is not trained'):
+    with pytest.raises(ValueError, match='text_encoder has trainable'):
         build(text_encoder=dict(type='CLIPTextTransformer', finetune='all'))

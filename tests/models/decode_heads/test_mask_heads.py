@@ -129,7 +129,7 @@ def test_loss_reaches_every_parameter(feats, text):
 
 
 def test_bad_options(feats):
-    with pytest.raises(ValueError, match='weight=1.5 must be at most'):
+    with pytest.raises(ValueError, match='=1.5 of ZSSegHead must be at most'):
         build(ensemble_weight=1.5)
     with pytest.raises(ValueError, match='average_templates=True'):
         build()(feats, torch.randn(4, 3, 10))

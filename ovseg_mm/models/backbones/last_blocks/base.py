@@ -18,28 +18,30 @@ from ovseg_mm.utils.errors import InputError
 class LastBlock(ABC):
     """Replacement of the last block of CLIP's image tower.
 
-    It has no weights of its own: it uses the weights of the tower's blocks
-    and the output tokens of some of them. Sub-classes are registered in
-    MMSegmentation's ``MODELS``; ``CLIPViT(last_block=dict(type=...))`` names
-    one.
+    A last block has no parameters. It uses the parameters of the tower's
+    blocks and the output tokens of the blocks that :meth:`taps` lists.
+    Sub-classes are registered in MMSegmentation's ``MODELS``; set the type in
+    ``CLIPViT(last_block=dict(type=...))``.
     """
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
-        """Blocks (0-based) whose output tokens are read.
+        """List the blocks whose output tokens :meth:`__call__` needs.
 
         Args:
-            num_layers (int): Blocks of the tower.
+            num_layers (int): Number of blocks of the tower.
 
         Returns:
-            tuple[int, ...]: -1 is the input of the first block.
+            tuple[int, ...]: Indices of the blocks, counted from 0; -1 stands
+            for the input of the first block.
 
         Raises:
-            InputError: If the tower is too shallow.
+            InputError: If the tower has fewer than two blocks.
         """
         if num_layers < 2:
             raise InputError(
-                f'{type(self).__name__} needs a tower with two or more '
-                f'blocks; this CLIP has {num_layers}'
+                f'last_block {type(self).__name__} needs an image tower of '
+                f'two or more blocks, but this CLIP has {num_layers}; choose '
+                'another arch'
             )
         return (num_layers - 2,)
 
@@ -50,41 +52,42 @@ class LastBlock(ABC):
         tokens: Mapping[int, Tensor],
         grid: tuple[int, int],
     ) -> Tensor:
-        """Tokens that enter the tower's last norm.
+        """Compute the tokens that the tower's final norm receives.
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output of the blocks that
-                :meth:`taps` names, (B, 1 + N, D) each, class token first.
-            grid (tuple[int, int]): Rows and columns of patches; N of them.
+            tokens (Mapping[int, Tensor]): Output tokens by the index of the
+                block, for the indices of :meth:`taps`, (B, 1 + N, D) each,
+                class token first.
+            grid (tuple[int, int]): Rows and columns of the N patches.
 
         Returns:
-            Tensor: (B, 1 + N, D), class token first.
+            Tensor: Tokens, (B, 1 + N, D), class token first.
         """
 
     def keys(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor | None:
-        """Keys of the last block, (B, N, D), or None if no head needs them."""
+        """Keys of the patches, (B, N, D); None in blocks that give no keys."""
         return None
 
 
 def attend(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Attention, computed one head at a time.
+    """Compute attention one head at a time, to save memory.
 
-    The maps of all heads are never in memory together, even
-    where PyTorch has no fused kernel.
+    Where PyTorch has no fused kernel, the attention maps of all heads together
+    need A times the memory.
 
     Args:
-        q (Tensor): Queries, (B, A, N, d).
+        q (Tensor): Queries of N tokens and A heads, (B, A, N, d).
         k (Tensor): Keys, (B, A, N, d).
-        v (Tensor): Values, (B, A, N, e).
-        bias (Tensor, optional): Added before the softmax, (N, N).
+        v (Tensor): Values of any width e, (B, A, N, e).
+        bias (Tensor, optional): Term added before the softmax, (N, N).
 
     Returns:
-        Tensor: softmax(q k^T / sqrt(d) + bias) v, (B, A, N, e).
+        Tensor: ``softmax(q k^T / sqrt(d) + bias) v``, (B, A, N, e).
     """
     return torch.cat(
         [

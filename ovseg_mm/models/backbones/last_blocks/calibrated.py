@@ -22,14 +22,16 @@ from .outliers import DETECTORS, repair
 
 
 class Plan(NamedTuple):
-    """Blocks (0-based) and weight for a tower of some depth.
+    """Blocks that :class:`SCCLIPBlock` reads, and weight of the class token.
+
+    Blocks are numbered from 0.
 
     Attributes:
-        mid (int): Block whose patch similarities gather values.
+        mid (int): Block whose patch similarities are used as attention.
         early (int): Block whose patch similarities smooth the result.
-        first (int): First of the blocks whose outputs are summed.
-        end (int): Block after the last of these.
-        cls_weight (float): Weight of the class token.
+        first (int): First block whose output is summed.
+        end (int): Index after the last block whose output is summed.
+        cls_weight (float): Weight of the class token in each patch.
     """
 
     mid: int
@@ -40,12 +42,19 @@ class Plan(NamedTuple):
 
 
 def default_plan(num_layers: int) -> Plan:
-    """Plan for a tower of any number of blocks.
+    """Choose the plan for a tower of any depth.
 
-    The plans for 12 blocks, (mid 8, early 3, sum of 3 to 9, weight 0.3), and
-    for 24 blocks, (16, 6, 8 to 18, 0.1), are published. For other towers, each
-    number is interpolated linearly, and limited to the blocks before the last
-    one; the weight stays within [0.1, 0.3].
+    Two plans are published: for 12 blocks, mid 8, early 3, sum of blocks 3 to
+    9 and class weight 0.3; for 24 blocks, mid 16, early 6, sum of blocks 8 to
+    18 and class weight 0.1. For other depths, each number is interpolated or
+    extrapolated linearly. Indices are limited to the blocks before the last
+    block, and the weight is limited to [0.1, 0.3].
+
+    Args:
+        num_layers (int): Number of blocks of the tower.
+
+    Returns:
+        Plan: Blocks and weight.
     """
     position = (num_layers - 12) / 12
 
@@ -65,26 +74,39 @@ def default_plan(num_layers: int) -> Plan:
 @MODELS.register_module()
 @dataclass(frozen=True)
 class SCCLIPBlock(LastBlock):
-    """Self-calibrated CLIP.
+    """Last block of self-calibrated CLIP (SC-CLIP).
 
     `Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation
-    <https://arxiv.org/abs/2411.15869>`_. Outliers among the patches are
-    repaired; similarities of the patches of a middle block gather values
-    in addition to key-key attention, those of an early block smooth the
-    result; a second pass adds what the sum of several blocks gives.
+    <https://arxiv.org/abs/2411.15869>`_. Blocks are numbered from 0.
+
+    1. Outlier patches are replaced by the mean of their neighbours.
+    2. Each patch becomes a mean of all patches, weighted by the similarities
+       between the patches of a middle block.
+    3. The attention is the mean of key-key attention and of a softmax of the
+       same similarities.
+    4. The weighted class token is added to each patch.
+    5. Each patch becomes a mean of all patches, weighted by the similarities
+       between the patches of an early block.
+    6. A second pass repeats steps 3 to 5 with the sum of the outputs of
+       several blocks as input. The results of the two passes are added.
+
+    None for one of the four arguments from ``mid_layer`` to ``cls_weight``
+    means a default that depends on the depth of the tower, see
+    :func:`default_plan`.
 
     Args:
         outliers (str): How outliers are found: ``'lof'`` (local outlier
             factor; needs 31 or more patches in a window), ``'norm'``
-            (largest norms) or ``'attention'`` (of the class token).
-        mid_layer (int, optional): See :class:`Plan`. None: given by the
-            depth of the tower, see :func:`default_plan`. The same holds for
-            the next three arguments.
-        early_layer (int, optional): See :class:`Plan`.
-        sum_layers (tuple[int, int], optional): First and end of the blocks
-            that are summed, the end excluded.
-        cls_weight (float, optional): See :class:`Plan`.
-        min_similarity (float): Cosines of patches below it count as 0.
+            (largest norms) or ``'attention'`` (attention of the class token).
+        mid_layer (int, optional): Middle block, whose similarities are used
+            as attention.
+        early_layer (int, optional): Early block, whose similarities smooth
+            the result.
+        sum_layers (tuple[int, int], optional): First block whose output is
+            summed, and index after the last one.
+        cls_weight (float, optional): Weight of the class token.
+        min_similarity (float): Threshold of the cosine similarities. Smaller
+            similarities are set to 0.
     """
 
     outliers: str = 'lof'
@@ -103,7 +125,7 @@ class SCCLIPBlock(LastBlock):
             )
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
-        """See :class:`LastBlock`."""
+        """Indices of the blocks that are read, see :meth:`LastBlock.taps`."""
         last = super().taps(num_layers)
         plan = self.plan(num_layers)
         found = DETECTORS[self.outliers].taps(num_layers)
@@ -111,16 +133,17 @@ class SCCLIPBlock(LastBlock):
         return (*last, *found, plan.mid, plan.early, *summed)
 
     def plan(self, num_layers: int) -> Plan:
-        """Blocks and weight for a tower; arguments override the default plan.
+        """Choose the blocks and the weight of the class token for a tower.
 
         Args:
-            num_layers (int): Blocks of the tower.
+            num_layers (int): Number of blocks of the tower.
 
         Returns:
-            Plan: The plan.
+            Plan: The default plan, with the arguments of this class that are
+            not None in place of its values.
 
         Raises:
-            InputError: If a block is not before the last one.
+            InputError: If an index is not of a block before the last block.
         """
         plan = default_plan(num_layers)
         if self.mid_layer is not None:
@@ -141,10 +164,9 @@ class SCCLIPBlock(LastBlock):
             if not 0 <= low <= high <= num_layers - 2:
                 raise InputError(
                     f'{name}={getattr(self, name)} of {type(self).__name__} '
-                    f'must name blocks from 0 to {num_layers - 2}, which are '
-                    'before the last block of this CLIP (the second number '
-                    'of sum_layers is the block after the last one that is '
-                    f'summed); leave {name} out for the default'
+                    f'must select blocks from 0 to {num_layers - 2}, which '
+                    'are before the last block of this CLIP (sum_layers '
+                    'excludes its second number); change or remove it'
                 )
         return plan
 
@@ -154,7 +176,10 @@ class SCCLIPBlock(LastBlock):
         tokens: Mapping[int, Tensor],
         grid: tuple[int, int],
     ) -> Tensor:
-        """See :class:`LastBlock`. The class token is not changed."""
+        """Output tokens (B, 1 + N, D), see :meth:`LastBlock.__call__`.
+
+        The class token is returned unchanged.
+        """
         plan = self.plan(len(blocks))
         last: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
         attn = last.attn
@@ -181,47 +206,50 @@ class SCCLIPBlock(LastBlock):
         return torch.cat([cls, x], dim=1)
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """Attention that is the same for all heads.
+        """Compute the attention map that all heads share.
 
         Args:
-            similarity (Tensor): Similarities of the patches of the middle
-                block, (B, N, N) float32.
-            kept (Tensor): The same with small similarities set to 0.
+            similarity (Tensor): Similarities between the patches of the
+                middle block, (B, N, N) float32.
+            kept (Tensor): Similarities after those below ``min_similarity``
+                are set to 0, (B, N, N) float32.
 
         Returns:
-            Tensor: (B, N, N) float32.
+            Tensor: Attention map, (B, N, N) float32; rows sum to 1.
         """
         return sharpened(similarity)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """Values after attention.
+        """Attend to the values, in the first pass.
 
         Args:
             q (Tensor): Queries of the patches, (B, A, N, d).
-            k (Tensor): Keys, (B, A, N, d).
-            v (Tensor): Values, (B, A, N, d).
-            extra (Tensor): See :meth:`extra_map`.
+            k (Tensor): Keys of the patches, (B, A, N, d).
+            v (Tensor): Values of the patches, (B, A, N, d).
+            extra (Tensor): Result of :meth:`extra_map`, (B, N, N).
 
         Returns:
-            Tensor: (B, A, N, d).
+            Tensor: Values after attention, (B, A, N, d).
         """
         return (_shared(extra, v) + attend(k, k, v)) / 2
 
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """:meth:`mix` of the second pass."""
+        """Attend to the values in the second pass, as :meth:`mix` does."""
         return self.mix(q, k, v, extra)
 
 
 @MODELS.register_module()
 @dataclass(frozen=True)
 class SFPBlock(SCCLIPBlock):
-    """Self-calibrated CLIP with outliers found by attention.
+    """Last block of SFP, a variant of self-calibrated CLIP.
 
     Feature purification for training-free open-vocabulary segmentation (SFP,
-    ICCV 2025). Queries attend to queries as well; the second pass gathers
-    values by the similarities of the middle block alone.
+    ICCV 2025). Three things differ from :class:`SCCLIPBlock`. Outliers are
+    found by the attention of the class token. The first pass adds query-query
+    attention. The second pass attends by the similarities of the middle block
+    alone.
 
     Args:
         outliers (str): See :class:`SCCLIPBlock`.
@@ -235,17 +263,17 @@ class SFPBlock(SCCLIPBlock):
     outliers: str = 'attention'
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """See :class:`SCCLIPBlock`; small similarities are already 0."""
+        """Attention map (B, N, N) from the similarities of ``kept``."""
         return sharpened(kept)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """See :class:`SCCLIPBlock`."""
+        """Mean of shared, query-query and key-key attention, (B, A, N, d)."""
         return (_shared(extra, v) + attend(q, q, v) + attend(k, k, v)) / 3
 
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Use the extra map alone."""
+        """Values after the shared attention map alone, (B, A, N, d)."""
         return _shared(extra, v)
 
 
@@ -257,19 +285,21 @@ def cosines(x: Tensor) -> Tensor:
 
 
 def cut(similarity: Tensor, least: float) -> Tensor:
-    """Set similarities below ``least`` to 0."""
+    """Copy of the similarities in which values below ``least`` are 0."""
     return similarity.masked_fill(similarity < least, 0)
 
 
 def sharpened(similarity: Tensor, scale: float = 3.0) -> Tensor:
-    """Softmax of each row; similarities below the mean of all get 0.
+    """Turn similarities into an attention map by a softmax of each row.
+
+    Similarities below the mean of their window get attention 0.
 
     Args:
-        similarity (Tensor): Similarities of patches, (B, N, N) float32.
-        scale (float): Factor before the softmax.
+        similarity (Tensor): Similarities between patches, (B, N, N) float32.
+        scale (float): Factor of the similarities before the softmax.
 
     Returns:
-        Tensor: (B, N, N) float32; rows sum to 1.
+        Tensor: Attention map, (B, N, N) float32; rows sum to 1.
     """
     mean = similarity.mean(dim=(1, 2), keepdim=True)
     logits = scale * (similarity - mean)
@@ -277,20 +307,20 @@ def sharpened(similarity: Tensor, scale: float = 3.0) -> Tensor:
 
 
 def gather(weights: Tensor, x: Tensor) -> Tensor:
-    """Weighted means of patches.
+    """Replace each patch by a weighted mean of all patches.
 
     Args:
-        weights (Tensor): Weights of the means, (B, N, N) float32, not
-            negative.
+        weights (Tensor): Weights, at least 0, (B, N, N) float32. Row i holds
+            the weights of all patches in the mean for patch i.
         x (Tensor): Patches, (B, N, D).
 
     Returns:
-        Tensor: (B, N, D), computed in float32.
+        Tensor: Means, (B, N, D), computed in float32, in the dtype of ``x``.
     """
     shares = weights / (weights.sum(dim=2, keepdim=True) + 1e-6)
     return in_float32(torch.matmul)(shares, x).to(x.dtype)
 
 
 def _shared(weights: Tensor, v: Tensor) -> Tensor:
-    """Apply one map (B, N, N) to the values (B, A, N, d) of all heads."""
+    """Apply one attention map (B, N, N) to all heads (B, A, N, d) of v."""
     return weights[:, None].to(v.dtype) @ v

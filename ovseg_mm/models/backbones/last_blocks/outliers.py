@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection and repair of outlier patches.
 
-CLIP stores global information in a few patches, whose tokens hardly describe
-their place in the image.
+CLIP stores information about the whole image in the tokens of a few patches.
+Such a token hardly describes the patch itself.
 
 Letters: B windows, N = h * w patches, D width of the transformer, A heads, d
 width of a head.
@@ -23,36 +23,40 @@ from ...utils import is_exporting, stable_sort
 
 
 class OutlierDetector:
-    """Finds outliers in the output of the block before the last."""
+    """Finds outlier patches in the output of the second-to-last block."""
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
-        """Blocks whose output is read, see :class:`LastBlock`."""
+        """Indices of the blocks that are read, see :meth:`LastBlock.taps`."""
         return (num_layers - 2,)
 
     def __call__(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor:
-        """Which patches are outliers.
+        """Find the outlier patches.
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output of the blocks that
-                :meth:`taps` names, (B, 1 + N, D) each, class token first.
+            tokens (Mapping[int, Tensor]): Output tokens by the index of the
+                block, for the indices of :meth:`taps`, (B, 1 + N, D) each,
+                class token first.
 
         Returns:
-            Tensor: (B, N) bool.
+            Tensor: True for outliers, (B, N) bool.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class LocalOutliers(OutlierDetector):
-    """Local outlier factor: patches far from others that are close together.
+    """Finds outlier patches by the local outlier factor.
+
+    The factor is large for a patch that is far from its nearest patches,
+    while these are close to their own nearest patches.
 
     Args:
-        neighbours (int): Nearest patches that a patch is compared with.
-        share (float): Patches whose factor is above this quantile are
-            outliers.
+        neighbours (int): Number of nearest patches in the computation.
+        share (float): Quantile of the factors of a window, in [0, 1]. Patches
+            with a larger factor are outliers.
     """
 
     neighbours: int = 30
@@ -61,7 +65,7 @@ class LocalOutliers(OutlierDetector):
     def __call__(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor:
-        """See :class:`OutlierDetector`."""
+        """True for outlier patches, (B, N) bool."""
         factor = self.factor(tokens[len(blocks) - 2][:, 1:])
         limit = factor.quantile(self.share, dim=1, keepdim=True)
         # Comparisons with NaN (many equal patches) find no outlier.
@@ -69,27 +73,29 @@ class LocalOutliers(OutlierDetector):
 
     @in_float32
     def factor(self, x: Tensor) -> Tensor:
-        """Reach of a patch, divided by the reach of its neighbours; the mean.
+        """Compute the local outlier factor of each patch.
 
-        The reach of a patch is the squared distance to the farthest of its
-        neighbours.
+        The neighbours of a patch are its ``neighbours`` nearest patches. The
+        reach of a patch is the squared distance to its farthest neighbour.
+        The factor of a patch is the mean, over its neighbours, of its own
+        reach divided by the reach of the neighbour.
 
         Args:
             x (Tensor): Patches, (B, N, D).
 
         Returns:
-            Tensor: (B, N) float32.
+            Tensor: Factors, (B, N) float32.
 
         Raises:
-            InputError: If there are too few patches.
+            InputError: If N is not larger than ``neighbours``.
         """
         if x.shape[1] <= self.neighbours:
             raise InputError(
                 f'a window of {x.shape[1]} patches is too small for the '
                 'local outlier factor, which compares each patch with '
-                f'{self.neighbours} others; use larger windows '
-                "(test_cfg.crop_size), or outliers='norm' or 'attention' of "
-                'last_block'
+                f'{self.neighbours} other patches; set a larger '
+                "test_cfg.crop_size, or set outliers='norm' or "
+                "outliers='attention' in last_block"
             )
         squared = _squared_distances(x)
         own = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
@@ -104,7 +110,8 @@ class LocalOutliers(OutlierDetector):
 def _squared_distances(x: Tensor) -> Tensor:
     """Squared distances (B, N, N) between patches (B, N, D).
 
-    They are computed from differences, so that equal patches have distance 0.
+    The distance of equal patches is exactly 0, since it is computed from the
+    differences and not from inner products.
     """
     if is_exporting():  # ONNX has no cdist
         return (x[:, :, None] - x[:, None]).square().sum(dim=3)
@@ -115,10 +122,10 @@ def _squared_distances(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LargestNorms(OutlierDetector):
-    """The patches with the largest 2-norm.
+    """Takes the patches with the largest 2-norms as outliers.
 
     Args:
-        count (int): Largest number of outliers in a window.
+        count (int): Number of outliers in a window.
     """
 
     count: int = 10
@@ -126,7 +133,7 @@ class LargestNorms(OutlierDetector):
     def __call__(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor:
-        """See :class:`OutlierDetector`."""
+        """True for outlier patches, (B, N) bool."""
         return largest(self.norms(tokens[len(blocks) - 2][:, 1:]), self.count)
 
     @in_float32
@@ -137,29 +144,28 @@ class LargestNorms(OutlierDetector):
 
 @dataclass(frozen=True)
 class ClassAttention(OutlierDetector):
-    """The patches that the class token attends to most.
+    """Takes the patches with most attention of the class token as outliers.
 
-    A patch is an outlier only if the class token attends to it more than it
-    attends to itself. Attention is that of the block before the last one, the
-    mean over its heads.
+    The attention is the mean over the heads of the second-to-last block. A
+    patch can be an outlier if ``factor`` times the attention from the class
+    token to the patch is larger than the attention from the patch to itself.
 
     Args:
-        count (int): Largest number of outliers in a window.
-        factor (float): Factor of the class token's attention, before it is
-            compared with that of the patch to itself.
+        count (int): Maximum number of outliers in a window.
+        factor (float): Factor of the class token's attention.
     """
 
     count: int = 10
     factor: float = 1.5
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
-        """The input of the block before the last."""
+        """Index of the block before the second-to-last block."""
         return (num_layers - 3,)
 
     def __call__(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor:
-        """See :class:`OutlierDetector`."""
+        """True for outlier patches, (B, N) bool."""
         by_cls, by_self = self.attention(blocks[-2], tokens[len(blocks) - 3])
         by_cls = self.factor * by_cls
         return largest(
@@ -167,15 +173,16 @@ class ClassAttention(OutlierDetector):
         )
 
     def attention(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Attention of the class token and of patches to themselves.
+        """Compute the attention to each patch from two tokens.
 
         Args:
-            block (nn.Module): The block whose attention it is.
-            x (Tensor): Its input, (B, 1 + N, D).
+            block (nn.Module): Block of the tower that attends.
+            x (Tensor): Input tokens of the block, (B, 1 + N, D).
 
         Returns:
-            tuple[Tensor, Tensor]: For each patch, the class token's weight and
-            the patch's own weight, mean over heads, (B, N) float32 each.
+            tuple[Tensor, Tensor]: Attention from the class token to each
+            patch, and from each patch to itself, (B, N) float32 each. Both are
+            means over the heads.
         """
         tower_block: Any = block  # a CLIPBlock, perhaps wrapped
         q, k = tower_block.attn.heads(tower_block.ln_1(x), 'qk')
@@ -184,7 +191,10 @@ class ClassAttention(OutlierDetector):
 
 @in_float32
 def _class_and_own(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """See :meth:`ClassAttention.attention`; q and k are (B, A, 1 + N, d)."""
+    """Attention (B, N) to patches from the class token and from themselves.
+
+    Queries q and keys k are (B, A, 1 + N, d), class token first.
+    """
     q = q * q.shape[-1] ** -0.5
     by_cls: Any = 0.0  # a tensor from the first head on, as by_own
     by_own: Any = 0.0
@@ -203,14 +213,16 @@ DETECTORS = dict(
 
 
 def largest(scores: Tensor, count: int) -> Tensor:
-    """Find the largest scores of each row; of equal scores, the first ones.
+    """Mark the largest scores of each row.
+
+    Among equal scores, the first are marked. A score of -inf is never marked.
 
     Args:
         scores (Tensor): Scores of patches, (B, N).
-        count (int): Number of scores in each row; -inf is never chosen.
+        count (int): Maximum number of marked scores in a row.
 
     Returns:
-        Tensor: Which scores are the largest, (B, N) bool.
+        Tensor: True for the largest scores, (B, N) bool.
     """
     _, order = stable_sort(scores, dim=1, descending=True)
     places = order.argsort(dim=1)
@@ -222,12 +234,12 @@ def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Args:
         x (Tensor): Patches, (B, N, D).
-        outliers (Tensor): Which patches are outliers, (B, N) bool.
-        grid (tuple[int, int]): Rows and columns of patches.
+        outliers (Tensor): True for outliers, (B, N) bool.
+        grid (tuple[int, int]): Rows and columns of the N patches.
 
     Returns:
-        Tensor: (B, N, D). An outlier without a normal neighbour (of up to 8)
-        stays as it is.
+        Tensor: Patches, (B, N, D). An outlier without a normal patch among its
+        (up to) 8 neighbours is unchanged.
     """
     kept = (~outliers)[:, None].unflatten(2, grid).float()
     maps = x.float().transpose(1, 2).unflatten(2, grid)

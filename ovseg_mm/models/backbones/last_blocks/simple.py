@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Last blocks whose attention is replaced.
+"""Last blocks with another attention in place of CLIP's.
 
 Letters: B windows, A heads, d width of a head, N patches, D = A * d width of
 the transformer.
@@ -20,12 +20,12 @@ from .base import LastBlock, attend
 
 @dataclass(frozen=True)
 class OtherAttention(LastBlock):
-    """The last block with :meth:`mix` instead of its attention.
+    """Last block whose attention is replaced by :meth:`mix`.
 
     Args:
-        keep_residual_and_mlp (bool): Whether the token's own residual is
-            added and the MLP follows, as in CLIP; otherwise the attention's
-            output alone is given.
+        keep_residual_and_mlp (bool): Whether the block's input is added to
+            the attention's output and the MLP follows, as in CLIP. False: the
+            output of the block is the attention's output.
     """
 
     keep_residual_and_mlp: bool = False
@@ -34,16 +34,16 @@ class OtherAttention(LastBlock):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Values after attention.
+        """Attend to the values.
 
         Args:
             q (Tensor): Queries, (B, A, 1 + N, d), class token first.
             k (Tensor): Keys, (B, A, 1 + N, d).
             v (Tensor): Values, (B, A, 1 + N, d).
-            grid (tuple[int, int]): Rows and columns of patches.
+            grid (tuple[int, int]): Rows and columns of the N patches.
 
         Returns:
-            Tensor: (B, A, 1 + N, d).
+            Tensor: Values after attention, (B, A, 1 + N, d).
         """
 
     def __call__(
@@ -52,7 +52,7 @@ class OtherAttention(LastBlock):
         tokens: Mapping[int, Tensor],
         grid: tuple[int, int],
     ) -> Tensor:
-        """See :class:`LastBlock`."""
+        """Output tokens (B, 1 + N, D), see :meth:`LastBlock.__call__`."""
         block: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
         x = tokens[len(blocks) - 2]
         q, k, v = block.attn.heads(block.ln_1(x))
@@ -66,16 +66,16 @@ class OtherAttention(LastBlock):
 @MODELS.register_module()
 @dataclass(frozen=True)
 class MaskCLIPBlock(OtherAttention):
-    """Each token attends to itself alone.
+    """Last block of MaskCLIP: each token attends to itself alone.
 
     `Extract Free Dense Labels from CLIP <https://arxiv.org/abs/2112.01071>`_.
 
     Args:
         keep_residual_and_mlp (bool): See :class:`OtherAttention`. True is
-            MaskCLIP. False is better on images of scenes and worse on
-            images of single objects.
-        give_keys (bool): Whether the features hold the block's keys, which
-            the key smoothing of :class:`MaskCLIPHead` needs.
+            MaskCLIP. False gives better results on images of scenes and worse
+            results on images of single objects.
+        give_keys (bool): Whether :meth:`keys` returns the keys of the
+            patches, which the key smoothing of :class:`MaskCLIPHead` needs.
     """
 
     keep_residual_and_mlp: bool = True
@@ -84,13 +84,16 @@ class MaskCLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Return the values unchanged."""
+        """Return the values (B, A, 1 + N, d) unchanged."""
         return v
 
     def keys(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor | None:
-        """Keys of patches after the output projection, (B, N, D)."""
+        """Keys of the patches, (B, N, D); None without ``give_keys``.
+
+        The output projection of the attention is applied to the keys.
+        """
         if not self.give_keys:
             return None
         block: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
@@ -102,10 +105,11 @@ class MaskCLIPBlock(OtherAttention):
 @MODELS.register_module()
 @dataclass(frozen=True)
 class SCLIPBlock(OtherAttention):
-    """Queries attend to queries and keys to keys; the two are added.
+    """Last block of SCLIP: sum of query-query and key-key attention.
 
     `SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference
-    <https://arxiv.org/abs/2312.01597>`_. Rows of the attention sum to 2.
+    <https://arxiv.org/abs/2312.01597>`_. The weights of each token sum to 2,
+    since the two attentions are added and not averaged.
 
     Args:
         keep_residual_and_mlp (bool): See :class:`OtherAttention`.
@@ -116,38 +120,43 @@ class SCLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """See :class:`OtherAttention`."""
+        """Query-query plus key-key attention, (B, A, 1 + N, d)."""
         return attend(q, q, v) + attend(k, k, v)
 
 
 @MODELS.register_module()
 @dataclass(frozen=True)
 class ClearCLIPBlock(OtherAttention):
-    """Queries attend to queries.
+    """Last block of ClearCLIP: query-query attention, no residual, no MLP.
 
     `ClearCLIP: Decomposing CLIP Representations for Dense Vision-Language
     Inference <https://arxiv.org/abs/2407.12442>`_.
+
+    Args:
+        keep_residual_and_mlp (bool): See :class:`OtherAttention`. False is
+            ClearCLIP.
     """
 
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """See :class:`OtherAttention`."""
+        """Query-query attention, (B, A, 1 + N, d)."""
         return attend(q, q, v)
 
 
 @MODELS.register_module()
 @dataclass(frozen=True)
 class NACLIPBlock(OtherAttention):
-    """Keys attend to keys; near ones have more weight.
+    """Last block of NACLIP: key-key attention with more weight nearby.
 
     `Pay Attention to Your Neighbours: Training-Free Open-Vocabulary Semantic
-    Segmentation <https://arxiv.org/abs/2404.08181>`_.
+    Segmentation <https://arxiv.org/abs/2404.08181>`_. A Gaussian of the
+    distance between patches, with height 1, is added before the softmax.
 
     Args:
-        keep_residual_and_mlp (bool): See :class:`OtherAttention`.
-        gaussian_std (float): Standard deviation, in patches, of the Gaussian
-            of height 1 that is added before the softmax.
+        keep_residual_and_mlp (bool): See :class:`OtherAttention`. False is
+            NACLIP.
+        gaussian_std (float): Standard deviation of the Gaussian, in patches.
     """
 
     gaussian_std: float = 5.0
@@ -155,7 +164,7 @@ class NACLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """See :class:`OtherAttention`."""
+        """Key-key attention with a Gaussian bias, (B, A, 1 + N, d)."""
         bias = gaussian_bias(grid, self.gaussian_std, k.device)
         return attend(k, k, v, bias.to(k.dtype))
 
@@ -163,16 +172,17 @@ class NACLIPBlock(OtherAttention):
 def gaussian_bias(
     grid: tuple[int, int], std: float, device: torch.device | None = None
 ) -> Tensor:
-    """Gaussian of the distance between patches.
+    """Gaussian of the distance between each two patches.
 
     Args:
-        grid (tuple[int, int]): Rows and columns of patches.
+        grid (tuple[int, int]): Rows and columns of the N patches.
         std (float): Standard deviation in patches.
         device (torch.device, optional): Device of the result.
 
     Returns:
-        Tensor: (1 + N, 1 + N) float32, 1 on the diagonal of patches, 0 where
-        one of the two is the class token, which comes first.
+        Tensor: Values in [0, 1] for each two tokens, (1 + N, 1 + N) float32:
+        1 for a patch and itself, and 0 in the first row and first column,
+        which belong to the class token.
     """
     rows, cols = (
         torch.arange(n, device=device, dtype=torch.float32) for n in grid

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cascade-CLIP's decode head.
 
-Letters: B images or windows, T classes, P prompts per class, C embedding
-width, h, w patches, N = h * w.
+Letters: B images or windows, T class texts, C embedding width, h x w patches,
+N = h * w.
 """
 
 from collections.abc import Sequence
@@ -26,23 +26,27 @@ class CascadeCLIPHead(BaseOpenVocabHead):
     `Cascaded Vision-Language Embeddings Alignment for Zero-Shot Semantic
     Segmentation <https://arxiv.org/abs/2406.00670>`_.
 
-    Neighbouring levels of an image form groups, and the levels of a group are
-    summed (neighbourhood Gaussian aggregation: learned weights that begin as a
-    Gaussian of the distance to the deepest level of the group). Each group has
-    a decoder that matches its sum with the class queries; the logits of all
-    decoders are added. A query is the relationship descriptor of text and
-    image: the product of the class embedding of the image and the text
-    embedding, followed by the text embedding.
+    The patch embeddings after several blocks of CLIP are called levels.
+
+    1. Neighbouring levels form groups. Each group becomes one feature map, a
+       weighted sum of its levels (neighbourhood Gaussian aggregation). Weights
+       are learned, starting from a Gaussian of the distance to the deepest
+       level of the group.
+    2. There is one query for each class text: the product of the image's class
+       embedding and the text embedding, joined with the text embedding
+       (relationship descriptor).
+    3. The decoder of each group matches the queries with the feature map. The
+       logits of all decoders are added.
 
     Args:
-        embed_dims (int): C.
-        group_sizes (Sequence[int]): Number of levels of each group, shallow
-            to deep. A group of one level has no weights.
+        embed_dims (int): Embedding width C.
+        group_sizes (Sequence[int]): Number of levels of each group, from
+            shallow to deep levels. A group of one level has no weights.
         num_layers (int): Layers of each decoder.
         num_heads (int): Heads of the attention.
-        dropout (float): Share of activations that decoders zero in training.
-        loss_decode (dict | Sequence[dict], optional): Config of a loss, or of
-            several. None: focal and dice loss as published.
+        dropout (float): Dropout probability in the decoders.
+        loss_decode (dict | Sequence[dict], optional): Config of one or several
+            losses. None: the published focal and dice losses.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -84,15 +88,15 @@ class CascadeCLIPHead(BaseOpenVocabHead):
         )
 
     def forward(self, feats: LevelFeatures, text: Tensor) -> Tensor:
-        """Logits of every class.
+        """Compute the logits of all class texts.
 
         Args:
-            feats (LevelFeatures): Image side, as many levels as the groups
-                take.
+            feats (LevelFeatures): Patch embeddings of
+                ``sum(group_sizes)`` levels, and the class embedding.
             text (Tensor): Text embeddings, (T, 1, C).
 
         Returns:
-            Tensor: (B, T, h, w).
+            Tensor: Logits, (B, T, h, w).
         """
         text = self.one_prompt(text).to(feats.cls.dtype)
         # Features are in float32, the weights possibly in half precision.
@@ -113,16 +117,18 @@ class CascadeCLIPHead(BaseOpenVocabHead):
         return logits.unflatten(2, feats.levels[-1].shape[2:])
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Sigmoid of the logits, in place."""
+        """Turn logits (t, H, W) into scores by a sigmoid, in place."""
         return logits.sigmoid_()
 
     def _aggregate(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """One map (B, C, h, w) per group."""
+        """Weighted sum (B, C, h, w) of the levels of each group."""
         if len(levels) != sum(self.group_sizes):
             raise InputError(
-                f'group_sizes={self.group_sizes} take '
-                f'{sum(self.group_sizes)} levels, found {len(levels)}; the '
-                "levels are the backbone's out_indices and its output"
+                f'group_sizes={self.group_sizes} of CascadeCLIPHead need '
+                f'{sum(self.group_sizes)} levels, but there are '
+                f'{len(levels)}; the levels are the blocks of '
+                'backbone.out_indices and the final output, so change '
+                'group_sizes or out_indices'
             )
         weights = iter(self.level_weights)
         remaining = iter(levels)
@@ -139,12 +145,23 @@ class CascadeCLIPHead(BaseOpenVocabHead):
 
 
 def gaussian_weights(size: int) -> Tensor:
-    """``exp(-d**2 / 2)`` for the distance d to the last of ``size`` levels."""
+    """Initial weights ``exp(-d**2 / 2)`` of the levels of a group, (size,).
+
+    d is the distance of a level to the last level of the group.
+    """
     distance = torch.arange(size - 1, -1, -1, dtype=torch.float32)
     return torch.exp(-(distance**2) / 2)
 
 
 def relationship_descriptor(cls: Tensor, text: Tensor) -> Tensor:
-    """Class queries, (B, C) of images and (T, C) of texts to (B, T, 2C)."""
+    """Join each text embedding with its product with the class embedding.
+
+    Args:
+        cls (Tensor): Class embeddings of the images, (B, C).
+        text (Tensor): Text embeddings, (T, C).
+
+    Returns:
+        Tensor: Product and text embedding of each image and text, (B, T, 2C).
+    """
     product = cls[:, None] * text
     return torch.cat([product, text.expand_as(product)], dim=-1)

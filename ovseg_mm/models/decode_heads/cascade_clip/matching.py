@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The transformer that matches class queries with an image.
 
-Letters: B images, T classes, N patches, E width.
+Letters: B images, T class texts, N patches, E width.
 """
 
 from copy import deepcopy
@@ -14,17 +14,16 @@ from ovseg_mm.inference import in_float32
 
 
 class MatchingDecoder(nn.Module):
-    """Computes mask logits of classes from one feature map.
+    """Computes class logits at each patch of one feature map.
 
-    Class queries attend to the patches, layer after layer, but not to each
-    other. The logits are the similarities of the last layer before the
-    softmax.
+    Each layer lets class queries attend to the patches, but not to each other.
+    The last layer computes attention logits alone, which are the result.
 
     Args:
-        embed_dims (int): E.
-        num_layers (int): Layers; the last one computes only similarities.
+        embed_dims (int): Width E of queries and patches.
+        num_layers (int): Number of layers, the last one included.
         num_heads (int): Heads of the attention.
-        dropout (float): Share of activations that is zeroed in training.
+        dropout (float): Dropout probability.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class MatchingDecoder(nn.Module):
         if embed_dims % num_heads:
             raise ValueError(
                 f'embed_dims={embed_dims} is not divisible by '
-                f'num_heads={num_heads}'
+                f'num_heads={num_heads}; change num_heads'
             )
         first = MatchingLayer(embed_dims, num_heads, dropout)
         # All layers start with equal weights, as in PyTorch's transformer.
@@ -45,18 +44,18 @@ class MatchingDecoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the weights; quantised ones take float32."""
+        """Dtype of the weights; float32 if the weights are quantised."""
         return next(self.parameters(), torch.empty(0)).dtype
 
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
-        """Logits of every class at every patch.
+        """Compute the logits of all classes at each patch.
 
         Args:
             queries (Tensor): Class queries, (B, T, E).
             patches (Tensor): Patch embeddings, (B, N, E).
 
         Returns:
-            Tensor: (B, T, N).
+            Tensor: Logits, (B, T, N).
         """
         for layer in self.layers:
             queries = layer(queries, patches)
@@ -64,7 +63,12 @@ class MatchingDecoder(nn.Module):
 
 
 class Similarity(nn.Module):
-    """Scaled products of projected queries and patches."""
+    """Attention logits of queries and patches, averaged over the heads.
+
+    Args:
+        embed_dims (int): Width E of queries and patches.
+        num_heads (int): Number of heads.
+    """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
@@ -73,10 +77,17 @@ class Similarity(nn.Module):
         self.k = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
-        """Similarities (B, T, N) of queries (B, T, E) and patches (B, N, E).
+        """Compute attention logits before the softmax.
 
-        They are means over the heads. The sum over the heads is part of the
-        sum over E, so one product is enough.
+        One product over all E channels is enough, since it contains the sum
+        over the heads.
+
+        Args:
+            queries (Tensor): Class queries, (B, T, E).
+            patches (Tensor): Patch embeddings, (B, N, E).
+
+        Returns:
+            Tensor: Attention logits, mean over the heads, (B, T, N).
         """
         q, k = self.q(queries), self.k(patches)
         heads, width = self.num_heads, q.shape[-1]
@@ -86,12 +97,20 @@ class Similarity(nn.Module):
 
 @in_float32
 def _products(q: Tensor, k: Tensor) -> Tensor:
-    """Products (B, T, N) of queries (B, T, E) and keys (B, N, E)."""
+    """Inner products (B, T, N) of queries (B, T, E) and keys (B, N, E)."""
     return q @ k.transpose(1, 2)
 
 
 class MatchingLayer(nn.Module):
-    """Cross-attention and MLP, each followed by a norm."""
+    """Cross-attention from queries to patches, and an MLP.
+
+    Both have a residual and are followed by a LayerNorm.
+
+    Args:
+        embed_dims (int): Width E of queries and patches.
+        num_heads (int): Heads of the attention.
+        dropout (float): Dropout probability.
+    """
 
     def __init__(
         self, embed_dims: int, num_heads: int, dropout: float
@@ -111,7 +130,7 @@ class MatchingLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
-        """Queries (B, T, E) after attention to the patches (B, N, E)."""
+        """Update queries (B, T, E) by attention to patches (B, N, E)."""
         q, k, v = (
             x.unflatten(-1, (self.similarity.num_heads, -1)).transpose(1, 2)
             for x in (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCAN's classifiers of mask proposals.
 
-Letters: Q queries, n valid proposals (they have a region), T class texts.
+Letters: Q queries, n proposals that have a region, T class texts.
 """
 
 from typing import Any
@@ -22,18 +22,20 @@ from .semantic_integration import SemanticIntegration
 
 @MODELS.register_module()
 class SCANHead(ProposalTextHead):
-    """Proposals that also use CLIP's features of the whole image.
+    """Mask head of SCAN.
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
-    <https://arxiv.org/abs/2312.04089>`_. If no proposal of an image has a
-    region, only the proposals decide.
+    <https://arxiv.org/abs/2312.04089>`_. CLIP's features of the whole image
+    are added to the embeddings of the proposals. If no proposal of an image
+    has a region, the embeddings alone decide the classes.
 
     Args:
         integration (dict, optional): Arguments of
-            :class:`SemanticIntegration`. None: without it.
-        keep_no_object (bool): Whether votes are normalised again together
-            with the probability of no object, see :func:`with_no_object`;
-            for vocabularies of hundreds of classes.
+            :class:`SemanticIntegration`, which adds CLIP's features. None:
+            no features are added.
+        keep_no_object (bool): Whether the class weights of a proposal are
+            normalised again together with the probability of no object, see
+            :func:`with_no_object`. Useful for hundreds of classes.
         **kwargs: Arguments of :class:`ProposalTextHead`.
     """
 
@@ -54,7 +56,7 @@ class SCANHead(ProposalTextHead):
 
     @property
     def context_blocks(self) -> tuple[int, ...]:
-        """Blocks of the context encoder whose tokens are needed."""
+        """Indices, from 0, of the CLIP blocks whose tokens the head needs."""
         return self.integration.blocks if self.integration else ()
 
     def class_weights(
@@ -64,7 +66,11 @@ class SCANHead(ProposalTextHead):
         valid: Tensor | None = None,
         seen: Tensor | None = None,
     ) -> Tensor:
-        """See :meth:`BaseMaskHead.class_weights`; ``seen`` has no effect."""
+        """Weights (Q, T) of Q proposals for T classes.
+
+        :meth:`BaseMaskHead.class_weights` explains the arguments. ``seen`` is
+        not used.
+        """
         probs = class_logits.float().softmax(dim=1)
         weight = self.ensemble_weight
         if weight is None or valid is None or not valid.any():

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCAN's semantic integration module.
 
-Letters: B images, D supervised states, Q queries, L blocks whose tokens are
-used, N = g * g patches, V width of the image tower, C embedding width.
+Letters: B images, D decoder outputs with a loss, Q proposals, L blocks whose
+tokens are used, N = g * g patches, V width of the image tower, C embedding
+width.
 """
 
 import copy
@@ -22,20 +23,24 @@ CONTEXT_WEIGHT = 0.1
 class SemanticIntegration(nn.Module):
     """Adds CLIP's features of the whole image to proposal embeddings.
 
-    Proposals attend to patch tokens of some blocks, filtered by frequency;
-    the class embedding is added; a small encoder follows, in which proposals
-    do not see each other.
+    1. The patch tokens of some CLIP blocks pass a :class:`FrequencyFilter`.
+    2. Cross-attention layers let the proposals attend to the patch tokens.
+    3. The class embedding of the image is added to each proposal, with a
+       learned weight.
+    4. Encoder layers transform each proposal on its own.
 
     Args:
-        in_channels (int): V.
-        embed_dims (int): C.
-        blocks (Sequence[int]): Blocks (0-based) whose tokens are used.
-        sigmas (Sequence[float]): Width of the notch for each block.
+        in_channels (int): Width V of CLIP's tokens.
+        embed_dims (int): Width C of the embeddings.
+        blocks (Sequence[int]): Indices of the CLIP blocks, counted from 0,
+            whose tokens are used.
+        sigmas (Sequence[float]): Width of the filter for each block, see
+            :class:`FrequencyFilter`.
         num_heads (int): Attention heads.
-        num_fusion_layers (int): Cross-attention layers.
-        num_encoder_layers (int): Layers of the encoder.
-        feedforward_dims (int): Hidden width of the encoder's MLP.
-        dropout (float): Dropout of the encoder.
+        num_fusion_layers (int): Number of cross-attention layers.
+        num_encoder_layers (int): Number of encoder layers.
+        feedforward_dims (int): Hidden width of the encoder's MLPs.
+        dropout (float): Dropout probability in the encoder.
     """
 
     def __init__(
@@ -53,8 +58,9 @@ class SemanticIntegration(nn.Module):
         super().__init__()
         if len(blocks) != len(sigmas):
             raise ValueError(
-                f'there are {len(blocks)} blocks and {len(sigmas)} sigmas; '
-                'give each block one sigma'
+                f'integration.blocks has {len(blocks)} blocks, but '
+                f'integration.sigmas has {len(sigmas)} numbers; set one sigma '
+                'for each block'
             )
         self.blocks = tuple(blocks)
         self.sigmas = tuple(sigmas)
@@ -82,18 +88,19 @@ class SemanticIntegration(nn.Module):
         )
 
     def forward(self, embeddings: Tensor, context: ImageContext) -> Tensor:
-        """Enrich embeddings.
+        """Add image features to embeddings of proposals.
 
         Args:
             embeddings (Tensor): Embeddings of the proposals, (D, B, Q, C).
-            context (ImageContext): With the tokens of ``blocks``.
+            context (ImageContext): CLIP's features of the images, which
+                contain the tokens of ``blocks``.
 
         Returns:
-            Tensor: (D, B, Q, C), not normalised.
+            Tensor: New embeddings, (D, B, Q, C), not normalised.
         """
         states = len(embeddings)
         memory = self.memory(context)
-        # Queries do not see each other, so all states share one call.
+        # Proposals do not attend to each other: one call for all D outputs.
         x = embeddings.transpose(0, 1).flatten(1, 2)  # (B, D * Q, C)
         x = self.fuse(x, memory)
         image = F.normalize(context.embedding, dim=1)
@@ -101,7 +108,7 @@ class SemanticIntegration(nn.Module):
         return x.unflatten(1, (states, -1)).transpose(0, 1)
 
     def memory(self, context: ImageContext) -> Tensor:
-        """Keys and values of the attention, (B, L * N, C)."""
+        """Keys and values of the cross-attention, (B, L * N, C)."""
         tokens = [
             self.filter(context.tokens[block][:, 1:], sigma)
             for block, sigma in zip(self.blocks, self.sigmas)
@@ -109,7 +116,15 @@ class SemanticIntegration(nn.Module):
         return self.memory_proj(torch.cat(tokens, dim=1))
 
     def fuse(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Attend to the memory, (B, D * Q, C) to the same shape."""
+        """Apply the cross-attention layers.
+
+        Args:
+            x (Tensor): Embeddings of the proposals, (B, D * Q, C).
+            memory (Tensor): Keys and values, (B, L * N, C).
+
+        Returns:
+            Tensor: Embeddings after attention, (B, D * Q, C).
+        """
         for index, attention in enumerate(self.attentions):
             x = x + attention(x, memory, memory, need_weights=False)[0]
             if index < len(self.norms):
@@ -118,12 +133,14 @@ class SemanticIntegration(nn.Module):
 
 
 class FrequencyFilter(nn.Module):
-    """Weaken the spectrum of a token map around its middle, and mix it.
+    """Residual filter in the frequency domain of a token map.
 
-    The spectrum is not shifted: the highest frequencies are in its middle.
+    The high frequencies, which are in the middle of the unshifted spectrum,
+    are reduced by a factor of 1 minus a Gaussian. Then two 1x1 convolutions
+    mix the channels of the spectrum. The result is added to the tokens.
 
     Args:
-        channels (int): V.
+        channels (int): Width V of the tokens.
     """
 
     def __init__(self, channels: int) -> None:
@@ -135,12 +152,13 @@ class FrequencyFilter(nn.Module):
         """Filter tokens.
 
         Args:
-            tokens (Tensor): Patch tokens, (B, N, V), of a square grid, row by
-                row.
-            sigma (float): Width of the notch, in steps of the spectrum.
+            tokens (Tensor): Patch tokens of a square grid, row by row, (B, N,
+                V).
+            sigma (float): Standard deviation of the Gaussian, in steps of the
+                spectrum.
 
         Returns:
-            Tensor: (B, N, V).
+            Tensor: Filtered tokens, (B, N, V).
         """
         side = math.isqrt(int(tokens.shape[1]))
         # FFTs of reduced precision exist on few devices and for few sizes.
@@ -155,18 +173,19 @@ class FrequencyFilter(nn.Module):
 
 
 class LoneTokenLayer(nn.Module):
-    """Post-norm transformer layer over single tokens.
+    """Post-norm transformer layer in which each token is a sequence of one.
 
-    Attention over one token gives its value, so there are no queries and keys.
-    Initial weights are distributed as those of
+    A token that attends to itself alone gets its own value, so the layer has
+    no queries and keys. Initial weights have the distribution of
     :class:`torch.nn.TransformerEncoderLayer`.
 
     Args:
-        embed_dims (int): C.
-        num_heads (int): Heads; in training each is dropped as a whole.
+        embed_dims (int): Width C of the tokens.
+        num_heads (int): Number of heads, which dropout sets to zero as a
+            whole.
         feedforward_dims (int): Hidden width of the MLP.
-        dropout (float): Dropout of heads, hidden layer and residual
-            branches.
+        dropout (float): Dropout probability of heads, hidden channels and
+            residual branches.
     """
 
     def __init__(
@@ -196,7 +215,7 @@ class LoneTokenLayer(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (..., C) after the layer, of the same shape."""
+        """Apply the layer to tokens of shape (..., C)."""
         value = self.value(x)
         if self.training:
             heads = value.unflatten(-1, (self.num_heads, -1))
@@ -207,7 +226,7 @@ class LoneTokenLayer(nn.Module):
 
 
 def _notch(side: int, sigma: float, device: torch.device) -> Tensor:
-    """1 minus a Gaussian around the middle of a spectrum, (g, g)."""
+    """Filter factors, 1 minus a Gaussian around the middle, (side, side)."""
     distances = (torch.arange(side, device=device) - side // 2) ** 2
     distances = distances[:, None] + distances
     return 1 - torch.exp(-distances / (2 * sigma**2))

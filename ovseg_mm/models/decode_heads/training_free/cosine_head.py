@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Head of training-free methods.
 
-Letters: B views, T class texts, P prompts per class, C embedding width, h, w
-patches.
+Letters: B views (windows of images), T class texts, P prompts per class, C
+embedding width, h x w patches.
 """
 
 import torch
@@ -18,15 +18,16 @@ from ..base_head import BaseOpenVocabHead
 
 @MODELS.register_module()
 class CosineHead(BaseOpenVocabHead):
-    """Cosines of CLIP's patch embeddings and class texts; no parameters.
+    """Compares CLIP's patch embeddings with class texts, without parameters.
 
-    The option ``last_block`` of :class:`CLIPViT` decides how the patch
-    embeddings are made. Cosines become probabilities after all resizing, with
-    ``test_cfg.logit_scale`` of the segmentor.
+    The option ``last_block`` of :class:`CLIPViT` decides how patch embeddings
+    are computed. The head returns cosine similarities. The segmentor resizes
+    them and then applies a softmax with ``test_cfg.logit_scale``.
 
     Args:
-        threshold (float): Cosine that a pixel must exceed if the vocabulary
-            has one text only and ``test_cfg.logit_scale`` is None.
+        threshold (float): Cosine similarity above which a pixel gets the
+            label of a vocabulary with one text. It is used if
+            ``test_cfg.logit_scale`` is None.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -39,21 +40,24 @@ class CosineHead(BaseOpenVocabHead):
         self.threshold = threshold
 
     def forward(self, feats: CLIPFeatures, text: Tensor) -> Tensor:
-        """Cosines in [-1, 1].
+        """Compute cosine similarities of patches and class texts.
 
         Args:
             feats (CLIPFeatures): Output of the image tower.
-            text (Tensor): Text embeddings, (T, P, C), normalised; prompts are
-                averaged.
+            text (Tensor): Normalised text embeddings of T class texts and P
+                prompts, (T, P, C). Prompts are averaged.
 
         Returns:
-            Tensor: (B, T, h, w) float32.
+            Tensor: Cosine similarities in [-1, 1], (B, T, h, w) float32.
         """
         return _cosines(feats.dense, text)
 
 
 @in_float32
 def _cosines(patches: Tensor, text: Tensor) -> Tensor:
-    """Cosines of patches (B, C, h, w) and mean prompts of (T, P, C)."""
+    """Cosines (B, T, h, w) of patches (B, C, h, w) and texts (T, P, C).
+
+    Texts are averaged over P prompts first.
+    """
     text = F.normalize(text.mean(dim=1), dim=1)
     return torch.einsum('bchw,tc->bthw', F.normalize(patches, dim=1), text)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prompt denoising and key smoothing, as in MaskCLIP's repository.
 
-Letters: B views, T class texts, C embedding width, D width of the image
-tower, h, w patches, N = h * w.
+Letters: B views (windows of images), T class texts, C embedding width, D width
+of the image tower, h x w patches, N = h * w.
 """
 
 from typing import Any
@@ -24,21 +24,25 @@ ABSENT = -100.0
 
 @MODELS.register_module()
 class MaskCLIPHead(CosineHead):
-    """Cosines with prompt denoising and key smoothing.
+    """Cosine head with MaskCLIP's prompt denoising and key smoothing.
 
     `Extract Free Dense Labels from CLIP <https://arxiv.org/abs/2112.01071>`_.
-    p is the softmax over texts of 100 x score, at each patch of a view.
+    Both corrections use probabilities: the softmax over all texts of 100 times
+    the cosine similarity, at each patch of a view.
 
     Args:
-        denoise_below (float, optional): Prompt denoising: texts whose largest
-            p in a view is below this value get the score -100. MaskCLIP's
-            ``pd_thresh``, 0.5.
-        smooth_below (float, optional): Key smoothing: where the largest p is
-            below this value, p becomes a sum over all patches, weighted by
-            the products of their keys; all scores are then p. MaskCLIP's
-            ``ks_thresh``, 1.0. Needs ``last_block=dict(type='MaskCLIPBlock',
-            give_keys=True)``.
-        **kwargs: See :class:`CosineHead`.
+        denoise_below (float, optional): Threshold of prompt denoising. A text
+            whose probability is below it at all patches of a view gets the
+            score -100 in this view. MaskCLIP's ``pd_thresh`` is 0.5. None: no
+            denoising.
+        smooth_below (float, optional): Threshold of key smoothing. A patch
+            whose largest probability is below it gets a sum over the
+            probabilities of all patches, weighted by the similarities of the
+            keys. The head then returns probabilities, not cosines. MaskCLIP's
+            ``ks_thresh`` is 1.0. Needs the backbone option
+            ``last_block=dict(type='MaskCLIPBlock', give_keys=True)``. None:
+            no smoothing.
+        **kwargs: Arguments of :class:`CosineHead`.
     """
 
     method = 'MaskCLIP'
@@ -54,7 +58,10 @@ class MaskCLIPHead(CosineHead):
         self.smooth_below = smooth_below
 
     def forward(self, feats: CLIPFeatures, text: Tensor) -> Tensor:
-        """See :class:`CosineHead`; after both corrections."""
+        """Scores (B, T, h, w) of patches and class texts, after corrections.
+
+        :meth:`CosineHead.forward` explains the arguments.
+        """
         scores = super().forward(feats, text)
         if self.denoise_below is not None:
             probs = (SCALE * scores).softmax(dim=1)
@@ -68,9 +75,9 @@ class MaskCLIPHead(CosineHead):
     def _smooth(self, scores: Tensor, keys: Tensor | None) -> Tensor:
         if keys is None:
             raise InputError(
-                'smooth_below of MaskCLIPHead needs the keys of the last '
-                "block; set last_block=dict(type='MaskCLIPBlock', "
-                'give_keys=True) of the backbone'
+                'smooth_below of MaskCLIPHead needs keys, but the backbone '
+                "gives none; set backbone.last_block=dict(type='MaskCLIPBlock"
+                "', give_keys=True)"
             )
         assert self.smooth_below is not None, 'see forward'
         probs = (SCALE * scores).softmax(dim=1)

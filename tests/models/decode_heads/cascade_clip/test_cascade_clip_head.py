@@ -135,7 +135,7 @@ def test_unknown_pixels_get_the_best_unseen_class(head):
 def test_wrong_inputs(head):
     with pytest.raises(ValueError, match='average_templates=True'):
         head(feats(), torch.randn(4, 3, 8))
-    with pytest.raises(ValueError, match='take 3 levels, found 2'):
+    with pytest.raises(ValueError, match='need 3 levels, but there are 2'):
         head(feats(levels=2), torch.randn(4, 1, 8))
     with pytest.raises(ValueError, match='not divisible by num_heads=3'):
         CascadeCLIPHead(8, num_heads=3)

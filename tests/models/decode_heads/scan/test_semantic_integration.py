@@ -168,5 +168,5 @@ def test_training_drops_whole_heads():
 
 
 def test_one_sigma_a_block():
-    with pytest.raises(ValueError, match='3 blocks and 2 sigmas'):
+    with pytest.raises(ValueError, match='has 3 blocks, but'):
         SemanticIntegration(sigmas=(1, 2))
