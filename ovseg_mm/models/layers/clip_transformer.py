@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The residual transformer of both CLIP towers.
 
-Letters: B batch, N tokens, W width of the transformer.
+Letters: B batch size, N tokens, W width of the transformer.
 """
 
 from collections import OrderedDict
@@ -21,12 +21,12 @@ class QuickGELU(nn.Module):
 class CLIPAttention(nn.Module):
     """Multi-head self-attention with separate weights of q, k and v.
 
-    Separate weights can be trained or frozen one by one. Names and the fused
-    bias are those of ``torch.nn.MultiheadAttention``.
+    Separate weights can be trained or frozen one by one. Parameters have the
+    names of ``torch.nn.MultiheadAttention``; q, k and v share one bias.
 
     Args:
-        embed_dims (int): W.
-        num_heads (int): Number of heads; divides ``embed_dims``.
+        embed_dims (int): Width W of the tokens, divisible by ``num_heads``.
+        num_heads (int): Number of heads.
     """
 
     q_proj_weight: nn.Parameter
@@ -38,7 +38,7 @@ class CLIPAttention(nn.Module):
         if embed_dims % num_heads:
             raise ValueError(
                 f'embed_dims={embed_dims} is not divisible by '
-                f'num_heads={num_heads}'
+                f'num_heads={num_heads}; change num_heads'
             )
         self.num_heads = num_heads
         for name in ('q_proj_weight', 'k_proj_weight', 'v_proj_weight'):
@@ -54,9 +54,16 @@ class CLIPAttention(nn.Module):
         is_causal: bool = False,
         num_queries: int | None = None,
     ) -> Tensor:
-        """Attend; only the first ``num_queries`` tokens, if given, are output.
+        """Apply self-attention.
 
-        All tokens are keys and values.
+        Args:
+            x (Tensor): Normalised tokens, (B, N, W).
+            is_causal (bool): Whether tokens attend to earlier tokens only.
+            num_queries (int, optional): Compute the output of the first
+                tokens only, which attend to all tokens. None: all tokens.
+
+        Returns:
+            Tensor: Output tokens, (B, N or num_queries, W).
         """
         k, v = self.heads(x, 'kv')
         (q,) = self.heads(x[:, :num_queries], 'q')
@@ -65,14 +72,16 @@ class CLIPAttention(nn.Module):
         )
 
     def heads(self, x: Tensor, names: str = 'qkv') -> tuple[Tensor, ...]:
-        """Queries, keys, values of all heads.
+        """Compute queries, keys and values of all heads.
 
         Args:
             x (Tensor): Normalised tokens, (B, N, W).
-            names (str): Which of them, in this order.
+            names (str): Any of the letters q, k and v: which to compute, in
+                the order of the result.
 
         Returns:
-            tuple[Tensor, ...]: (B, heads, N, W / heads) each.
+            tuple[Tensor, ...]: One tensor for each letter, (B, heads, N, W /
+            heads) each.
         """
         biases = dict(zip('qkv', self.in_proj_bias.chunk(3)))
         return tuple(
@@ -83,23 +92,24 @@ class CLIPAttention(nn.Module):
         )
 
     def merge(self, x: Tensor) -> Tensor:
-        """Join heads (B, heads, N, W / heads); project them to (B, N, W)."""
+        """Join heads (B, heads, N, W / heads) and project to (B, N, W)."""
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
     def value(self, x: Tensor) -> Tensor:
-        """Value path alone: each token attends to itself only."""
+        """Output (B, N, W) if each token attends to itself alone."""
         v_bias = self.in_proj_bias.chunk(3)[2]
         return self.out_proj(F.linear(x, self.v_proj_weight, v_bias))
 
 
 class CLIPBlock(nn.Module):
-    """Pre-norm residual block.
+    """Pre-norm transformer block: self-attention and MLP with residuals.
 
     Args:
-        embed_dims (int): W.
+        embed_dims (int): Width W of the tokens.
         num_heads (int): Number of heads.
         mlp_dims (int): Hidden width of the MLP.
-        quick_gelu (bool): Activation of OpenAI's weights instead of GELU.
+        quick_gelu (bool): Whether the activation is :class:`QuickGELU`, which
+            OpenAI's weights need. False: GELU.
     """
 
     def __init__(
@@ -128,19 +138,19 @@ class CLIPBlock(nn.Module):
         value_residual: Tensor | None = None,
         num_queries: int | None = None,
     ) -> Tensor:
-        """Attention and MLP.
+        """Apply attention and MLP.
 
         Args:
             x (Tensor): Tokens, (B, N, W).
             is_causal (bool): Whether tokens attend to earlier tokens only.
-            value_residual (Tensor, optional): If given, every token attends
-                to itself only, and this is the residual: ``x``, or one token
-                for all, (B, 1, W).
+            value_residual (Tensor, optional): Residual of the attention, (B, N
+                or 1, W). If given, each token attends to itself alone. None:
+                CLIP's attention with the residual ``x``.
             num_queries (int, optional): Compute the output of the first
-                tokens only; they attend to all. None: all tokens.
+                tokens only, which attend to all tokens. None: all tokens.
 
         Returns:
-            Tensor: (B, N or num_queries, W).
+            Tensor: Output tokens, (B, N or num_queries, W).
         """
         if value_residual is None:
             attended = self.attn(self.ln_1(x), is_causal, num_queries)
@@ -151,7 +161,16 @@ class CLIPBlock(nn.Module):
 
 
 class CLIPTransformer(nn.Module):
-    """A stack of blocks under CLIP's own name, ``resblocks``."""
+    """A stack of :class:`CLIPBlock`, with CLIP's parameter names.
+
+    Args:
+        embed_dims (int): Width W of the tokens.
+        num_layers (int): Number of blocks.
+        num_heads (int): Number of heads.
+        mlp_ratio (float): Hidden width of the MLPs, as a multiple of W.
+        quick_gelu (bool): Whether the activation is :class:`QuickGELU`. False:
+            GELU.
+    """
 
     def __init__(
         self,

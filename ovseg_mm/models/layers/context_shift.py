@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contextual shift (SCAN).
+"""Contextual shift of SCAN.
 
-It replaces some background patch tokens of a crop by the image's class token.
+Some background patches of a masked crop are replaced by the class token of the
+whole image.
 
-Letters: n regions, N patches of a region.
+Letters: n crops, N patches of a crop, D width of the tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,34 +15,39 @@ from torch import Tensor
 from ..utils import RandomFunction
 
 Replacements = Mapping[int, tuple[Tensor, Tensor]]
-"""By block (0-based): which patches are replaced after it, (n, N) bool, and
-the token that replaces them, (n, D), or (1, D) for all regions."""
+"""Patches to replace, by the index of the block (from 0) after which they are
+replaced. Each value holds a mask of these patches, (n, N) bool, and the token
+that replaces them, (n, D), or (1, D) for all crops."""
 
 
 class ContextShift:
     """Contextual shift of SCAN (CVPR 2024).
 
-    After some blocks of the region tower, a share of the background patches
-    of each region, drawn for each block, is replaced by the class token of
-    the whole image after the same block.
+    CLIP encodes masked crops. After each of the chosen blocks, a random share
+    of the background patches of a crop is replaced. The new token is the class
+    token of the whole image after the same block.
 
     Args:
-        blocks (Sequence[int]): Blocks (0-based).
-        ratio (float): Share of the background patches, in [0, 1].
-        seed (int): Seed of the choice in evaluation, set for every image, so
-            that results do not depend on other images or their order.
+        blocks (Sequence[int]): Indices of the chosen blocks, counted from 0.
+        ratio (float): Share of the background patches that is replaced, in
+            [0, 1].
+        seed (int): Seed of the random choice in evaluation. Each image starts
+            with this seed, so its result does not depend on other images.
 
     Attributes:
-        rand (Callable, optional): Function from a shape to uniform random
-            numbers; the patches with the smallest numbers are chosen. None:
-            PyTorch's global generator in training, otherwise ``seed``.
+        rand (Callable, optional): Function that returns uniform random numbers
+            of a shape. The patches with the smallest numbers are replaced.
+            None: PyTorch's global generator in training, and a generator with
+            ``seed`` in evaluation.
     """
 
     def __init__(
         self, blocks: Sequence[int], ratio: float, seed: int = 0
     ) -> None:
         if not 0 <= ratio <= 1:
-            raise ValueError(f'ratio={ratio} of patches must lie in [0, 1]')
+            raise ValueError(
+                f'ratio={ratio} of the contextual shift must lie in [0, 1]'
+            )
         self.blocks = tuple(blocks)
         self.ratio = ratio
         self.seed = seed
@@ -53,16 +59,20 @@ class ContextShift:
         class_tokens: Mapping[int, Tensor],
         training: bool = False,
     ) -> Replacements:
-        """Choose patches.
+        """Choose the patches to replace.
 
         Args:
-            foreground (Tensor): Patches that show the region, (n, N) bool.
-            class_tokens (Mapping[int, Tensor]): Class tokens of whole images
-                behind each of ``blocks``, (n, D) or (1, D).
-            training (bool): See ``rand``.
+            foreground (Tensor): True for patches that show the region, (n, N)
+                bool.
+            class_tokens (Mapping[int, Tensor]): Class tokens of the whole
+                images after each of ``blocks``, (n, D), or (1, D) for crops
+                of one image.
+            training (bool): Whether the choice is random. False: it depends
+                on ``seed`` alone.
 
         Returns:
-            Replacements: The patches, and the tokens that replace them.
+            Replacements: Background patches to replace after each block, and
+            the tokens that replace them.
         """
         rand = self.rand or (torch.rand if training else self._seeded)
         noise = rand((len(self.blocks), *foreground.shape))
@@ -80,15 +90,16 @@ class ContextShift:
 
 
 def smallest_share(noise: Tensor, among: Tensor, ratio: float) -> Tensor:
-    """Mark a share of each row (rounded down): the smallest numbers.
+    """Mark the smallest numbers of each row.
 
     Args:
         noise (Tensor): Numbers below 2, (..., N).
-        among (Tensor): Entries that may be marked, (..., N) bool.
-        ratio (float): Share.
+        among (Tensor): True for entries that may be marked, (..., N) bool.
+        ratio (float): Share of these entries that is marked, rounded down to
+            a whole number of entries in each row.
 
     Returns:
-        Tensor: (..., N) bool.
+        Tensor: True for marked entries, (..., N) bool.
     """
     counts = (ratio * among.sum(dim=-1, keepdim=True).double()).long()
     noise = torch.where(among, noise, 2.0)

@@ -18,16 +18,19 @@ Sizes = Sequence[tuple[int, int]]
 
 
 class MultiScaleDeformAttention(nn.Module):
-    """Each head of a query samples K learned points from each of L maps.
+    """Deformable attention of queries to a few points of several maps.
 
-    `Deformable DETR <https://arxiv.org/abs/2010.04159>`_. It has no
-    residual connection.
+    `Deformable DETR <https://arxiv.org/abs/2010.04159>`_. Each head predicts,
+    for each query, offsets and weights of K points in each of L maps. The
+    result is the weighted sum of the values at these points, without a
+    residual.
 
     Args:
-        embed_dims (int): C.
-        num_heads (int): G, divides C.
-        num_levels (int): L.
-        num_points (int): K.
+        embed_dims (int): Width C of queries and values, divisible by
+            ``num_heads``.
+        num_heads (int): Number G of heads.
+        num_levels (int): Number L of maps.
+        num_points (int): Number K of points per map and head.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class MultiScaleDeformAttention(nn.Module):
         if embed_dims % num_heads:
             raise ValueError(
                 f'embed_dims={embed_dims} is not divisible by '
-                f'num_heads={num_heads}'
+                f'num_heads={num_heads}; change num_heads'
             )
         self.shape = num_heads, num_levels, num_points
         samples = math.prod(self.shape)
@@ -54,18 +57,18 @@ class MultiScaleDeformAttention(nn.Module):
     def forward(
         self, query: Tensor, value: Tensor, reference: Tensor, sizes: Sizes
     ) -> Tensor:
-        """Attend.
+        """Attend to points of the maps.
 
         Args:
             query (Tensor): Queries, (B, Q, C).
-            value (Tensor): Tokens of all maps, row by row and one map after
-                the other, (B, M, C).
-            reference (Tensor): Reference point of each query, (Q, 2), x and y
-                in [0, 1].
+            value (Tensor): M tokens of all maps, (B, M, C): one map after the
+                other, each row by row.
+            reference (Tensor): Point of each query from which offsets are
+                counted, x and y in [0, 1], (Q, 2).
             sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
         Returns:
-            Tensor: (B, Q, C).
+            Tensor: Result for each query, (B, Q, C).
         """
         num_heads, num_levels, num_points = self.shape
         values = self.value_proj(value).unflatten(2, (num_heads, -1))
@@ -104,16 +107,19 @@ class MultiScaleDeformAttention(nn.Module):
 def sample_levels(
     values: Tensor, points: Tensor, weights: Tensor, sizes: Sizes
 ) -> Tensor:
-    """Weighted sums of bilinear samples, zero outside of the maps.
+    """Sum bilinear samples of several maps with weights.
+
+    Samples outside a map are 0.
 
     Args:
-        values (Tensor): Values of the tokens, (B, M, G, C / G).
-        points (Tensor): x and y in [0, 1], (B, Q, G, L, K, 2).
+        values (Tensor): Values of M tokens and G heads, (B, M, G, C / G).
+        points (Tensor): x and y of the K points in each of L maps, (B, Q, G,
+            L, K, 2); [0, 1] covers the map.
         weights (Tensor): Weights of the points, (B, Q, G, L, K).
         sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
     Returns:
-        Tensor: (B, Q, C).
+        Tensor: Weighted sums, (B, Q, C).
     """
     batch, _, num_heads, _ = values.shape
     lengths = [height * width for height, width in sizes]
@@ -136,7 +142,10 @@ def sample_levels(
 
 @lru_cache(maxsize=1)
 def _compiled_operator() -> Callable[..., Tensor] | None:
-    """MMCV's operator under the arguments of ``sample_levels``, if built."""
+    """MMCV's compiled operator, with the arguments of ``sample_levels``.
+
+    None if MMCV is installed without compiled operators.
+    """
     try:
         from mmcv.ops.multi_scale_deform_attn import (
             MultiScaleDeformableAttnFunction as Operator,

@@ -5,13 +5,14 @@ from torch import nn
 
 
 def mlp(dims: Sequence[int]) -> nn.Sequential:
-    """Linear layers with ReLU between them.
+    """Build linear layers with ReLU between them.
 
     Args:
-        dims (Sequence[int]): Width of the input and of each layer's output.
+        dims (Sequence[int]): Width of the input, then of the output of each
+            layer.
 
     Returns:
-        nn.Sequential: Linear layers at the even places.
+        nn.Sequential: Linear layers at even indices, ReLU at odd indices.
     """
     layers: list[nn.Module] = []
     for inputs, outputs in zip(dims[:-1], dims[1:]):

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transformer decoders that turn image features into query states.
 
-Letters: B images, Q queries, C width, D supervised states of a query, h, w
+Letters: B images, Q queries, C width, D decoder outputs with a loss, h x w
 positions of a map.
 
-A decoder is called as ``decoder(maps, masks_of)``. ``maps`` are the feature
-maps of a pixel decoder, coarsest first. ``masks_of`` computes the mask logits
-of states at the size of a map, for decoders that attend inside the masks that
-they predict:
-``masks_of(states (B, Q, C), size) -> (B, Q, *size)``. The result is the
-normalised states (D, B, Q, C) that get embeddings and masks; the last of the
-D states is the final one.
+A decoder is called as ``decoder(maps, masks_of)``:
+
+- ``maps`` are the feature maps of a pixel decoder, coarsest first.
+- ``masks_of(states, size)`` computes mask logits (B, Q, *size) from query
+  states (B, Q, C). Decoders that attend inside their predicted masks need it.
+- The result is D normalised states of each query, (D, B, Q, C), the final
+  state last.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ MasksOf = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
 class DETRDecoderLayer(nn.Module):
-    """Self-attention, cross-attention and MLP, each followed by a norm.
+    """Post-norm decoder layer: self-attention, cross-attention and MLP.
 
     Args:
-        embed_dims (int): C.
+        embed_dims (int): Width C of the query states.
         num_heads (int): Attention heads.
         feedforward_dims (int): Hidden width of the MLP.
-        dropout (float): Dropout of attention weights, hidden layer and
-            residual branches.
+        dropout (float): Dropout probability of attention weights, hidden
+            channels and residual branches.
         cross_first (bool): Whether cross-attention comes before
             self-attention.
     """
@@ -73,18 +73,21 @@ class DETRDecoderLayer(nn.Module):
         keys: Tensor,
         forbidden: Tensor | None = None,
     ) -> Tensor:
-        """Update the queries.
+        """Update the query states.
 
         Args:
-            x (Tensor): States, (B, Q, C).
-            query_position (Tensor): Added to queries, (B, Q, C).
-            memory (Tensor): Values, (B, h * w, C).
-            keys (Tensor): Values with their position, (B, h * w, C).
-            forbidden (Tensor, optional): Positions that a query does not
-                attend to, (B, Q, h * w) bool.
+            x (Tensor): Query states, (B, Q, C).
+            query_position (Tensor): Position embedding of the queries, (B, Q,
+                C), added to states before each attention.
+            memory (Tensor): Values of the cross-attention, (B, h * w, C).
+            keys (Tensor): Keys of the cross-attention, (B, h * w, C): the
+                values plus a position embedding.
+            forbidden (Tensor, optional): True at positions that a query does
+                not attend to, (B, Q, h * w) bool. None: queries attend
+                everywhere.
 
         Returns:
-            Tensor: (B, Q, C).
+            Tensor: Query states, (B, Q, C).
         """
         if forbidden is not None:
             heads = self.cross_attn.num_heads
@@ -116,18 +119,18 @@ class MaskFormerDecoder(BaseModule):
     """Decoder of MaskFormer: queries attend to one coarse map.
 
     `Per-Pixel Classification is Not All You Need for Semantic Segmentation
-    <https://arxiv.org/abs/2107.06278>`_. See the module's docstring for how
-    it is called. Each layer's output is normalised for supervision only; the
-    next layer gets the states before the norm.
+    <https://arxiv.org/abs/2107.06278>`_. A LayerNorm is applied to the output
+    of each layer for the result. The next layer gets the output without this
+    LayerNorm.
 
     Args:
         in_channels (int): Channels of the map.
-        num_queries (int): Q.
-        embed_dims (int): C, a multiple of 4.
+        num_queries (int): Number Q of queries.
+        embed_dims (int): Width C of the query states, a multiple of 4.
         num_heads (int): Attention heads.
-        num_layers (int): Layers; D equals it.
-        feedforward_dims (int): Hidden width of the layers' MLP.
-        dropout (float): Dropout in training.
+        num_layers (int): Number of layers. In training, each has a loss.
+        feedforward_dims (int): Hidden width of the MLPs.
+        dropout (float): Dropout probability.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -159,15 +162,15 @@ class MaskFormerDecoder(BaseModule):
         self.query_embed = nn.Embedding(num_queries, embed_dims)
 
     def forward(self, maps: Sequence[Tensor], masks_of: MasksOf) -> Tensor:
-        """Run the decoder.
+        """Compute query states from one feature map.
 
         Args:
-            maps (Sequence[Tensor]): One map, (B, C_in, h, w).
-            masks_of (Callable): Not needed here.
+            maps (Sequence[Tensor]): List of one map, (B, in_channels, h, w).
+            masks_of (Callable): Not used.
 
         Returns:
-            Tensor: Normalised states after each layer, (D, B, Q, C); in
-            evaluation only after the last one.
+            Tensor: Normalised query states after each layer (in evaluation,
+            after the last layer alone), (D, B, Q, C).
         """
         (x,) = maps
         height, width = x.shape[2:]
@@ -188,22 +191,24 @@ class MaskedAttentionDecoder(BaseModule):
     """Decoder of Mask2Former: queries attend inside their own masks.
 
     `Masked-attention Mask Transformer for Universal Image Segmentation
-    <https://arxiv.org/abs/2112.01527>`_. See the module's docstring for how
-    it is called. Layers take the maps in turn. Before each layer, and after
-    the last one, masks are computed from a normalised copy of the states; a
-    query whose mask is empty attends everywhere.
+    <https://arxiv.org/abs/2112.01527>`_. Layer i attends to map ``i %
+    num_levels``, at the positions inside the mask that the query predicts
+    before the layer. A query with an empty mask attends everywhere.
+
+    In training, there is a loss for the state of each query before the first
+    layer and after each layer.
 
     Args:
-        num_queries (int): Q.
-        embed_dims (int): C, a multiple of 4, also the channels of the maps.
+        num_queries (int): Number Q of queries.
+        embed_dims (int): Width C of the query states and channels of the maps,
+            a multiple of 4.
         num_heads (int): Attention heads.
-        num_layers (int): Layers. There is one state more than layers: the
-            state before the first layer.
-        num_levels (int): Maps.
-        feedforward_dims (int): Hidden width of the layers' MLP.
-        dropout (float): Dropout in training.
-        skip_penultimate (bool): Whether the state before the last layer is
-            not supervised, so that D equals ``num_layers``, as in SCAN.
+        num_layers (int): Number of layers.
+        num_levels (int): Number of maps.
+        feedforward_dims (int): Hidden width of the MLPs.
+        dropout (float): Dropout probability.
+        skip_penultimate (bool): Whether the state before the last layer has no
+            loss, as in SCAN. D is then ``num_layers`` in training.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -241,15 +246,18 @@ class MaskedAttentionDecoder(BaseModule):
         self.level_embed = nn.Embedding(num_levels, embed_dims)
 
     def forward(self, maps: Sequence[Tensor], masks_of: MasksOf) -> Tensor:
-        """Run the decoder.
+        """Compute query states from several feature maps.
 
         Args:
-            maps (Sequence[Tensor]): (B, C, h, w), coarsest first.
-            masks_of (Callable): See the module's docstring.
+            maps (Sequence[Tensor]): Feature maps, (B, C, h, w) each, coarsest
+                first.
+            masks_of (Callable): Function that returns the mask logits (B, Q,
+                h, w) of query states (B, Q, C), for ``size=(h, w)``.
 
         Returns:
-            Tensor: Normalised states, beginning with the one before the first
-            layer, (D, B, Q, C); in evaluation only the last one.
+            Tensor: Normalised query states before the first layer and after
+            each layer (in evaluation, after the last layer alone), (D, B, Q,
+            C).
         """
         batch = len(maps[0])
         memories, keys = zip(*map(self._memory, maps, self.level_embed.weight))
@@ -274,7 +282,10 @@ class MaskedAttentionDecoder(BaseModule):
         return torch.stack(states)
 
     def _memory(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and keys (B, h * w, C) of a map."""
+        """Values and keys, (B, h * w, C) each, of a map x (B, C, h, w).
+
+        ``level`` (C,) is the embedding of the map's level.
+        """
         height, width = x.shape[2:]
         memory = x.flatten(2).transpose(1, 2) + level
         position = sine_position(height, width, self.embed_dims, x.device)
@@ -285,7 +296,10 @@ class MaskedAttentionDecoder(BaseModule):
     def _forbidden(
         masks_of: MasksOf, states: Tensor, size: tuple[int, int]
     ) -> Tensor:
-        """Positions that queries do not attend to, (B, Q, h * w) bool."""
+        """Positions outside the masks of the queries, (B, Q, h * w) bool.
+
+        The result is False everywhere for a query whose mask is empty.
+        """
         # A probability below one half.
         outside = masks_of(states, size).flatten(2) < 0
         return outside & ~outside.all(dim=2, keepdim=True)

@@ -14,21 +14,21 @@ def sine_position(
 ) -> Tensor:
     """Sine and cosine position embedding of a grid, as in DETR.
 
-    A row y = 1..height becomes u = 2 pi y / (height + 1e-6), a column x
-    becomes 2 pi x / (width + 1e-6). Entry i of the channels of an axis is
-    sin(u / t) for even and cos(u / t) for odd i, with
-    t = temperature ** (2 floor(i / 2) / n) for n channels of the axis. Rows
-    have the first half of the channels.
+    The first half of the channels encodes the row, the second half the column.
+    Row y (counted from 1) is the angle ``u = 2 * pi * y / (height + 1e-6)``,
+    and columns are angles in the same way. Channel i of the n channels of a
+    half is ``sin(u / t)`` for even i and ``cos(u / t)`` for odd i, where ``t =
+    temperature ** (2 * (i // 2) / n)``.
 
     Args:
         height (int): Rows of the grid.
         width (int): Columns of the grid.
         channels (int): Channels C, a multiple of 4.
         device (torch.device, optional): Device of the result.
-        temperature (float): See above.
+        temperature (float): Base of the divisors t of the angles.
 
     Returns:
-        Tensor: (C, height, width) float32.
+        Tensor: Position embedding, (C, height, width) float32.
     """
     half = channels // 2
     even = torch.arange(half, device=device) // 2 * 2
