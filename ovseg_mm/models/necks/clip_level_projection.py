@@ -12,17 +12,15 @@ from ovseg_mm.structures import CLIPFeatures, LevelFeatures
 
 @MODELS.register_module()
 class CLIPLevelProjection(BaseModule):
-    """Brings tokens of inner blocks of CLIP into its embedding space.
+    """Projects patch tokens of inner CLIP blocks to the embedding width.
 
-    Every tapped block has its own norm and projection; the last level is
-    CLIP's output. Norms and projections stay random, since the decoders behind
-    them and the prompts before them are trained. A checkpoint must contain
-    them.
+    Each block has its own LayerNorm and projection, whose random initial
+    weights are not trained. Checkpoints contain these weights.
 
     Args:
-        in_channels (int): Width D of the image tower.
-        out_channels (int): Width C of the embeddings.
-        num_levels (int): Number of blocks whose tokens are used.
+        in_channels (int): Width of the image tower.
+        out_channels (int): Width of CLIP's embeddings.
+        num_levels (int): Number of inner blocks whose tokens are used.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -44,13 +42,15 @@ class CLIPLevelProjection(BaseModule):
         self.requires_grad_(False)
 
     def forward(self, feats: CLIPFeatures) -> LevelFeatures:
-        """Project and normalise all levels.
+        """Project the patch tokens and normalise them to length 1.
 
         Args:
-            feats (CLIPFeatures): With ``num_levels`` layers.
+            feats (CLIPFeatures): Output of the image tower, whose ``layers``
+                are tokens of ``num_levels`` blocks.
 
         Returns:
-            LevelFeatures: ``num_levels + 1`` levels, the deepest last.
+            LevelFeatures: Patch embeddings of the ``num_levels`` blocks, then
+            CLIP's own patch embeddings, and the class embedding.
         """
         grid = feats.dense.shape[2:]
         levels = [
@@ -69,5 +69,5 @@ class CLIPLevelProjection(BaseModule):
 
 @in_float32
 def _unit(x: Tensor) -> Tensor:
-    """Normalise to length 1 along the second axis."""
+    """Normalise x (B, C, ...) to length 1 along C."""
     return F.normalize(x, dim=1)

@@ -13,15 +13,16 @@ SCALE_FACTORS = (2, 4)
 
 @MODELS.register_module()
 class CLIPTokenPyramid(BaseModule):
-    """Guidance maps of several scales from blocks of one CLIP tower.
+    """Makes CAT-Seg's guidance maps from the tokens of one CLIP tower.
 
-    One transposed convolution per block resizes its patch tokens to their
-    scale; the dense embeddings themselves are the appearance guidance.
+    Patch tokens of two inner blocks are enlarged by a transposed convolution
+    each, for the upsampling stages of the head. CLIP's patch embeddings are
+    the appearance guidance.
 
     Args:
         in_channels (int): Width of the image tower.
-        out_channels (Sequence[int]): Channels of the two maps, which have
-            two and four times the size of the token grid.
+        out_channels (Sequence[int]): Channels of the two enlarged maps, which
+            have two and four times the size of the patch grid.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -38,7 +39,16 @@ class CLIPTokenPyramid(BaseModule):
         )
 
     def forward(self, feats: CLIPFeatures) -> CostFeatures:
-        """Upsample the tapped blocks."""
+        """Compute the guidance maps.
+
+        Args:
+            feats (CLIPFeatures): Output of the image tower, whose ``layers``
+                are tokens of two blocks.
+
+        Returns:
+            CostFeatures: Patch embeddings, also used as the appearance
+            guidance, and the two enlarged maps.
+        """
         grid = feats.dense.shape[2:]
         guidance = tuple(
             upsample(tokens[:, 1:].transpose(1, 2).unflatten(2, grid))

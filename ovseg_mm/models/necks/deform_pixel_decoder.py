@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mask2Former's pixel decoder.
 
-Letters: B images, C channels, M positions of all maps, h, w of one.
+Letters: B images, C channels, M positions of all maps, h x w positions of one
+map.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,13 @@ NUM_GROUPS = 32
 
 
 class DeformEncoderLayer(nn.Module):
-    """Deformable self-attention and MLP, each followed by a norm.
+    """Post-norm layer: deformable self-attention and MLP with residuals.
 
     Args:
-        embed_dims (int): C.
+        embed_dims (int): Width C of the tokens.
         num_heads (int): Attention heads.
-        num_levels (int): Maps.
-        num_points (int): Points a map and head.
+        num_levels (int): Number of maps.
+        num_points (int): Points per map and head.
         feedforward_dims (int): Hidden width of the MLP.
     """
 
@@ -61,16 +62,18 @@ class DeformEncoderLayer(nn.Module):
         reference: Tensor,
         sizes: Sequence[tuple[int, int]],
     ) -> Tensor:
-        """Update tokens (B, M, C).
+        """Update the tokens of all maps.
 
         Args:
-            x (Tensor): Tokens.
-            position (Tensor): Added to queries, (M, C).
-            reference (Tensor): Centre of each token, (M, 2).
+            x (Tensor): M tokens of all maps, (B, M, C).
+            position (Tensor): Position embedding of the tokens, (M, C), added
+                to the queries of the attention.
+            reference (Tensor): Centre of each token in its map, x and y in
+                [0, 1], (M, 2).
             sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
         Returns:
-            Tensor: (B, M, C).
+            Tensor: Tokens, (B, M, C).
         """
         attended = self.attention(x + position, x, reference, sizes)
         x = self.norm1(x + attended)
@@ -79,21 +82,23 @@ class DeformEncoderLayer(nn.Module):
 
 @MODELS.register_module()
 class DeformPixelDecoder(BaseModule):
-    """Deformable attention among the coarser maps, then a pyramid step.
+    """Pixel decoder of Mask2Former, with multi-scale deformable attention.
 
     `Masked-attention Mask Transformer for Universal Image Segmentation
-    <https://arxiv.org/abs/2112.01527>`_. No compiled operator is needed;
-    MMCV's is used on GPUs where it is built.
+    <https://arxiv.org/abs/2112.01527>`_. Attention layers update all maps of
+    the backbone except the finest. The finest of the updated maps is then
+    enlarged and added to the finest map of the backbone. MMCV's compiled
+    operator is used on GPUs if MMCV has it, but is not needed.
 
     Args:
         in_channels (Sequence[int]): Channels of the backbone's maps, finest
-            (stride 4) first. All maps but the finest attend to each other.
-        embed_dims (int): C, a multiple of 32.
+            (stride 4) first.
+        embed_dims (int): Channels C of the updated maps, a multiple of 32.
         mask_channels (int): Channels of the mask features.
         num_heads (int): Attention heads.
-        num_points (int): Points a map and head.
-        num_layers (int): Attention layers.
-        feedforward_dims (int): Hidden width of the layers' MLP.
+        num_points (int): Points per map and head.
+        num_layers (int): Number of attention layers.
+        feedforward_dims (int): Hidden width of the MLPs.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -151,13 +156,14 @@ class DeformPixelDecoder(BaseModule):
         nn.init.zeros_(self.mask_features.bias)
 
     def forward(self, feats: Sequence[Tensor]) -> PixelFeatures:
-        """Build mask features and maps to attend to.
+        """Compute mask features, and the maps that queries attend to.
 
         Args:
-            feats (Sequence[Tensor]): The backbone's maps, finest first.
+            feats (Sequence[Tensor]): Maps of the backbone, finest first.
 
         Returns:
-            PixelFeatures: With maps of C channels, coarsest first.
+            PixelFeatures: Mask features at stride 4, and the other maps with C
+            channels, coarsest first.
         """
         finest, *coarser = feats
         maps = self._attend(
@@ -193,7 +199,7 @@ class DeformPixelDecoder(BaseModule):
 def cell_centres(
     height: int, width: int, device: torch.device | str | None = None
 ) -> Tensor:
-    """Centres of the cells of a grid over the unit square.
+    """Compute the centres of the cells of a grid over the unit square.
 
     Args:
         height (int): Rows of the grid.
@@ -201,7 +207,8 @@ def cell_centres(
         device (torch.device | str, optional): Device of the result.
 
     Returns:
-        Tensor: x and y, row by row, (height * width, 2).
+        Tensor: x and y of each centre, in [0, 1], row by row, (height *
+        width, 2).
     """
     rows, columns = (
         (torch.arange(size, device=device) + 0.5) / size

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """MaskFormer's pixel decoder.
 
-Letters: B images, C channels, h, w positions at stride 4.
+Letters: B images, C channels, h x w positions at stride 4.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,20 @@ from ovseg_mm.structures import PixelFeatures
 
 @MODELS.register_module()
 class FPNPixelDecoder(BaseModule):
-    """MaskFormer's feature pyramid; queries attend to a backbone map.
+    """Pixel decoder of MaskFormer, a feature pyramid.
 
-    Each step adds the coarser map, enlarged to the nearest pixel, to a
-    lateral projection of the finer one and smooths the sum.
+    From coarse to fine, the current map is enlarged by nearest-neighbour
+    interpolation, added to a 1x1 convolution of the next finer backbone map,
+    and smoothed by a 3x3 convolution. Queries attend to the coarsest backbone
+    map, which is not changed.
 
     Args:
         in_channels (Sequence[int]): Channels of the backbone's maps, finest
             (stride 4) first.
         embed_dims (int): Channels inside the pyramid.
         mask_channels (int): Channels C of the mask features.
-        norm_cfg (dict): Norm after every convolution but the last one.
+        norm_cfg (dict): Config of the norm after each convolution except the
+            last. None: GroupNorm with 32 groups.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -59,7 +62,15 @@ class FPNPixelDecoder(BaseModule):
         nn.init.zeros_(self.mask_features.bias)
 
     def forward(self, feats: Sequence[Tensor]) -> PixelFeatures:
-        """Build mask features from the backbone's maps, finest first."""
+        """Compute mask features.
+
+        Args:
+            feats (Sequence[Tensor]): Maps of the backbone, finest first.
+
+        Returns:
+            PixelFeatures: Mask features (B, C, h, w), and the coarsest map of
+            the backbone.
+        """
         *finer, coarsest = feats
         x = self.outputs[-1](coarsest)
         for index in reversed(range(len(finer))):

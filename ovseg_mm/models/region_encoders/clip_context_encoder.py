@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CLIP on whole images.
 
-Letters: B images, H, W pixels, N patches, D width of the tower, C embedding
-width.
+Letters: B images, H x W pixels.
 """
 
 from collections.abc import Sequence
@@ -19,13 +18,13 @@ from ovseg_mm.utils.clip_statistics import CLIP_MEAN, CLIP_STD
 
 @MODELS.register_module()
 class CLIPContextEncoder(BaseModule):
-    """Encode each image, resized to the square that CLIP was trained with.
+    """Encodes whole images, resized to the square that CLIP was trained with.
 
     Args:
-        clip (dict): Config of the :class:`CLIPViT`; its ``out_indices`` are
-            the blocks whose tokens are returned.
-        mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
-        std (Sequence[float]): CLIP's standard deviation of these.
+        clip (dict): Config of the :class:`CLIPViT`. Tokens of the blocks in
+            its ``out_indices`` are returned.
+        mean (Sequence[float]): CLIP's mean of R, G and B, in [0, 255].
+        std (Sequence[float]): CLIP's standard deviation of R, G and B.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -46,21 +45,23 @@ class CLIPContextEncoder(BaseModule):
             self.register_buffer(name, buffer, persistent=False)
 
     def check_blocks(self, blocks: Sequence[int], user: str) -> None:
-        """Raise if tokens of some blocks are not returned.
+        """Check that the tokens of the given blocks are returned.
 
         Args:
-            blocks (Sequence[int]): Blocks whose tokens are needed.
-            user (str): Name of the part that needs them, for the message.
+            blocks (Sequence[int]): Indices of the blocks whose tokens are
+                needed, counted from 0.
+            user (str): Name, for the message, of the module that needs the
+                tokens.
 
         Raises:
-            ValueError: If ``out_indices`` lacks some of them.
+            ValueError: If ``out_indices`` of the tower lacks a block.
         """
         missing = sorted(set(blocks).difference(self.clip.out_indices))
         if missing:
             raise ValueError(
                 f'{user} needs the tokens after the blocks {missing}, but '
                 'context_encoder.clip.out_indices is '
-                f'{self.clip.out_indices}; add them to it'
+                f'{self.clip.out_indices}; add these blocks to out_indices'
             )
 
     def forward(
@@ -69,13 +70,14 @@ class CLIPContextEncoder(BaseModule):
         """Encode images.
 
         Args:
-            img (Tensor): RGB, (B, 3, H, W), in [0, 255].
-            size (tuple[int, int], optional): Height and width that
-                normalised images are padded to first, with zeros on the
-                right and at the bottom. None: as they are.
+            img (Tensor): Images, RGB in [0, 255], (B, 3, H, W).
+            size (tuple[int, int], optional): Height and width to which
+                images are padded before they are resized. Padding is added on
+                the right and at the bottom, in CLIP's mean colour. None: no
+                padding.
 
         Returns:
-            ImageContext: Features of the images.
+            ImageContext: Class embedding and tokens of each image.
         """
         img = (img - self.mean) / self.std
         if size is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """CLIP on masked crops of an image.
 
-Letters: Q proposals, n of them valid, H, W pixels, S side of a crop, N
-patches of a crop, D width of the tower, C embedding width.
+Letters: Q proposals, n proposals that have a region, H x W pixels, S side of a
+crop, D width of the tower, C embedding width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,33 +32,37 @@ from ..utils import (
 
 @MODELS.register_module()
 class CLIPRegionEncoder(BaseModule):
-    """Encodes the region of an image under each mask.
+    """Encodes the region of an image under each mask with CLIP.
 
-    A mask is binarised, the image is cut to the tight box of the mask, pixels
-    outside the mask are filled, and the crop is resized to a square. An empty
-    mask has no region.
+    1. The probabilities of a mask are turned into a binary mask. An empty mask
+       has no region.
+    2. The image is cut to the bounding box of the mask, and pixels outside the
+       mask are filled with one colour.
+    3. The crop is resized to a square and encoded.
 
     Args:
         clip (dict): Config of the :class:`CLIPViT`.
         mask_threshold (float): Probability above which a pixel belongs to a
             mask.
-        region_size (int): Side of a crop in pixels.
-        fill (str): ``'mean'``, CLIP's mean colour, or ``'zero'``, black.
-        expand_ratio (float): Factor of the boxes' sides.
-        matting (bool): Whether crops are weighted with the probabilities
-            instead of the binary mask.
-        pooling (str): What a region's embedding is: ``'class'``, that of the
-            class token; ``'mask'``, the mean direction of the patch tokens,
-            weighted with the mask's share of each patch (for towers whose
-            class token only knows whole images; to be used with
-            ``last_block='value'``).
+        region_size (int): Side S of a crop in pixels.
+        fill (str): Colour outside the mask: ``'mean'`` (CLIP's mean colour) or
+            ``'zero'`` (black).
+        expand_ratio (float): Factor by which the sides of the bounding box are
+            enlarged.
+        matting (bool): Whether image and fill colour are mixed by the mask
+            probability of each pixel. False: by the binary mask.
+        pooling (str): Embedding of a region. ``'class'``: embedding of the
+            class token. ``'mask'``: sum of the normalised patch embeddings,
+            weighted by the share of each patch inside the mask. Use ``'mask'``
+            with ``last_block='value'``, for CLIPs that were not fine-tuned on
+            crops.
         shift (dict, optional): Arguments of :class:`ContextShift`, which
             replaces some background patches of a crop by the class token of
-            the whole image. None: they keep the fill colour.
-        batch_size (int): Crops encoded at a time. It bounds the memory;
-            results do not depend on it.
-        mean (Sequence[float]): CLIP's mean of red, green, blue in [0, 255].
-        std (Sequence[float]): CLIP's standard deviation of these.
+            the whole image. None: no patches are replaced.
+        batch_size (int): Number of crops that are encoded at a time, which
+            limits the memory.
+        mean (Sequence[float]): CLIP's mean of R, G and B, in [0, 255].
+        std (Sequence[float]): CLIP's standard deviation of R, G and B.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -82,9 +86,14 @@ class CLIPRegionEncoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if fill not in ('mean', 'zero'):
-            raise ValueError(f"fill={fill!r} is not 'mean' or 'zero'")
+            raise ValueError(
+                f"fill={fill!r} is not 'mean' or 'zero'; set one of these"
+            )
         if pooling not in ('class', 'mask'):
-            raise ValueError(f"pooling={pooling!r} is not 'class' or 'mask'")
+            raise ValueError(
+                f"pooling={pooling!r} is not 'class' or 'mask'; set one of "
+                'these'
+            )
         self.clip = MODELS.build(clip)
         self.mask_threshold = mask_threshold
         self.region_size = region_size
@@ -107,14 +116,14 @@ class CLIPRegionEncoder(BaseModule):
         """Encode the regions of an image.
 
         Args:
-            img (Tensor): RGB, (3, H, W), in [0, 255].
-            masks (Tensor): Probabilities, (Q, H, W).
-            class_tokens (Mapping[int, Tensor], optional): What ``shift``
-                needs: class tokens of the whole image after the blocks of
-                its tower, (1, D) each.
+            img (Tensor): Image, RGB in [0, 255], (3, H, W).
+            masks (Tensor): Mask probabilities of Q proposals, (Q, H, W).
+            class_tokens (Mapping[int, Tensor], optional): Class tokens of the
+                whole image by the index of the block, (1, D) each. Needed
+                with ``shift``.
 
         Returns:
-            Regions: Embeddings of the regions.
+            Regions: Embeddings of the n regions, and which proposals have one.
         """
         crops, valid, boxes = self.crop(img, masks)
         if not len(crops):
@@ -135,14 +144,16 @@ class CLIPRegionEncoder(BaseModule):
         """Encode crops.
 
         Args:
-            crops (Tensor): Normalised and filled, (n, 3, S, S).
-            foreground (Tensor, optional): Pixels that show the region,
-                (n, S, S) bool; needed for ``shift`` and to pool by masks.
-            class_tokens (Mapping[int, Tensor], optional): See
-                :meth:`forward`; here also one per crop, (n, D).
+            crops (Tensor): Normalised crops with the fill colour outside the
+                masks, (n, 3, S, S).
+            foreground (Tensor, optional): True at pixels of the region, (n, S,
+                S) bool. Needed with ``shift`` or ``pooling='mask'``.
+            class_tokens (Mapping[int, Tensor], optional): Class tokens of the
+                whole image by the index of the block, (1, D) each, or (n, D)
+                if the crops are of different images. Needed with ``shift``.
 
         Returns:
-            Tensor: (n, C), not normalised.
+            Tensor: Embeddings, (n, C), not normalised.
         """
         replacements: Replacements = {}
         if self.shift is not None:
@@ -168,25 +179,27 @@ class CLIPRegionEncoder(BaseModule):
     def crop(
         self, img: Tensor, masks: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Cut the regions out.
+        """Cut the regions out of an image.
 
         Args:
-            img (Tensor): RGB, (3, H, W), in [0, 255].
-            masks (Tensor): Probabilities, (Q, H, W).
+            img (Tensor): Image, RGB in [0, 255], (3, H, W).
+            masks (Tensor): Mask probabilities of Q proposals, (Q, H, W).
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: Normalised crops (n, 3, S, S),
-            which proposals they are of, (Q,) bool, and their boxes, (n, 4).
+            tuple[Tensor, Tensor, Tensor]: Normalised crops, (n, 3, S, S);
+            True for the n proposals that have a region, (Q,) bool; boxes
+            (left, top, right, bottom) of the regions, (n, 4) int64.
 
         Raises:
             InputError: If the model is being exported.
         """
         if is_exporting() or is_in_onnx_export():
             raise InputError(
-                'an exported model cannot cut regions out, since their place '
-                'depends on the image: set decode_head.ensemble_weight=None, '
-                'so that only proposals decide, or export backbone, neck and '
-                'decode_head'
+                'a model that uses regions cannot be exported, since their '
+                'boxes depend on the image; set '
+                'decode_head.ensemble_weight=None, so that the proposals '
+                'alone decide, or export backbone, neck and decode_head '
+                'without the segmentor'
             )
         binary = masks > self.mask_threshold
         valid = binary.flatten(1).any(dim=1)
@@ -210,7 +223,16 @@ class CLIPRegionEncoder(BaseModule):
 
 @in_float32
 def _mask_pooled(tokens: Tensor, foreground: Tensor) -> Tensor:
-    """Sum (n, C) of the normalised tokens (n, C, h, w) in masks (n, S, S)."""
+    """Sum the normalised patch embeddings inside each mask.
+
+    Args:
+        tokens (Tensor): Patch embeddings of the crops, (n, C, h, w).
+        foreground (Tensor): True inside the masks, (n, S, S) bool.
+
+    Returns:
+        Tensor: Sums, weighted by the share of each patch inside the mask, (n,
+        C).
+    """
     tokens = F.normalize(tokens, dim=1)
     shares = F.interpolate(
         foreground[:, None].float(), tokens.shape[2:], mode='area'
