@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP's towers and its attention without shortcuts.
+
+Letters: B images, N tokens, W width of the transformer, A heads, d width of a
+head, n prompts, C embedding width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovseg_mm.models.backbones import CLIPViT
+from ovseg_mm.models.layers.clip_transformer import CLIPAttention
+from ovseg_mm.models.text_encoder import tokenize_prompts
+from ovseg_mm.structures import CLIPFeatures
+
+# Prompts that are encoded at a time without gradients.
+PROMPTS_AT_A_TIME = 256
+
+
+def image_tower(
+    tower: Any, img: Tensor, replacements: Any = None, dense: bool = True
+) -> CLIPFeatures:
+    """Encode all images at once, all tokens in every block.
+
+    Args:
+        tower (CLIPViT): Tower whose weights and options are used.
+        img (Tensor): Normalised images, (B, 3, H, W).
+        replacements (Replacements, optional): See :class:`CLIPViT`.
+        dense (bool): Without effect: all tokens are computed.
+
+    Returns:
+        CLIPFeatures: Embeddings of the patches and of the images.
+    """
+    return CLIPViT.forward(tower, img, replacements, dense=True)
+
+
+def quick_gelu(activation: nn.Module, x: Tensor) -> Tensor:
+    """Return ``x * sigmoid(1.702 x)``."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def value_path(attention: CLIPAttention, x: Tensor) -> Tensor:
+    """Value path; queries and keys are computed too, as CAT-Seg does.
+
+    Args:
+        attention (CLIPAttention): Attention whose weights are used.
+        x (Tensor): Normalised tokens, (B, N, W).
+
+    Returns:
+        Tensor: Tokens after the output projection, (B, N, W).
+    """
+    biases = attention.in_proj_bias.chunk(3)
+    *_, value = (
+        attention.out_proj(
+            F.linear(x, getattr(attention, f'{name}_proj_weight'), bias)
+        )
+        for name, bias in zip('qkv', biases)
+    )
+    return value
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Softmax attention, all heads at once.
+
+    Args:
+        q (Tensor): Queries, (B, A, N, d).
+        k (Tensor): Keys, (B, A, N, d).
+        v (Tensor): Values, (B, A, N, d).
+        bias (Tensor, optional): Added before the softmax, (N, N).
+
+    Returns:
+        Tensor: Values after attention, (B, A, N, d).
+    """
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(dim=-1) @ v
+
+
+def encode_prompts(encoder: Any, prompts: list[str]) -> tuple[Tensor, str]:
+    """Encode prompts, each with all positions of the text tower.
+
+    Args:
+        encoder (nn.Module): Text tower, from token ids to embeddings.
+        prompts (list[str]): n prompts.
+
+    Returns:
+        tuple[Tensor, str]: Embeddings of the prompts, (n, C), and an empty
+        message.
+    """
+    tokens = tokenize_prompts(prompts, encoder.context_length)
+    tokens = F.pad(tokens, (0, encoder.context_length - tokens.shape[1]))
+    tokens = tokens.to(next(encoder.parameters()).device)
+    if torch.is_grad_enabled():
+        return encoder(tokens), ''
+    parts = tokens.split(PROMPTS_AT_A_TIME)
+    return torch.cat([encoder(part).float() for part in parts]), ''

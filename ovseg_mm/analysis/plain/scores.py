@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From logits to labels with the full-size scores of all texts in memory.
+
+Letters: V views, T class texts, H, W pixels, h, w size of a view's logits.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovseg_mm.inference import Labelling
+from ovseg_mm.inference.windows import _unpadded, _window_counts
+from ovseg_mm.structures import ViewLayout
+
+
+def labels(
+    labelling: Labelling, scores_of: Callable[[slice], Tensor]
+) -> Tensor:
+    """Labels from the scores of all texts.
+
+    Args:
+        labelling (Labelling): Rule that turns scores into labels.
+        scores_of (Callable): Gives the scores of a slice of the texts.
+
+    Returns:
+        Tensor: Label map, (H, W) int64.
+    """
+    scores = scores_of(slice(None))
+    table = torch.tensor(labelling.prompt_to_label, device=scores.device)
+    rest = labelling.background
+    if rest is None:
+        rest = labelling.ignore_label
+    if labelling.scale is None:
+        found = table[scores.argmax(dim=0)]
+        if labelling.threshold is not None:
+            found[scores.amax(dim=0) <= labelling.threshold] = rest
+        return found
+    scores = (labelling.scale * scores.float()).softmax(dim=0)
+    best, index = scores.max(dim=0)
+    small = labelling._small(table[index])
+    if small is not None:
+        scores[small[table]] = -1
+        best, index = scores.max(dim=0)
+    return table[index].masked_fill(best < labelling.least_prob, rest)
+
+
+def fuse_views(
+    logits: Tensor,
+    layout: ViewLayout,
+    activate: Callable[[Tensor], Tensor],
+    score_size: Any = None,
+) -> Tensor:
+    """Scores of an image from the logits of its views.
+
+    Views are padded to the size of the image and added, as MMSegmentation
+    does.
+
+    Args:
+        logits (Tensor): Logits of the views, (V, T, h, w).
+        layout (ViewLayout): Where the views lie.
+        activate (Callable): Logits to scores; may write in place.
+        score_size (tuple[int, int] | str, optional): See
+            :func:`ovseg_mm.inference.fuse_views`.
+
+    Returns:
+        Tensor: Scores, (T, H, W); (T, h, w) without windows and
+        ``score_size``.
+    """
+    window = layout.window or layout.size
+    if layout.window is None and score_size is None:
+        return activate(logits[0].clone())
+    if score_size in (None, 'input'):
+        score_size = window
+    if any(layout.padding):
+        logits = torch.stack([_unpadded(view, layout) for view in logits])
+    logits = resize(logits, score_size)
+    scores = torch.stack([activate(view) for view in logits])
+    scores = resize(scores, window)
+    if layout.window is None:
+        return scores[0]
+    height, width = (max(s, w) for s, w in zip(layout.size, window))
+    fused = scores.new_zeros(scores.shape[1], height, width)
+    for view, (top, left) in zip(scores, layout.corners):
+        right, bottom = width - left - window[1], height - top - window[0]
+        fused += F.pad(view, (left, right, top, bottom))
+    fused = fused / _window_counts(layout, fused[0])
+    fused = fused[:, : layout.size[0], : layout.size[1]]
+    if layout.global_view:
+        fused = (fused + resize(scores[-1:], layout.size)[0]) / 2
+    return fused
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (B, C, H, W) bilinearly, also to the size that it has."""
+    return F.interpolate(x, tuple(size), mode='bilinear', align_corners=False)
+
+
+def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Subtract a penalty from the scores of seen texts.
+
+    Args:
+        scores (Tensor): Scores, (T, H, W); overwritten.
+        seen (Tensor): Which texts are seen, (T,) bool.
+        penalty (float): Subtracted from the scores of seen texts.
+
+    Returns:
+        Tensor: ``scores``.
+    """
+    scores[seen] = scores[seen] - penalty
+    return scores
