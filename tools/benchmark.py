@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure where predictions spend CPU time and memory, a table a model.
+"""Measure where predictions and training spend CPU time and memory.
 
-Each model runs in a fresh process. Times are CPU seconds, user and system, of
-all threads: other work on the machine changes them less than elapsed seconds.
-"Of the matrix rate" compares the multiply-adds of the model with those of
-large matrix products in the same process. Ratios to an earlier run (--against)
-come first. Weights are random unless CLIP's are all that the model needs.
+Each measurement runs in a fresh process. Times are CPU seconds, user and
+system, of all threads: other work on the machine changes them less than
+elapsed seconds. "Of the matrix rate" compares the multiply-adds of the model
+with those of large matrix products in the same process. Ratios come first: to
+the plain path, which computes as the papers and the authors' code write it
+(--plain), and to an earlier run (--against). Weights are random unless CLIP's
+are all that the model needs.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from common_options import add_cfg_options, add_debug_option
+
+# Sizes of the batches of --folder.
+BATCH_SIZES = 1, 8
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,6 +34,27 @@ def parse_args() -> argparse.Namespace:
         help='config files, or bare names of shipped ones',
     )
     add_cfg_options(parser)
+    parser.add_argument(
+        '--plain',
+        action='store_true',
+        help='measure the plain path too, and compare',
+    )
+    parser.add_argument(
+        '--train',
+        action='store_true',
+        help='measure training steps of one image instead of predictions',
+    )
+    parser.add_argument(
+        '--load',
+        action='store_true',
+        help='measure data set and training pipeline without the model',
+    )
+    parser.add_argument(
+        '--folder',
+        action='store_true',
+        help='measure predictions of a folder of images, one at a time and '
+        'in batches',
+    )
     parser.add_argument(
         '--classes',
         help='class texts: a file, a shipped vocabulary such as ade150, or '
@@ -46,7 +72,7 @@ def parse_args() -> argparse.Namespace:
         '--repeats',
         type=int,
         default=3,
-        help='predictions after the first one (default: %(default)s)',
+        help='measurements after the first one (default: %(default)s)',
     )
     parser.add_argument(
         '--threads', type=int, default=1, help='threads (default: %(default)s)'
@@ -77,13 +103,10 @@ def main() -> int:
                 '--repeats, --threads and --image-size are at least 1'
             )
         earlier = json.loads(args.against.read_text()) if args.against else {}
-        # A fresh process a model: its memory is its own.
-        context = multiprocessing.get_context('spawn')
         for config in args.configs:
-            with context.Pool(1) as pool:
-                figures = pool.apply(measure, (config, args))
+            figures = measure(config, args)
             results[config] = figures
-            print('\n'.join(report(config, figures, earlier.get(config))))
+            print('\n'.join(report(config, figures, earlier.get(config, {}))))
         if args.json:
             write_text(args.json, json.dumps(results, indent=1) + '\n')
     return 0
@@ -97,116 +120,105 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
         args (argparse.Namespace): Options of the command line.
 
     Returns:
-        dict[str, Any]: ``first`` and ``later``, costs of the stages of the
-        first prediction, which encodes the class texts, and means of those
-        after it; ``memory``, peak bytes above the model; ``flops``,
-        multiply-adds of a prediction; ``rate``, multiply-adds per CPU second
-        of matrix products.
+        dict[str, Any]: Figures of each measurement by its name: ``predict``
+        or ``train``, the same of the plain path as ``plain``, ``load``,
+        ``folder 1`` and ``folder 8``; see :mod:`ovseg_mm.analysis.workloads`.
     """
-    import torch
-    from mmengine.dataset import Compose
-
-    from ovseg_mm.analysis.flops import count_image
-    from ovseg_mm.analysis.stages import (
-        PeakMemory,
-        matrix_rate,
-        mean_costs,
-        measure_prediction,
-    )
-    from ovseg_mm.apis.array_pipeline import image_steps
-    from ovseg_mm.engine.launch import build_model
-    from ovseg_mm.vocabulary import parse_classes
-
-    torch.set_num_threads(args.threads)
-    rate = matrix_rate()
-    options = argparse.Namespace(config=config, cfg_options=args.cfg_options)
-    model = build_model(options, device='cpu')
-    if args.classes:
-        model.set_vocabulary(parse_classes([args.classes]))
-    pipeline = Compose(image_steps(model.cfg.test_pipeline))
-    with tempfile.TemporaryDirectory() as folder:
-        file = draw_image(Path(folder) / 'image.png', args.image_size)
-        with PeakMemory() as memory:
-            clocks = [
-                measure_prediction(model, pipeline, file)
-                for _ in range(1 + args.repeats)
-            ]
-        size = tuple(pipeline(dict(img_path=str(file)))['inputs'].shape[1:])
-    return dict(
-        first=mean_costs(clocks[:1]),
-        later=mean_costs(clocks[1:]),
-        memory=memory.above,
-        flops=count_image(model, size).flops,
-        rate=rate,
-    )
+    kind = 'train' if args.train else 'predict'
+    figures = {}
+    if not (args.load or args.folder):
+        figures[kind] = in_fresh_process(kind, config, args)
+        if args.plain:
+            figures['plain'] = in_fresh_process(kind, config, args, True)
+    if args.load:
+        figures['load'] = in_fresh_process('load', config, args)
+    for size in BATCH_SIZES if args.folder else ():
+        figures[f'folder {size}'] = in_fresh_process(
+            'folder', config, args, batch_size=size
+        )
+    return figures
 
 
-def draw_image(file: Path, size: tuple[int, int]) -> Path:
-    """Write an image of smooth random colours.
+def in_fresh_process(
+    kind: str,
+    config: str,
+    args: argparse.Namespace,
+    plain: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Run a measurement in a process of its own, whose memory is its own.
 
     Args:
-        file (Path): File to write.
-        size (tuple[int, int]): Height and width.
+        kind (str): Name of the measurement.
+        config (str): Config of the model.
+        args (argparse.Namespace): Options of the command line.
+        plain (bool): Whether the plain path is measured.
+        **options (Any): Further arguments of the measurement.
 
     Returns:
-        Path: The file.
+        dict[str, Any]: Figures of the measurement.
     """
-    import numpy as np
-    from PIL import Image
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(1) as pool:
+        return pool.apply(run, (kind, config, args, plain), options)
 
-    noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3))
-    image = Image.fromarray(noise.astype(np.uint8))
-    image.resize((size[1], size[0]), Image.Resampling.BICUBIC).save(file)
-    return file
+
+def run(
+    kind: str,
+    config: str,
+    args: argparse.Namespace,
+    plain: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Run a measurement in this process, see :func:`in_fresh_process`."""
+    # Texts are encoded in every run.
+    os.environ['OVSEG_CACHE_SIZE'] = '0'
+    from ovseg_mm.analysis.workloads import WORKLOADS, Work
+
+    work = Work(
+        config,
+        args.cfg_options,
+        args.classes,
+        tuple(args.image_size),
+        args.repeats,
+        args.threads,
+        plain,
+    )
+    return WORKLOADS[kind](work, **options)
 
 
 def report(
-    config: str, figures: dict[str, Any], earlier: dict[str, Any] | None
+    config: str, figures: dict[str, Any], earlier: dict[str, Any]
 ) -> list[str]:
     """Lines that say what was measured, ratios first.
 
     Args:
         config (str): Name of the model.
         figures (dict[str, Any]): Result of :func:`measure`.
-        earlier (dict[str, Any], optional): That of an earlier run.
+        earlier (dict[str, Any]): That of an earlier run, or empty.
 
     Returns:
         list[str]: The lines.
     """
-    stages = figures['later']
-    cpu = {
-        name: cost['user'] + cost['system'] for name, cost in stages.items()
-    }
-    total = sum(cpu.values())
-    system = sum(cost['system'] for cost in stages.values())
-    used = figures['flops'] / total / figures['rate']
+    from ovseg_mm.analysis import tables
+
     lines = [f'\n{Path(config).stem}']
-    if earlier:
-        before = sum(
-            cost['user'] + cost['system'] for cost in earlier['later'].values()
-        )
-        lines.append(
-            f'  CPU time x {total / before:.2f}, memory x '
-            f'{figures["memory"] / earlier["memory"]:.2f} of the earlier run'
-        )
-    lines.append(
-        f'  {total:.2f} CPU s a prediction, {system / total:.1%} system; '
-        f'{used:.0%} of the matrix rate; '
-        f'{figures["memory"] / 2**20:.0f} MiB above the model; '
-        f'{figures["flops"] / 1e9:.1f} G multiply-adds'
-    )
-    lines.append(f'  {"stage":16}{"CPU s":>9}{"share":>8}{"page faults":>13}')
-    for name in sorted(cpu, key=cpu.__getitem__, reverse=True):
-        lines.append(
-            f'  {name:16}{cpu[name]:9.3f}{cpu[name] / total:8.1%}'
-            f'{stages[name]["faults"]:13.0f}'
-        )
-    text = figures['first'].get('text')
-    if text:
-        lines.append(
-            f'  first prediction: {text["user"] + text["system"]:.2f} CPU s '
-            'for the class texts'
-        )
+    for kind in ('predict', 'train'):
+        if kind not in figures:
+            continue
+        fast = figures[kind]
+        if 'plain' in figures:
+            lines += tables.ratios('plain path', figures['plain'], fast)
+        if kind in earlier:
+            lines += tables.ratios('earlier run', earlier[kind], fast)
+        lines += tables.stages(fast)
+        if 'plain' in figures:
+            lines += ['  plain path:', *tables.stages(figures['plain'])]
+    if 'load' in figures:
+        lines += tables.loading(figures['load'])
+    parts = {size: f'folder {size}' for size in BATCH_SIZES}
+    if parts[1] in figures:
+        lines += tables.folder({n: figures[key] for n, key in parts.items()})
     return lines
 
 

@@ -19,6 +19,8 @@ from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.models.text_encoder.text_side import TextSide
 from ovseg_mm.visualization import draw_overlay
 
+from .replacing import replaced
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -135,15 +137,8 @@ class StageClock:
             with self.stage(name):
                 return original(*args, **kwargs)
 
-        had_own = method in vars(owner)
-        setattr(owner, method, counted)
-        try:
+        with replaced(owner, method, counted):
             yield
-        finally:
-            if had_own:
-                setattr(owner, method, original)
-            else:
-                delattr(owner, method)
 
     @contextmanager
     def watching_model(self, model: BaseOpenVocabSegmentor) -> Iterator[None]:

@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-import argparse
-import importlib.util
-import json
 import mmap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,21 +11,6 @@ from ovseg_mm.analysis.stages import (
     matrix_rate,
     mean_costs,
 )
-from ovseg_mm.inference import ScoreMap
-
-TOOLS = Path(__file__).parents[2] / 'tools'
-CONFIG = 'maskclip_clip-toy_toy-world-64x64.py'
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    spec = importlib.util.spec_from_file_location(
-        'benchmark', TOOLS / 'benchmark.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def burn(seconds):
@@ -87,31 +68,3 @@ def test_peak_memory_is_that_of_the_block():
 
 def test_matrix_rate():
     assert matrix_rate(64, 0.01) > 1e6
-
-
-def test_figures_of_a_model(benchmark):
-    args = argparse.Namespace(
-        cfg_options=None,
-        classes='striped red; grass; sand',
-        image_size=(64, 80),
-        repeats=2,
-        threads=1,
-    )
-    own = ScoreMap.of
-    figures = benchmark.measure(CONFIG, args)
-    assert ScoreMap.of is own
-    assert {'read', 'preprocess', 'image tower', 'head', 'draw'} <= set(
-        figures['later']
-    )
-    # The texts are encoded once.
-    text = [figures[key]['text']['user'] for key in ('first', 'later')]
-    assert text[0] > text[1]
-    assert figures['flops'] > 1e7 and figures['rate'] > 1e6
-    figures = json.loads(json.dumps(figures))
-    name, ratios, *table = benchmark.report(CONFIG, figures, figures)
-    assert name.strip() == CONFIG.removesuffix('.py')
-    assert ratios.split(' of ')[0].split(', ') == [
-        '  CPU time x 1.00',
-        'memory x 1.00',
-    ]
-    assert len(table) == 2 + len(figures['later']) + 1
