@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """CAT-Seg's decode head.
 
-Letters: B images or windows, T classes (K kept ones), P prompts per class,
-C embedding width, h, w tokens, E width of the aggregator.
+Letters: B images or windows, T class texts, K of them kept by ``pad_len``, P
+prompts per class, C embedding width, h x w patches, E width of the aggregator.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,39 +30,43 @@ THRESHOLDS = dict(sigmoid=0.5, logits=0.0)
 
 @MODELS.register_module()
 class CATSegCostHead(BaseOpenVocabHead):
-    """Cost aggregation of CAT-Seg.
+    """Decode head of CAT-Seg, which aggregates a cost volume.
 
     `CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
     <https://arxiv.org/abs/2303.11797>`_.
 
-    The cosine similarities of dense image embeddings and text embeddings
-    form a cost volume. Layers of spatial aggregation (guided by appearance)
-    and class aggregation (guided by text) refine it, a small decoder brings
-    every class map to four times the grid.
+    1. The cosine similarities of patch embeddings and text embeddings form a
+       cost volume, with one map for each class.
+    2. Layers of spatial aggregation (guided by appearance) and class
+       aggregation (guided by text) refine the class maps.
+    3. A small decoder upsamples each class map to four times the patch grid.
 
     Args:
-        text_channels (int): C.
+        text_channels (int): Width C of the text embeddings.
         appearance_channels (int): Channels of the appearance guidance.
-        prompt_channels (int): P.
-        embed_dims (int): E.
-        num_layers (int): Aggregator layers.
-        pad_len (int, optional): Length that smaller vocabularies are filled
-            up to and larger ones are cut to (the classes of each window
-            whose best similarity is highest). None: neither.
-        spatial (dict, optional): Options of :class:`SpatialAggregation`.
-        classwise (dict, optional): Options of :class:`ClasswiseAggregation`.
-        decoder (dict, optional): See :class:`DecoderOptions`.
-        score (str): What fused scores are: ``'sigmoid'`` of the logits or
-            the ``'logits'`` themselves.
-        threshold (float, optional): Score above which a vocabulary of one
-            text labels a pixel. None: 0.5 of the sigmoid.
-        loss_decode (dict | Sequence[dict]): Config of the loss, or of
-            several.
+        prompt_channels (int): Number P of text embeddings per class.
+        embed_dims (int): Channels E of the class maps.
+        num_layers (int): Number of aggregation layers.
+        pad_len (int, optional): Number of classes that the aggregation works
+            on. Fewer classes are padded to it. Of more classes, those with the
+            highest similarities are kept in each window. None: no padding, and
+            all classes are kept.
+        spatial (dict, optional): Arguments of :class:`SpatialAggregation`.
+        classwise (dict, optional): Arguments of
+            :class:`ClasswiseAggregation`.
+        decoder (dict, optional): Arguments of :class:`DecoderOptions`.
+        score (str): Kind of the scores that are averaged over windows:
+            ``'sigmoid'`` or ``'logits'``.
+        threshold (float, optional): Score above which a pixel gets the label
+            of a vocabulary with one text. None: 0.5 for ``'sigmoid'``, 0 for
+            ``'logits'``.
+        loss_decode (dict | Sequence[dict]): Config of one or several losses.
+            None: ``DenseBCELoss``.
         with_accuracy (bool): Whether the pixel accuracy in percent is logged
-            with the loss, as ``acc_seg``.
+            as ``acc_seg``.
         init_bias (float, optional): Initial bias of the last convolution.
-            None: PyTorch's, near 0, as in CAT-Seg. Short trainings converge
-            faster with about -3, since most classes are absent.
+            None: PyTorch's, near 0, as in CAT-Seg. With about -3, short
+            trainings converge faster, since most classes are absent.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -94,7 +98,10 @@ class CATSegCostHead(BaseOpenVocabHead):
     ) -> None:
         super().__init__(loss_decode or dict(type='DenseBCELoss'), init_cfg)
         if score not in THRESHOLDS:
-            raise ValueError(f"score={score!r} is not 'sigmoid' or 'logits'")
+            raise ValueError(
+                f"score={score!r} is not 'sigmoid' or 'logits'; set one of "
+                'these'
+            )
         self.prompt_channels = prompt_channels
         self.pad_len = pad_len
         self.score = score
@@ -136,21 +143,23 @@ class CATSegCostHead(BaseOpenVocabHead):
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def init_weights(self) -> None:
-        """PyTorch's initialisation, and the bias of the last convolution."""
+        """Initialise the parameters, then set the bias to ``init_bias``."""
         super().init_weights()
         if self.init_bias is not None:
             assert self.head.bias is not None, 'bias=True'
             nn.init.constant_(self.head.bias, self.init_bias)
 
     def forward(self, feats: CostFeatures, text: Tensor) -> Tensor:
-        """Logits of every class.
+        """Compute the logits of all class texts.
 
         Args:
-            feats (CostFeatures): Image side.
-            text (Tensor): Text embeddings, (T, P, C).
+            feats (CostFeatures): Patch embeddings and guidance maps.
+            text (Tensor): Text embeddings of T class texts and P prompts, (T,
+                P, C).
 
         Returns:
-            Tensor: (B, T, 4h, 4w); -100 where a class was cut.
+            Tensor: Logits, (B, T, 4h, 4w); -100 for classes that ``pad_len``
+            removes.
         """
         cost = cost_volume(feats.image, text)
         num_classes = text.shape[0]
@@ -173,13 +182,26 @@ class CATSegCostHead(BaseOpenVocabHead):
         return full.scatter(1, index, logits)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Sigmoid of the logits, in place, or the logits, see ``score``."""
+        """Turn logits into scores: a sigmoid in place, or no change.
+
+        ``score`` of the constructor decides.
+        """
         return logits.sigmoid_() if self.score == 'sigmoid' else logits
 
     def _aggregate(
         self, cost: Tensor, appearance: Tensor, text: Tensor
     ) -> Tensor:
-        """Aggregate costs (B, K, P, h, w) to class maps (B, K, h, w, E)."""
+        """Aggregate a cost volume by all layers.
+
+        Args:
+            cost (Tensor): Cost volume, (B, K, P, h, w).
+            appearance (Tensor): Appearance guidance, (B, appearance_channels,
+                h, w).
+            text (Tensor): Text embeddings, (B or 1, K, C).
+
+        Returns:
+            Tensor: Class maps, (B, K, h, w, E).
+        """
         # Similarities are in float32, weights possibly in half precision.
         dtype = self.cost_embedding.weight.dtype
         x = self.cost_embedding(cost.flatten(0, 1).to(dtype))
@@ -196,7 +218,10 @@ class CATSegCostHead(BaseOpenVocabHead):
         return x
 
     def _decode(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
-        """Decode class maps (B, K, h, w, E) to logits (B, K, 4h, 4w)."""
+        """Upsample class maps (B, K, h, w, E) to logits (B, K, 4h, 4w).
+
+        ``guidance`` holds one map for each upsampling stage, coarse to fine.
+        """
         blocks: Iterable[Any] = self.upsample_blocks
         prepared = [
             block.prepare(projection(guide).relu())
@@ -216,7 +241,12 @@ class CATSegCostHead(BaseOpenVocabHead):
 
 
 class AggregatorLayer(nn.Module):
-    """Aggregation over space, then over classes."""
+    """Spatial aggregation, then class aggregation.
+
+    Args:
+        spatial (SpatialAggregation): Module that is applied first.
+        classwise (ClasswiseAggregation): Module that is applied second.
+    """
 
     def __init__(
         self, spatial: SpatialAggregation, classwise: ClasswiseAggregation
@@ -226,19 +256,39 @@ class AggregatorLayer(nn.Module):
         self.classwise = classwise
 
     def forward(self, x: Tensor, appearance: Tensor, text: Tensor) -> Tensor:
-        """Class maps (B, K, h, w, E) after both, of the same shape."""
+        """Refine class maps x (B, K, h, w, E), with guidance.
+
+        The guidance is appearance (B, h, w, G) and text (B or 1, K, G), where
+        G is the width of the projected guidance.
+        """
         return self.classwise(self.spatial(x, appearance), text)
 
 
 @in_float32
 def cost_volume(image: Tensor, text: Tensor) -> Tensor:
-    """Cosines (B, T, P, h, w) of images (B, C, h, w) and texts (T, P, C)."""
+    """Cosine similarities of patch embeddings and text embeddings.
+
+    Args:
+        image (Tensor): Patch embeddings, (B, C, h, w).
+        text (Tensor): Text embeddings, (T, P, C).
+
+    Returns:
+        Tensor: Cosine similarities, (B, T, P, h, w) float32.
+    """
     image = F.normalize(image, dim=1)
     text = F.normalize(text, dim=-1)
     return torch.einsum('bchw,tpc->btphw', image, text)
 
 
 def select_classes(cost: Tensor, count: int) -> Tensor:
-    """The classes whose best similarity is highest, (B, count), ascending."""
+    """Select the classes with the highest similarity at any patch.
+
+    Args:
+        cost (Tensor): Cosine similarities, (B, T, P, h, w).
+        count (int): Number of classes to select.
+
+    Returns:
+        Tensor: Indices of the classes, ascending, (B, count) int64.
+    """
     best = cost.flatten(2).amax(dim=-1)
     return best.topk(count, dim=1, sorted=False).indices.sort(dim=1).values

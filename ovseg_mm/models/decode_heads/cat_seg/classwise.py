@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Class aggregation: attention over the classes at every position.
 
-Letters: B images, T classes, h, w tokens (h', w' pooled ones), E width of
-the aggregator, G width of the guidance, L = max(T, pad_len).
+Letters: B images, T classes, h x w positions of a class map, E width of the
+aggregator, G width of the guidance, d width of a head.
 """
 
 import math
@@ -23,26 +23,26 @@ MLP_RATIO = 4
 
 
 class ClasswiseAggregation(nn.Module):
-    """Transformer block over classes, guided by text.
+    """Transformer block over the classes at each position, guided by text.
 
-    A vocabulary of fewer than ``pad_len`` classes is filled up with copies
-    of one learned token. Since they are equal, their contribution to the
-    attention has a closed form; their own outputs are not needed.
+    Fewer than ``pad_len`` classes are padded with copies of one learned token.
+    All copies are equal, so the attention uses one copy, weighted by their
+    number.
 
     Args:
-        embed_dims (int): E.
-        pad_len (int, optional): Length that vocabularies are filled up to.
-            None: they are not.
-        guidance_dims (int): G. 0: the attention is not guided.
+        embed_dims (int): Channels E of the class maps.
+        pad_len (int, optional): Number of classes after padding. None: no
+            padding.
+        guidance_dims (int): Width G of the text guidance. 0: no guidance.
         num_heads (int): Heads of the attention.
-        attention (str): ``'linear'`` (kernel elu + 1) or ``'full'``
-            (softmax).
-        pooling (int | tuple[int, int]): Side, or height and width, of the
-            average pooling before the attention in training.
-        test_pooling (int | tuple[int, int], optional): The same without
-            training. None: as in training.
+        attention (str): ``'linear'`` (linear attention with kernel elu + 1)
+            or ``'full'`` (softmax attention).
+        pooling (int | tuple[int, int]): Size of the average pooling of the
+            class maps before the attention, in training.
+        test_pooling (int | tuple[int, int], optional): Size of the average
+            pooling in evaluation. None: ``pooling``.
         ffn_identity (bool): Whether the MLP's normalised input is added to
-            its output, as in MMSegmentation's CAT-Seg.
+            the MLP's output, as in MMSegmentation's CAT-Seg.
 
     Raises:
         ValueError: If ``attention`` or ``pad_len`` is invalid.
@@ -63,12 +63,13 @@ class ClasswiseAggregation(nn.Module):
         attentions = dict(linear=_linear_attention, full=_full_attention)
         if attention not in attentions:
             raise ValueError(
-                f"attention={attention!r} is not 'linear' or 'full'"
+                f"attention={attention!r} is not 'linear' or 'full'; set one "
+                'of these'
             )
         if pad_len is not None and pad_len < 1:
             raise ValueError(
-                f'pad_len={pad_len} must be at least 1, or None for neither '
-                'padding nor a cut'
+                f'pad_len={pad_len} must be at least 1; set None to keep the '
+                'number of classes'
             )
         self.attend = attentions[attention]
         self.num_heads = num_heads
@@ -102,7 +103,7 @@ class ClasswiseAggregation(nn.Module):
             guidance (Tensor): Text guidance, (B or 1, T, G).
 
         Returns:
-            Tensor: (B, T, h, w, E).
+            Tensor: Refined class maps, (B, T, h, w, E).
         """
         grid = x.shape[2:4]
         pooling = self.train_pooling if self.training else self.test_pooling
@@ -116,14 +117,14 @@ class ClasswiseAggregation(nn.Module):
         return x + y
 
     def _prepare(self, guidance: Tensor) -> Callable[[Tensor], Tensor]:
-        """Make the function that mixes the classes at each position of a map.
+        """Make the function that mixes the classes at each position.
 
         Args:
             guidance (Tensor): Text guidance, (B or 1, T, 1, G).
 
         Returns:
-            Callable: Takes tokens, (B, T, positions, E), and returns tokens of
-            the same shape.
+            Callable: Function from class maps (B, T, positions, E) to refined
+            class maps (B, T, positions, E), for any number of positions.
         """
         project = guided_qkv(self.q, self.k, self.v, guidance)
         padding = self._padding(guidance.shape[1])
@@ -147,7 +148,10 @@ class ClasswiseAggregation(nn.Module):
     def _padding(
         self, num_classes: int
     ) -> tuple[int, Tensor | None, Tensor | None]:
-        """Number of padding tokens, their key and value (heads, 1, d)."""
+        """Number of padding tokens, and their key and value (heads, 1, d).
+
+        Key and value are None if there is no padding.
+        """
         if self.pad_len is None or num_classes >= self.pad_len:
             return 0, None, None
         z = self.norm1(self.padding_token[None])
@@ -168,15 +172,24 @@ def _linear_attention(
     padding_k: Tensor | None,
     padding_v: Tensor | None,
 ) -> Tensor:
-    """phi(q) sum_s phi(k_s) v_s / (phi(q) sum_s phi(k_s)), phi = elu + 1.
+    """Linear attention with the kernel elu + 1.
 
-    q, k and v are (..., heads, T, d). The padding key and value, (heads, 1,
-    d), take part ``num_padding`` times.
+    Args:
+        q (Tensor): Queries, (..., heads, T, d).
+        k (Tensor): Keys, (..., heads, T, d).
+        v (Tensor): Values, (..., heads, T, d).
+        num_padding (int): Number of equal padding tokens to attend to.
+        padding_k (Tensor | None): Key of the padding tokens, (heads, 1, d).
+        padding_v (Tensor | None): Value of the padding tokens, (heads, 1, d).
+
+    Returns:
+        Tensor: ``phi(q) sum_s phi(k_s) v_s / (phi(q) sum_s phi(k_s))``, (...,
+        heads, T, d), with the sum over classes and padding tokens s.
     """
     length = q.shape[-2] + num_padding
     q, k = _positive(q), _positive(k)
-    # Values are divided by the length to keep the sums small; it comes
-    # back at the end. The division decides the size of the 1e-6 below.
+    # Values are divided by the length to keep sums small, and the result is
+    # multiplied by it. This decides how much the 1e-6 below matters.
     kv = k.transpose(-1, -2) @ (v / length)
     total = k.sum(dim=-2, keepdim=True)
     if num_padding:
@@ -190,10 +203,10 @@ def _linear_attention(
 
 
 def _positive(x: Tensor) -> Tensor:
-    """elu(x) + 1."""
+    """Kernel ``elu(x) + 1`` of the linear attention."""
     if torch.is_grad_enabled():
         return F.elu(x) + 1
-    # The same, and faster; with gradients it would keep three tensors.
+    # Equal to elu(x) + 1, but faster; for gradients it would keep 3 tensors.
     return x.clamp(max=0).exp_().add_(x.relu())
 
 
@@ -205,7 +218,19 @@ def _full_attention(
     padding_k: Tensor | None,
     padding_v: Tensor | None,
 ) -> Tensor:
-    """Softmax attention; arguments as in :func:`_linear_attention`."""
+    """Softmax attention.
+
+    Args:
+        q (Tensor): Queries, (..., heads, T, d).
+        k (Tensor): Keys, (..., heads, T, d).
+        v (Tensor): Values, (..., heads, T, d).
+        num_padding (int): Number of equal padding tokens to attend to.
+        padding_k (Tensor | None): Key of the padding tokens, (heads, 1, d).
+        padding_v (Tensor | None): Value of the padding tokens, (heads, 1, d).
+
+    Returns:
+        Tensor: Values after attention, (..., heads, T, d).
+    """
     mask = None
     if num_padding:
         assert padding_k is not None and padding_v is not None
@@ -219,14 +244,14 @@ def _full_attention(
 
 
 def _pool(x: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Average pooling of (B, T, h, w, E) over h and w."""
+    """Average pooling of class maps (B, T, h, w, E) over h and w."""
     maps = x.flatten(0, 1).permute(0, 3, 1, 2)
     maps = F.avg_pool2d(maps, sides)
     return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
 def _resize(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bilinear resize of (B, T, h', w', E), corners aligned."""
+    """Resize class maps (B, T, h, w, E) to a grid, with aligned corners."""
     maps = x.flatten(0, 1).permute(0, 3, 1, 2)
     maps = F.interpolate(maps, grid, mode='bilinear', align_corners=True)
     return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spatial aggregation: two windowed attention blocks on every class map.
 
-Letters: B images, T classes, h, w tokens, E width of the aggregator, G width
-of the guidance, S side of an attention window, n = S * S its tokens.
+Letters: B images, T classes, h x w tokens of a class map, E width of the
+aggregator, G width of the guidance, S side of an attention window, n = S * S
+tokens of a window.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,19 +21,21 @@ GUIDANCE_DIMS = 128
 
 
 class SpatialAggregation(nn.Module):
-    """An unshifted and a shifted window block, guided by appearance.
+    """Two Swin blocks on each class map, guided by appearance.
+
+    The windows of the second block are shifted. After the norms, maps are
+    padded with zeros, on the right and at the bottom, to a multiple of the
+    window size.
 
     Args:
-        embed_dims (int): E.
-        guidance_dims (int): G.
+        embed_dims (int): Channels E of the class maps.
+        guidance_dims (int): Channels G of the appearance guidance.
         num_heads (int): Heads of the attention.
-        window_size (int): S. Maps whose sides are not multiples of it are
-            padded with zeros at the right and bottom, after the norms.
-        mlp_ratio (int): Hidden width of the MLPs as a multiple of E.
-        mask_padding (bool): Whether tokens ignore the padding, and a map
-            that is not larger than a window is one window without padding
-            and shift. False: windows as in MMSegmentation's
-            ``ShiftWindowMSA``.
+        window_size (int): Side S of the attention windows in tokens.
+        mlp_ratio (int): Hidden width of the MLPs, as a multiple of E.
+        mask_padding (bool): Whether padding is excluded from the attention. A
+            map that fits into one window is then neither padded nor shifted.
+            False: windows as in MMSegmentation's ``ShiftWindowMSA``.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class SpatialAggregation(nn.Module):
             guidance (Tensor): Appearance guidance, (B, h, w, G).
 
         Returns:
-            Tensor: (B, T, h, w, E).
+            Tensor: Refined class maps, (B, T, h, w, E).
         """
         guidance = self.guidance_norm(guidance)
         blocks: Iterable[Any] = self.blocks
@@ -82,7 +85,17 @@ class SpatialAggregation(nn.Module):
 
 
 class WindowBlock(nn.Module):
-    """Pre-norm window attention and MLP; no relative position bias."""
+    """Pre-norm Swin block without a relative position bias.
+
+    Args:
+        embed_dims (int): Channels E of the class maps.
+        guidance_dims (int): Channels G of the appearance guidance.
+        num_heads (int): Heads of the attention.
+        window_size (int): Side S of the attention windows in tokens.
+        shift (int): Shift of the windows in tokens; 0: no shift.
+        mlp_ratio (int): Hidden width of the MLP, as a multiple of E.
+        mask_padding (bool): See :class:`SpatialAggregation`.
+    """
 
     def __init__(
         self,
@@ -110,14 +123,15 @@ class WindowBlock(nn.Module):
     def prepare(
         self, guidance: Tensor
     ) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
-        """Compute what is the same for all classes.
+        """Compute the arguments of :meth:`forward` that all classes share.
 
         Args:
-            guidance (Tensor): Image guidance, (B, h, w, G).
+            guidance (Tensor): Appearance guidance, (B, h, w, G).
 
         Returns:
-            tuple[Callable, Tensor | None]: Projection, from
-            :func:`guided_qkv`, and mask of the attention.
+            tuple[Callable, Tensor | None]: Projection of tokens to queries,
+            keys and values, from :func:`guided_qkv`, and mask of the
+            attention, (windows, n, n). None: nothing is masked.
         """
         h, w = guidance.shape[1:3]
         size, shift = self._windows(h, w)
@@ -145,7 +159,7 @@ class WindowBlock(nn.Module):
                 of :meth:`prepare`.
 
         Returns:
-            Tensor: (B, T, h, w, E).
+            Tensor: Refined class maps, (B, T, h, w, E).
         """
         h, w = x.shape[2:4]
         size, shift = self._windows(h, w)
@@ -155,14 +169,20 @@ class WindowBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def _windows(self, h: int, w: int) -> tuple[tuple[int, int], int]:
-        """Size and shift of the windows of a map."""
+        """Size (height, width) and shift of the windows of a map h x w."""
         if self.mask_padding and max(h, w) <= self.window_size:
             return (h, w), 0
         return (self.window_size,) * 2, self.shift
 
 
 class GuidedAttention(nn.Module):
-    """Attention whose queries and keys depend on tokens and guidance."""
+    """Window attention whose queries and keys depend on the guidance.
+
+    Args:
+        embed_dims (int): Channels E of the tokens.
+        guidance_dims (int): Channels G of the guidance.
+        num_heads (int): Number of heads.
+    """
 
     def __init__(
         self, embed_dims: int, guidance_dims: int, num_heads: int
@@ -180,10 +200,11 @@ class GuidedAttention(nn.Module):
         Args:
             qkv (Tensor): Queries, keys and values, from :func:`guided_qkv`,
                 (B, T, windows, n, 3 * E).
-            mask (Tensor, optional): Added to the scores, (windows, n, n).
+            mask (Tensor, optional): Term added to attention logits, (windows,
+                n, n).
 
         Returns:
-            Tensor: (B, T, windows, n, E).
+            Tensor: Tokens after attention, (B, T, windows, n, E).
         """
         shape = qkv.shape[:-1]
         parts = qkv.unflatten(-1, (3, self.num_heads, -1))
@@ -191,8 +212,8 @@ class GuidedAttention(nn.Module):
             q, k, v = parts.flatten(0, 2).permute(2, 0, 3, 1, 4)
             out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
             return self.proj(out.reshape(*shape, -1))
-        # Windows stand beside heads, (B * T, windows * heads, n, E / heads),
-        # so that their mask is broadcast over images and classes.
+        # Windows and heads share an axis, (B * T, windows * heads, n, E /
+        # heads), so that the mask is broadcast over images and classes.
         parts = parts.flatten(0, 1).permute(3, 0, 1, 4, 2, 5)
         q, k, v = parts.flatten(2, 3)
         mask = mask.to(q).repeat_interleave(self.num_heads, dim=0)[None]
@@ -206,20 +227,20 @@ def guided_qkv(
 ) -> Callable[[Tensor], Tensor]:
     """Make the function that projects tokens to queries, keys and values.
 
-    Queries and keys are linear in the concatenation of tokens and guidance.
-    So the part of the guidance is computed once for all classes, and queries,
-    keys and values of the tokens are one matrix product.
+    Queries and keys are linear functions of the concatenated tokens and
+    guidance. The part of the guidance is therefore computed here once for all
+    classes. The parts of the tokens need one matrix product.
 
     Args:
         q (nn.Linear): Layer of the queries, E + G to E channels.
         k (nn.Linear): Layer of the keys, E + G to E channels.
         v (nn.Linear): Layer of the values, E to E channels.
-        guidance (Tensor): Guidance, (..., G), of size 1 along axes to
-            broadcast.
+        guidance (Tensor): Guidance, (..., G), which is broadcast to the axes
+            of the tokens.
 
     Returns:
-        Callable: Takes tokens (..., E), returns q, k and v side by side,
-        (..., 3 * E).
+        Callable: Function from tokens (..., E) to concatenated queries, keys
+        and values (..., 3 * E).
     """
 
     def separately(x: Tensor) -> Tensor:
@@ -243,7 +264,7 @@ def guided_qkv(
 
 
 def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
-    """Cut padded maps (B, T, h, w, E) into windows (B, T, windows, n, E)."""
+    """Pad maps (B, T, h, w, E), shift and cut to (B, T, windows, n, E)."""
     h, w = x.shape[2:4]
     bottom, right = -h % size[0], -w % size[1]
     if bottom or right:
@@ -257,7 +278,10 @@ def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
 def _from_windows(
     x: Tensor, shape: tuple[int, int], size: tuple[int, int], shift: int
 ) -> Tensor:
-    """Inverse of :func:`_to_windows` for a map of ``shape`` (h, w)."""
+    """Join windows (B, T, windows, n, E) to maps (B, T, h, w, E).
+
+    This is the inverse of :func:`_to_windows`; ``shape`` is (h, w).
+    """
     rows, cols = -(-shape[0] // size[0]), -(-shape[1] // size[1])
     x = x.unflatten(3, size).unflatten(2, (rows, cols))
     x = x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
@@ -273,11 +297,12 @@ def _attention_mask(
     shift: int,
     mask_padding: bool = True,
 ) -> Tensor | None:
-    """Mask that is added to attention scores, (windows, n, n), or None.
+    """Mask that is added to attention logits, (windows, n, n).
 
-    It is -100 between tokens of different regions of the map that the roll
-    has put in one window, and, with ``mask_padding``, between tokens and
-    padding; elsewhere 0.
+    The mask is 0 between tokens that attend to each other, and -100 otherwise.
+    Two kinds of pairs in a window are masked: tokens that are no neighbours in
+    the map and share a window because of the shift, and, with
+    ``mask_padding``, tokens and padding. None: no pair is masked.
     """
     padded = [-(-side // step) * step for side, step in zip(shape, size)]
     if not shift and (padded == list(shape) or not mask_padding):

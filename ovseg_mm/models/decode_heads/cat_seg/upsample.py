@@ -13,18 +13,21 @@ GROUP_CHANNELS = 16
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """Sizes of the decoder of :class:`CATSegCostHead`.
+    """Options of the decoder of :class:`CATSegCostHead`.
+
+    Each upsampling stage, from coarse to fine, has one entry in the first
+    three arguments.
 
     Args:
-        guidance_channels (Sequence[int]): Channels of the guidance of each
-            stage, coarse to fine.
-        guidance_dims (Sequence[int]): Channels of the projected guidance.
-        dims (Sequence[int]): Channels of the stages' outputs.
-        dropout_ratio (float): Share of the last channels that is set to zero
-            in training.
+        guidance_channels (Sequence[int]): Channels of the guidance maps.
+        guidance_dims (Sequence[int]): Channels of the guidance after
+            projection.
+        dims (Sequence[int]): Output channels of the stages.
+        dropout_ratio (float): Dropout probability of whole channels before
+            the last convolution.
 
     Raises:
-        ValueError: If the three do not have the same length.
+        ValueError: If the first three arguments differ in length.
     """
 
     guidance_channels: Sequence[int] = (256, 128)
@@ -37,28 +40,29 @@ class DecoderOptions:
         if len(set(map(len, sizes))) > 1:
             raise ValueError(
                 'guidance_channels={}, guidance_dims={} and dims={} of the '
-                'decoder must have the same length, its number of '
-                'stages'.format(*sizes)
+                'decoder must have the same length, with one entry for each '
+                'upsampling stage'.format(*sizes)
             )
 
     @property
     def guidance(self) -> list[tuple[int, int]]:
-        """Input and output channels of each projection of the guidance."""
+        """Input and output channels of the guidance projections."""
         return list(zip(self.guidance_channels, self.guidance_dims))
 
 
 class UpsampleBlock(nn.Module):
-    """Doubles the size of every class map, guided by image features.
+    """Doubles the size of class maps, guided by image features.
 
-    The first convolution takes the concatenation of the upsampled map and the
-    guidance. Both parts are linear. The part of the guidance is computed once
-    for all classes. Upsampling and convolution of the maps are one transposed
-    convolution, which needs half as many multiplications.
+    Class maps are upsampled by a transposed convolution, concatenated with the
+    guidance, and passed through two 3x3 convolutions. To save time,
+    :meth:`prepare` splits the first 3x3 convolution in two parts. The part of
+    the guidance is computed once for all classes. The part of the maps is
+    merged with the transposed convolution, which halves the multiplications.
 
     Args:
-        in_channels (int): Channels of the maps.
+        in_channels (int): Channels of the class maps.
         out_channels (int): Channels of the result.
-        guidance_channels (int): Channels of the guidance.
+        guidance_channels (int): Channels G of the guidance.
     """
 
     def __init__(
@@ -79,22 +83,22 @@ class UpsampleBlock(nn.Module):
         )
 
     def prepare(self, guidance: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what is the same for all classes.
+        """Compute the arguments of :meth:`forward` that all classes share.
 
         Args:
-            guidance (Tensor): Image guidance, (B, G, 2h, 2w).
+            guidance (Tensor): Guidance map of B images, (B, G, 2h, 2w).
 
         Returns:
-            tuple[Tensor, Tensor]: Weight of the transposed convolution that
-            upsamples and convolves maps, (in, out, 4, 4), and what is added
-            to its result, (B, 1, out, 2h, 2w).
+            tuple[Tensor, Tensor]: Weight of the merged transposed convolution,
+            (in_channels, out_channels, 4, 4), and the part of the guidance,
+            (B, 1, out_channels, 2h, 2w).
         """
         first, bias = cast(nn.Conv2d, self.conv[0]), self.up.bias
         weight, guidance_weight = first.weight.split(
             [self.up.out_channels, guidance.shape[1]], dim=1
         )
         shared = F.conv2d(guidance, guidance_weight, padding=1)
-        # Upsampling adds its bias to the pixels of the map, not to the padding
+        # The upsampled map has the bias at its pixels, but not in the padding
         # of the convolution.
         assert bias is not None, 'bias=True'
         bias = bias[None, :, None, None].expand(-1, -1, *shared.shape[2:])
@@ -106,15 +110,15 @@ class UpsampleBlock(nn.Module):
         """Upsample class maps to twice their size.
 
         Args:
-            x (Tensor): Class maps, (B, T, in, h, w). The channels should be
-                last in memory, which is fastest.
-            weight (Tensor): Weight of the convolution, the first result of
-                :meth:`prepare`.
-            shared (Tensor): What is added, the second result of
+            x (Tensor): Maps of T classes, (B, T, in_channels, h, w). Channels
+                last in memory are fastest.
+            weight (Tensor): Weight of the merged transposed convolution, the
+                first result of :meth:`prepare`.
+            shared (Tensor): Part of the guidance, the second result of
                 :meth:`prepare`.
 
         Returns:
-            Tensor: (B, T, out, 2h, 2w).
+            Tensor: Class maps, (B, T, out_channels, 2h, 2w).
         """
         shape = x.shape[:2]
         x = F.conv_transpose2d(x.flatten(0, 1), weight, stride=2, padding=1)
