@@ -11,8 +11,8 @@ class DenseFocalLoss(nn.Module):
     """Sigmoid focal loss of every class at every pixel.
 
     The mean over the pixels is summed over all classes and images. The sum is
-    divided by the number of classes that are present, added over the images of
-    the batch (the mean over processes, at least 1). Ignored pixels are
+    divided by the number of classes that each image shows, summed over the
+    images (the mean over processes, at least 1). Ignored pixels are
     negatives of every class, unlike in MMSegmentation's ``FocalLoss``. No
     one-hot tensor is made: all pixels are first treated as negatives, then
     the loss of the labelled class at each pixel is corrected.
