@@ -223,8 +223,8 @@ class CLIPViT(BaseModule):
         """Resize CLIP's position embedding to the patch grid of this tower.
 
         Args:
-            position (Tensor): CLIP's position embedding, (1 + n, D), class
-                token first.
+            position (Tensor): CLIP's position embedding of n patches and width
+                D, (1 + n, D), class token first.
 
         Returns:
             Tensor: Position embedding of the size of
@@ -234,7 +234,10 @@ class CLIPViT(BaseModule):
         return resize_position(position, (side, side), self.pos_interpolation)
 
     def _embed(self, img: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Input tokens (B, 1 + N, D) of the first block, and grid (h, w)."""
+        """Input tokens of the first block, and grid (rows, columns).
+
+        The tokens are (B, 1 + N, D) for N patches, class token first.
+        """
         if min(img.shape[2:]) < self.patch_size:
             raise ImageError(
                 f'an image of {img.shape[2]}x{img.shape[3]} pixels is '
@@ -269,8 +272,8 @@ class CLIPViT(BaseModule):
     ) -> CLIPFeatures:
         """Features of images, from the input tokens x of the first block.
 
-        x is (B, 1 + N, D) for patches in ``grid``; :meth:`forward` explains
-        ``replacements`` and ``dense``.
+        x is (B, 1 + N, D) for the N patches of ``grid``; :meth:`forward`
+        explains ``replacements`` and ``dense``.
         """
         x, tokens = self._encode(x, replacements, dense)
         layers = [tokens[index] for index in self.out_indices]
@@ -302,7 +305,8 @@ class CLIPViT(BaseModule):
         """Run the blocks and keep the outputs that are needed later.
 
         Args:
-            x (Tensor): Input of the first block, (B, 1 + N, D).
+            x (Tensor): Input of the first block, (B, 1 + N, D) for N patches,
+                class token first.
             replacements (Replacements): Patch tokens to replace after some
                 blocks; may be empty.
             dense (bool): Whether the patch tokens of the last block are
@@ -367,9 +371,10 @@ def _to_maps(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _replace(x: Tensor, where: Tensor, token: Tensor) -> Tensor:
-    """Replace patch tokens, which are the last N tokens of x (B, L, D).
+    """Replace some of the N patch tokens, which are the last tokens of x.
 
-    ``where`` (B, N) bool marks the patches; ``token`` is (B, D) or (1, D).
+    ``where``, (B, N) bool, is True for these patches. ``token``, (B, D) or (1,
+    D), is the new token of each image.
     """
     others, patches = x.split([x.shape[1] - where.shape[1], where.shape[1]], 1)
     token = token[:, None].to(x.dtype)

@@ -49,8 +49,7 @@ def _sampled(patches: Tensor, grid: tuple[int, int], extra: float) -> Tensor:
     into constants.
 
     Args:
-        patches (Tensor): Position embedding of the patches, (1, D, side,
-            side).
+        patches (Tensor): Position embedding of width D, (1, D, side, side).
         grid (tuple[int, int]): Rows and columns of the new grid.
         extra (float): Number added to rows and columns in the scale factors
             ``(rows + extra) / side``. It is 0 if the grid does not change.

@@ -93,8 +93,8 @@ class ClassCropClassifier(TextModel):
             mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
 
         Returns:
-            For ``'tensor'``, class logits, (B, T). For ``'loss'``, a dict
-            with the cross-entropy as ``loss_ce``. For ``'predict'``,
+            For ``'tensor'``, logits of T class texts, (B, T). For ``'loss'``,
+            a dict with the cross-entropy as ``loss_ce``. For ``'predict'``,
             ``data_samples`` with the predicted label added to their meta
             information as ``pred_crop_label``.
         """

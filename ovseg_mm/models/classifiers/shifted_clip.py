@@ -121,7 +121,7 @@ class ShiftedCLIP(TextModel):
 
         Args:
             crops (Tensor): Crops, RGB in [0, 255], with a constant colour
-                outside the masks, (B, 3, S, S).
+                outside the masks, (B, 3, S, S), S pixels a side.
             masks (Tensor): True at the pixels of the region, (B, S, S) bool.
             images (Tensor): Whole images, resized to a square without
                 keeping the aspect ratio, RGB in [0, 255], (B, 3, S, S).
@@ -132,7 +132,7 @@ class ShiftedCLIP(TextModel):
             crop_paths (Sequence[str]): Files of the crops; not used here.
 
         Returns:
-            For ``'tensor'``, normalised embeddings of the crops, (B, C). For
+            For ``'tensor'``, normalised embeddings of width C, (B, C). For
             ``'loss'``, a dict with the contrastive loss as ``loss``. For
             ``'predict'``, a list with one dict for each crop, of the label
             (``crop_label``) and the predicted label (``pred_crop_label``).
@@ -162,7 +162,7 @@ class ShiftedCLIP(TextModel):
         The temperature is first limited to [1, 100], in place.
 
         Args:
-            image (Tensor): Unit embeddings of crops, (A, C).
+            image (Tensor): Unit embeddings of A crops and width C, (A, C).
             text (Tensor): Unit embeddings of captions, (A, C).
 
         Returns:
@@ -212,7 +212,7 @@ class ShiftedCLIP(TextModel):
 
 
 def _gathered(x: Tensor) -> Tensor:
-    """Gather embeddings (B, C) from all processes into (A, C).
+    """Gather the rows of x from all processes.
 
     Gradients flow to the rows of this process alone.
     """

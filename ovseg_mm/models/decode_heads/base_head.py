@@ -81,8 +81,8 @@ class BaseOpenVocabHead(BaseModule):
         Args:
             feats (Any): Output of the neck, or of the backbone if there is no
                 neck.
-            text (Tensor): Normalised text embeddings of T class texts and P
-                prompts, (T, P, C).
+            text (Tensor): Normalised text embeddings of T class texts, P
+                prompts and width C, (T, P, C).
 
         Returns:
             Tensor: Logits, (B, T, h, w).
@@ -101,8 +101,8 @@ class BaseOpenVocabHead(BaseModule):
         Args:
             feats (Any): Output of the neck, or of the backbone if there is no
                 neck.
-            text (Tensor): Normalised text embeddings of T class texts and P
-                prompts, (T, P, C).
+            text (Tensor): Normalised text embeddings of T class texts, P
+                prompts and width C, (T, P, C).
             labels (Tensor): Label maps, (B, H, W) int64. Each label is in [0,
                 T), ``ignore_index``, or :data:`UNKNOWN` for pixels of an
                 unseen class.
@@ -176,8 +176,8 @@ class BaseOpenVocabHead(BaseModule):
         """Remove the prompt axis of text embeddings, which must have size 1.
 
         Args:
-            text (Tensor): Text embeddings of T class texts and P prompts, (T,
-                P, C).
+            text (Tensor): Text embeddings of T class texts, P prompts and
+                width C, (T, P, C).
 
         Returns:
             Tensor: Text embeddings, (T, C).
@@ -224,8 +224,8 @@ class BaseMaskHead(BaseOpenVocabHead):
 
         Args:
             feats (Any): Output of the pixel decoder.
-            text (Tensor): Normalised text embeddings of T class texts and P
-                prompts, (T, P, C).
+            text (Tensor): Normalised text embeddings of T class texts, P
+                prompts and width C, (T, P, C).
 
         Returns:
             MaskPredictions: Class and mask logits of the proposals.
@@ -244,8 +244,8 @@ class BaseMaskHead(BaseOpenVocabHead):
 
         Args:
             feats (Any): Output of the pixel decoder.
-            text (Tensor): Normalised text embeddings of T class texts and P
-                prompts, (T, P, C).
+            text (Tensor): Normalised text embeddings of T class texts, P
+                prompts and width C, (T, P, C).
             labels (Tensor): Label maps of the padded images, (B, H, W) int64;
                 each label is in [0, T) or ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
@@ -260,9 +260,10 @@ class BaseMaskHead(BaseOpenVocabHead):
         """Classify the regions of proposals.
 
         Args:
-            embeddings (Tensor): CLIP's embeddings of n regions, (n, C).
-            text (Tensor): Normalised text embeddings of T class texts and P
-                prompts, (T, P, C).
+            embeddings (Tensor): CLIP's embeddings of n regions, width C,
+                (n, C).
+            text (Tensor): Normalised text embeddings of T class texts, P
+                prompts and width C, (T, P, C).
 
         Returns:
             Tensor: Class logits, (n, T), without the class ``no object``.
@@ -285,8 +286,8 @@ class BaseMaskHead(BaseOpenVocabHead):
         weight times the mask probability.
 
         Args:
-            class_logits (Tensor): Class logits of Q proposals, (Q, T + 1);
-                the last class is ``no object``.
+            class_logits (Tensor): Logits of Q proposals and T class texts,
+                (Q, T + 1); the last class is ``no object``.
             region_logits (Tensor, optional): Class logits of the n regions,
                 (n, T). None for heads without ``uses_regions``.
             valid (Tensor, optional): True for the n proposals that have a

@@ -74,7 +74,7 @@ class MaskProposalHead(BaseModule):
         """Compute mask logits from query states.
 
         Args:
-            states (Tensor): Query states, (..., B, Q, C).
+            states (Tensor): States of Q queries of width C, (..., B, Q, C).
             mask_features (Tensor): Features of the pixels, (B, mask_channels,
                 h, w).
 

@@ -62,8 +62,8 @@ class PixelTextHead(BaseOpenVocabHead):
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.
-            text (Tensor): Normalised text embeddings of T class texts and P
-                prompts, (T, P, C). Prompts are averaged.
+            text (Tensor): Normalised text embeddings of T class texts, P
+                prompts and width C, (T, P, C). Prompts are averaged.
 
         Returns:
             Tensor: Scores, (B, T, h, w).

@@ -155,9 +155,12 @@ class ProposalTextHead(BaseMaskHead):
     def _embeddings(
         self, proposals: MaskProposals, feats: PixelFeatures
     ) -> Tensor:
-        """Embeddings (D, B, Q, C) of the proposals, to compare with texts."""
+        """Embeddings of the proposals, to compare with texts, (D, B, Q, C).
+
+        D is the number of decoder outputs with a loss, Q of proposals.
+        """
         return proposals.embeddings
 
     def _similarity(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Scaled cosines (..., T) of embeddings (..., C) and texts (T, C)."""
+        """Scaled cosines (..., T) of embeddings (..., C) and T class texts."""
         return cosine_logits(embeddings, text, self.temperature)

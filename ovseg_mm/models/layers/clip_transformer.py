@@ -57,7 +57,7 @@ class CLIPAttention(nn.Module):
         """Apply self-attention.
 
         Args:
-            x (Tensor): Normalised tokens, (B, N, W).
+            x (Tensor): N normalised tokens of width W, (B, N, W).
             is_causal (bool): Whether tokens attend to earlier tokens only.
             num_queries (int, optional): Compute the output of the first
                 tokens only, which attend to all tokens. None: all tokens.
@@ -75,7 +75,7 @@ class CLIPAttention(nn.Module):
         """Compute queries, keys and values of all heads.
 
         Args:
-            x (Tensor): Normalised tokens, (B, N, W).
+            x (Tensor): N normalised tokens of width W, (B, N, W).
             names (str): Any of the letters q, k and v: which to compute, in
                 the order of the result.
 
@@ -96,7 +96,7 @@ class CLIPAttention(nn.Module):
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
     def value(self, x: Tensor) -> Tensor:
-        """Output (B, N, W) if each token attends to itself alone."""
+        """Attention output if each token x (B, N, W) attends to itself."""
         v_bias = self.in_proj_bias.chunk(3)[2]
         return self.out_proj(F.linear(x, self.v_proj_weight, v_bias))
 
@@ -141,7 +141,7 @@ class CLIPBlock(nn.Module):
         """Apply attention and MLP.
 
         Args:
-            x (Tensor): Tokens, (B, N, W).
+            x (Tensor): N tokens of width W, (B, N, W).
             is_causal (bool): Whether tokens attend to earlier tokens only.
             value_residual (Tensor, optional): Residual of the attention, (B, N
                 or 1, W). If given, each token attends to itself alone. None:

@@ -63,10 +63,10 @@ class ContextShift:
 
         Args:
             foreground (Tensor): True for patches that show the region, (n, N)
-                bool.
-            class_tokens (Mapping[int, Tensor]): Class tokens of the whole
-                images after each of ``blocks``, (n, D), or (1, D) for crops
-                of one image.
+                bool, for n crops of N patches.
+            class_tokens (Mapping[int, Tensor]): Class tokens (width D) of the
+                whole images after each of ``blocks``, (n, D), or (1, D) for
+                crops of one image.
             training (bool): Whether the choice is random. False: it depends
                 on ``seed`` alone.
 
@@ -93,7 +93,7 @@ def smallest_share(noise: Tensor, among: Tensor, ratio: float) -> Tensor:
     """Mark the smallest numbers of each row.
 
     Args:
-        noise (Tensor): Numbers below 2, (..., N).
+        noise (Tensor): Numbers below 2 in rows of N, (..., N).
         among (Tensor): True for entries that may be marked, (..., N) bool.
         ratio (float): Share of these entries that is marked, rounded down to
             a whole number of entries in each row.

@@ -60,7 +60,7 @@ class MultiScaleDeformAttention(nn.Module):
         """Attend to points of the maps.
 
         Args:
-            query (Tensor): Queries, (B, Q, C).
+            query (Tensor): Q queries of width C, (B, Q, C).
             value (Tensor): M tokens of all maps, (B, M, C): one map after the
                 other, each row by row.
             reference (Tensor): Point of each query from which offsets are
@@ -113,13 +113,13 @@ def sample_levels(
 
     Args:
         values (Tensor): Values of M tokens and G heads, (B, M, G, C / G).
-        points (Tensor): x and y of the K points in each of L maps, (B, Q, G,
-            L, K, 2); [0, 1] covers the map.
+        points (Tensor): x and y of K points of each of Q queries in each of L
+            maps, (B, Q, G, L, K, 2); [0, 1] covers the map.
         weights (Tensor): Weights of the points, (B, Q, G, L, K).
         sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
     Returns:
-        Tensor: Weighted sums, (B, Q, C).
+        Tensor: Weighted sums of all heads, (B, Q, C).
     """
     batch, _, num_heads, _ = values.shape
     lengths = [height * width for height, width in sizes]

@@ -76,7 +76,7 @@ class DETRDecoderLayer(nn.Module):
         """Update the query states.
 
         Args:
-            x (Tensor): Query states, (B, Q, C).
+            x (Tensor): States of Q queries, (B, Q, C).
             query_position (Tensor): Position embedding of the queries, (B, Q,
                 C), added to states before each attention.
             memory (Tensor): Values of the cross-attention, (B, h * w, C).
@@ -169,8 +169,8 @@ class MaskFormerDecoder(BaseModule):
             masks_of (Callable): Not used.
 
         Returns:
-            Tensor: Normalised query states after each layer (in evaluation,
-            after the last layer alone), (D, B, Q, C).
+            Tensor: Normalised query states after each of D layers (in
+            evaluation, after the last layer alone), (D, B, Q, C).
         """
         (x,) = maps
         height, width = x.shape[2:]
@@ -255,9 +255,9 @@ class MaskedAttentionDecoder(BaseModule):
                 h, w) of query states (B, Q, C), for ``size=(h, w)``.
 
         Returns:
-            Tensor: Normalised query states before the first layer and after
-            each layer (in evaluation, after the last layer alone), (D, B, Q,
-            C).
+            Tensor: D normalised states of each query, (D, B, Q, C): before the
+            first layer and after each layer (in evaluation, after the last
+            layer alone).
         """
         batch = len(maps[0])
         memories, keys = zip(*map(self._memory, maps, self.level_embed.weight))

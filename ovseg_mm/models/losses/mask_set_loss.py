@@ -111,8 +111,8 @@ class MaskSetLoss(nn.Module):
             class_logits (Tensor): Class logits of D decoder outputs and Q
                 proposals, (D, B, Q, T + 1); the last class is ``no object``.
             mask_logits (Tensor): Mask logits, (D, B, Q, h, w).
-            targets (Sequence[MaskTargets]): Targets of the B images. Masks
-                (n, H, W) cover the same area as the logits (h, w).
+            targets (Sequence[MaskTargets]): Targets of the B images. Masks of
+                H x W pixels cover the same area as the logits of h x w.
 
         Returns:
             dict[str, Tensor]: Weighted losses by name, 3 * D scalars.

@@ -118,12 +118,12 @@ class CLIPRegionEncoder(BaseModule):
         Args:
             img (Tensor): Image, RGB in [0, 255], (3, H, W).
             masks (Tensor): Mask probabilities of Q proposals, (Q, H, W).
-            class_tokens (Mapping[int, Tensor], optional): Class tokens of the
-                whole image by the index of the block, (1, D) each. Needed
-                with ``shift``.
+            class_tokens (Mapping[int, Tensor], optional): Class tokens (width
+                D) of the whole image by the index of the block, (1, D) each.
+                Needed with ``shift``.
 
         Returns:
-            Regions: Embeddings of the n regions, and which proposals have one.
+            Regions: Embeddings of the regions, and which proposals have one.
         """
         crops, valid, boxes = self.crop(img, masks)
         if not len(crops):
@@ -144,16 +144,17 @@ class CLIPRegionEncoder(BaseModule):
         """Encode crops.
 
         Args:
-            crops (Tensor): Normalised crops with the fill colour outside the
-                masks, (n, 3, S, S).
+            crops (Tensor): n normalised crops with the fill colour outside
+                the masks, (n, 3, S, S).
             foreground (Tensor, optional): True at pixels of the region, (n, S,
                 S) bool. Needed with ``shift`` or ``pooling='mask'``.
-            class_tokens (Mapping[int, Tensor], optional): Class tokens of the
-                whole image by the index of the block, (1, D) each, or (n, D)
-                if the crops are of different images. Needed with ``shift``.
+            class_tokens (Mapping[int, Tensor], optional): Class tokens (width
+                D) of the whole image by the index of the block, (1, D) each,
+                or (n, D) if the crops are of different images. Needed with
+                ``shift``.
 
         Returns:
-            Tensor: Embeddings, (n, C), not normalised.
+            Tensor: Embeddings of width C, (n, C), not normalised.
         """
         replacements: Replacements = {}
         if self.shift is not None:
@@ -226,8 +227,9 @@ def _mask_pooled(tokens: Tensor, foreground: Tensor) -> Tensor:
     """Sum the normalised patch embeddings inside each mask.
 
     Args:
-        tokens (Tensor): Patch embeddings of the crops, (n, C, h, w).
-        foreground (Tensor): True inside the masks, (n, S, S) bool.
+        tokens (Tensor): Patch embeddings of n crops, (n, C, h, w).
+        foreground (Tensor): True inside the masks, (n, S, S) bool, for crops
+            of S x S pixels.
 
     Returns:
         Tensor: Sums, weighted by the share of each patch inside the mask, (n,

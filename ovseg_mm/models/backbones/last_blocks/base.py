@@ -56,9 +56,9 @@ class LastBlock(ABC):
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output tokens by the index of the
-                block, for the indices of :meth:`taps`, (B, 1 + N, D) each,
-                class token first.
+            tokens (Mapping[int, Tensor]): Output tokens of width D by the
+                index of the block, for the indices of :meth:`taps`, (B, 1 + N,
+                D) each, class token first.
             grid (tuple[int, int]): Rows and columns of the N patches.
 
         Returns:
@@ -68,7 +68,7 @@ class LastBlock(ABC):
     def keys(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor | None:
-        """Keys of the patches, (B, N, D); None in blocks that give no keys."""
+        """Keys of the N patches, (B, N, D), or None, which is the default."""
         return None
 
 

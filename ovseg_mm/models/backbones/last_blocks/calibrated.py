@@ -176,9 +176,10 @@ class SCCLIPBlock(LastBlock):
         tokens: Mapping[int, Tensor],
         grid: tuple[int, int],
     ) -> Tensor:
-        """Output tokens (B, 1 + N, D), see :meth:`LastBlock.__call__`.
+        """Output tokens of N patches and the class token, (B, 1 + N, D).
 
-        The class token is returned unchanged.
+        The class token, which comes first, is not changed.
+        :meth:`LastBlock.__call__` explains the arguments.
         """
         plan = self.plan(len(blocks))
         last: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
@@ -209,7 +210,7 @@ class SCCLIPBlock(LastBlock):
         """Compute the attention map that all heads share.
 
         Args:
-            similarity (Tensor): Similarities between the patches of the
+            similarity (Tensor): Similarities between the N patches of the
                 middle block, (B, N, N) float32.
             kept (Tensor): Similarities after those below ``min_similarity``
                 are set to 0, (B, N, N) float32.
@@ -223,7 +224,7 @@ class SCCLIPBlock(LastBlock):
         """Attend to the values, in the first pass.
 
         Args:
-            q (Tensor): Queries of the patches, (B, A, N, d).
+            q (Tensor): Queries of N patches and A heads, (B, A, N, d).
             k (Tensor): Keys of the patches, (B, A, N, d).
             v (Tensor): Values of the patches, (B, A, N, d).
             extra (Tensor): Result of :meth:`extra_map`, (B, N, N).
@@ -263,23 +264,32 @@ class SFPBlock(SCCLIPBlock):
     outliers: str = 'attention'
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """Attention map (B, N, N) from the similarities of ``kept``."""
+        """Attention map from ``kept``, without the small similarities.
+
+        :meth:`SCCLIPBlock.extra_map` explains the arguments.
+        """
         return sharpened(kept)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """Mean of shared, query-query and key-key attention, (B, A, N, d)."""
+        """Mean of the shared map, query-query and key-key attention.
+
+        :meth:`SCCLIPBlock.mix` explains the arguments.
+        """
         return (_shared(extra, v) + attend(q, q, v) + attend(k, k, v)) / 3
 
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Values after the shared attention map alone, (B, A, N, d)."""
+        """Values after attention by the shared map ``extra`` alone.
+
+        :meth:`SCCLIPBlock.mix` explains the arguments.
+        """
         return _shared(extra, v)
 
 
 @in_float32
 def cosines(x: Tensor) -> Tensor:
-    """Cosine similarities (B, N, N), float32, of patches (B, N, D)."""
+    """Cosine similarities (B, N, N) float32 between N patches (B, N, D)."""
     x = F.normalize(x, dim=2)
     return x @ x.transpose(1, 2)
 
@@ -295,7 +305,8 @@ def sharpened(similarity: Tensor, scale: float = 3.0) -> Tensor:
     Similarities below the mean of their window get attention 0.
 
     Args:
-        similarity (Tensor): Similarities between patches, (B, N, N) float32.
+        similarity (Tensor): Similarities between N patches, (B, N, N)
+            float32.
         scale (float): Factor of the similarities before the softmax.
 
     Returns:
@@ -312,7 +323,7 @@ def gather(weights: Tensor, x: Tensor) -> Tensor:
     Args:
         weights (Tensor): Weights, at least 0, (B, N, N) float32. Row i holds
             the weights of all patches in the mean for patch i.
-        x (Tensor): Patches, (B, N, D).
+        x (Tensor): N patches of width D, (B, N, D).
 
     Returns:
         Tensor: Means, (B, N, D), computed in float32, in the dtype of ``x``.
@@ -322,5 +333,8 @@ def gather(weights: Tensor, x: Tensor) -> Tensor:
 
 
 def _shared(weights: Tensor, v: Tensor) -> Tensor:
-    """Apply one attention map (B, N, N) to all heads (B, A, N, d) of v."""
+    """Apply one attention map, ``weights``, to the values v of all heads.
+
+    Weights are (B, N, N) for N patches; values are (B, heads, N, width).
+    """
     return weights[:, None].to(v.dtype) @ v

@@ -36,12 +36,12 @@ class OutlierDetector:
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output tokens by the index of the
-                block, for the indices of :meth:`taps`, (B, 1 + N, D) each,
-                class token first.
+            tokens (Mapping[int, Tensor]): Output tokens of width D by the
+                index of the block, for the indices of :meth:`taps`, (B, 1 + N,
+                D) each, class token first.
 
         Returns:
-            Tensor: True for outliers, (B, N) bool.
+            Tensor: True for outliers among the N patches, (B, N) bool.
         """
         raise NotImplementedError
 
@@ -65,7 +65,7 @@ class LocalOutliers(OutlierDetector):
     def __call__(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor:
-        """True for outlier patches, (B, N) bool."""
+        """True for outliers among the N patches, (B, N) bool."""
         factor = self.factor(tokens[len(blocks) - 2][:, 1:])
         limit = factor.quantile(self.share, dim=1, keepdim=True)
         # Comparisons with NaN (many equal patches) find no outlier.
@@ -81,7 +81,7 @@ class LocalOutliers(OutlierDetector):
         reach divided by the reach of the neighbour.
 
         Args:
-            x (Tensor): Patches, (B, N, D).
+            x (Tensor): N patches of width D, (B, N, D).
 
         Returns:
             Tensor: Factors, (B, N) float32.
@@ -108,7 +108,7 @@ class LocalOutliers(OutlierDetector):
 
 
 def _squared_distances(x: Tensor) -> Tensor:
-    """Squared distances (B, N, N) between patches (B, N, D).
+    """Squared distances (B, N, N) between N patches (B, N, D).
 
     The distance of equal patches is exactly 0, since it is computed from the
     differences and not from inner products.
@@ -133,12 +133,12 @@ class LargestNorms(OutlierDetector):
     def __call__(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor:
-        """True for outlier patches, (B, N) bool."""
+        """True for outliers among the N patches, (B, N) bool."""
         return largest(self.norms(tokens[len(blocks) - 2][:, 1:]), self.count)
 
     @in_float32
     def norms(self, x: Tensor) -> Tensor:
-        """2-norms (B, N), float32, of patches (B, N, D)."""
+        """2-norms (B, N) float32 of N patches of width D, (B, N, D)."""
         return x.norm(dim=2)
 
 
@@ -165,7 +165,7 @@ class ClassAttention(OutlierDetector):
     def __call__(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor:
-        """True for outlier patches, (B, N) bool."""
+        """True for outliers among the N patches, (B, N) bool."""
         by_cls, by_self = self.attention(blocks[-2], tokens[len(blocks) - 3])
         by_cls = self.factor * by_cls
         return largest(
@@ -177,7 +177,8 @@ class ClassAttention(OutlierDetector):
 
         Args:
             block (nn.Module): Block of the tower that attends.
-            x (Tensor): Input tokens of the block, (B, 1 + N, D).
+            x (Tensor): Input tokens of the block, (B, 1 + N, D) for N patches,
+                class token first.
 
         Returns:
             tuple[Tensor, Tensor]: Attention from the class token to each
@@ -191,9 +192,9 @@ class ClassAttention(OutlierDetector):
 
 @in_float32
 def _class_and_own(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention (B, N) to patches from the class token and from themselves.
+    """Attention (B, N) to N patches from the class token and from themselves.
 
-    Queries q and keys k are (B, A, 1 + N, d), class token first.
+    Queries q and keys k are (B, heads, 1 + N, width), class token first.
     """
     q = q * q.shape[-1] ** -0.5
     by_cls: Any = 0.0  # a tensor from the first head on, as by_own
@@ -218,7 +219,7 @@ def largest(scores: Tensor, count: int) -> Tensor:
     Among equal scores, the first are marked. A score of -inf is never marked.
 
     Args:
-        scores (Tensor): Scores of patches, (B, N).
+        scores (Tensor): Scores of N patches, (B, N).
         count (int): Maximum number of marked scores in a row.
 
     Returns:
@@ -233,7 +234,7 @@ def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
     """Replace each outlier by the mean of the normal patches next to it.
 
     Args:
-        x (Tensor): Patches, (B, N, D).
+        x (Tensor): N patches of width D, (B, N, D).
         outliers (Tensor): True for outliers, (B, N) bool.
         grid (tuple[int, int]): Rows and columns of the N patches.
 

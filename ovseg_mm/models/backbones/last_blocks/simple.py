@@ -37,7 +37,8 @@ class OtherAttention(LastBlock):
         """Attend to the values.
 
         Args:
-            q (Tensor): Queries, (B, A, 1 + N, d), class token first.
+            q (Tensor): Queries of A heads of width d, (B, A, 1 + N, d), class
+                token first.
             k (Tensor): Keys, (B, A, 1 + N, d).
             v (Tensor): Values, (B, A, 1 + N, d).
             grid (tuple[int, int]): Rows and columns of the N patches.
@@ -52,7 +53,10 @@ class OtherAttention(LastBlock):
         tokens: Mapping[int, Tensor],
         grid: tuple[int, int],
     ) -> Tensor:
-        """Output tokens (B, 1 + N, D), see :meth:`LastBlock.__call__`."""
+        """Output tokens of the class token and N patches, (B, 1 + N, D).
+
+        :meth:`LastBlock.__call__` explains the arguments.
+        """
         block: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
         x = tokens[len(blocks) - 2]
         q, k, v = block.attn.heads(block.ln_1(x))
@@ -84,13 +88,13 @@ class MaskCLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Return the values (B, A, 1 + N, d) unchanged."""
+        """Return the values v unchanged."""
         return v
 
     def keys(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor | None:
-        """Keys of the patches, (B, N, D); None without ``give_keys``.
+        """Keys of the N patches, (B, N, D); None without ``give_keys``.
 
         The output projection of the attention is applied to the keys.
         """
@@ -120,7 +124,10 @@ class SCLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Query-query plus key-key attention, (B, A, 1 + N, d)."""
+        """Values after query-query plus values after key-key attention.
+
+        :meth:`OtherAttention.mix` explains the arguments.
+        """
         return attend(q, q, v) + attend(k, k, v)
 
 
@@ -140,7 +147,10 @@ class ClearCLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Query-query attention, (B, A, 1 + N, d)."""
+        """Values after query-query attention.
+
+        :meth:`OtherAttention.mix` explains the arguments.
+        """
         return attend(q, q, v)
 
 
@@ -164,7 +174,10 @@ class NACLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Key-key attention with a Gaussian bias, (B, A, 1 + N, d)."""
+        """Values after key-key attention with a Gaussian bias.
+
+        :meth:`OtherAttention.mix` explains the arguments.
+        """
         bias = gaussian_bias(grid, self.gaussian_std, k.device)
         return attend(k, k, v, bias.to(k.dtype))
 

@@ -93,7 +93,7 @@ class CascadeCLIPHead(BaseOpenVocabHead):
         Args:
             feats (LevelFeatures): Patch embeddings of
                 ``sum(group_sizes)`` levels, and the class embedding.
-            text (Tensor): Text embeddings, (T, 1, C).
+            text (Tensor): Embeddings of T class texts, (T, 1, C).
 
         Returns:
             Tensor: Logits, (B, T, h, w).
@@ -158,7 +158,7 @@ def relationship_descriptor(cls: Tensor, text: Tensor) -> Tensor:
 
     Args:
         cls (Tensor): Class embeddings of the images, (B, C).
-        text (Tensor): Text embeddings, (T, C).
+        text (Tensor): Embeddings of T class texts, (T, C).
 
     Returns:
         Tensor: Product and text embedding of each image and text, (B, T, 2C).

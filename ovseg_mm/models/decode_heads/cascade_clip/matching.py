@@ -51,8 +51,8 @@ class MatchingDecoder(nn.Module):
         """Compute the logits of all classes at each patch.
 
         Args:
-            queries (Tensor): Class queries, (B, T, E).
-            patches (Tensor): Patch embeddings, (B, N, E).
+            queries (Tensor): Queries of T classes, (B, T, E).
+            patches (Tensor): Embeddings of N patches, (B, N, E).
 
         Returns:
             Tensor: Logits, (B, T, N).
@@ -83,8 +83,8 @@ class Similarity(nn.Module):
         over the heads.
 
         Args:
-            queries (Tensor): Class queries, (B, T, E).
-            patches (Tensor): Patch embeddings, (B, N, E).
+            queries (Tensor): Queries of T classes, (B, T, E).
+            patches (Tensor): Embeddings of N patches, (B, N, E).
 
         Returns:
             Tensor: Attention logits, mean over the heads, (B, T, N).
@@ -97,7 +97,7 @@ class Similarity(nn.Module):
 
 @in_float32
 def _products(q: Tensor, k: Tensor) -> Tensor:
-    """Inner products (B, T, N) of queries (B, T, E) and keys (B, N, E)."""
+    """Inner products (B, T, N) of T queries (B, T, E) and N keys (B, N, E)."""
     return q @ k.transpose(1, 2)
 
 
@@ -130,7 +130,7 @@ class MatchingLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
-        """Update queries (B, T, E) by attention to patches (B, N, E)."""
+        """Update T queries (B, T, E) by attention to N patches (B, N, E)."""
         q, k, v = (
             x.unflatten(-1, (self.similarity.num_heads, -1)).transpose(1, 2)
             for x in (

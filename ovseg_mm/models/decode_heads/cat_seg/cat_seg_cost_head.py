@@ -191,7 +191,7 @@ class CATSegCostHead(BaseOpenVocabHead):
         """Aggregate a cost volume by all layers.
 
         Args:
-            cost (Tensor): Cost volume, (B, K, P, h, w).
+            cost (Tensor): Cost volume of K classes, (B, K, P, h, w).
             appearance (Tensor): Appearance guidance, (B, appearance_channels,
                 h, w).
             text (Tensor): Text embeddings, (B or 1, K, C).
@@ -215,7 +215,7 @@ class CATSegCostHead(BaseOpenVocabHead):
         return x
 
     def _decode(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
-        """Upsample class maps (B, K, h, w, E) to logits (B, K, 4h, 4w).
+        """Upsample K class maps (B, K, h, w, E) to logits (B, K, 4h, 4w).
 
         ``guidance`` holds one map for each upsampling stage, coarse to fine.
         """
@@ -253,10 +253,16 @@ class AggregatorLayer(nn.Module):
         self.classwise = classwise
 
     def forward(self, x: Tensor, appearance: Tensor, text: Tensor) -> Tensor:
-        """Refine class maps x (B, K, h, w, E), with guidance.
+        """Refine class maps.
 
-        The guidance is appearance (B, h, w, G) and text (B or 1, K, G), where
-        G is the width of the projected guidance.
+        Args:
+            x (Tensor): Maps of K classes and E channels, (B, K, h, w, E).
+            appearance (Tensor): Appearance guidance of G channels, (B, h, w,
+                G).
+            text (Tensor): Text guidance of G channels, (B or 1, K, G).
+
+        Returns:
+            Tensor: Refined class maps, (B, K, h, w, E).
         """
         return self.classwise(self.spatial(x, appearance), text)
 
@@ -266,8 +272,9 @@ def cost_volume(image: Tensor, text: Tensor) -> Tensor:
     """Cosine similarities of patch embeddings and text embeddings.
 
     Args:
-        image (Tensor): Patch embeddings, (B, C, h, w).
-        text (Tensor): Text embeddings, (T, P, C).
+        image (Tensor): Embeddings of h x w patches, (B, C, h, w).
+        text (Tensor): Text embeddings of T class texts and P prompts, (T, P,
+            C).
 
     Returns:
         Tensor: Cosine similarities, (B, T, P, h, w) float32.
@@ -281,7 +288,8 @@ def select_classes(cost: Tensor, count: int) -> Tensor:
     """Select the classes with the highest similarity at any patch.
 
     Args:
-        cost (Tensor): Cosine similarities, (B, T, P, h, w).
+        cost (Tensor): Cosine similarities of T class texts and P prompts, (B,
+            T, P, h, w).
         count (int): Number of classes to select.
 
     Returns:

@@ -99,7 +99,7 @@ class ClasswiseAggregation(nn.Module):
         """Aggregate over classes.
 
         Args:
-            x (Tensor): Class maps, (B, T, h, w, E).
+            x (Tensor): Maps of T classes, (B, T, h, w, E).
             guidance (Tensor): Text guidance, (B or 1, T, G).
 
         Returns:
@@ -120,7 +120,7 @@ class ClasswiseAggregation(nn.Module):
         """Make the function that mixes the classes at each position.
 
         Args:
-            guidance (Tensor): Text guidance, (B or 1, T, 1, G).
+            guidance (Tensor): Text guidance of T classes, (B or 1, T, 1, G).
 
         Returns:
             Callable: Function from class maps (B, T, positions, E) to refined
@@ -175,7 +175,7 @@ def _linear_attention(
     """Linear attention with the kernel elu + 1.
 
     Args:
-        q (Tensor): Queries, (..., heads, T, d).
+        q (Tensor): Queries of T classes and head width d, (..., heads, T, d).
         k (Tensor): Keys, (..., heads, T, d).
         v (Tensor): Values, (..., heads, T, d).
         num_padding (int): Number of equal padding tokens to attend to.
@@ -221,7 +221,7 @@ def _full_attention(
     """Softmax attention.
 
     Args:
-        q (Tensor): Queries, (..., heads, T, d).
+        q (Tensor): Queries of T classes and head width d, (..., heads, T, d).
         k (Tensor): Keys, (..., heads, T, d).
         v (Tensor): Values, (..., heads, T, d).
         num_padding (int): Number of equal padding tokens to attend to.
@@ -244,14 +244,14 @@ def _full_attention(
 
 
 def _pool(x: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Average pooling of class maps (B, T, h, w, E) over h and w."""
+    """Average pooling of T class maps (B, T, h, w, E) over h and w."""
     maps = x.flatten(0, 1).permute(0, 3, 1, 2)
     maps = F.avg_pool2d(maps, sides)
     return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
 def _resize(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resize class maps (B, T, h, w, E) to a grid, with aligned corners."""
+    """Resize T class maps (B, T, h, w, E) to a grid, with aligned corners."""
     maps = x.flatten(0, 1).permute(0, 3, 1, 2)
     maps = F.interpolate(maps, grid, mode='bilinear', align_corners=True)
     return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])

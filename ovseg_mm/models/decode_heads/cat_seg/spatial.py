@@ -66,7 +66,7 @@ class SpatialAggregation(nn.Module):
         """Aggregate over space.
 
         Args:
-            x (Tensor): Class maps, (B, T, h, w, E).
+            x (Tensor): Maps of T classes, (B, T, h, w, E).
             guidance (Tensor): Appearance guidance, (B, h, w, G).
 
         Returns:
@@ -131,7 +131,8 @@ class WindowBlock(nn.Module):
         Returns:
             tuple[Callable, Tensor | None]: Projection of tokens to queries,
             keys and values, from :func:`guided_qkv`, and mask of the
-            attention, (windows, n, n). None: nothing is masked.
+            attention for n tokens per window, (windows, n, n). None: nothing
+            is masked.
         """
         h, w = guidance.shape[1:3]
         size, shift = self._windows(h, w)
@@ -152,7 +153,7 @@ class WindowBlock(nn.Module):
         """Attend within windows.
 
         Args:
-            x (Tensor): Class maps, (B, T, h, w, E).
+            x (Tensor): Maps of T classes, (B, T, h, w, E).
             project (Callable): Projection to queries, keys and values, the
                 first result of :meth:`prepare`.
             mask (Tensor, optional): Mask of the attention, the second result
@@ -199,7 +200,8 @@ class GuidedAttention(nn.Module):
 
         Args:
             qkv (Tensor): Queries, keys and values, from :func:`guided_qkv`,
-                (B, T, windows, n, 3 * E).
+                (B, T, windows, n, 3 * E), for T classes and n tokens per
+                window.
             mask (Tensor, optional): Term added to attention logits, (windows,
                 n, n).
 
@@ -264,7 +266,11 @@ def guided_qkv(
 
 
 def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
-    """Pad maps (B, T, h, w, E), shift and cut to (B, T, windows, n, E)."""
+    """Pad and shift class maps and cut them into windows.
+
+    Maps (B, T, h, w, E) become (B, T, windows, n, E), with the n tokens of a
+    window row by row.
+    """
     h, w = x.shape[2:4]
     bottom, right = -h % size[0], -w % size[1]
     if bottom or right:

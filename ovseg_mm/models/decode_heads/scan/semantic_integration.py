@@ -91,7 +91,8 @@ class SemanticIntegration(nn.Module):
         """Add image features to embeddings of proposals.
 
         Args:
-            embeddings (Tensor): Embeddings of the proposals, (D, B, Q, C).
+            embeddings (Tensor): Embeddings of Q proposals, from D decoder
+                outputs, (D, B, Q, C).
             context (ImageContext): CLIP's features of the images, which
                 contain the tokens of ``blocks``.
 
@@ -108,7 +109,11 @@ class SemanticIntegration(nn.Module):
         return x.unflatten(1, (states, -1)).transpose(0, 1)
 
     def memory(self, context: ImageContext) -> Tensor:
-        """Keys and values of the cross-attention, (B, L * N, C)."""
+        """Keys and values of the cross-attention, (B, L * N, C).
+
+        They are the filtered and projected tokens of N patches of each of the
+        L blocks.
+        """
         tokens = [
             self.filter(context.tokens[block][:, 1:], sigma)
             for block, sigma in zip(self.blocks, self.sigmas)
@@ -119,8 +124,9 @@ class SemanticIntegration(nn.Module):
         """Apply the cross-attention layers.
 
         Args:
-            x (Tensor): Embeddings of the proposals, (B, D * Q, C).
-            memory (Tensor): Keys and values, (B, L * N, C).
+            x (Tensor): Embeddings of Q proposals, from D decoder outputs, (B,
+                D * Q, C).
+            memory (Tensor): Keys and values, the result of :meth:`memory`.
 
         Returns:
             Tensor: Embeddings after attention, (B, D * Q, C).
@@ -152,8 +158,8 @@ class FrequencyFilter(nn.Module):
         """Filter tokens.
 
         Args:
-            tokens (Tensor): Patch tokens of a square grid, row by row, (B, N,
-                V).
+            tokens (Tensor): Tokens of the N patches of a square grid, row by
+                row, (B, N, V).
             sigma (float): Standard deviation of the Gaussian, in steps of the
                 spectrum.
 

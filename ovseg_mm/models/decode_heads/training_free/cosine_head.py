@@ -44,8 +44,8 @@ class CosineHead(BaseOpenVocabHead):
 
         Args:
             feats (CLIPFeatures): Output of the image tower.
-            text (Tensor): Normalised text embeddings of T class texts and P
-                prompts, (T, P, C). Prompts are averaged.
+            text (Tensor): Normalised text embeddings of T class texts, P
+                prompts and width C, (T, P, C). Prompts are averaged.
 
         Returns:
             Tensor: Cosine similarities in [-1, 1], (B, T, h, w) float32.
@@ -55,7 +55,7 @@ class CosineHead(BaseOpenVocabHead):
 
 @in_float32
 def _cosines(patches: Tensor, text: Tensor) -> Tensor:
-    """Cosines (B, T, h, w) of patches (B, C, h, w) and texts (T, P, C).
+    """Cosines (B, T, h, w) of patches (B, C, h, w) and T texts (T, P, C).
 
     Texts are averaged over P prompts first.
     """

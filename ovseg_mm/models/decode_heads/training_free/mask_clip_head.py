@@ -58,7 +58,7 @@ class MaskCLIPHead(CosineHead):
         self.smooth_below = smooth_below
 
     def forward(self, feats: CLIPFeatures, text: Tensor) -> Tensor:
-        """Scores (B, T, h, w) of patches and class texts, after corrections.
+        """Scores (B, T, h, w) of patches and T texts, after both corrections.
 
         :meth:`CosineHead.forward` explains the arguments.
         """
