@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test pipelines of configs for images without labels."""
+"""Test pipelines of configs, changed to run on images without labels."""
 
 import copy
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def image_steps(pipeline: Sequence[dict]) -> list[dict]:
         pipeline (Sequence[dict]): Steps of a test pipeline.
 
     Returns:
-        list[dict]: Copies of the steps, without those that load labels.
+        list[dict]: Copies of the steps, without steps that load labels.
     """
     return [
         step
@@ -26,13 +26,15 @@ def image_steps(pipeline: Sequence[dict]) -> list[dict]:
 
 
 def array_pipeline(pipeline: list[dict]) -> Compose:
-    """Convert a test pipeline of files to one of arrays.
+    """Change a test pipeline for image files into a pipeline for arrays.
 
     Args:
-        pipeline (list[dict]): Steps for files; the first one reads them.
+        pipeline (list[dict]): Steps of a test pipeline; the first step
+            loads the image file.
 
     Returns:
-        Compose: Steps for ``dict(img=...)``, BGR, (H, W, 3) uint8.
+        Compose: Pipeline that takes ``dict(img=array)`` with a BGR image,
+        (H, W, 3) uint8, and loads no labels.
     """
     steps = image_steps(pipeline)
     steps[0] = dict(

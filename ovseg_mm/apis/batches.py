@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation of batches of a table, as Ray Data hands them out."""
+"""Segmentation of the batches of a Ray data set."""
 
 import json
 from typing import Any
@@ -14,9 +14,9 @@ from .inferencer import OpenVocabInferencer, Words
 
 
 class BatchSegmenter:
-    """Callable that segments the images of a batch.
+    """Callable for ``map_batches`` of Ray Data, which segments images.
 
-    A worker builds the model once and keeps it for all of its batches:
+    Each worker of Ray builds the model once and segments many batches:
 
     >>> images = ray.data.read_images('street', mode='RGB')
     >>> found = images.map_batches(
@@ -29,8 +29,8 @@ class BatchSegmenter:
     Args:
         classes (Words): Class texts, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
-        column (str): Column of the images: RGB arrays (H, W, 3) uint8, or
-            ``bytes`` of image files.
+        column (str): Name of the column that holds the images: RGB arrays
+            (H, W, 3) uint8, or ``bytes`` of image files.
         model (Any): See :class:`OpenVocabInferencer`.
         checkpoint (str, optional): See :class:`OpenVocabInferencer`.
         device (str, optional): See :class:`OpenVocabInferencer`.
@@ -38,8 +38,9 @@ class BatchSegmenter:
             ``background``.
 
     Raises:
-        FileNotFoundError: See :class:`OpenVocabInferencer`.
-        InputError: See :class:`OpenVocabInferencer`.
+        FileNotFoundError: If the model, config or checkpoint does not exist.
+        InputError: If the class texts or the device cannot be used, or the
+            checkpoint does not fit the model.
     """
 
     def __init__(
@@ -57,26 +58,30 @@ class BatchSegmenter:
         self.call = call
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Segment a batch.
+        """Segment the images of a batch.
 
         Args:
-            batch (dict[str, np.ndarray]): Columns of n rows each.
+            batch (dict[str, np.ndarray]): Columns of the batch by name, with n
+                rows each.
 
         Returns:
-            dict[str, np.ndarray]: The columns without the images, and
+            dict[str, np.ndarray]: The batch with two new columns, but without
+            the column of images:
 
-            - ``labels``: n label maps (H, W), uint8, or uint16 for more than
-              255 labels; ``vocabulary.ignore_label`` means no label;
-            - ``shares``: n JSON strings, the share of the image that each
-              found class covers, by class name.
+            - ``labels``: n label maps, (H, W) uint8, in which 255 means no
+              label. For more than 255 labels: uint16, 65535 means no label.
+            - ``shares``: n JSON strings such as ``'{"road": 0.6}'``: the share
+              of the image that each found class covers.
 
         Raises:
-            InputError: If the column is missing, or holds no images.
+            InputError: If the column of images is missing, or holds something
+                else.
         """
         if self.column not in batch:
             raise InputError(
-                f'the batch has no column {self.column!r}; it has '
-                f'{", ".join(batch)}: name one with column='
+                f'the batch has no column {self.column!r}, but '
+                f'{", ".join(batch)}; name the column of the images with the '
+                'argument column'
             )
         images = list(batch[self.column])
         results = self.inferencer(

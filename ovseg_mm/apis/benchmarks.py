@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configs with which a model is tested on the benchmarks."""
+"""Choice of the config with which a model is tested on a benchmark."""
 
 import copy
 from dataclasses import dataclass
@@ -27,9 +27,10 @@ class Benchmark:
         cfg (Config): Config with ``model``, ``test_dataloader`` and
             ``test_evaluator``.
         config (str): Name of the config that the model, the image size and
-            the method's constants (thresholds, weights) come from.
-        constants (str): The same as a phrase for reports; it also says when
-            these constants were not chosen for this test set.
+            the constants of the method (thresholds, weights) are taken from.
+        constants (str): Phrase for reports, such as ``'of NAME'``, where NAME
+            is ``config``; with a note if no config was made for this model
+            and test set.
     """
 
     cfg: Config
@@ -42,27 +43,28 @@ def find_benchmark(
 ) -> Benchmark:
     """Choose the config for testing a model on a benchmark.
 
-    The result is the first of these that exists:
+    The choice is the first of these configs that exists:
 
-    1. For a shipped config, the shipped config of the same family (same
-       network and weights) for the benchmark, as the metafiles list them.
-    2. ``cfg`` itself if it tests on the data of the benchmark.
-    3. The benchmark's test set with model and ``test_pipeline`` of ``cfg``.
+    1. The shipped config for the benchmark with the network and weights of
+       ``cfg``. Metafiles list such configs as one family.
+    2. ``cfg`` itself, if it tests on the data of the benchmark.
+    3. The test set of the benchmark, joined with the model and the
+       ``test_pipeline`` of ``cfg``.
 
     Args:
-        key (str): Key of :data:`BENCHMARKS`, or a config file by path or
-            bare name, which is used as it is.
+        key (str): Key of :data:`BENCHMARKS`; or a config, by path or bare
+            name, which is then chosen itself.
         cfg (Config): Config of the model.
-        options (dict, optional): Settings to override, as in
-            ``--cfg-options``; ``cfg`` has them already.
+        options (dict, optional): Settings to override in the chosen config,
+            as with ``--cfg-options``. ``cfg`` must contain them already.
 
     Returns:
-        Benchmark: The config, and where its constants come from.
+        Benchmark: The chosen config, and where its constants come from.
 
     Raises:
         FileNotFoundError: If ``key`` is neither a benchmark nor a config.
-        InputError: If an option cannot be set, or ``cfg`` has no
-            ``test_pipeline``.
+        InputError: If an option cannot be set, or ``cfg`` lacks the
+            ``test_pipeline`` that choice 3 needs.
     """
     given = config_of_benchmark(key)
     if given is not None:
@@ -76,8 +78,8 @@ def find_benchmark(
         return _as_it_is(copy.deepcopy(cfg))
     if 'test_pipeline' not in cfg:
         raise InputError(
-            f'{cfg.filename} has no test_pipeline; {key} needs it, since '
-            'there is no config of this model for it'
+            f'{cfg.filename} has no test_pipeline, which {key} needs because '
+            'no config of this model for it is shipped; add a test_pipeline'
         )
     base.test_dataloader.dataset.pipeline = cfg.test_pipeline
     base.model = copy.deepcopy(cfg.model)
@@ -89,10 +91,10 @@ def find_benchmark(
 
 
 def path_of_test_set(test_set: str) -> Path:
-    """Config base of a test set.
+    """Path of the base config of a test set.
 
     Args:
-        test_set (str): Value of :data:`BENCHMARKS`.
+        test_set (str): Name of the test set, a value of :data:`BENCHMARKS`.
 
     Returns:
         Path: Path of the config file.
@@ -106,7 +108,7 @@ def _as_it_is(cfg: Config) -> Benchmark:
 
 
 def _data(cfg: Config) -> dict[str, Any]:
-    """Test data of a config without folder, class texts and pipeline."""
+    """Settings of a config's test data: no folder, class texts or pipeline."""
     dataset = cfg.to_dict().get('test_dataloader', {}).get('dataset', {})
     left_out = ('data_root', 'vocabulary', 'pipeline')
     return {k: v for k, v in dataset.items() if k not in left_out}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments of one call as test options of the model."""
+"""Conversion of the arguments of one call to test options of the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from ovseg_mm.vocabulary import (
 
 
 class CallOptions(TypedDict, total=False):
-    """Options of :meth:`OpenVocabInferencer.__call__`, for type checkers."""
+    """Keywords of :meth:`OpenVocabInferencer.__call__`, for type checkers."""
 
     background: str | Sequence[str] | None
     templates: str | Sequence[str] | None
@@ -28,12 +28,15 @@ class CallOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Call:
-    """What one call asks of a model.
+    """Checked arguments of one call of :class:`OpenVocabInferencer`.
 
     Attributes:
-        words (Vocabulary, optional): Class texts. None: the model's.
-        test_cfg (dict): Test options that replace those of the model.
-        templates (list[str], optional): Prompt templates. None: the model's.
+        words (Vocabulary, optional): Class texts. None: class texts of the
+            model.
+        test_cfg (dict): Entries of the model's ``test_cfg`` to override during
+            the call.
+        templates (list[str], optional): Prompt templates. None: templates of
+            the model.
     """
 
     words: Vocabulary | None
@@ -42,14 +45,15 @@ class Call:
 
 
 def options_of_scores(scores: str | int | None) -> dict[str, Any]:
-    """Test options for the scores of a result.
+    """Test options that say which scores a result keeps.
 
     Args:
-        scores (str | int, optional): ``'all'``, the number of labels whose
-            scores are kept at each pixel, or None.
+        scores (str | int, optional): ``'all'``: scores of all labels. A
+            number k: scores of the k best labels of each pixel. None: no
+            scores.
 
     Returns:
-        dict[str, Any]: ``keep_scores`` and perhaps ``top_scores``.
+        dict[str, Any]: ``keep_scores``, and ``top_scores`` for a number.
 
     Raises:
         InputError: If ``scores`` is anything else.
@@ -68,10 +72,10 @@ def check_batch_size(batch_size: int) -> None:
     """Check that the number of images in a batch is an integer above 0.
 
     Args:
-        batch_size (int): The number.
+        batch_size (int): Number of images in a batch.
 
     Raises:
-        InputError: If it is not.
+        InputError: If ``batch_size`` is not an integer above 0.
     """
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise InputError(
@@ -96,10 +100,13 @@ def options_of_background(
             :meth:`OpenVocabInferencer.__call__`.
 
     Returns:
-        dict[str, Any]: Perhaps ``others``, ``threshold`` or ``prob_thd``.
+        dict[str, Any]: Entries of ``test_cfg`` to override: ``others`` for
+        background words, ``threshold`` or ``prob_thd`` for a threshold.
+        Empty if both arguments are None.
 
     Raises:
-        InputError: If an argument cannot be used, or they contradict.
+        InputError: If an argument cannot be used, the two contradict each
+            other, or ``background='threshold'`` finds no threshold.
     """
     if score_threshold is not None and (
         isinstance(score_threshold, bool)
@@ -111,8 +118,8 @@ def options_of_background(
     if background == 'none':
         if score_threshold is not None:
             raise InputError(
-                "background='none' labels every pixel; leave it or "
-                'score_threshold out'
+                "background='none' labels every pixel, so score_threshold "
+                'would have no effect; leave one of the two out'
             )
         return dict(others=[], **_threshold(model, float('-inf')))
     options: dict[str, Any] = {}
@@ -122,9 +129,9 @@ def options_of_background(
         if score_threshold is None:
             raise InputError(
                 f'scores of {model.decode_head.method} depend on the number '
-                'of classes, so there is no default threshold: give a score '
-                'threshold as well, or words of the background instead, such '
-                'as wall and floor'
+                "of classes, so background='threshold' has no default "
+                'threshold; give a score threshold too, or give background '
+                'words instead, such as wall and floor'
             )
     elif background is not None:
         options['others'] = background_words(background, words) or []
@@ -144,7 +151,7 @@ def _threshold(
 def checked_templates(
     model: BaseOpenVocabSegmentor, templates: str | Sequence[str] | None
 ) -> list[str] | None:
-    """Prompt templates of a call.
+    """Read the prompt templates of a call and check that the model takes them.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
@@ -152,10 +159,12 @@ def checked_templates(
             :func:`ovseg_mm.vocabulary.get_templates`.
 
     Returns:
-        list[str] | None: The templates; None stands for the model's own.
+        list[str] | None: The templates; None stands for the templates of the
+        model.
 
     Raises:
-        InputError: If the model takes no templates, or another number.
+        InputError: If the model takes no templates, or another number of
+            templates.
     """
     if templates is None:
         return None
@@ -166,17 +175,17 @@ def checked_templates(
     if model.text_bank.embeddings is not None:
         raise InputError(
             'templates have no effect on this model, whose text embeddings '
-            'come from a file; leave them out'
+            'come from a file; leave templates out'
         )
     if hasattr(model.text_encoder, 'prefix_prompt'):
         raise InputError(
             f'templates have no effect on this model of {method}, which has '
-            'learned a prompt; leave them out'
+            'learned a prompt; leave templates out'
         )
     count = model.decode_head.prompt_channels
     if count > 1 and len(chosen) != count:
         raise InputError(
-            f'this model of {method} was trained with {count} templates and '
-            f'takes that many, found {len(chosen)}'
+            f'this model of {method} was trained with {count} templates, but '
+            f'{len(chosen)} were given; give {count}, or leave templates out'
         )
     return chosen

@@ -52,10 +52,11 @@ class Evaluation:
     """Results on several data sets.
 
     Attributes:
-        rows (list[Row]): ``dataset``, ``images``, ``metrics`` and
-            ``settings`` of each data set; empty in all processes but the
-            first.
-        skipped (dict[str, str]): For each skipped data set, the reason.
+        rows (list[Row]): Results on each data set: its name ``dataset``, the
+            number of ``images``, ``metrics`` in percent by name, and
+            ``settings`` by name. In a distributed launch, only the first
+            process adds rows.
+        skipped (dict[str, str]): Reason for each skipped data set, by name.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -73,31 +74,33 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on several data sets, one after the other.
 
-    Counts of each image are saved in ``work_dir``: after an interruption the
-    same call continues, and results of earlier calls on other data sets stay
-    in the table. In a distributed launch, all processes call this function
-    and share the images that are left.
+    The confusion counts of each image are saved in ``work_dir``. After an
+    interruption, the same call continues with the images that are left.
+    Results of earlier calls on other data sets stay in the table. In a
+    distributed launch, all processes call this function and share the images.
 
     Args:
         model (str | Path): Name of a model, see
             :func:`ovseg_mm.zoo.resolve_model`; or a config, by path or bare
             name.
-        checkpoint (str | Path, optional): Checkpoint, ours or a published
-            one. None: the weights of the name, which are fetched; for a
-            config, CLIP's weights alone.
-        datasets (Sequence[str]): Benchmarks (keys of ``BENCHMARKS``) or
-            configs. A config is used as it is: test data, metric, and a
-            model that takes the same weights. For a benchmark,
-            :func:`~ovseg_mm.apis.benchmarks.find_benchmark` chooses the
-            config, since some methods have constants for each benchmark; the
-            results name it.
+        checkpoint (str | Path, optional): Checkpoint of this package or of
+            the method's authors. None: for a model name, the weights of this
+            model, which are downloaded once; for a config, only the weights
+            of CLIP.
+        datasets (Sequence[str]): Benchmarks (keys of ``BENCHMARKS``), or
+            configs by path or bare name. A config sets the test data, the
+            metric and the model, which must fit the weights. For a benchmark,
+            :func:`~ovseg_mm.apis.benchmarks.find_benchmark` chooses a config,
+            because constants of some methods differ between benchmarks; the
+            results name the chosen config.
         work_dir (str | Path): Folder for ``results.json``, ``results.csv``
-            and ``results.md``, and for ``evaluate.log`` with the tables of
-            all classes.
+            and ``results.md``, and for ``evaluate.log`` with the scores of
+            each class.
         launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        cfg_options (dict, optional): Settings to override in all of these
-            configs.
+        cfg_options (dict, optional): Settings to override in the configs of
+            the model and of all data sets.
         output_dir (str | Path, optional): Folder for predicted label maps.
+            None: label maps are not saved.
 
     Returns:
         Evaluation: The results. Data sets whose files are missing are
@@ -162,14 +165,14 @@ def evaluate(
 
 
 def _row(dataset: str, images: int, metrics: dict, settings: dict) -> Row:
-    """Results of a data set."""
+    """Results on one data set, as a row of the table."""
     return dict(
         dataset=dataset, images=images, metrics=metrics, settings=settings
     )
 
 
 def _add_row(evaluation: Evaluation, row: Row) -> None:
-    """Add the results on a data set, in place of earlier ones on it."""
+    """Add results on a data set; they replace earlier results on it."""
     key = row['dataset']
     others = [other for other in evaluation.rows if other['dataset'] != key]
     evaluation.rows = [*others, row]
@@ -189,9 +192,10 @@ def _build_datasets(
 
 
 def _vocabulary(cfg: Config, dataset: BaseSegDataset, key: str) -> Vocabulary:
-    """Vocabulary for a data set, with its classes in the same order.
+    """Vocabulary of the model, or of the data set if the model has none.
 
-    It is the model's, or the data set's if the model has none.
+    An error is raised if the vocabulary does not list the classes of the
+    data set in the same order.
     """
     source = cfg.model.get('vocabulary') or dataset.vocabulary
     vocabulary = load_vocabulary(source)
@@ -200,7 +204,7 @@ def _vocabulary(cfg: Config, dataset: BaseSegDataset, key: str) -> Vocabulary:
 
 
 def _network(cfg: Config) -> dict[str, Any]:
-    """Settings of the model; if they change, it is built again."""
+    """Model settings of a config; a model is built again if these change."""
     model = cfg.to_dict()['model']
     return {k: v for k, v in model.items() if not k.endswith('vocabulary')}
 
@@ -208,7 +212,7 @@ def _network(cfg: Config) -> dict[str, Any]:
 def _load(
     cfg: Config, checkpoint: Path | None
 ) -> tuple[BaseOpenVocabSegmentor, str]:
-    """Build the model; return it and the SHA-256 of its weights."""
+    """Build the model and load weights; also return their SHA-256."""
     with config_errors():
         model = init_model(cfg, None, get_device())
     # Scores are not needed, only labels.
@@ -225,7 +229,10 @@ def _init_processes(cfg: Config) -> None:
 
 
 def _log_to(path: Path) -> None:
-    """Log the tables of classes to a file; the terminal gets warnings."""
+    """Write the log, with scores of each class, to a file.
+
+    The terminal shows only warnings.
+    """
     logger = MMLogger.get_instance('evaluate', log_file=str(path))
     logger.handlers[0].setLevel('WARNING')
 
@@ -240,8 +247,8 @@ def _build_metric(
     metric = METRICS.build(evaluator) if isinstance(evaluator, dict) else None
     if not isinstance(metric, OpenVocabIoUMetric):
         raise InputError(
-            f'{key}: test_evaluator is {evaluator}; expected one '
-            'OpenVocabIoUMetric'
+            f'{key}: test_evaluator is {evaluator}; set it to one metric: '
+            "test_evaluator = dict(type='OpenVocabIoUMetric')"
         )
     metric.dataset_meta = model.vocabulary.metainfo
     if output_dir is not None:
@@ -256,7 +263,7 @@ def _settings(
     fp16: bool,
     source: ModelSource,
 ) -> dict[str, Any]:
-    """Settings that the results on a data set depend on."""
+    """Settings that influence the results on a data set, by name."""
     whole = benchmark.cfg.to_dict()
     data = whole['test_dataloader']['dataset']
     data.pop('data_root', None)
@@ -303,7 +310,10 @@ def _count(
     workers: int,
     key: str,
 ) -> list:
-    """Counts of all images; the model runs where no earlier run saved them."""
+    """Confusion counts of each image of a data set.
+
+    The model runs only on images whose counts no earlier run has saved.
+    """
     rank, world_size = get_dist_info()
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]
     names = [sample['img_path'] for sample in samples]
@@ -343,7 +353,7 @@ def _count(
 
 
 def _stamp(sample: dict) -> list[list[int]]:
-    """Sizes and times of the files of a sample, to notice changed files."""
+    """Size and modification time of a sample's files, to detect changes."""
     paths = [sample.get('img_path'), sample.get('seg_map_path')]
     stats = [os.stat(path) for path in paths if path and osp.isfile(path)]
     return [[stat.st_size, stat.st_mtime_ns] for stat in stats]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation of files, read and written while the model works."""
+"""Segmentation of image, raster and video files."""
 
 import time
 import warnings
@@ -29,7 +29,7 @@ from .inferencer import OpenVocabInferencer
 from .result import Segmentation
 from .video import is_video, segment_video
 
-# Pixels above which an image is read in windows.
+# Number of pixels above which an image is read in tiles.
 LARGEST = 89_478_485
 
 OnPart = Callable[[str, int, int], None]
@@ -41,16 +41,19 @@ class FileOptions:
 
     Attributes:
         folder (Path): Folder of the results.
-        save (tuple[str, ...]): Kinds of results.
+        save (tuple[str, ...]): Kinds of results to save, see
+            :mod:`ovseg_mm.utils.result_files`.
         batch_size (int): Images, or frames of a video, that go through the
             model together.
-        workers (int): Threads that read and write.
+        workers (int): Number of threads that read and write files.
         amp (bool): Whether to use mixed precision.
-        bands (tuple[int, ...], optional): Bands of rasters; if given, all
-            files are read in windows.
-        tile (int, optional): Side of a window in pixels; if given, all files
-            are read in windows.
-        call (dict[str, Any]): Options of the inferencer's calls.
+        bands (tuple[int, ...], optional): Bands of rasters to read as
+            colours, see :class:`ovseg_mm.rasters.RasterReader`. If given, all
+            files except videos are read in tiles.
+        tile (int, optional): Side of a tile in pixels. If given, all files
+            except videos are read in tiles.
+        call (dict[str, Any]): Options of
+            :meth:`OpenVocabInferencer.__call__`.
     """
 
     folder: Path
@@ -64,18 +67,19 @@ class FileOptions:
 
 
 class FileSegmenter:
-    """Segments images, rasters and videos, and saves what was found.
+    """Segment images, rasters and videos, and save the results.
 
     Threads read the next images and write the last results while the model
     works. Georeferenced TIFF files and images of more than 89 megapixels are
-    read in windows.
+    read and segmented in tiles.
 
     Args:
         inferencer (OpenVocabInferencer): The model.
         words (Vocabulary): Classes.
         options (FileOptions): Options.
-        on_part (Callable): Called with the name of a raster or video, the
-            number of its finished tiles or frames, and their total.
+        on_part (Callable): Called after each tile of a raster and each frame
+            of a video. Its arguments are the name of the file, the number of
+            finished tiles or frames, and their total.
     """
 
     def __init__(
@@ -91,17 +95,22 @@ class FileSegmenter:
         self.on_part = on_part
 
     def run(self, jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
-        """Segment files one by one.
+        """Segment files and yield a record of each file.
 
         Args:
             jobs (Iterable[Job]): The files.
 
         Yields:
-            dict[str, Any]: Record of a file, roughly in the order of
-            ``jobs``: ``image``, its path; ``width`` and ``height``;
-            ``shares`` by class name; ``files``, the results by kind;
-            ``seconds``, the time in the model. For a file that cannot be
-            read: ``image`` and ``error``.
+            dict[str, Any]: Record of a file, roughly in the order of ``jobs``.
+            For a file that cannot be read: ``image`` (path) and ``error``
+            (message). Otherwise:
+
+            - ``image``: path of the file;
+            - ``width`` and ``height`` in pixels; for a video also ``frames``;
+            - ``shares``: share of the pixels of each found class, by name;
+            - ``files``: paths of the results by kind;
+            - ``seconds``: time in the model; for rasters and videos the time
+              for reading and writing is included.
 
         Raises:
             OSError: If a result cannot be written.
@@ -140,7 +149,7 @@ class FileSegmenter:
                     yield dict(image=str(job.path), error=error_message(error))
 
     def _read(self, job: Job) -> np.ndarray | None:
-        """RGB pixels; None for a file that is read in parts."""
+        """RGB pixels of an image; None for a raster or a video."""
         if is_video(job.path) or self._is_raster(job.path):
             return None
         check_outputs_known(self.options.save)
@@ -150,8 +159,8 @@ class FileSegmenter:
             if job.path.suffix.lower() not in ('.tif', '.tiff'):
                 raise
             raise InputError(
-                f'{error}; if its bands are not colours, name one or '
-                'three of them with --bands'
+                f'{error}; if the bands of this file are not colours, '
+                'choose one or three of them with --bands'
             ) from error
 
     def _is_raster(self, path: Path) -> bool:
@@ -169,7 +178,7 @@ class FileSegmenter:
                 return image.width * image.height > LARGEST
         except Image.DecompressionBombError:
             return True
-        except Exception:  # the reader says what is wrong with it
+        except Exception:  # read_image reports what is wrong with the file
             return False
 
     def _segment(
@@ -205,7 +214,7 @@ class FileSegmenter:
         )
 
     def _in_parts(self, job: Job) -> dict[str, Any]:
-        """Segment a raster in tiles, or a video in batches of frames."""
+        """Segment a raster tile by tile, or a video batch by batch."""
         options, start = self.options, time.perf_counter()
 
         def on_part(done: int, total: int) -> None:

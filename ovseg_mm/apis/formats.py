@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label maps as COCO and GeoJSON.
-
-Letters: H, W pixels; L labels.
-"""
+"""Label maps as COCO annotations and GeoJSON."""
 
 from typing import Any
 
@@ -23,17 +20,16 @@ def coco_of(
     """COCO annotations of a label map, one for each found class.
 
     Args:
-        labels (np.ndarray): (H, W) integers; values outside [0, L) have no
-            annotation.
+        labels (np.ndarray): Label map, (H, W) integers. For L labels, pixels
+            with values outside [0, L) belong to no annotation.
         vocabulary (Vocabulary): Names of the labels. The category of a label
             has the id ``label + 1``, since COCO counts from 1.
-        file_name (str): Name of the image.
-        image_id (int): Its id.
+        file_name (str): File name of the image.
+        image_id (int): Id of the image.
 
     Returns:
-        dict[str, Any]: ``images``, ``categories`` and ``annotations``, whose
-        ``segmentation`` is a compressed run-length code, ready for
-        ``json.dump``.
+        dict[str, Any]: ``images``, ``categories`` and ``annotations``, ready
+        for ``json.dump``. Masks are compressed run-length codes.
 
     Raises:
         ImportError: If pycocotools is not installed.
@@ -73,15 +69,16 @@ def coco_of(
 
 
 def geojson_of(polygons: list[Polygon]) -> dict[str, Any]:
-    """GeoJSON of polygons, in pixels.
+    """GeoJSON of polygons, in pixel coordinates.
 
     Args:
         polygons (list[Polygon]): Regions of a label map.
 
     Returns:
         dict[str, Any]: A feature collection, ready for ``json.dump``. Each
-        feature is a polygon (x to the right, y down, holes as further rings)
-        with the properties ``name``, ``label`` and ``area`` (pixels).
+        feature is a polygon: x to the right, y down, holes as further rings.
+        Its properties are ``name`` and ``label`` of the class, and ``area``
+        in pixels.
     """
     return dict(
         type='FeatureCollection',

@@ -60,25 +60,28 @@ class OpenVocabInferencer:
     >>> result.labels, result.shares()
 
     Class texts and options are valid for one call. Several threads may share
-    an inferencer; their batches run one after the other. ``model`` keeps its
-    own vocabulary and works with MMSegmentation's APIs.
+    an inferencer; their batches run one after the other. The attribute
+    ``model`` is a segmentor for MMSegmentation's APIs; calls restore its
+    vocabulary.
 
     Args:
         model (str | Path | Config | ModelSource): Name of a model, such as
             ``'sc-clip'`` or ``'sc-clip:ViT-L-14-336/openai'``; path of a
             config file, bare name of a shipped config, or a config. See
             :func:`ovseg_mm.zoo.resolve_model`.
-        checkpoint (str | Path, optional): Checkpoint, ours or a published
-            one of the method. None: the weights of the name, which are
-            downloaded once; for a config, CLIP's weights alone.
-        device (str, optional): Such as ``'cuda:0'``. None: the best one.
+        checkpoint (str | Path, optional): Checkpoint of this package or of
+            the method's authors. None: for a model name, the weights of this
+            model, which are downloaded once; for a config, only the weights
+            of CLIP.
+        device (str, optional): Device such as ``'cuda:0'``. None: a GPU if
+            there is one, else the CPU.
         cfg_options (dict, optional): Settings to override in the config.
 
     Raises:
         FileNotFoundError: If model, config or checkpoint do not exist.
         InputError: If the checkpoint does not fit the model, or the device
             cannot be used.
-        OSError: If weights cannot be fetched or stored.
+        OSError: If weights cannot be downloaded or stored.
     """
 
     def __init__(
@@ -106,8 +109,8 @@ class OpenVocabInferencer:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Vocabulary of the model, used by calls without ``classes``."""
-        with self._lock:  # calls of other threads set theirs meanwhile
+        """Vocabulary of the model; calls without ``classes`` use it."""
+        with self._lock:  # a call changes the vocabulary while it runs
             return self.model.vocabulary
 
     @overload
@@ -126,7 +129,7 @@ class OpenVocabInferencer:
         **options: Unpack[CallOptions],
     ) -> list[Segmentation]: ...
 
-    # Whether a path is a picture or a folder is known when it is looked at.
+    # The type does not tell whether a path is an image or a folder.
     @overload
     def __call__(
         self,
@@ -151,46 +154,49 @@ class OpenVocabInferencer:
 
         Args:
             images (Picture | Iterable[Picture]): Path, ``bytes`` of an image
-                file, PIL image, RGB array (H, W, 3) uint8, or tensor (3, H,
-                W) as of torchvision, see
-                :func:`ovseg_mm.apis.pictures.rgb_of`; or a folder, a pattern
-                such as ``'street/*.jpg'``, or a list of all these.
+                file, PIL image, RGB array (H, W, 3) uint8, or tensor (3, H, W)
+                as in torchvision, see
+                :func:`ovseg_mm.apis.pictures.rgb_of`. For several images: a
+                folder, a pattern such as ``'street/*.jpg'``, or a list.
             classes (Words, optional): Class texts of this call, see
                 :func:`ovseg_mm.vocabulary.load_vocabulary`. None: class texts
-                of the model, which the config names and
-                ``model.set_vocabulary`` changes.
-            background (str | Sequence[str], optional): What becomes of
-                pixels that show none of the classes; they stay unlabelled,
-                or get the class ``'background'`` if there is one.
-                ``'none'``: every pixel gets a class. ``'threshold'``: pixels
-                below ``score_threshold`` are background. A list of words, or
-                ``'coco'`` for the names of COCO-Stuff, see
-                :func:`ovseg_mm.vocabulary.background_words`: pixels that fit
-                one of these words best are background. None: as the config
-                says; mostly ``'none'`` for several classes, and a threshold
-                or background words for a single class, see ``docs/words.md``.
-            templates (str | Sequence[str], optional): Sentences that classes
-                are put into, see :func:`ovseg_mm.vocabulary.get_templates`.
-                None: those of the config.
+                of the model, see ``model.set_vocabulary``.
+            background (str | Sequence[str], optional): Which pixels show none
+                of the classes. Such background pixels stay unlabelled, or get
+                the class ``'background'`` if there is one.
+
+                - ``'none'``: no pixel; every pixel gets a class.
+                - ``'threshold'``: pixels whose best score is not above
+                  ``score_threshold``.
+                - a list of words: pixels that fit one of these words best.
+                  ``'coco'`` stands for the class names of COCO-Stuff, see
+                  :func:`ovseg_mm.vocabulary.background_words`.
+                - None: as the config says; mostly, ``'none'`` for several
+                  classes, and a threshold or background words for a single
+                  class, see ``docs/words.md``.
+            templates (str | Sequence[str], optional): Sentences that class
+                texts are put into, see
+                :func:`ovseg_mm.vocabulary.get_templates`. None: templates of
+                the config.
             score_threshold (float, optional): Pixels whose best score is not
-                above it are background. Scores of ``scores='all'`` are in
-                the same unit. None: no threshold, or the default of the
-                method with ``background='threshold'``.
-            scores (str | int, optional): ``'all'``: the result has the
-                ``scores`` of all labels, which take L * H * W * 4 bytes. k:
+                above this number are background; it has the unit of the
+                result's ``scores``. None: threshold of the config, if any;
+                with ``background='threshold'``, default of the method.
+            scores (str | int, optional): ``'all'``: the result has the scores
+                of all L labels, which take L * H * W * 4 bytes. A number k:
                 the scores of the k best labels of each pixel. None: no scores.
             batch_size (int): Images that go through the model together.
             progress (bool): Whether to show a progress bar.
 
         Returns:
             Segmentation | list[Segmentation]: Result at the size of the
-            image; for a folder, a pattern or a list, a list in that order.
-            See :meth:`iterate` for more images than fit in memory.
+            image; for several images, a list. For more images than fit in
+            memory, use :meth:`iterate`.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If an image file does not exist.
             InputError: If a file is not an image, or the class texts or an
-                option are not usable.
+                option cannot be used.
         """
         check_batch_size(batch_size)
         call = self._call_of(
@@ -220,8 +226,8 @@ class OpenVocabInferencer:
     ) -> Iterator[Segmentation]:
         """Segment images one by one; only a few are in memory at a time.
 
-        A thread reads the next images meanwhile. Options and file names are
-        checked immediately, the content of a file when its turn comes.
+        A thread reads the next images while the model runs. Options and file
+        names are checked immediately, the content of a file when it is read.
 
         Args:
             images (Picture | Iterable[Picture]): See :meth:`__call__`; also
@@ -238,9 +244,9 @@ class OpenVocabInferencer:
             Iterator[Segmentation]: Results in the order of the images.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If an image file does not exist.
             InputError: If a file is not an image, or the class texts or an
-                option are not usable.
+                option cannot be used.
         """
         check_batch_size(batch_size)
         call = self._call_of(
@@ -265,21 +271,22 @@ class OpenVocabInferencer:
         templates: str | Sequence[str] | None = None,
         score_threshold: float | None = None,
     ) -> Iterator[tuple[ScoreMap, Labelling]]:
-        """Scores of an image before they become labels.
+        """Context manager for the scores of an image before labelling.
 
         >>> with inferencer.scored(tile, words) as (scores, labelling):
         ...     labels = labelling.labels(scores.of)
 
         Args:
-            image (Picture): One picture, see :meth:`__call__`.
+            image (Picture): A single image, see :meth:`__call__`.
             classes (Words, optional): See :meth:`__call__`.
             background (str | Sequence[str], optional): See :meth:`__call__`.
             templates (str | Sequence[str], optional): See :meth:`__call__`.
             score_threshold (float, optional): See :meth:`__call__`.
 
         Yields:
-            tuple[ScoreMap, Labelling]: Scores of class texts, and the rule
-            that turns them into labels; valid inside the block.
+            tuple[ScoreMap, Labelling]: Scores of the class texts, and the
+            rule that turns scores into labels. Both are valid only inside
+            the ``with`` block.
         """
         call = self._call_of(classes, background, templates, score_threshold)
         batch = self._batch([read_picture(image)])
@@ -315,9 +322,9 @@ class OpenVocabInferencer:
         score_threshold: float | None,
         scores: str | int | None = None,
     ) -> Call:
-        """Check the arguments of a call."""
+        """Check the arguments of :meth:`__call__` and convert them."""
         words = None if classes is None else load_vocabulary(classes)
-        with self._lock:  # calls of other threads set theirs meanwhile
+        with self._lock:  # a call changes the model while it runs
             rest = options_of_background(
                 self.model,
                 words or self.model.vocabulary,
@@ -362,7 +369,7 @@ class OpenVocabInferencer:
 
     @contextmanager
     def _set_for_call(self, call: Call) -> Iterator[Vocabulary]:
-        """Set vocabulary and options for one call; yields the vocabulary."""
+        """Set vocabulary and options of a call while the block runs."""
         model = self.model
         with self._lock:
             own_words, own_cfg = model.vocabulary, model.test_cfg

@@ -31,11 +31,12 @@ Picture: TypeAlias = (
 
 
 class Pixels(NamedTuple):
-    """A picture that was read.
+    """Pixels of a picture, and the file that they were read from.
 
     Attributes:
-        rgb (np.ndarray): (H, W, 3) uint8.
-        path (Path, optional): Its file.
+        rgb (np.ndarray): RGB pixels, (H, W, 3) uint8.
+        path (Path, optional): File of the picture. None: the picture was not
+            given as a path.
     """
 
     rgb: np.ndarray
@@ -43,13 +44,14 @@ class Pixels(NamedTuple):
 
 
 def is_several(images: object) -> bool:
-    """Whether these are several pictures: a folder, a pattern or a list.
+    """Whether an argument stands for several pictures, not for one.
 
     Args:
-        images (object): See :func:`each_picture`.
+        images (object): Argument of :func:`each_picture`.
 
     Returns:
-        bool: False for a single picture, and for anything else.
+        bool: True for a folder, a pattern, a list or another iterable; False
+        for anything else.
     """
     if isinstance(images, (str, Path)):
         path = expanded(images)
@@ -69,12 +71,12 @@ def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
             such as ``'street/*.jpg'``, or several of these.
 
     Yields:
-        Picture: A picture; files of a folder or pattern are sorted by name.
+        Picture: A picture. Files of a folder or pattern are sorted by name.
 
     Raises:
         FileNotFoundError: If a file does not exist, or a folder or pattern
             has no image.
-        InputError: If a path is an address or a device.
+        InputError: If a path is a web address, or not a file or folder.
     """
     listed = isinstance(images, (str, Path)) or not is_several(images)
     # mypy does not narrow a type where a guard is false.
@@ -90,14 +92,15 @@ def read_ahead(pictures: Iterable[Picture], count: int) -> Iterator[Pixels]:
 
     Args:
         pictures (Iterable[Picture]): The pictures.
-        count (int): Pictures that wait in memory.
+        count (int): Number of pictures to read in advance.
 
     Yields:
-        Pixels: In the order of the pictures.
+        Pixels: Pixels of each picture, in the order of ``pictures``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it is not a picture; the message gives its index.
+        FileNotFoundError: If a file does not exist.
+        InputError: If a picture cannot be read; the message gives its path,
+            or its index if it is not a file.
     """
     with ThreadPoolExecutor(1) as thread:
         waiting: deque[Future[Pixels]] = deque()
@@ -114,20 +117,21 @@ def read_picture(picture: Picture, index: int | None = None) -> Pixels:
 
     Args:
         picture (Picture): See :func:`rgb_of`.
-        index (int, optional): Its place in a list, for messages.
+        index (int, optional): Index of the picture in a list, for error
+            messages. None: the picture is not part of a list.
 
     Returns:
-        Pixels: RGB and path.
+        Pixels: Pixels and path of the picture.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it is not a picture.
+        FileNotFoundError: If the file does not exist.
+        InputError: If the picture cannot be read, see :func:`rgb_of`.
     """
     path = Path(picture) if isinstance(picture, (str, Path)) else None
     try:
         return Pixels(rgb_of(picture), path)
     except InputError as error:
-        # The message of a file has its path.
+        # Messages about a file name its path already.
         if index is None or path is not None:
             raise
         raise InputError(
@@ -144,16 +148,17 @@ def rgb_of(picture: Picture) -> np.ndarray:
             - a path;
             - ``bytes``, the content of an image file;
             - a PIL image; its EXIF orientation is applied;
-            - an array (H, W, 3) uint8, RGB, or (H, W) uint8, grey;
-            - a tensor (3, H, W), RGB, or (1, H, W), grey: uint8, or floats
-              in [0, 1], as torchvision has them.
+            - an array: RGB (H, W, 3) uint8, or grey (H, W) uint8;
+            - a tensor: RGB (3, H, W) or grey (1, H, W), of type uint8 or
+              float in [0, 1], as in torchvision.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8.
+        np.ndarray: RGB pixels, (H, W, 3) uint8.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it is not a picture.
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file or bytes are not an image, or the picture has
+            another type, shape or range of values.
     """
     if isinstance(picture, (str, Path)):
         return read_image(picture)
@@ -167,8 +172,9 @@ def rgb_of(picture: Picture) -> np.ndarray:
     if isinstance(picture, torch.Tensor):
         return _of_tensor(picture)
     raise InputError(
-        'a picture is a path, bytes of an image file, a PIL image, an array '
-        f'or a tensor, or a list of these; found a {type(picture).__name__}'
+        f'found a {type(picture).__name__} where an image was expected; give '
+        'a path, bytes of an image file, a PIL image, an array or a tensor, '
+        'or a list of these'
     )
 
 
@@ -200,14 +206,14 @@ def _of_tensor(tensor: torch.Tensor) -> np.ndarray:
         if not 0 <= low <= high <= 1:
             raise InputError(
                 'an image tensor of floats must be in [0, 1], but its values '
-                f'are from {low:g} to {high:g}; give uint8 for values up to '
-                '255, and an image that is not normalised'
+                f'are from {low:g} to {high:g}; convert values up to 255 to '
+                'uint8, and undo a normalisation'
             )
         tensor = (tensor.float() * 255).round().to(torch.uint8)
     elif tensor.dtype != torch.uint8:
         raise InputError(
-            f'an image tensor must be uint8, or floats in [0, 1], but it is '
-            f'{str(tensor.dtype).removeprefix("torch.")}'
+            'an image tensor must be uint8, or floats in [0, 1], but its type '
+            f'is {str(tensor.dtype).removeprefix("torch.")}'
         )
     pixels = tensor.expand(3, *tensor.shape[1:]).permute(1, 2, 0)
     return np.ascontiguousarray(pixels.numpy())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts of an unfinished evaluation, saved image by image."""
+"""Confusion counts of an evaluation, saved after each image."""
 
 import json
 from collections.abc import Mapping
@@ -15,23 +15,25 @@ from ovseg_mm.utils.paths import write_text
 from .report import read_json
 
 Pairs = tuple[np.ndarray, np.ndarray]
+"""Confusion counts of one image with L labels: each pair of labels that occurs
+as ``truth * (L + 1) + prediction``, and its number of pixels."""
 
 
 class EvaluationProgress:
-    """Save the counts of each image of a data set, and read them again.
+    """Saved confusion counts of a data set, to continue an evaluation.
 
     Each process appends one line per image to a file of its own. A killed
-    process loses only the image that it was working on, and an evaluation can
+    process loses only the image that it was working on. The evaluation can
     be continued with another number of processes.
 
     Args:
         folder (Path): Folder of the files; created if it does not exist.
-        settings (dict[str, Any]): Settings that the counts depend on; must be
+        settings (dict[str, Any]): Settings that influence the counts; must be
             serialisable as JSON.
 
     Raises:
         InputError: If the folder holds counts made with other settings, or
-            its settings cannot be read.
+            the settings in the folder cannot be read.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -51,15 +53,15 @@ class EvaluationProgress:
             write_text(path, json.dumps(settings, indent=1) + '\n')
 
     def read(self, stamps: Mapping[str, list]) -> dict[str, Pairs]:
-        """Read the counts of the images that are done.
+        """Read the saved counts of all processes.
 
         Args:
-            stamps (Mapping[str, list]): Sizes and times of each image's
-                files, by image name. Counts made with other files are left
-                out.
+            stamps (Mapping[str, list]): Sizes and modification times of the
+                files of each image, by image name. Counts are left out if
+                these files have changed since.
 
         Returns:
-            dict[str, Pairs]: Counts by image name.
+            dict[str, Pairs]: Confusion counts by image name.
         """
         done = {}
         for path in sorted(self.folder.glob('images_*.jsonl')):
@@ -93,8 +95,8 @@ class EvaluationProgress:
         Args:
             file (TextIO): File from :meth:`open`.
             name (str): Name of the image.
-            stamp (list): Sizes and times of its files.
-            counts (Pairs): Its counts, two arrays of integers.
+            stamp (list): Sizes and modification times of the image's files.
+            counts (Pairs): Confusion counts of the image.
         """
         pairs, pixels = counts
         line = [name, stamp, pairs.tolist(), pixels.tolist()]
@@ -102,15 +104,14 @@ class EvaluationProgress:
 
 
 def changed_settings(path: Path, settings: dict[str, Any]) -> list[str]:
-    """Compare settings with those of an earlier run.
+    """Names of the settings that differ from those of an earlier run.
 
     Args:
-        path (Path): JSON file of the earlier run.
-        settings (dict[str, Any]): Settings of this run, of types that JSON
-            has.
+        path (Path): JSON file with the settings of the earlier run.
+        settings (dict[str, Any]): Settings of this run, as JSON types.
 
     Returns:
-        list[str]: Names of settings that differ, sorted.
+        list[str]: Sorted names of the settings that differ.
 
     Raises:
         InputError: If the file cannot be read.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of the files that ``predict`` has segmented."""
+"""Records of the files that the command ``predict`` has segmented."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -14,15 +14,15 @@ from .progress import changed_settings
 
 
 class Records:
-    """Records of a run: ``results.jsonl``, a JSON line for each file.
+    """Records of the segmented files: ``results.jsonl``, one line per file.
 
     During a run, each process appends to a file of its own,
-    ``results_RANK.jsonl``; the first process joins them at the end.
+    ``results_RANK.jsonl``. At the end, the first process joins these files.
 
     Args:
         folder (Path): Folder of the results.
-        settings (dict[str, Any]): Settings that the results depend on.
-        keep (bool): Whether records of an earlier run are kept.
+        settings (dict[str, Any]): Settings that influence the results.
+        keep (bool): Whether to keep the records of an earlier run.
 
     Raises:
         InputError: If the records to keep were made with other settings.
@@ -51,11 +51,12 @@ class Records:
         """Whether an earlier run has finished a file.
 
         Args:
-            path (Path): The image.
-            kinds (Collection[str]): Results that are wanted.
+            path (Path): The file to segment.
+            kinds (Collection[str]): Kinds of results that are wanted.
 
         Returns:
-            bool: False also if a result is missing or older than the image.
+            bool: True if a kept record lists all these results, and the
+            result files exist and are not older than ``path``.
         """
         files = self._known.get(str(path), {}).get('files', {})
         try:
@@ -68,7 +69,10 @@ class Records:
             return False
 
     def start(self) -> None:
-        """Delete records that are not kept; for the first process only."""
+        """Delete old records unless they are kept, and save the settings.
+
+        Only the first process calls this.
+        """
         if not self._known:
             for file in self._files():
                 file.unlink()
@@ -86,13 +90,17 @@ class Records:
         return append_lines(self.folder / f'results_{rank}.jsonl')
 
     def join(self, paths: Iterable[Path]) -> list[dict]:
-        """Join the files of all processes; for the first process only.
+        """Join the files of all processes into ``results.jsonl``.
+
+        Only the first process calls this. Kept records of other files come
+        first.
 
         Args:
-            paths (Iterable[Path]): Images in the order of the lines.
+            paths (Iterable[Path]): Segmented files, in the order in which
+                their records shall be written.
 
         Returns:
-            list[dict]: Records of the images.
+            list[dict]: Records of ``paths``, in the same order.
         """
         known = self._read()
         names = [str(path) for path in paths]
@@ -110,7 +118,7 @@ class Records:
         return [*([self._target] if self._target.is_file() else []), *parts]
 
     def _read(self) -> dict[str, dict]:
-        """Newest record of each image."""
+        """Newest record of each segmented file, by path."""
         records = [r for file in self._files() for r in read_lines(file)]
         return {
             record['image']: record

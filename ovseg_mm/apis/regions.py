@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connected regions of a label map: boxes and polygons.
-
-Letters: H, W pixels; n corners of a ring.
-"""
+"""Connected regions of a label map: boxes and polygons."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -14,16 +11,16 @@ from ovseg_mm.vocabulary import Vocabulary
 
 
 class Box(NamedTuple):
-    """Bounding box of connected pixels of one class.
+    """Bounding box of a region, the connected pixels of one class.
 
     Attributes:
         name (str): Class name.
-        label (int): Its label.
-        area (int): Pixels of the region, at most those of the box.
-        left (int): First column.
-        top (int): First row.
-        right (int): Column after the last one.
-        bottom (int): Row after the last one.
+        label (int): Label of the class.
+        area (int): Number of pixels in the region.
+        left (int): First column of the region.
+        top (int): First row of the region.
+        right (int): Last column of the region, plus 1.
+        bottom (int): Last row of the region, plus 1.
     """
 
     name: str
@@ -36,17 +33,16 @@ class Box(NamedTuple):
 
 
 class Polygon(NamedTuple):
-    """Outline of connected pixels of one class.
+    """Outline of a region, the connected pixels of one class.
 
     Attributes:
         name (str): Class name.
-        label (int): Its label.
-        area (int): Pixels of the region.
-        rings (tuple[np.ndarray, ...]): The outline, then the holes, each (n,
-            2) int64: the corners as (x, y). Rings follow the edges of the
-            pixels, which lie at whole numbers: the pixel in the corner of
-            the image has the corners (0, 0), (1, 0), (1, 1), (0, 1). The
-            first corner is not repeated.
+        label (int): Label of the class.
+        area (int): Number of pixels in the region.
+        rings (tuple[np.ndarray, ...]): The outline, then the holes: for each
+            ring, its n corners (x, y), (n, 2) int64. The first corner is not
+            repeated. Edges of pixels have integer coordinates: the corners of
+            the top left pixel are (0, 0), (1, 0), (1, 1) and (0, 1).
     """
 
     name: str
@@ -58,16 +54,16 @@ class Polygon(NamedTuple):
 def find_boxes(
     labels: np.ndarray, vocabulary: Vocabulary, min_area: int = 1
 ) -> list[Box]:
-    """Boxes of all regions of a label map.
+    """Bounding boxes of all regions of a label map.
 
     Args:
-        labels (np.ndarray): (H, W) integers; values outside [0, L) are no
-            region.
+        labels (np.ndarray): Label map, (H, W) integers. For L labels, pixels
+            with values outside [0, L) belong to no region.
         vocabulary (Vocabulary): Names of the labels.
-        min_area (int): Smaller regions are left out, in pixels.
+        min_area (int): Least area in pixels; smaller regions are left out.
 
     Returns:
-        list[Box]: Largest region first.
+        list[Box]: The boxes, largest region first.
     """
     return [box for box, _ in _regions(labels, vocabulary, min_area)]
 
@@ -78,12 +74,13 @@ def find_polygons(
     """Polygons of all regions of a label map.
 
     Args:
-        labels (np.ndarray): See :func:`find_boxes`.
+        labels (np.ndarray): Label map, (H, W) integers. For L labels, pixels
+            with values outside [0, L) belong to no region.
         vocabulary (Vocabulary): Names of the labels.
-        min_area (int): Smaller regions are left out, in pixels.
+        min_area (int): Least area in pixels; smaller regions are left out.
 
     Returns:
-        list[Polygon]: Largest region first.
+        list[Polygon]: The polygons, largest region first.
     """
     return [
         Polygon(
@@ -99,7 +96,10 @@ def find_polygons(
 def _regions(
     labels: np.ndarray, vocabulary: Vocabulary, min_area: int
 ) -> list[tuple[Box, np.ndarray]]:
-    """Boxes and the masks in them, (height, width) bool."""
+    """Box and mask of each region, largest first.
+
+    A mask is (height, width) bool, cut to the size of its box.
+    """
     found = [
         region
         for label in np.unique(labels).tolist()
@@ -112,7 +112,19 @@ def _regions(
 def _components(
     mask: np.ndarray, label: int, vocabulary: Vocabulary, min_area: int
 ) -> Iterator[tuple[Box, np.ndarray]]:
-    """Regions of one class, whose pixels (H, W) share an edge."""
+    """Box and mask of each region of one class.
+
+    Args:
+        mask (np.ndarray): Pixels of the class, (H, W) bool. Pixels that share
+            an edge, not only a corner, are connected.
+        label (int): Label of the class.
+        vocabulary (Vocabulary): Names of the labels.
+        min_area (int): Least area in pixels; smaller regions are left out.
+
+    Yields:
+        tuple[Box, np.ndarray]: The box, and the mask cut to the size of the
+        box, (height, width) bool.
+    """
     _, numbers, stats, _ = cv2.connectedComponentsWithStats(
         mask.astype(np.uint8), connectivity=4
     )
@@ -127,11 +139,17 @@ def _components(
 
 
 def _rings(mask: np.ndarray) -> list[np.ndarray]:
-    """Edges of connected pixels (h, w) bool: the outline, then the holes.
+    """Corners of the outline and the holes of a region, (n, 2) int64 each.
 
     OpenCV draws outlines through the centres of pixels. It therefore gets a
     grid with a point for each centre, edge and corner, so that the outlines
     run through edges and corners.
+
+    Args:
+        mask (np.ndarray): Connected pixels, (height, width) bool.
+
+    Returns:
+        list[np.ndarray]: The outline, then the holes.
     """
     height, width = mask.shape
     grid = np.zeros((2 * height + 3, 2 * width + 3), np.uint8)
@@ -146,9 +164,15 @@ def _rings(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _corners(path: np.ndarray, outer: bool) -> np.ndarray:
-    """Corners (n, 2) of a closed path on the grid, in pixels.
+    """Corners of a closed path on the grid of :func:`_rings`.
 
-    Outlines have a positive area (shoelace formula), holes a negative one.
+    Args:
+        path (np.ndarray): Points (x, y) of the path, (N, 2), in half pixels.
+        outer (bool): Whether the path is an outline, not a hole.
+
+    Returns:
+        np.ndarray: Corners (x, y), (n, 2) int64, in pixels. An outline has a
+        positive :func:`signed_area`, a hole a negative one.
     """
     path = path.astype(np.int64)
     ahead = np.roll(path, -1, axis=0)
@@ -167,11 +191,11 @@ def signed_area(ring: np.ndarray | Sequence[Sequence[int]]) -> float:
     """Area of a ring by the shoelace formula.
 
     Args:
-        ring (np.ndarray | Sequence[Sequence[int]]): (n, 2) corners.
+        ring (np.ndarray | Sequence[Sequence[int]]): Corners (x, y), (n, 2).
 
     Returns:
-        float: Area in square pixels; its sign shows the direction of the
-        ring.
+        float: Area in square units of the corners. It is positive if the ring
+        runs clockwise in an image, where y points down; otherwise negative.
     """
     x, y = np.asarray(ring).T
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)

@@ -16,7 +16,7 @@ from prettytable import PrettyTable
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.paths import write_text
 
-# The name MARKDOWN has moved between releases of prettytable.
+# Newer releases of prettytable have MARKDOWN in the enum TableStyle.
 MARKDOWN = getattr(prettytable, 'TableStyle', prettytable).MARKDOWN
 RULES = (
     'mIoU: mean over the classes that occur in the labels (current '
@@ -33,14 +33,15 @@ def result_table(rows: list[Row], markdown: bool = False) -> str:
     """Format the results on several data sets as text.
 
     Args:
-        rows (list[Row]): For each data set ``dataset``, ``images``,
-            ``metrics`` (percentages by name) and ``settings`` (by name).
-        markdown (bool): Use Markdown tables.
+        rows (list[Row]): Results on each data set: its name ``dataset``, the
+            number of ``images``, ``metrics`` in percent by name, and
+            ``settings`` by name.
+        markdown (bool): Whether to use Markdown tables.
 
     Returns:
-        str: A table of metrics and a table of settings. A setting that all
-        data sets share has one row; hashes are cut to 12 digits, long values
-        to their beginning.
+        str: A table of metrics and a table of settings. A setting with the
+        same value for all data sets has one row. Hashes are cut to 12
+        digits, other values to 200 characters.
     """
     metrics = _keys(row['metrics'] for row in rows)
     figures = PrettyTable(['data set', 'images', *metrics])
@@ -69,8 +70,8 @@ def write_reports(
 
     Args:
         folder (Path): Folder of the files.
-        rows (list[Row]): See :func:`result_table`.
-        skipped (dict[str, str]): For each skipped data set, the reason.
+        rows (list[Row]): Results on each data set, see :func:`result_table`.
+        skipped (dict[str, str]): Reason for each skipped data set, by name.
     """
     content = dict(rules=RULES, results=rows, skipped=skipped)
     # JSON has no NaN; null stands for it.
@@ -97,13 +98,13 @@ def write_reports(
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Read the rows of an earlier :func:`write_reports`.
+    """Read the results that :func:`write_reports` has written.
 
     Args:
         folder (Path): Folder of ``results.json``.
 
     Returns:
-        list[Row]: The rows; empty if there is no such file.
+        list[Row]: Results on each data set; empty if the file is missing.
 
     Raises:
         InputError: If the file was not written by :func:`write_reports`.
@@ -128,16 +129,16 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that an evaluation wrote.
+    """Read a file that an evaluation has written as a JSON object.
 
     Args:
         path (Path): The file.
 
     Returns:
-        dict[str, Any]: Its content.
+        dict[str, Any]: The JSON object.
 
     Raises:
-        InputError: If the file holds something else.
+        InputError: If the file does not contain a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
@@ -165,7 +166,7 @@ def _figure(value: float | None) -> str:
 
 
 def _cell(value: object) -> str:
-    """Text of a setting in a table; ``results.json`` has all of it."""
+    """Text of a setting for a table, cut if it is long."""
     text = _text(value)
     if _HASH.fullmatch(text):
         return text[:12]

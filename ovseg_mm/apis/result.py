@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model has found in one image.
-
-Letters: H, W pixels; L labels; k best labels of a pixel.
-"""
+"""Result of a model for one image."""
 
 import io
 import json
@@ -33,15 +30,16 @@ class Segmentation:
 
     Attributes:
         image (np.ndarray): RGB image, (H, W, 3) uint8.
-        labels (np.ndarray): Label of each pixel, (H, W) int64 in [0, L), or
-            ``vocabulary.ignore_label`` for none.
+        labels (np.ndarray): Label of each pixel, (H, W) int64 in [0, L) for L
+            labels. Pixels without a label have ``vocabulary.ignore_label``.
         vocabulary (Vocabulary): Class texts and names of the labels.
-        scores (np.ndarray, optional): Score of each label, (L, H, W) float32,
-            or of the k best labels of each pixel, (k, H, W) float16, best
-            first. None unless they were asked for.
+        scores (np.ndarray, optional): Scores of all labels, (L, H, W)
+            float32; or scores of the k best labels of each pixel, best first,
+            (k, H, W) float16. None: the call did not ask for scores.
         score_labels (np.ndarray, optional): Labels of the k best scores, (k,
-            H, W) int64. None if ``scores`` has all labels.
-        path (Path, optional): File of the image, if it was read from one.
+            H, W) int64. None if ``scores`` has all labels or is None.
+        path (Path, optional): File of the image. None: the image was not
+            given as a path.
     """
 
     image: np.ndarray
@@ -59,17 +57,18 @@ class Segmentation:
         vocabulary: Vocabulary,
         path: Path | None = None,
     ) -> 'Segmentation':
-        """Result from what a model has predicted.
+        """Convert the prediction of a model.
 
         Args:
-            sample (SegDataSample): With ``pred_sem_seg`` and perhaps
-                ``seg_logits``, or ``top_scores`` and ``top_labels``.
-            image (np.ndarray): RGB, (H, W, 3) uint8.
-            vocabulary (Vocabulary): Of the labels.
+            sample (SegDataSample): Prediction with ``pred_sem_seg``. Scores
+                are taken from ``seg_logits``, or ``top_scores`` and
+                ``top_labels``, if the sample has them.
+            image (np.ndarray): RGB image, (H, W, 3) uint8.
+            vocabulary (Vocabulary): Class texts and names of the labels.
             path (Path, optional): File of the image.
 
         Returns:
-            Segmentation: On the CPU.
+            Segmentation: Result with NumPy arrays.
         """
         labels = sample.pred_sem_seg.data[0].cpu().numpy()
         scores = score_labels = None
@@ -82,12 +81,12 @@ class Segmentation:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """L class names; a label is an index into them."""
+        """Names of the L labels: ``class_names[label]``."""
         return self.vocabulary.label_names
 
     @property
     def palette(self) -> tuple[tuple[int, int, int], ...]:
-        """L colours (red, green, blue) in [0, 255]."""
+        """Colours of the L labels, (red, green, blue) in [0, 255]."""
         return self.vocabulary.palette
 
     def shares(self) -> dict[str, float]:
@@ -95,7 +94,7 @@ class Segmentation:
 
         Returns:
             dict[str, float]: Share in (0, 1] by class name, largest first.
-            Pixels without a label are not listed, so the sum may be below 1.
+            The sum is below 1 if some pixels have no label.
         """
         values, counts = np.unique(self.labels, return_counts=True)
         found = sorted(zip(counts.tolist(), values.tolist()), reverse=True)
@@ -106,10 +105,11 @@ class Segmentation:
         }
 
     def masks(self) -> dict[str, np.ndarray]:
-        """Pixels of each found class.
+        """Mask of each found class.
 
         Returns:
-            dict[str, np.ndarray]: (H, W) bool by class name, largest first.
+            dict[str, np.ndarray]: Pixels of the class, (H, W) bool, by class
+            name, largest class first.
         """
         return {
             name: self.labels == self._label(name) for name in self.shares()
@@ -122,12 +122,12 @@ class Segmentation:
             name (str): Class name.
 
         Returns:
-            np.ndarray: (H, W) float32; NaN where the class is not among the
-            k best labels, if only these were kept.
+            np.ndarray: Scores, (H, W) float32. If only the k best labels of
+            each pixel were kept: NaN where the class is not one of them.
 
         Raises:
-            InputError: If there is no such class, or scores were not asked
-                for.
+            InputError: If there is no such class, or the result has no
+                scores.
         """
         label = self._label(name)
         if self.scores is None:
@@ -142,7 +142,7 @@ class Segmentation:
         return np.where(chosen.any(axis=0), scores, np.float32('nan'))
 
     def overlay(self, **options: Any) -> np.ndarray:
-        """Draw the labels and a legend onto the image.
+        """Draw the labels onto the image, and a legend below it.
 
         Args:
             **options (Any): Options of
@@ -150,7 +150,8 @@ class Segmentation:
                 ``alpha=0.6``, the opacity of the colours.
 
         Returns:
-            np.ndarray: RGB, (H', W', 3) uint8; the legend adds to the size.
+            np.ndarray: RGB drawing, (H', W', 3) uint8. It is larger than the
+            image by the legend, and small images are enlarged.
         """
         return draw_overlay(
             self.image, self.labels, self.vocabulary, **options
@@ -163,27 +164,29 @@ class Segmentation:
 
         Args:
             name (str): Class name.
-            low (float, optional): Score of the coldest colour. None: the
-                lowest of the image.
-            high (float, optional): Score of the hottest colour. None: the
-                highest of the image.
+            low (float, optional): Score of the darkest colour. None: lowest
+                score of the class in this image.
+            high (float, optional): Score of the brightest colour. None:
+                highest score of the class in this image.
 
         Returns:
-            np.ndarray: RGB, (H', W', 3) uint8.
+            np.ndarray: RGB drawing with a colour bar, (H', W', 3) uint8.
 
         Raises:
-            InputError: See :meth:`scores_of`.
+            InputError: If there is no such class, or the result has no
+                scores.
         """
         return draw_heatmap(self.image, self.scores_of(name), low, high)
 
     def boxes(self, min_area: int = 1) -> list[Box]:
-        """Boxes of connected regions.
+        """Bounding boxes of connected regions.
 
         Args:
-            min_area (int): Smaller regions are left out, in pixels.
+            min_area (int): Least area in pixels; smaller regions are left
+                out.
 
         Returns:
-            list[Box]: Largest region first.
+            list[Box]: The boxes, largest region first.
         """
         return find_boxes(self.labels, self.vocabulary, min_area)
 
@@ -191,10 +194,11 @@ class Segmentation:
         """Outlines and holes of connected regions.
 
         Args:
-            min_area (int): Smaller regions are left out, in pixels.
+            min_area (int): Least area in pixels; smaller regions are left
+                out.
 
         Returns:
-            list[Polygon]: Largest region first.
+            list[Polygon]: The polygons, largest region first.
         """
         return find_polygons(self.labels, self.vocabulary, min_area)
 
@@ -214,10 +218,11 @@ class Segmentation:
         return coco_of(self.labels, self.vocabulary, name, image_id)
 
     def to_geojson(self, min_area: int = 1) -> dict[str, Any]:
-        """GeoJSON polygons in pixels.
+        """GeoJSON polygons of connected regions, in pixel coordinates.
 
         Args:
-            min_area (int): Smaller regions are left out, in pixels.
+            min_area (int): Least area in pixels; smaller regions are left
+                out.
 
         Returns:
             dict[str, Any]: See :func:`ovseg_mm.apis.formats.geojson_of`.
@@ -230,33 +235,35 @@ class Segmentation:
         what: str | Collection[str] = ('labels', 'overlay'),
         name: str | Path | None = None,
     ) -> dict[str, Path]:
-        """Write files; each appears when it is complete.
+        """Save the result as files; a failed call leaves no incomplete file.
 
         Args:
             folder (str | Path): Folder of the files; created if missing.
-            what (str | Collection[str]): One or several of
+            what (str | Collection[str]): One or several kinds of files:
 
                 - ``'labels'``: label map, ``NAME_labels.png`` (8 bits, 16
                   for more than 255 labels; 255 or 65535 means no label);
                 - ``'overlay'``: ``NAME_overlay.png``;
                 - ``'side_by_side'``: image and overlay beside each other,
                   ``NAME_side_by_side.png``;
-                - ``'heatmaps'``: the folder ``NAME_heatmaps`` with a picture
+                - ``'heatmaps'``: the folder ``NAME_heatmaps`` with a heatmap
                   of each found class (needs ``scores``);
                 - ``'masks'``: the folder ``NAME_masks`` with a mask of each
-                  found class, 0 and 255;
-                - ``'coco'``: ``NAME_coco.json``;
-                - ``'geojson'``: ``NAME.geojson``, in pixels.
-            name (str | Path, optional): NAME, which may have folders. None:
-                the name of the image's file, or ``'image'``.
+                  found class, whose pixels are 255, all others 0;
+                - ``'coco'``: COCO annotations, ``NAME_coco.json``;
+                - ``'geojson'``: polygons in pixel coordinates,
+                  ``NAME.geojson``.
+            name (str | Path, optional): NAME in the file names; may contain
+                folders, as in ``'day1/street'``. None: name of the image file
+                without suffix, or ``'image'``.
 
         Returns:
             dict[str, Path]: Paths by kind, in the order of ``what``.
 
         Raises:
             ImportError: If pycocotools is not installed (extra ``coco``).
-            InputError: If ``what`` has an unknown word, or heatmaps are asked
-                for without scores.
+            InputError: If ``what`` has an unknown kind, or heatmaps are
+                wanted but the result has no scores.
             OSError: If a file cannot be written.
         """
         kinds = (what,) if isinstance(what, str) else tuple(what)
@@ -279,7 +286,7 @@ class Segmentation:
         Image.fromarray(self.overlay()).show()
 
     def __repr__(self) -> str:
-        """Size and shares, not the arrays."""
+        """Size of the image and share of each class, without the arrays."""
         height, width = self.labels.shape
         found = ', '.join(
             f'{name} {share:.1%}' for name, share in self.shares().items()
@@ -287,7 +294,7 @@ class Segmentation:
         return f'Segmentation({height} x {width}: {found or "nothing"})'
 
     def _repr_png_(self) -> bytes:
-        """Overlay as notebooks show it."""
+        """PNG file of the overlay, which notebooks display."""
         file = io.BytesIO()
         Image.fromarray(self.overlay()).save(file, 'PNG')
         return file.getvalue()
@@ -323,7 +330,7 @@ class Segmentation:
     def _write_each(
         self, folder: Path, draw: Callable[[str], np.ndarray]
     ) -> None:
-        """Write a picture of each found class, named by label and class."""
+        """Write an image for each found class, named by its label and name."""
         folder.mkdir(exist_ok=True)
         for name in self.shares():
             word = re.sub(r'[^\w-]+', '_', name)[:80]

@@ -24,9 +24,9 @@ from ovseg_mm.vocabulary import Vocabulary
 from .inferencer import OpenVocabInferencer
 from .result import Segmentation
 
-# Classes that the legend below the frames has room for.
+# Largest number of classes in the legend below the frames.
 _LEGEND = 12
-# Frames per second of a video that does not state it.
+# Frames per second, if the video does not state a number.
 _USUAL_RATE = 25.0
 
 
@@ -35,11 +35,11 @@ class VideoResult:
     """Result for one video.
 
     Attributes:
-        size (tuple[int, int]): (H, W) of a frame in pixels.
+        size (tuple[int, int]): Height and width of a frame in pixels.
         frames (int): Number of frames.
-        shares (dict[str, float]): Mean over the frames of the share that
-            each found class covers, in (0, 1], largest first.
-        files (dict[str, Path]): Written files by kind.
+        shares (dict[str, float]): Share of the pixels of each found class in
+            (0, 1], by class name, averaged over the frames, largest first.
+        files (dict[str, Path]): Paths of the written files by kind.
     """
 
     size: tuple[int, int]
@@ -71,27 +71,29 @@ def segment_video(
     on_frame: Callable[[int, int], None] = lambda done, total: None,
     **call: Any,
 ) -> VideoResult:
-    """Segment each frame of a video.
+    """Segment each frame of a video and write the results to two files.
 
-    Writes ``NAME_overlay.mp4`` (``.avi`` for an ``.avi``), the frames with
-    their labels and a legend, without sound; and ``NAME_shares.jsonl``, a
-    line for each frame with ``frame``, ``time`` in seconds, and ``shares`` by
-    class name. Both appear when they are complete.
+    - ``NAME_overlay.mp4`` (``.avi`` for an ``.avi``): the frames with their
+      labels and a legend, without sound.
+    - ``NAME_shares.jsonl``: a line for each frame with its number ``frame``
+      (from 0), ``time`` in seconds, and ``shares`` of pixels by class name.
+
+    A failed call leaves no incomplete file.
 
     Args:
         inferencer (OpenVocabInferencer): The model.
-        path (str | Path): Video that OpenCV reads.
+        path (str | Path): Video in a format that OpenCV reads.
         words (Vocabulary): Classes.
-        folder (str | Path): Folder of the results; it is created.
-        name (str, optional): Start of the names of the results. None: the
-            video's, without suffix.
+        folder (str | Path): Folder of the results; created if missing.
+        name (str, optional): NAME in the file names. None: name of the video
+            without suffix.
         batch_size (int): Frames that go through the model together.
-        on_frame (Callable): Called with the number of finished frames and
-            of all frames.
-        **call (Any): Options of the inferencer's calls.
+        on_frame (Callable): Called after each frame with the number of
+            finished frames and the number of all frames.
+        **call (Any): Options of :meth:`OpenVocabInferencer.__call__`.
 
     Returns:
-        VideoResult: Shares of the classes, and the files.
+        VideoResult: Shares of the classes, and the written files.
 
     Raises:
         InputError: If the file is damaged or not a video.
@@ -126,7 +128,11 @@ def segment_video(
                     on_frame(count, max(total, count))
                 size = batch[0].shape[:2]
             if not count:
-                raise InputError(f'{path} has no frame that can be decoded')
+                raise InputError(
+                    f'{path} has no frame that OpenCV can decode; the file is '
+                    'damaged, or has a codec that OpenCV lacks: convert it '
+                    'to H.264'
+                )
     shares = {key: value / count for key, value in sums.most_common()}
     return VideoResult(size, count, shares, files)
 
@@ -145,8 +151,8 @@ def _reader(path: Path) -> Iterator[cv2.VideoCapture]:
     try:
         if not source.isOpened():
             raise InputError(
-                f'{path} cannot be read as a video; it is damaged or OpenCV '
-                'does not know its format'
+                f'{path} cannot be read as a video; the file is damaged, or '
+                'has a format that OpenCV cannot read: convert it to MP4'
             )
         yield source
     finally:
@@ -154,7 +160,7 @@ def _reader(path: Path) -> Iterator[cv2.VideoCapture]:
 
 
 def _frames(source: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """RGB frames, (H, W, 3) uint8."""
+    """Frames of a video as RGB images, (H, W, 3) uint8."""
     while True:
         found, frame = source.read()
         if not found:
@@ -163,10 +169,13 @@ def _frames(source: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 
 class _Writer:
-    """Video of overlays of one size; saved if the block ends without error.
+    """Context manager that writes a video of overlays.
+
+    All frames get the size of the first one. The file is saved only if the
+    ``with`` block ends without an error.
 
     Args:
-        path (Path): The video, ``.avi`` or ``.mp4``.
+        path (Path): File of the video, ``.avi`` or ``.mp4``.
         rate (float): Frames per second.
         words (Vocabulary): Classes.
     """
@@ -183,7 +192,7 @@ class _Writer:
         return self
 
     def write(self, result: Segmentation) -> None:
-        """Add a frame."""
+        """Append the overlay of a result as a frame."""
         if self.size is None or self.file is None:
             self.size = self._size_of(result.image)
             self.file = self._open(self.size)
@@ -201,7 +210,10 @@ class _Writer:
         self.part.unlink(missing_ok=True)
 
     def _size_of(self, frame: np.ndarray) -> tuple[int, int]:
-        """Size of a frame with its legend; encoders need even numbers."""
+        """Height and width of a frame with its legend, as even numbers.
+
+        Video encoders need even numbers.
+        """
         labels = np.zeros(frame.shape[:2], np.int64)
         count = min(self.words.num_labels, _LEGEND, labels.size)
         labels.flat[:count] = range(count)
@@ -218,6 +230,7 @@ class _Writer:
         )
         if not file.isOpened():
             raise OSError(
-                f'{self.path} cannot be written: OpenCV has no encoder for it'
+                f'{self.path} cannot be written: OpenCV has no encoder for '
+                f'{self.path.suffix} files'
             )
         return file

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m ovseg_mm COMMAND``."""
+"""Command line ``python -m ovseg_mm COMMAND``."""
 
 import argparse
 import importlib
@@ -27,14 +27,14 @@ COMMANDS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command.
+    """Run the command that the arguments name.
 
     Args:
         argv (list[str], optional): Arguments. None: ``sys.argv``, without
             the name of the program.
 
     Returns:
-        int: Exit status; 2 for bad input.
+        int: Exit status of the command; 2 for bad input, 130 if interrupted.
     """
     parser = _Parser(
         prog='python -m ovseg_mm',
@@ -55,10 +55,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     keep_freed_memory()
     try:
-        # Commands register what they need, after a look at their arguments:
-        # the imports take seconds.
+        # Commands check their arguments before they import models and
+        # register them, because these imports take seconds.
         return args.run(args)
-    except BrokenPipeError:  # the reader, such as head, has enough
+    except BrokenPipeError:  # the reader of a pipe, such as head, has ended
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Parser whose messages cut long arguments."""
+    """Parser whose error messages shorten long arguments."""
 
     def error(self, message: str) -> NoReturn:
         super().error(shortened(message))

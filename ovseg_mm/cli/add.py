@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m ovseg_mm add``: a downloaded file for a named model."""
+"""Command ``add``: convert a downloaded weight file of a named model."""
 
 import argparse
 from pathlib import Path
@@ -9,26 +9,28 @@ from ovseg_mm.zoo import find_model
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command's parser."""
+    """Add the parser of the command ``add``."""
     parser = subparsers.add_parser(
         'add',
-        help='take the published file of a model that you have downloaded',
-        description='Check that a file is the published one of a model, '
-        'convert it into the cache, and use it from then on wherever the '
-        'model is named. For files that no program can download, and for '
+        help='add a weight file that you have downloaded for a model',
+        description='Check that FILE contains the published weights of the '
+        'model NAME, and convert it into the cache. All commands then find '
+        'the weights there. For files that no program can download, and for '
         'computers without a network.',
     )
     parser.add_argument(
-        'name', metavar='NAME', help="model of 'python -m ovseg_mm models'"
+        'name',
+        metavar='NAME',
+        help="model that 'python -m ovseg_mm models' lists",
     )
     parser.add_argument(
-        'file', metavar='FILE', type=Path, help='file that was downloaded'
+        'file', metavar='FILE', type=Path, help='downloaded file'
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert the file into the cache."""
+    """Check the file, convert it into the cache and print its path there."""
     model = find_model(args.name)
     from ovseg_mm.zoo.store import add_checkpoint
 

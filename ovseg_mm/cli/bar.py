@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress bar of a command."""
+"""Progress bar of the command ``predict``."""
 
 import sys
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """Progress bar of the files, and of the parts of a large one.
+    """Progress bar of all files, and a second one for a large file.
 
     Args:
-        progress (Progress): Bars on a terminal.
+        progress (Progress): Display of the bars on the terminal.
         total (int): Number of files.
     """
 
@@ -24,17 +24,17 @@ class Bar:
         self.parts = progress.add_task('', total=1, visible=False)
 
     def file(self) -> None:
-        """Count a file."""
+        """Count one more file as finished."""
         self.progress.advance(self.files)
         self.progress.update(self.parts, visible=False)
 
     def part(self, name: str, done: int, total: int) -> None:
-        """Show how far a large file is.
+        """Show the progress within a raster or video.
 
         Args:
             name (str): Name of the file.
-            done (int): Finished tiles or frames.
-            total (int): All of them.
+            done (int): Number of finished tiles or frames.
+            total (int): Number of all tiles or frames.
         """
         self.progress.update(
             self.parts,
@@ -47,14 +47,14 @@ class Bar:
 
 @contextmanager
 def progress_bar(total: int, rank: int) -> Iterator[Bar]:
-    """Bar with the time left, on the terminal of the first process.
+    """Context manager for a progress bar on stderr.
 
     Args:
         total (int): Number of files.
-        rank (int): Rank of the process.
+        rank (int): Rank of the process; only rank 0 shows the bar.
 
     Yields:
-        Bar: The bar; it shows nothing without a terminal.
+        Bar: The bar; it is hidden if stderr is not a terminal.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
@@ -64,7 +64,7 @@ def progress_bar(total: int, rank: int) -> Iterator[Bar]:
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
         console=console,
-        # Output that goes to a file or program must not be redirected.
+        # Output to a file or program must not go to stderr with the bar.
         redirect_stdout=sys.stdout.isatty(),
         disable=rank != 0 or not console.is_terminal,
     ) as progress:

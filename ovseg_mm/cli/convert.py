@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m ovseg_mm convert``: published weights into our checkpoint."""
+"""Command ``convert``: published weights to a checkpoint of this package."""
 
 import argparse
 from collections import Counter
@@ -12,7 +12,7 @@ _SHOWN = 20
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command's parser."""
+    """Add the parser of the command ``convert``."""
     parser = subparsers.add_parser(
         'convert',
         help='convert a published checkpoint or CLIP archive to a checkpoint '
@@ -26,22 +26,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--config',
         metavar='CFG',
-        help='config of the model that the result must fit, or name of the '
-        'model; nothing is written if a learned tensor is missing or has '
-        'another shape',
+        help='config or name of the model that the result must fit; nothing '
+        'is written if a learned tensor is missing or has another shape',
     )
     parser.add_argument(
         '--fuse-clip',
         metavar='CLIP',
         type=Path,
-        help='separately fine-tuned CLIP with contextual shift (SCAN); its '
-        'region and text towers replace those of SRC',
+        help='for SCAN: separately fine-tuned CLIP with contextual shift, '
+        'whose region and text towers replace the towers of SRC',
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert and print the report."""
+    """Convert a file and print how each tensor was used."""
     for path in (args.src, args.fuse_clip):
         find_checkpoint(path)
     check_destination(expanded(args.dst))
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     for reason, count in Counter(report.dropped.values()).items():
         rows.append(('dropped', f'{_tensors(count)}: {reason}'))
     if args.fuse_clip:
-        fused = f'{_tensors(report.fused)} replaced by those of'
+        fused = f'{_tensors(report.fused)} replaced by tensors of'
         rows.append(('fused', f'{fused} {args.fuse_clip}'))
     rows.append(('unused', _tensors(len(report.unused))))
     rows += [('', name) for name in report.unused[:_SHOWN]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``doctor``: report on the installation, its folders and problems."""
+"""Command ``doctor``: report on the installation and its problems."""
 
 import argparse
 import importlib
@@ -26,7 +26,7 @@ MIMS = ('onedl-mim', 'openmim')
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command, which has no options."""
+    """Add the parser of the command ``doctor``."""
     parser = subparsers.add_parser(
         'doctor', help='report on the installation and its problems'
     )
@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; return 1 if there is a problem."""
+    """Print the report; return 1 if there is a problem, else 0."""
     problems: list[str] = []
     for title, section in (
         ('Python', _python),

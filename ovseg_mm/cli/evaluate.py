@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``evaluate``: one model on several benchmarks."""
+"""Command ``evaluate``: test a model on several benchmarks."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from ovseg_mm.zoo import resolve_model
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command's options."""
+    """Add the parser of the command ``evaluate``."""
     parser = subparsers.add_parser(
         'evaluate',
         help='test a model on several benchmarks',
@@ -26,24 +26,24 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         'model',
         help="name of a model that 'python -m ovseg_mm models' lists; or a "
-        'config file, or the bare name of a shipped one',
+        'config file, or the bare name of a shipped config',
     )
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='weights, ours or a published file of the method; leave it out '
-        "for a model with a name, and for methods that use only CLIP's "
-        'weights',
+        help='checkpoint of this package, or file published by the authors '
+        'of the method; leave it out for a model with a name, and for '
+        'methods that use only the weights of CLIP',
     )
     parser.add_argument(
         '--datasets',
         required=True,
         help='benchmarks, separated by commas: ade150, ade847, pc59, pc459, '
         'voc20, voc20b, voc21, pc60, coco (or stuff), object, cityscapes; or '
-        'config files, which are used as they are. For a benchmark, the '
-        'shipped config of MODEL for it is used; if there is none, the '
-        'config of MODEL with its image size and constants (the results say '
-        'so)',
+        'config files, which are used without changes. For a benchmark, the '
+        'model is tested with the shipped config for both; if there is none, '
+        'with the image size and constants of its own config, and the '
+        'results say so',
     )
     parser.add_argument(
         '--work-dir',
@@ -58,13 +58,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='job launcher; pytorch runs on CPUs where there is no GPU',
+        help='job launcher; pytorch runs on CPUs if there is no GPU',
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; return 1 if a data set was skipped."""
+    """Evaluate a model; return 1 if a data set was skipped, else 0."""
     name = resolve_model(args.model, args.checkpoint).name
     datasets = [key.strip() for key in args.datasets.split(',')]
     for key in datasets:

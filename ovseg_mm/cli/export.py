@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``export``: a model as a file that runs without this package."""
+"""Command ``export``: a model as a file that runs without this package."""
 
 import argparse
 from pathlib import Path
@@ -8,23 +8,25 @@ from ovseg_mm.utils.options import add_cfg_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command's options."""
+    """Add the parser of the command ``export``."""
     parser = subparsers.add_parser(
         'export',
         help='write a model as ONNX or for torch.export',
-        description='Write the image side of CAT-Seg, Cascade-CLIP or a '
-        'method without training as a graph that runs without this package: '
-        'images (B, 3, H, W), RGB in [0, 255], and text embeddings (T, P, C) '
-        'to scores (B, T, H, W). Any B and T; any H and W for Cascade-CLIP '
-        'and methods without training, the size of a window for CAT-Seg. '
-        'Windows are cut outside of the graph. The labels are compared with '
-        "PyTorch's first. The file DST.json has sizes, words and more.",
+        description='Write a model of CAT-Seg, Cascade-CLIP or a method '
+        'without training as a graph that runs without this package. The '
+        'inputs are B images (B, 3, H, W), RGB in [0, 255], and embeddings '
+        'of T class texts (T, P, C), with P prompts per class and C '
+        'channels. The outputs are scores (B, T, H, W). B and T can be any '
+        'number; H and W too, except for CAT-Seg, which takes the size of a '
+        'window. Windows are cut outside of the graph. Before the file is '
+        'written, its labels are compared with labels of PyTorch. The file '
+        'DST.json describes the inputs.',
     )
     parser.add_argument(
         'model',
         metavar='MODEL',
         help="name of a model that 'python -m ovseg_mm models' lists; or a "
-        'config file, or the bare name of a shipped one',
+        'config file, or the bare name of a shipped config',
     )
     parser.add_argument(
         'dst',
@@ -37,15 +39,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--format',
         choices=('onnx', 'torch-export', 'embeddings'),
         default='onnx',
-        help='onnx; torch-export (.pt2, for torch.export.load); or '
-        'embeddings (NPZ: the embeddings of --classes for the text input of '
-        'a graph) (default: %(default)s)',
+        help='onnx; torch-export: a .pt2 file for torch.export.load; or '
+        'embeddings: no graph, but an .npz file with the embeddings of '
+        '--classes, to be used as text input of a graph (default: '
+        '%(default)s)',
     )
     parser.add_argument(
         '--checkpoint',
-        help='weights, ours or a published file of the method; leave it out '
-        "for a model with a name, and for methods that use only CLIP's "
-        'weights',
+        help='checkpoint of this package, or file published by the authors '
+        'of the method; leave it out for a model with a name, and for '
+        'methods that use only the weights of CLIP',
     )
     _add_graph_options(parser)
     add_cfg_options(parser)
@@ -58,9 +61,9 @@ def _add_graph_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action='extend',
         metavar='WORDS',
-        help='words that become part of the graph, which then takes only '
-        'images; written as for predict (default: the graph takes text '
-        'embeddings too)',
+        help='class texts, written as for predict, that become part of the '
+        'graph; the graph then takes only images (default: the graph takes '
+        'text embeddings too)',
     )
     parser.add_argument(
         '--size',
@@ -73,18 +76,19 @@ def _add_graph_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--image',
         metavar='FILE',
-        help='image to compare the labels on, in addition to noise',
+        help='image on which the labels are compared, in addition to an '
+        'image of noise',
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export and print what was written.
+    """Export a model and print what was written.
 
     Args:
         args (argparse.Namespace): Options of the command.
 
     Returns:
-        int: 0.
+        int: Exit status 0.
     """
     from PIL import Image
 
@@ -121,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rows(facts: dict) -> list[tuple[str, str]]:
-    """Lines of a report: inputs of a graph, and its agreement."""
+    """Lines to print about a graph: its inputs, and share of equal labels."""
     given, compared = facts['input'], facts['compared']
     size = f'{given["height"]} x {given["width"]} pixels'
     if 'height' in given['dynamic']:

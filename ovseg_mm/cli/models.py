@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m ovseg_mm models``: list of models, or of the configs."""
+"""Command ``models``: list of named models, or of shipped configs."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -13,16 +13,16 @@ _HEADER = ('name', 'method', 'licence', 'download', 'ADE20K', 'good for')
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command's parser."""
+    """Add the parser of the command ``models``."""
     parser = subparsers.add_parser(
         'models',
         help='list the models that commands take by name',
         description='List the models that commands take by name, with the '
         'licence of their weights, the size of the download and the '
-        'published mIoU on ADE20K (150 classes). With a name: all about this '
-        'model, and its commands.',
+        'published mIoU on ADE20K (150 classes). With a name: details of '
+        'this model, and commands to use it.',
     )
-    parser.add_argument('name', nargs='?', help='show this model alone')
+    parser.add_argument('name', nargs='?', help='show only this model')
     parser.add_argument(
         '--configs',
         action='store_true',
@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table, one model or the configs."""
+    """Print the table of models, one model, or the shipped configs."""
     if args.configs:
         if args.name is not None:
             raise InputError(
@@ -67,9 +67,9 @@ def _print_table(models: Iterable[ZooModel]) -> None:
         cells = (cell.ljust(width) for cell, width in zip(row, widths))
         print('  '.join(cells).rstrip())
     print(
-        '\nADE20K: mIoU in percent as published, 150 classes. Licence of the '
-        'weights.\nOne model in full: python -m ovseg_mm models '
-        f'{DEFAULT_MODEL}'
+        '\nADE20K: published mIoU in percent, 150 classes. The licence '
+        'applies to the weights.\nDetails of a model: python -m ovseg_mm '
+        f'models {DEFAULT_MODEL}'
     )
 
 
@@ -120,7 +120,7 @@ def _options(model: ZooModel) -> list[tuple[str, object]]:
 
 
 def _file_rows(model: ZooModel) -> list[tuple[str, str]]:
-    """Home of the file, and its place in the cache."""
+    """Lines about the weight file: its web page and its path in the cache."""
     file = model.file
     if file is None:
         return []

@@ -13,17 +13,17 @@ from ovseg_mm.utils.picture_files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def split_images(words: list[str], alone: bool) -> tuple[list[str], list[str]]:
-    """Separate the classes of ``--classes`` from images that follow them.
+    """Separate class texts from the images that follow them.
 
-    ``--classes`` takes all arguments that follow it, images too.
+    ``--classes`` takes all arguments after it, so these may include images.
 
     Args:
-        words (list[str]): Arguments that ``--classes`` took.
-        alone (bool): Whether no other image is given, so that a folder at the
-            end is a folder of images.
+        words (list[str]): Arguments that ``--classes`` has taken.
+        alone (bool): Whether no image is given elsewhere. If so, folders and
+            patterns at the end of ``words`` count as images too.
 
     Returns:
-        tuple[list[str], list[str]]: Classes and images.
+        tuple[list[str], list[str]]: Class texts, and images.
     """
     first = len(words)
     while first > 0 and _looks_like_image(words[first - 1], alone):
@@ -32,7 +32,7 @@ def split_images(words: list[str], alone: bool) -> tuple[list[str], list[str]]:
 
 
 def check_outputs(images: list[Path], outputs: Iterable[Path]) -> None:
-    """Check that no image would be overwritten.
+    """Check that the results do not overwrite an image.
 
     Args:
         images (list[Path]): Images to read.
@@ -41,7 +41,7 @@ def check_outputs(images: list[Path], outputs: Iterable[Path]) -> None:
     Raises:
         InputError: If an output is one of the images.
     """
-    # Files of a folder are many, so its links are followed once.
+    # Resolving links is slow, so each folder is resolved only once.
     real_folder = lru_cache(os.path.realpath)
 
     def real(path: Path) -> str:

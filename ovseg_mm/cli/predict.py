@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``predict``: segment images with class texts of the command line."""
+"""Command ``predict``: segment images with given class texts."""
 
 import argparse
 import json
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command's options."""
+    """Add the parser of the command ``predict``."""
     parser = subparsers.add_parser(
         'predict',
         help='segment images with your own class texts',
@@ -40,30 +40,31 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '[WORDS ...] [--out FOLDER] [--save KINDS] [options]',
         description='Segment images, rasters and videos with your own class '
         'texts. Writes a label map and an overlay with a legend for each '
-        'image, and results.jsonl with a line for each. Exit status 1: some '
-        'files could not be read; 2: none could. Several processes: torchrun '
-        '--nproc_per_node N -m ovseg_mm predict ... --launcher pytorch.',
+        'image, and the file results.jsonl with a line for each image. Exit '
+        'status 1: some files could not be read; 2: no file could be read. '
+        'Several processes: torchrun --nproc_per_node N -m ovseg_mm predict '
+        '... --launcher pytorch.',
     )
     add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment all images.
+    """Segment all files and save the results.
 
     Args:
         args (argparse.Namespace): Options of the command.
 
     Returns:
-        int: 0, or 1 if some images are damaged, 2 if all are; 130 if it was
-        interrupted.
+        int: Exit status: 0 on success, 1 if some files could not be read, 2
+        if no file could be read, 130 if the command was interrupted.
     """
     kinds = checked_kinds(args)
     out = expanded(args.out)
     words, jobs = _words_and_jobs(args, out)
     source = model_of_arguments(args)
     check_outputs([job.path for job in jobs], _outputs(jobs, kinds, out))
-    # Palettes of vocabularies come from MMSegmentation.
+    # Vocabularies take their palettes from MMSegmentation.
     check_stack()
     from ovseg_mm.vocabulary import load_vocabulary, parse_classes
 
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         if not records.is_done(job.path, _kinds_of(job, kinds))
     ]
     own = left[rank::processes]
-    # Nothing is written before the model is known to work.
+    # The model is built before files are written, since it may fail.
     segmenter = _segmenter(args, source, vocabulary, kinds) if own else None
     legend = out / 'classes.json'
     if rank == 0:
@@ -128,7 +129,7 @@ def _segmenter(
     from ovseg_mm.apis import OpenVocabInferencer
     from ovseg_mm.apis.files import FileOptions, FileSegmenter
 
-    # Pillow warns of large images; these are read in windows.
+    # Pillow warns about large images, but these are read in tiles.
     warnings.simplefilter('ignore', Image.DecompressionBombWarning)
     options = FileOptions(
         expanded(args.out),
@@ -151,7 +152,10 @@ def _segment(
     rank: int,
     as_json: bool,
 ) -> None:
-    """Segment the files of this process; the first shows the progress."""
+    """Segment the files of this process and write their records.
+
+    Only the first process prints results and shows the progress.
+    """
     with records.open(rank) as file, progress_bar(len(jobs), rank) as bar:
         segmenter.on_part = bar.part
         for record in segmenter.run(jobs):
@@ -167,7 +171,10 @@ def _segment(
 def _words_and_jobs(
     args: argparse.Namespace, out: Path
 ) -> tuple[list[str], list[Job]]:
-    """Class texts and files of the command line, in any order."""
+    """Class texts and files of the command line.
+
+    Images may stand before ``--classes`` or after its class texts.
+    """
     words, taken = split_images(args.classes, alone=not args.images)
     if not words:
         raise InputError(
@@ -198,7 +205,7 @@ def _outputs(
 
 
 def _kinds_of(job: Job, kinds: Sequence[str]) -> Sequence[str]:
-    """Kinds of results of a file; of a video always the same."""
+    """Kinds of results of a file; videos have fixed kinds."""
     if job.path.suffix.lower() in VIDEO_SUFFIXES:
         return tuple(video_outputs(job.path.suffix))
     return kinds
@@ -207,7 +214,7 @@ def _kinds_of(job: Job, kinds: Sequence[str]) -> Sequence[str]:
 def _settings(
     args: argparse.Namespace, source: ModelSource, vocabulary: 'Vocabulary'
 ) -> dict[str, Any]:
-    """Settings that the results depend on."""
+    """Settings that influence the results, by name."""
     return dict(
         classes=vocabulary.fingerprint,
         model=source.name,
@@ -220,7 +227,10 @@ def _settings(
 
 
 def _text_of(record: dict[str, Any], vocabulary: 'Vocabulary') -> str:
-    """Shares of the classes, or advice if none was found, and the files."""
+    """Text to print for a file: the shares of classes, and the results.
+
+    If no class was found, the text says what to try instead.
+    """
     shares = record['shares']
     if shares:
         found = ', '.join(f'{n} {part:.1%}' for n, part in shares.items())
@@ -241,7 +251,7 @@ def _text_of(record: dict[str, Any], vocabulary: 'Vocabulary') -> str:
 
 
 def _report_failures(records: Sequence[dict[str, Any]]) -> int:
-    """Print the errors of files that could not be read; exit status."""
+    """Print the errors of failed files, and return the exit status."""
     errors = [r['error'] for r in records if 'error' in r]
     for error in errors:
         print(f'error: {error}', file=sys.stderr)

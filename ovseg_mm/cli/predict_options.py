@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of ``predict``."""
+"""Options of the command ``predict``."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from ovseg_mm.utils.result_files import (
 from ovseg_mm.zoo import add_model_arguments
 
 KINDS = {**OUTPUTS, **RASTER_OUTPUTS}
-# Smallest side of a window in pixels.
+# Smallest side of a tile in pixels.
 _LEAST_TILE = 32
 
 
@@ -46,17 +46,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--background',
         nargs='+',
         metavar='WORDS',
-        help='label of pixels that show none of the classes: with other '
-        'words, such as "wall; floor", or "coco", pixels that fit one of '
-        'these words best get no label; with "threshold", pixels below '
-        '--score-threshold get none; with "none", each pixel gets a class '
-        '(default: as the config says)',
+        help='which pixels show none of the classes and get no label. Words '
+        'such as "wall; floor": pixels that fit one of these words best; '
+        '"coco": as with the class names of COCO-Stuff as words; '
+        '"threshold": pixels with a best score not above --score-threshold; '
+        '"none": every pixel gets a class (default: as the config says)',
     )
     parser.add_argument(
         '--score-threshold',
         type=float,
         metavar='SCORE',
-        help='pixels whose best score is not above it get no label',
+        help='pixels whose best score is not above this number get no label',
     )
     _add_output_options(parser)
     _add_running_options(parser)
@@ -64,16 +64,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def checked_kinds(args: argparse.Namespace) -> tuple[str, ...]:
-    """Kinds of results of ``--save``; numbers of options are checked too.
+    """Kinds of results of ``--save``; options with numbers are checked too.
 
     Args:
         args (argparse.Namespace): Options of the command.
 
     Returns:
-        tuple[str, ...]: Kinds, each once.
+        tuple[str, ...]: Kinds of results without repetition.
 
     Raises:
-        InputError: If a kind is unknown, or a number too small.
+        InputError: If a kind is unknown, or a number is too small.
     """
     kinds = tuple(
         dict.fromkeys(k.strip() for k in args.save.split(',') if k.strip())
@@ -86,18 +86,21 @@ def checked_kinds(args: argparse.Namespace) -> tuple[str, ...]:
         value = getattr(args, name)
         if value is not None and value < number:
             option = name.replace('_', '-')
-            raise InputError(f'--{option} {value} is below {number}')
+            raise InputError(
+                f'--{option} {value} is too small; the least value is {number}'
+            )
     return kinds
 
 
 def call_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Options of the inferencer's calls.
+    """Options of ``predict`` that are passed to the inferencer.
 
     Args:
         args (argparse.Namespace): Options of the command.
 
     Returns:
-        dict[str, Any]: ``background`` and ``score_threshold``.
+        dict[str, Any]: ``background`` and ``score_threshold`` for
+        :meth:`ovseg_mm.apis.OpenVocabInferencer.__call__`.
     """
     from ovseg_mm.vocabulary import parse_classes
 
@@ -105,7 +108,7 @@ def call_options(args: argparse.Namespace) -> dict[str, Any]:
     if background is not None:
         known = ('none', 'threshold', 'coco')
         word = background[0]
-        # A misspelt option is reported by the inferencer.
+        # The inferencer reports a misspelt option.
         if len(background) == 1 and (word in known or nearest(word, known)):
             background = word
         else:
@@ -125,25 +128,26 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         '--save',
         default='labels,overlay',
         metavar='KINDS',
-        help=f'what to write, separated by commas: {", ".join(OUTPUTS)}, and '
-        'gpkg for rasters (default: %(default)s)',
+        help='kinds of results, separated by commas: '
+        f'{", ".join(OUTPUTS)}; also gpkg for rasters (default: %(default)s)',
     )
     parser.add_argument(
         '--json',
         action='store_true',
-        help='print a line of JSON for each image instead of text',
+        help='print a JSON line instead of text for each image',
     )
     parser.add_argument(
         '--skip-existing',
         action='store_true',
         help='leave out images that an earlier run with the same settings '
-        'has finished',
+        'and the same --out has finished',
     )
 
 
 def _add_running_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--device', help='such as cuda:0 (default: the best one)'
+        '--device',
+        help='device such as cuda:0 (default: a GPU if there is one)',
     )
     parser.add_argument(
         '--batch-size',
@@ -158,8 +162,8 @@ def _add_running_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=2,
         metavar='N',
-        help='threads that read and write while the model works (default: '
-        '%(default)s)',
+        help='threads that read and write files while the model works '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--amp',
@@ -178,22 +182,22 @@ def _add_raster_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         'rasters',
         'Georeferenced TIFF files and images of more than 89 megapixels are '
-        'read in overlapping windows, whose scores are fused; the label map '
-        'is a GeoTIFF. --bands or --tile do this for all images. Needs: pip '
-        "install 'ovseg_mm[geo]'.",
+        'segmented in overlapping tiles, whose scores are fused; the label '
+        'map is a GeoTIFF. With --bands or --tile, all images are segmented '
+        "in tiles. Needs: pip install 'ovseg_mm[geo]'.",
     )
     group.add_argument(
         '--bands',
         type=int,
         nargs='+',
         metavar='N',
-        help='bands for red, green and blue, counted from 1, or one for grey '
-        '(default: those that the file calls red, green and blue, or the '
-        'first)',
+        help='bands for red, green and blue, counted from 1, or one band for '
+        'grey (default: bands that the file calls red, green and blue; else '
+        'the first three; else the first)',
     )
     group.add_argument(
         '--tile',
         type=int,
         metavar='PIXELS',
-        help='side of a window (default: 640)',
+        help='side of a tile (default: 640)',
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``web``: a page for the browser."""
+"""Command ``web``: a web page on which images are segmented."""
 
 import argparse
 import importlib.util
@@ -10,18 +10,18 @@ from ovseg_mm.zoo import add_model_arguments, model_of_arguments
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command's options."""
+    """Add the parser of the command ``web``."""
     parser = subparsers.add_parser(
         'web',
         help='segment images with your own words in a browser',
-        description='Serve a page on which images are segmented with any '
-        'words. Only this computer can open it, unless --host says so.',
+        description='Serve a web page on which images are segmented with any '
+        'class texts. Other computers can open it only with --host.',
     )
     add_model_arguments(parser)
     parser.add_argument(
         '--port',
         type=int,
-        help='port of the page (default: the first free one from 7860 on)',
+        help='port of the page (default: the first free port from 7860 on)',
     )
     parser.add_argument(
         '--host',
@@ -30,26 +30,28 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'page (default: %(default)s)',
     )
     parser.add_argument(
-        '--device', help='such as cuda:0 (default: the best one)'
+        '--device',
+        help='device such as cuda:0 (default: a GPU if there is one)',
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until it is interrupted.
+    """Serve the web page until the user interrupts the command.
 
     Args:
         args (argparse.Namespace): Options of the command.
 
     Returns:
-        int: 0.
+        int: Exit status 0.
 
     Raises:
-        InputError: If Gradio is not installed, or the port is not one.
+        InputError: If Gradio is not installed, or the number of the port is
+            out of range.
     """
     if importlib.util.find_spec('gradio') is None:
         raise InputError(
-            'the web page needs Gradio; install it: '
+            'the web page needs Gradio; install it with: '
             "pip install 'ovseg_mm[web]'"
         )
     if args.port is not None and not 0 < args.port < 65536:

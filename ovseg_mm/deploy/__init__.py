@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models as files that run without this package."""
+"""Export of models to files that run without this package."""
 
 from .embeddings import save_embeddings
 from .export import FORMATS, ExportReport, export_model

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text embeddings in a file, for graphs that take them as an input."""
+"""Files of text embeddings, an input of exported graphs."""
 
 import json
 import zipfile
@@ -17,13 +17,14 @@ from .facts import vocabulary_facts
 
 
 def embeddings_of(model: OpenVocabSegmentor) -> Tensor:
-    """Embeddings of the texts that the model scores.
+    """Embeddings of the texts that a model scores.
 
     Args:
         model (OpenVocabSegmentor): Model with its vocabulary.
 
     Returns:
-        Tensor: (T, P, C) float32 on the CPU.
+        Tensor: Embeddings on the CPU, (T, P, C) float32, for T class texts
+        with P prompts each, and C channels.
     """
     with torch.no_grad():
         text = model.text_embeddings(model.scored_vocabulary)
@@ -31,17 +32,18 @@ def embeddings_of(model: OpenVocabSegmentor) -> Tensor:
 
 
 def save_embeddings(model: OpenVocabSegmentor, path: str | Path) -> Tensor:
-    """Write the embeddings of a model's words.
+    """Write the embeddings of a model's class texts to an NPZ file.
 
-    The file has two arrays: ``text``, (T, P, C) float32, and ``facts``, a
-    JSON text with ``vocabulary`` as in the JSON file beside a graph.
+    The file has two arrays: ``text`` with the embeddings, and ``facts``, a
+    JSON text with the :func:`~ovseg_mm.deploy.facts.vocabulary_facts`.
 
     Args:
         model (OpenVocabSegmentor): Model with its vocabulary.
         path (str | Path): NPZ file to write or replace.
 
     Returns:
-        Tensor: The embeddings, (T, P, C).
+        Tensor: Embeddings, (T, P, C) float32, for T class texts with P
+        prompts each, and C channels.
 
     Raises:
         OSError: If the file cannot be written.
@@ -54,13 +56,14 @@ def save_embeddings(model: OpenVocabSegmentor, path: str | Path) -> Tensor:
 
 
 def check_embeddings_file(path: Path) -> None:
-    """Raise if a file exists that :func:`save_embeddings` did not write.
+    """Raise if :func:`save_embeddings` would replace a foreign file.
 
     Args:
-        path (Path): File to write.
+        path (Path): File to write, which may exist.
 
     Raises:
-        InputError: If it exists and is another file.
+        InputError: If the file exists, but was not written by
+            :func:`save_embeddings`.
     """
     if not path.exists():
         return
@@ -71,6 +74,6 @@ def check_embeddings_file(path: Path) -> None:
         known = False
     if not known:
         raise InputError(
-            f'{path} exists and was not written by export; move it, or give '
-            'another name'
+            f'{path} exists and was not written by export; move this file, or '
+            'give another name'
         )

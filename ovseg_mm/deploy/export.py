@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export of a model: trace, write, compare, put in place.
-
-Letters: B images, T class texts, P prompts per class, C embedding width, H, W
-pixels.
-"""
+"""Export of a model: trace, write and compare the graph."""
 
 import json
 import os
@@ -32,11 +28,12 @@ from .facts import model_facts, vocabulary_facts
 from .image_side import ImageSide
 
 FORMATS = (*graphs.SUFFIXES, 'embeddings')
-# Share of the pixels that must get the label that PyTorch gives them.
+# Least share of pixels whose label is the same in the graph and in PyTorch.
 LEAST_EQUAL = 0.999
-# Texts for the comparison of a graph with an open vocabulary.
+# Number of texts for the comparison of a graph with an open vocabulary.
 _COMPARED_TEXTS = 64
-# Equal scores, where a single text leaves no choice of labels.
+# A single text has a single label, so scores are compared: the largest
+# difference of scores that count as equal.
 _SAME_SCORE = 1e-3
 
 
@@ -45,9 +42,9 @@ class ExportReport:
     """Result of an export.
 
     Attributes:
-        files (tuple[Path, ...]): Written files, the requested one first.
-        facts (dict[str, Any]): Content of the JSON file; for embeddings only
-            the shape and the names.
+        files (tuple[Path, ...]): Written files; the requested file is first.
+        facts (dict[str, Any]): Content of the JSON file. For embeddings:
+            ``shape`` of the array and ``names`` of the classes.
     """
 
     files: tuple[Path, ...]
@@ -63,32 +60,36 @@ def export_model(
     image: Image.Image | None = None,
     cfg_options: dict | None = None,
 ) -> ExportReport:
-    """Write the image side of a model, or the embeddings of words.
+    """Export a model as a graph, or write the embeddings of class texts.
 
-    The graph takes ``images``, (B, 3, H, W) float32, RGB in [0, 255], and,
-    without ``classes``, ``text``, (T, P, C) float32; it gives ``scores``,
-    (B, T, H, W) float32. It is compared with PyTorch before it gets its name.
-    The JSON file beside it, ``DST.json``, has what a program must know.
+    The graph contains the model without its text encoder. The inputs are
+    ``images``, B RGB images in [0, 255], (B, 3, H, W) float32, and ``text``,
+    embeddings of T class texts with P prompts each and C channels, (T, P, C)
+    float32. With ``classes``, there is no input ``text``. The output
+    ``scores`` is (B, T, H, W) float32. The graph is compared with PyTorch
+    before it gets its final name. The file ``DST.json`` describes the inputs,
+    the steps before the graph, and the labels.
 
     Args:
         source (ModelSource): The model.
         dst (str | Path): File to write.
-        kind (str): ``'onnx'``; ``'torch-export'``; or ``'embeddings'``, the
-            text input of a graph as NPZ.
-        classes (Vocabulary, optional): Words that are constants of the graph,
-            or whose embeddings are written.
-        size (tuple[int, int], optional): H and W of a graph that takes one
-            size. None: the window of the config.
+        kind (str): Format: ``'onnx'``; ``'torch-export'``; or
+            ``'embeddings'``, an NPZ file with the input ``text`` of a graph.
+        classes (Vocabulary, optional): Class texts whose embeddings become
+            part of the graph, or are written. None: the graph has the input
+            ``text``; embeddings are those of the config's vocabulary.
+        size (tuple[int, int], optional): Height and width of the images of a
+            graph that takes one size. None: the window of the config.
         image (Image.Image, optional): Image for the comparison of the graph
             with PyTorch, in addition to noise.
         cfg_options (dict, optional): Settings to override in the config.
 
     Returns:
-        ExportReport: Files and facts.
+        ExportReport: Written files, and facts about them.
 
     Raises:
-        InputError: If the model or the destination does not suit, packages
-            are missing, or the graph and PyTorch disagree.
+        InputError: If the model or the destination cannot be used, packages
+            are missing, or the labels of the graph and of PyTorch differ.
         OSError: If a file cannot be written.
     """
     dst = expanded(dst)
@@ -148,13 +149,13 @@ def _check_destination(dst: Path, kind: str) -> None:
         check_destination(path)
         if path.exists() and not _is_export(dst):
             raise InputError(
-                f'{path} exists and was not written by export; move it, or '
-                'give another name'
+                f'{path} exists and was not written by export; move this '
+                'file, or give another name'
             )
 
 
 def _is_export(dst: Path) -> bool:
-    """Whether a file is one that export wrote, unchanged."""
+    """Whether export has written a file, and nothing has changed it since."""
     try:
         facts = json.loads(_facts_file(dst).read_text(encoding='utf-8'))
         return (
@@ -167,7 +168,10 @@ def _is_export(dst: Path) -> bool:
 
 
 def _check_model(source: ModelSource) -> None:
-    """Raise if a method cannot be exported, before its weights load."""
+    """Raise if the method of a model cannot be exported.
+
+    The check reads only the config, before weights are downloaded or loaded.
+    """
     from mmseg.registry import MODELS
 
     config = source.config
@@ -177,8 +181,8 @@ def _check_model(source: ModelSource) -> None:
     if is_type(model, OpenVocabSegmentor, MODELS):
         return
     reason = (
-        'it cuts regions out of each image, and their number is not known '
-        'before'
+        'it cuts regions out of images, and the number of regions is not '
+        'known in advance'
         if type_name(model) == 'OpenVocabMaskSegmentor'
         else 'it is not an OpenVocabSegmentor'
     )
@@ -193,7 +197,7 @@ def _size_of(
     side: ImageSide,
     size: tuple[int, int] | None,
 ) -> tuple[int, int]:
-    """H and W that a graph is traced with."""
+    """Height and width of the images that a graph is traced with."""
     cfg, backbone = model.test_cfg, model.backbone
     if size is not None and min(size) < 1:
         raise InputError(
@@ -207,9 +211,8 @@ def _size_of(
         size = (8 * backbone.patch_size,) * 2
     if size is None:
         raise InputError(
-            f'{type(model.decode_head).__name__} needs images of one size '
-            'when it is exported, and the config has no window; give --size '
-            'HEIGHT WIDTH'
+            f'a graph with {type(model.decode_head).__name__} takes images of '
+            'one size, but the config has no window; give --size HEIGHT WIDTH'
         )
     return (int(size[0]), int(size[1]))
 
@@ -240,7 +243,10 @@ def _compare(
     text: Tensor | None,
     image: Image.Image | None,
 ) -> dict[str, Any]:
-    """Labels of a written graph against those of PyTorch."""
+    """Compare labels of a written graph with labels of PyTorch.
+
+    Returns the share of equal labels and the largest difference of scores.
+    """
     run = graphs.load(path)
     if text is not None:
         text = text[: min(_COMPARED_TEXTS, graph.most_texts or len(text))]
@@ -267,8 +273,8 @@ def _compare(
         largest = max(largest, float(difference.max()))
     if equal < LEAST_EQUAL:
         raise InputError(
-            f'{path.name} is not written: its labels equal those of PyTorch '
-            f'at {equal:.2%} of the pixels, but {LEAST_EQUAL:.1%} are '
+            f'{path.name} is not written: graph and PyTorch have the same '
+            f'label at {equal:.2%} of the pixels, but {LEAST_EQUAL:.1%} are '
             f'needed (scores differ by up to {largest:.2g}); try another '
             '--format'
         )
@@ -276,7 +282,10 @@ def _compare(
 
 
 def _put_in_place(path: Path, dst: Path) -> tuple[Path, ...]:
-    """Rename finished files; the facts, which make them valid, last."""
+    """Move the finished files to their destination; return their paths.
+
+    The facts are moved last, because they mark the other files as complete.
+    """
     data = _data_file(path)
     _facts_file(dst).unlink(missing_ok=True)
     files = [dst]

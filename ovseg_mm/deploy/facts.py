@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program must know to run an exported file.
-
-Letters: T class texts, L labels.
-"""
+"""Facts that a program needs to run an exported file."""
 
 from typing import Any
 
@@ -22,16 +19,16 @@ def model_facts(
     model: OpenVocabSegmentor,
     fixed: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """Facts of a model that do not depend on its words.
+    """Facts about a model that do not depend on its class texts.
 
     Args:
-        source (ModelSource): Where it comes from.
+        source (ModelSource): Name, config and licence of the model.
         model (OpenVocabSegmentor): The model.
-        fixed (tuple[int, int], optional): H and W of a graph that takes one
-            size.
+        fixed (tuple[int, int], optional): Height and width of the images, if
+            the graph takes one size. None: it takes any size.
 
     Returns:
-        dict[str, Any]: For JSON.
+        dict[str, Any]: Facts as JSON types.
     """
     score = float(model.decode_head.activate(torch.zeros(1, 1, 1)))
     return dict(
@@ -47,20 +44,25 @@ def model_facts(
 
 
 def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
-    """How an image becomes the input of a graph, outside of it.
+    """Steps from an image to the input of a graph.
 
     Args:
         config (Config): Config of the model.
-        fixed (tuple[int, int], optional): H and W of a graph that takes one
-            size.
+        fixed (tuple[int, int], optional): Height and width of the images, if
+            the graph takes one size. None: it takes any size.
 
     Returns:
-        dict: For JSON. ``size``: (width, height) that an image is resized
-        to first, with ``keep_ratio`` bounds of the longer and the shorter
-        side; None: its own. ``window`` and ``stride``: (width, height); None:
-        the whole image. ``global_view``: whether the mean of the windows'
-        scores is averaged with the scores of the whole image, resized to a
-        window. ``refine``: whether the model refines its scores afterwards.
+        dict: Settings of the steps, as JSON types:
+
+        - ``size``: (width, height) to which an image is resized first. None:
+          images are not resized.
+        - ``keep_ratio``: whether resizing keeps the aspect ratio. ``size`` is
+          then the largest allowed longer and shorter side.
+        - ``window`` and ``stride`` of the windows: (width, height). None: the
+          graph gets the whole image.
+        - ``global_view``: whether to average the scores of the windows with
+          the scores of the whole image, resized to a window.
+        - ``refine``: whether the model refines the scores afterwards.
     """
     cfg = config.model.test_cfg
     step: dict[str, Any] = next(
@@ -88,15 +90,21 @@ def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
 
 
 def vocabulary_facts(model: OpenVocabSegmentor) -> dict[str, Any]:
-    """From the scores of the texts to labels with names and colours.
+    """Facts that turn scores of texts into labels with names and colours.
 
     Args:
         model (OpenVocabSegmentor): The model with its vocabulary.
 
     Returns:
-        dict[str, Any]: For JSON. ``labels`` has an entry a text, T;
-        ``names`` and ``palette`` (RGB) one a label, L. Pixels of texts whose
-        label is not in [0, L) stay unlabelled, or are background.
+        dict[str, Any]: Facts as JSON types. For T class texts and L labels:
+
+        - ``names``: first class text of each entry of the vocabulary;
+        - ``palette``: colour of each label, L triples (red, green, blue);
+        - ``labels``: label of each text, T integers. Pixels of texts with a
+          value outside [0, L) are background or stay unlabelled;
+        - the attributes of :class:`~ovseg_mm.inference.Labelling`;
+        - ``penalty``, if the model has one: number to subtract from the
+          scores of each text, T floats.
     """
     labelling, vocabulary = model.labelling, model.vocabulary
     facts: dict[str, Any] = dict(

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs of an :class:`ImageSide`, in PyTorch's format or as ONNX.
-
-Letters: B images, T class texts, P prompts per class, C embedding width, H, W
-pixels.
-"""
+"""Graphs of an :class:`ImageSide`, in PyTorch's format or as ONNX."""
 
 import importlib.util
 import json
@@ -24,26 +20,27 @@ from ovseg_mm.utils.errors import InputError
 from .image_side import ImageSide
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
-# Name of the facts inside a file.
+# Name under which a graph file contains its facts.
 INSIDE = 'ovseg_mm.json'
 _ONNX_PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
 _LOGGERS = ('onnxscript', 'onnx_ir', 'torch.onnx')
 
 Runner = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-"""Images and text embeddings, or None, to scores, see :class:`ImageSide`."""
+"""Function of a graph: its arguments are images (B, 3, H, W) and text
+embeddings or None, its result is scores, see :meth:`ImageSide.forward`."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Traced image side.
+    """Traced :class:`ImageSide`.
 
     Attributes:
-        program (Any): ``torch.export.ExportedProgram``.
-        size (tuple[int, int]): H and W that it was traced with.
-        any_size (bool): Whether it takes other sizes.
-        least_side (int): Smallest H and W, in pixels.
-        most_texts (int, optional): Largest T of an open vocabulary; None: no
-            bound.
+        program (Any): The trace, a ``torch.export.ExportedProgram``.
+        size (tuple[int, int]): Height and width of the images in the trace.
+        any_size (bool): Whether the graph also takes images of other sizes.
+        least_side (int): Smallest height and width of an image, in pixels.
+        most_texts (int, optional): Largest number of texts. None: there is no
+            limit, or the graph has no text input.
     """
 
     program: Any
@@ -57,7 +54,7 @@ def check_packages(kind: str) -> None:
     """Raise if the installed packages cannot write a format.
 
     Args:
-        kind (str): ``'onnx'`` or ``'torch-export'``.
+        kind (str): Format, ``'onnx'`` or ``'torch-export'``.
 
     Raises:
         InputError: If packages are missing or PyTorch is too old.
@@ -74,21 +71,25 @@ def check_packages(kind: str) -> None:
     ]
     if kind == 'onnx' and missing:
         raise InputError(
-            f'--format onnx needs {", ".join(missing)}; install what is '
-            "missing: pip install 'ovseg_mm[export]'"
+            f'--format onnx needs {", ".join(missing)}; install with: pip '
+            "install 'ovseg_mm[export]'"
         )
 
 
 def trace(
     side: ImageSide, size: tuple[int, int], text: Tensor | None
 ) -> Graph:
-    """Trace an image side for any batch, and for any T and size it allows.
+    """Trace an :class:`ImageSide` for batches of any size.
+
+    The number of texts and the image size are also left open, if the module
+    allows this.
 
     Args:
         side (ImageSide): Module to trace.
-        size (tuple[int, int]): H and W.
-        text (Tensor, optional): Embeddings of at least one text, (T, P, C).
-            None for a module that keeps its own.
+        size (tuple[int, int]): Height and width of the images in the trace.
+        text (Tensor, optional): Embeddings of at least one text, (T, P, C):
+            T texts, P prompts per text, C channels. None: the module contains
+            the embeddings.
 
     Returns:
         Graph: The graph.
@@ -105,7 +106,7 @@ def trace(
     arguments: list[Tensor] = [torch.rand(2, 3, *size) * 255]
     shapes: list[dict[int, Any]] = [axes]
     if text is not None:
-        # Axes of size 1 would be taken for constants.
+        # PyTorch would treat axes of size 1 as constants.
         arguments.append(torch.cat([text] * 3)[:3])
         shapes.append({0: Dim.DYNAMIC})
     with exporting(), torch.no_grad():
@@ -125,7 +126,7 @@ def trace(
 
 
 def bounds(program: Any, side: Any) -> tuple[int, int | None]:
-    """Smallest and largest value of an axis of a program; None: no bound."""
+    """Smallest and largest size of an axis of a program; None: no limit."""
     if isinstance(side, int):
         return side, side
     found = program.range_constraints[side.node.expr]
@@ -134,13 +135,13 @@ def bounds(program: Any, side: Any) -> tuple[int, int | None]:
 
 
 def save(graph: Graph, path: Path, facts: dict[str, Any]) -> None:
-    """Write a graph; the suffix of the path is that of its format.
+    """Write a graph; the suffix of the path chooses the format.
 
     Args:
         graph (Graph): The graph.
-        path (Path): File. Weights of more than about 1.5 GB go to a second
-            one, ``PATH.data``, if the format is ONNX.
-        facts (dict[str, Any]): Stored inside.
+        path (Path): File to write. An ONNX graph of more than about 1.5 GB
+            has its weights in a second file, ``PATH.data``.
+        facts (dict[str, Any]): Facts to store inside the file.
 
     Raises:
         InputError: If the graph cannot be written in this format.
@@ -180,10 +181,10 @@ def load(path: Path) -> Runner:
     """Load a graph with onnxruntime or PyTorch, on the CPU.
 
     Args:
-        path (Path): File of :func:`save`.
+        path (Path): File that :func:`save` has written.
 
     Returns:
-        Runner: Function that runs it.
+        Runner: Function that runs the graph.
     """
     if path.suffix == SUFFIXES['torch-export']:
         module = torch.export.load(path).module()
@@ -214,10 +215,12 @@ def load(path: Path) -> Runner:
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Turn errors of PyTorch's exporters into input errors; silence logs.
+    """Context manager that silences PyTorch's exporters.
+
+    Errors of the exporters become input errors.
 
     Raises:
-        InputError: If they cannot export the model.
+        InputError: If the exporters cannot export the model.
     """
     from torch._dynamo.exc import TorchDynamoException
     from torch.onnx import OnnxExporterError
@@ -233,8 +236,8 @@ def exporting() -> Iterator[None]:
         _, _, reason = str(error).rpartition('## Exception summary')
         reason = reason.strip().partition('\n')[0]
         raise InputError(
-            f'the model cannot be exported; PyTorch says: {reason} (--debug '
-            'shows all of it)'
+            f'the model cannot be exported; message of PyTorch: {reason} '
+            '(--debug shows the whole message)'
         ) from error
     finally:
         for name, level in levels.items():

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image side of a segmentor as one module.
-
-Letters: B images, T class texts, P prompts per class, C embedding width, H, W
-pixels of an image, h, w positions of the logits.
-"""
+"""Segmentor without its text encoder, as one module to be exported."""
 
 from typing import Any
 
@@ -15,21 +11,23 @@ from ovseg_mm.utils.resize import resize
 
 
 class ImageSide(nn.Module):
-    """Scores of images, or of windows of an image.
+    """Compute scores of images, or of windows, from given text embeddings.
 
-    It holds no text tower, and has the arithmetic of
-    :class:`OpenVocabSegmentor` up to the scores of one view.
+    The module contains the image encoder and the head of a model, but no
+    text encoder. It computes the same scores as :class:`OpenVocabSegmentor`
+    for a single window or image.
 
     Args:
-        model (OpenVocabSegmentor): Model in evaluation mode; its modules are
-            shared.
-        text (Tensor, optional): Text embeddings, (T, P, C), that the module
-            keeps. None: they are an argument of :meth:`forward`.
+        model (OpenVocabSegmentor): Model in evaluation mode. Its modules are
+            shared, not copied.
+        text (Tensor, optional): Text embeddings to store in the module, (T,
+            P, C): T class texts, P prompts per text, C channels. None: text
+            embeddings are an argument of :meth:`forward`.
     """
 
-    # PyTorch names values after operators: a buffer must not be called mean.
-    pixel_mean: Tensor  # (3, 1, 1), of R, G and B
-    pixel_std: Tensor  # (3, 1, 1)
+    # The exporter names values after operators, so a buffer named mean fails.
+    pixel_mean: Tensor  # Mean of each channel, (3, 1, 1)
+    pixel_std: Tensor  # Standard deviation of each channel, (3, 1, 1)
 
     def __init__(
         self, model: OpenVocabSegmentor, text: Tensor | None = None
@@ -66,15 +64,16 @@ class ImageSide(nn.Module):
         )
 
     def forward(self, images: Tensor, text: Tensor | None = None) -> Tensor:
-        """Scores at the size of the images.
+        """Compute scores at each pixel.
 
         Args:
-            images (Tensor): RGB in [0, 255], (B, 3, H, W) float32.
-            text (Tensor, optional): Text embeddings, (T, P, C) float32; None
-                for a module that keeps its own.
+            images (Tensor): B RGB images in [0, 255], (B, 3, H, W) float32.
+            text (Tensor, optional): Embeddings of T class texts, (T, P, C)
+                float32: P prompts per text, C channels. None: the stored
+                embeddings are used.
 
         Returns:
-            Tensor: (B, T, H, W) float32.
+            Tensor: Scores of the class texts, (B, T, H, W) float32.
         """
         x = images if self.takes_rgb else images.flip(1)
         if self.normalises:
@@ -95,7 +94,7 @@ class ImageSide(nn.Module):
         return self._scores(logits, (height, width))
 
     def _scores(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Scores (B, T, *size) of logits (B, T, h, w), as of a view."""
+        """Scores (B, T, H, W) at a size (H, W), from logits (B, T, h, w)."""
         wanted = self.score_size
         if wanted == 'input' or (wanted is None and self.is_window):
             wanted = size
@@ -105,7 +104,11 @@ class ImageSide(nn.Module):
 
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize; a graph of any size has no branch for equal sizes."""
+    """Bilinear resize of feature maps (B, T, h, w).
+
+    With symbolic sizes, there is no shortcut for equal sizes, because a graph
+    cannot branch on them.
+    """
     if all(isinstance(n, int) for n in (*x.shape[2:], *size)):
         return resize(x, size)
     return F.interpolate(x, size, mode='bilinear', align_corners=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windows of a raster as RGB images."""
+"""Parts of a raster as RGB images."""
 
 import contextlib
 import warnings
@@ -16,43 +16,44 @@ from ovseg_mm.utils.image_files import image_size, orientation_text
 
 from .tiles import Span
 
-# TIFF tags that say where a raster lies: pixel scale, transformation, keys.
+# TIFF tags of a georeference: pixel scale, transformation, keys.
 _GEO_TAGS = (33550, 34264, 34735)
-# Longest side of the reduced raster that gives the stretch of brightness.
+# Longest side of the reduced raster whose values set the brightness.
 _SAMPLE = 1024
-# Shares of the values that become 0 and 255.
+# Percentiles of the values that become 0 and 255.
 _DARK, _BRIGHT = 2, 98
-# Bytes of GDAL's cache; its default is a share of the machine's memory.
+# Bytes of GDAL's cache; the default would grow with the machine's memory.
 _CACHE = 128 << 20
 
 
 def import_rasterio() -> ModuleType:
-    """The library rasterio.
+    """Import the library rasterio.
 
     Returns:
         ModuleType: The library.
 
     Raises:
-        ImportError: If it is not installed; the message names the extra.
+        ImportError: If rasterio is not installed; the message says how to
+            install it.
     """
     try:
         import rasterio
     except ImportError as error:
         raise ImportError(
-            'reading a raster in windows needs rasterio; install it with: '
+            'reading a raster in tiles needs rasterio; install it with: '
             "pip install 'ovseg_mm[geo]'"
         ) from error
     return rasterio
 
 
 def is_georeferenced(path: str | Path) -> bool:
-    """Whether a TIFF file has a georeference.
+    """Whether a file is a TIFF file with a georeference.
 
     Args:
-        path (str | Path): Any file; only its header is read, by Pillow.
+        path (str | Path): Any file; only the header is read.
 
     Returns:
-        bool: False for other files and for files that cannot be read.
+        bool: False also for files that cannot be read.
     """
     if Path(path).suffix.lower() not in ('.tif', '.tiff'):
         return False
@@ -63,7 +64,7 @@ def is_georeferenced(path: str | Path) -> bool:
                 tags = getattr(image, 'tag_v2', {})
                 return any(tag in tags for tag in _GEO_TAGS)
     except Exception:  # Pillow raises many types of error
-        # Pillow refuses many kinds of TIFF file that rasterio reads.
+        # Pillow cannot read many TIFF files that rasterio can.
         return _has_place(path)
 
 
@@ -77,13 +78,15 @@ def _has_place(path: str | Path) -> bool:
 
 @contextlib.contextmanager
 def open_raster(path: str | Path) -> Iterator[Any]:
-    """Open a raster with a small cache; one without a place is no surprise.
+    """Open a raster with a small cache, and without warnings.
+
+    rasterio would warn if the raster has no georeference.
 
     Args:
-        path (str | Path): The file.
+        path (str | Path): File of the raster.
 
     Yields:
-        Any: rasterio's open data set.
+        Any: Open data set of rasterio.
 
     Raises:
         ImportError: If rasterio is not installed.
@@ -102,23 +105,24 @@ def open_raster(path: str | Path) -> Iterator[Any]:
                 yield source
     except rasterio.errors.RasterioIOError as error:
         raise InputError(
-            f'{path} cannot be read as a raster; it is damaged or not an '
-            f'image ({error})'
+            f'{path} cannot be read as a raster; the file is damaged or not '
+            f'an image ({error})'
         ) from error
 
 
 class RasterReader:
-    """Reads windows of a raster as RGB, 8 bits a channel.
+    """Read parts of a raster as RGB images with 8 bits per channel.
 
-    Bytes stay as they are. Values of more than 8 bits are stretched: 2 % of
-    the pixels become 0 and 2 % become 255 in each band, measured once on the
-    reduced raster, so that all windows have one brightness.
+    Values of 8 bits are not changed. Values of more bits are stretched: in
+    each band, the darkest 2 % of the values become 0 and the brightest 2 %
+    become 255. These limits come from a reduced image of the whole raster, so
+    that all parts have the same brightness.
 
     >>> with RasterReader(path) as reader:
     ...     rgb, valid = reader.read(rows[0], columns[0])
 
     Args:
-        path (str | Path): GeoTIFF, or another file that GDAL reads.
+        path (str | Path): GeoTIFF, or another file that GDAL can read.
         bands (Sequence[int], optional): Bands for red, green and blue,
             counted from 1, or one band for grey. None: the bands that the
             file calls red, green and blue; else the first three; else the
@@ -126,8 +130,8 @@ class RasterReader:
 
     Raises:
         ImportError: If rasterio is not installed.
-        InputError: If the file cannot be read, has not the bands, or is
-            stored rotated.
+        InputError: If the file cannot be read, lacks one of ``bands``, or has
+            an EXIF orientation other than upright.
     """
 
     def __init__(
@@ -153,19 +157,19 @@ class RasterReader:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """Height and width of the raster in pixels."""
         return self.source.height, self.source.width
 
     def read(self, rows: Span, columns: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels of a tile.
+        """Read the pixels of a tile.
 
         Args:
-            rows (Span): Tile along the height.
-            columns (Span): Tile along the width.
+            rows (Span): Rows of the tile.
+            columns (Span): Columns of the tile.
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: RGB, (h, w, 3) uint8; and which
-            pixels hold data, (h, w) bool.
+            tuple[np.ndarray, np.ndarray]: RGB image, (h, w, 3) uint8; and
+            mask of the pixels that contain data, (h, w) bool.
         """
         window = ((rows.start, rows.stop), (columns.start, columns.stop))
         return self._pixels(window=window)
@@ -174,10 +178,11 @@ class RasterReader:
         """Read the whole raster at a reduced size.
 
         Args:
-            longest (int): Largest allowed side in pixels.
+            longest (int): Largest allowed height and width in pixels.
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: See :meth:`read`.
+            tuple[np.ndarray, np.ndarray]: RGB image, (h, w, 3) uint8; and
+            mask of the pixels that contain data, (h, w) bool.
         """
         return self._pixels(out_shape=reduced_size(self.size, longest))
 
@@ -196,14 +201,15 @@ class RasterReader:
 
 
 def reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Size with the same aspect ratio and a longest side.
+    """Largest size with the same aspect ratio and limited sides.
 
     Args:
-        size (tuple[int, int]): (H, W) in pixels.
-        longest (int): Largest allowed side in pixels.
+        size (tuple[int, int]): Height and width in pixels.
+        longest (int): Largest allowed height and width in pixels.
 
     Returns:
-        tuple[int, int]: (H, W), each at least 1.
+        tuple[int, int]: Height and width, each at least 1 and not above
+        ``size``.
     """
     factor = min(1, longest / max(size))
     height, width = (max(1, round(side * factor)) for side in size)
@@ -215,11 +221,11 @@ def _check_upright(source: Any, path: Path) -> None:
         return
     try:
         orientation = image_size(path)[1]
-    except Exception:  # Pillow cannot read it, so it says nothing
+    except Exception:  # Pillow cannot read the file: assume it is upright
         return
     if orientation != 1:
         raise InputError(
-            f'{path} must be read in windows, but by its EXIF orientation '
+            f'{path} must be read in tiles, but by its EXIF orientation '
             f'it is {orientation_text(orientation)}; save it upright first'
         )
 
@@ -238,14 +244,14 @@ def _bands(
     if missing or len(wanted) not in (1, 3):
         raise InputError(
             f'--bands {" ".join(map(str, wanted))} does not fit {path}, which '
-            f'has the bands 1 to {source.count}; name three of them, for red, '
-            'green and blue, or one'
+            f'has the bands 1 to {source.count}; choose three bands, for red, '
+            'green and blue, or one band for grey'
         )
     return tuple(wanted)
 
 
 def _colour_table(source: Any, bands: tuple[int, ...]) -> np.ndarray | None:
-    """Colours (256, 3) of a raster with a palette."""
+    """Colours of a raster with a palette, (256, 3) uint8; None without."""
     if len(bands) > 1 or source.colorinterp[bands[0] - 1].name != 'palette':
         return None
     table = np.zeros((256, 3), np.uint8)
@@ -257,7 +263,7 @@ def _colour_table(source: Any, bands: tuple[int, ...]) -> np.ndarray | None:
 def _limits(
     source: Any, bands: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values that become 0 and 255, (C, 1, 1) each; None for bytes."""
+    """Values that become 0 and 255, each (bands, 1, 1); None for 8 bits."""
     if all(source.dtypes[band - 1] == 'uint8' for band in bands):
         return None
     size = reduced_size((source.height, source.width), _SAMPLE)
@@ -288,14 +294,14 @@ def _read(
         return source.read(list(bands), **options)
     except RasterioIOError as error:
         raise InputError(
-            f'{path} cannot be read to its end; it is damaged ({error})'
+            f'{path} cannot be read completely; the file is damaged ({error})'
         ) from error
 
 
 def _valid(
     source: Any, bands: tuple[int, ...], values: np.ndarray, **options: Any
 ) -> np.ndarray:
-    """Pixels with data, (h, w) bool."""
+    """Mask of the pixels that contain data, (h, w) bool."""
     if 'out_shape' in options:
         options['out_shape'] = (len(bands), *options['out_shape'])
     valid = source.read_masks(list(bands), **options).any(axis=0)

@@ -29,10 +29,10 @@ from .writer import (
     write_label_raster,
 )
 
-# Side of a tile, and the overlap of neighbours, in pixels.
+# Side of a tile in pixels, and share of it by which neighbours overlap.
 TILE = 640
 SHARED = 1 / 8
-# Longest side of the overlay, which is a reduced picture.
+# Longest side of the overlay in pixels; a larger raster is reduced.
 OVERLAY = 2048
 
 
@@ -41,10 +41,10 @@ class RasterResult:
     """Result for one raster.
 
     Attributes:
-        size (tuple[int, int]): (H, W) in pixels.
+        size (tuple[int, int]): Height and width of the raster in pixels.
         shares (dict[str, float]): Share of the raster that each found class
-            covers, in (0, 1], largest first.
-        files (dict[str, Path]): Written files by kind.
+            covers in (0, 1], by class name, largest first.
+        files (dict[str, Path]): Paths of the written files by kind.
     """
 
     size: tuple[int, int]
@@ -65,35 +65,38 @@ def segment_raster(
     on_tile: Callable[[int, int], None] = lambda done, total: None,
     **call: Any,
 ) -> RasterResult:
-    """Segment a raster in overlapping tiles, which are fused by their scores.
+    """Segment a raster in overlapping tiles and fuse their scores.
 
-    Memory holds one tile with its scores and one row of labels; it does not
-    grow with the area. Finished rows of tiles are kept in the folder
-    ``NAME_labels.parts`` until the label map is complete: after an
-    interruption the same call continues.
+    Memory holds one tile with its scores and one row of labels, so it does
+    not grow with the area of the raster. Finished rows of tiles are saved in
+    the folder ``NAME_labels.parts`` until the label map is complete. After an
+    interruption, the same call continues with the rows that are left.
 
     Args:
         inferencer (OpenVocabInferencer): The model.
-        path (str | Path): The raster; see :class:`RasterReader`.
+        path (str | Path): File of the raster, see :class:`RasterReader`.
         words (Vocabulary): Classes.
-        folder (str | Path): Folder of the results; it is created.
-        save (Sequence[str]): Results to write, of ``RASTER_OUTPUTS``: the
-            label map as GeoTIFF, which is always written; an overlay of at
-            most 2048 pixels; the areas as GeoJSON (WGS 84) or as GeoPackage.
-        name (str, optional): Start of the names of the results. None: the
-            raster's, without suffix.
+        folder (str | Path): Folder of the results; created if missing.
+        save (Sequence[str]): Kinds of results, keys of ``RASTER_OUTPUTS``:
+            ``'labels'``, the label map as GeoTIFF, which is always written;
+            ``'overlay'``, reduced to at most 2048 x 2048 pixels;
+            ``'geojson'``, polygons in longitude and latitude (WGS 84);
+            ``'gpkg'``, polygons as GeoPackage.
+        name (str, optional): NAME in the file names. None: name of the raster
+            without suffix.
         bands (Sequence[int], optional): See :class:`RasterReader`.
         tile (int): Side of a tile in pixels.
-        on_tile (Callable): Called with the number of finished tiles and of
-            all tiles.
-        **call (Any): Options of the inferencer's calls.
+        on_tile (Callable): Called after each tile with the number of finished
+            tiles and the number of all tiles.
+        **call (Any): Options of
+            :meth:`ovseg_mm.apis.OpenVocabInferencer.__call__`.
 
     Returns:
-        RasterResult: Shares of the classes, and the files.
+        RasterResult: Shares of the classes, and the written files.
 
     Raises:
         ImportError: If a library of the extra ``geo`` is missing.
-        InputError: If the raster cannot be read, or ``save`` names another
+        InputError: If the raster cannot be read, or ``save`` has an unknown
             kind of result.
     """
     check_raster_results(save)
@@ -119,28 +122,31 @@ def segment_raster(
 
 
 def check_raster_results(save: Sequence[str]) -> None:
-    """Check the kinds of results before long work.
+    """Check that results of these kinds can be written.
 
     Args:
         save (Sequence[str]): Kinds of results.
 
     Raises:
-        ImportError: If a library is missing that writes one of them.
-        InputError: If one is not in ``RASTER_OUTPUTS``.
+        ImportError: If a library that writes one of the kinds is missing.
+        InputError: If a kind is not in ``RASTER_OUTPUTS``.
     """
     import_rasterio()
     wrong = [kind for kind in save if kind not in RASTER_OUTPUTS]
     if wrong:
         raise InputError(
-            f'{", ".join(wrong)} cannot be saved for a raster that is read in '
-            f'windows; choose from {", ".join(RASTER_OUTPUTS)}'
+            f'{", ".join(wrong)} cannot be saved for a raster that is '
+            f'segmented in tiles; choose from {", ".join(RASTER_OUTPUTS)}'
         )
     if 'gpkg' in save:
         import_pyogrio()
 
 
 class _Run:
-    """Rows of tiles of one raster, with the finished ones on disk."""
+    """Segmentation of one raster, row by row of tiles.
+
+    Labels of finished rows are kept in files.
+    """
 
     def __init__(
         self,
@@ -175,7 +181,7 @@ class _Run:
         )
 
     def finish_rows(self, on_tile: Callable[[int, int], None]) -> None:
-        """Segment the rows that are not finished."""
+        """Segment the rows of tiles that are not finished."""
         total = len(self.rows) * len(self.columns)
         for row in range(len(self.rows)):
             done = row * len(self.columns)
@@ -189,7 +195,10 @@ class _Run:
             on_tile(done + len(self.columns), total)
 
     def rows_of_labels(self) -> Iterator[np.ndarray]:
-        """Finished labels, uint8 or uint16, from top to bottom."""
+        """Labels of each row of tiles, (height, width) uint8 or uint16.
+
+        Rows come from top to bottom. Their pixels are counted for ``shares``.
+        """
         for row in range(len(self.rows)):
             with np.load(self._file(row)) as arrays:
                 labels = arrays['arr_0']
@@ -198,7 +207,7 @@ class _Run:
             yield labels
 
     def shares(self) -> dict[str, float]:
-        """See :class:`RasterResult`."""
+        """Share of the raster that each found class covers, by class name."""
         pixels = self.reader.size[0] * self.reader.size[1]
         return {
             self.words.label_names[label]: count / pixels
@@ -210,7 +219,7 @@ class _Run:
         return self.parts / f'labels_{row}.npz'
 
     def _cell(self, row: int, column: int) -> np.ndarray:
-        """Labels that no later tile changes."""
+        """Labels of the part of a tile that no later tile changes."""
         y, x = self.rows[row], self.columns[column]
         rgb, valid = self.reader.read(y, x)
         valid = valid[y.seen, x.seen][y.done, x.done]
@@ -221,14 +230,17 @@ class _Run:
             return np.full(valid.shape, ignored, deep)
         scored = self.inferencer.scored(rgb, self.words, **self.call)
         with scored as (scores, labelling):
-            # Small areas cannot be told from a tile alone.
+            # A tile does not show how large an area is in the whole raster.
             labelling = replace(labelling, least_area=None)
             labels = self.fuser.labels(row, column, scores.of, labelling)
         return np.where(valid, labels, ignored).astype(deep)
 
 
 def _start_or_continue(parts: Path, settings: dict[str, Any]) -> None:
-    """Delete finished rows that were made with other settings."""
+    """Prepare the folder of finished rows.
+
+    Rows that were made with other settings are deleted.
+    """
     file = parts / 'settings.json'
     text = json.dumps(settings, indent=1) + '\n'
     if file.is_file() and file.read_text() == text:

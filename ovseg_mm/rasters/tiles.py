@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlapping tiles of a raster and the fusion of their scores.
-
-Letters: T class texts, t texts of a slice, h, w pixels of a tile, o pixels
-that two neighbouring tiles share.
-"""
+"""Overlapping tiles of a raster, and the fusion of their scores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,19 +15,21 @@ from ovseg_mm.utils.paths import atomic_write
 
 @dataclass(frozen=True)
 class Span:
-    """Tile along one axis, in pixels of the raster.
+    """Extent of a tile along one axis, in pixels of the raster.
 
-    Two neighbours share a zone: from ``cut`` to ``last`` of the one, which is
-    ``first`` to ``first + o`` of the next. In this zone the weight of the one
-    falls linearly and the weight of the next rises; they sum to 1.
+    Two neighbouring tiles share a zone: from ``cut`` to ``last`` of the first
+    tile, which starts at ``first`` of the second tile. Within the zone, the
+    weight of the first tile falls linearly and the weight of the second tile
+    rises; the two weights sum to 1.
 
     Attributes:
-        start (int): First pixel that the model sees.
-        stop (int): End of these pixels.
+        start (int): First pixel that the model gets.
+        stop (int): Pixel after the last one that the model gets.
         first (int): First pixel with a weight above 0.
-        cut (int): Start of the zone shared with the next tile; the end of
-            the raster for the last tile.
-        last (int): End of that zone.
+        cut (int): Start of the zone shared with the next tile. For the last
+            tile: end of the raster.
+        last (int): End of the zone shared with the next tile. For the last
+            tile: end of the raster.
     """
 
     start: int
@@ -42,7 +40,7 @@ class Span:
 
     @property
     def seen(self) -> slice:
-        """Pixels with a weight, counted from ``start``."""
+        """Pixels with a weight above 0, counted from ``start``."""
         return slice(self.first - self.start, self.last - self.start)
 
     @property
@@ -56,7 +54,7 @@ class Span:
         return slice(self.cut - self.first, self.last - self.first)
 
     def weights(self, overlap: int) -> Tensor:
-        """Weights of the pixels ``seen``, float32."""
+        """Weight in (0, 1] of each pixel of ``seen``, float32."""
         weights = torch.ones(self.last - self.first)
         ramp = (torch.arange(overlap) + 0.5) / max(overlap, 1)
         if self.first > 0:
@@ -67,16 +65,16 @@ class Span:
 
 
 def spans(size: int, tile: int, overlap: int) -> list[Span]:
-    """Divide an axis into tiles of one size, evenly spread.
+    """Divide an axis into evenly spread tiles of equal size.
 
     Args:
-        size (int): Pixels of the raster.
-        tile (int): Pixels of a tile; a smaller raster is one tile.
-        overlap (int): Smallest number of pixels that neighbours share, at
-            most a quarter of a tile.
+        size (int): Length of the axis in pixels.
+        tile (int): Length of a tile in pixels; a shorter axis is one tile.
+        overlap (int): Least number of pixels that neighbours share, at most
+            a quarter of ``tile``.
 
     Returns:
-        list[Span]: From the first pixel to the last.
+        list[Span]: The tiles, in the order of their first pixels.
     """
     tile = min(tile, size)
     count = 1 - (tile - size) // (tile - overlap)
@@ -97,18 +95,18 @@ def spans(size: int, tile: int, overlap: int) -> list[Span]:
 
 
 class TileFuser:
-    """Labels of a raster from the scores of overlapping tiles.
+    """Fuse the scores of overlapping tiles and turn them into labels.
 
-    Tiles come row by row, from left to right. Scores of the zone that a tile
-    shares with its right neighbour stay in memory; scores of the zone shared
-    with the row below go to files, so that memory does not grow with the
-    raster. The files of the last finished row stay until the next row is
-    finished: a killed run continues at the start of a row.
+    Tiles come row by row, from left to right. Scores of the zone shared with
+    the right neighbour stay in memory. Scores of the zone shared with the row
+    below are saved in files, so that memory does not grow with the raster.
+    The files of a row are kept until the next row is finished, so that a
+    killed run can continue at the start of a row.
 
     Args:
-        rows (list[Span]): Tiles along the height.
-        columns (list[Span]): Tiles along the width.
-        overlap (int): Pixels that neighbours share.
+        rows (list[Span]): Extents of the tiles along the height.
+        columns (list[Span]): Extents of the tiles along the width.
+        overlap (int): Number of pixels that neighbours share.
         folder (Path): Folder of the files, which take 2 bytes per score.
     """
 
@@ -128,16 +126,18 @@ class TileFuser:
         scores_of: Callable[[slice], Tensor],
         labelling: Labelling,
     ) -> np.ndarray:
-        """Labels of the pixels that no later tile changes.
+        """Labels of the part of a tile that no later tile changes.
 
         Args:
-            row (int): Row of the tile.
-            column (int): Column of the tile.
-            scores_of (Callable): Scores (t, h, w) of a slice of the texts.
+            row (int): Index of the tile's row.
+            column (int): Index of the tile's column.
+            scores_of (Callable): Function that returns the scores of the tile
+                for a slice of t class texts, (t, height, width).
             labelling (Labelling): Rule that turns fused scores into labels.
 
         Returns:
-            np.ndarray: Integers, (``cut - first`` of the row, of the column).
+            np.ndarray: Labels of the pixels from ``first`` to ``cut`` along
+            both axes, (height, width) int64.
         """
         y, x, o = self.rows[row], self.columns[column], self.overlap
         weight = torch.outer(y.weights(o), x.weights(o))
@@ -157,14 +157,14 @@ class TileFuser:
             return scores[:, y.done, x.done]
 
         labels = labelling.labels(fused)
-        # The last tile of a row shares no pixels to the right.
+        # The last tile of a row has no right neighbour.
         self._left = torch.cat(right) if x.cut < x.last else None
         if y.cut < y.last:
             self._write(row, column, torch.cat(below))
         return labels.cpu().numpy()
 
     def skip(self, row: int, column: int) -> None:
-        """Skip a tile without data; it adds no scores to its neighbours."""
+        """Skip a tile without data, which adds no scores to its neighbours."""
         self._left = None
         self._file(row, column).unlink(missing_ok=True)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label maps of rasters as GeoTIFF, and their polygons."""
+"""Files of a raster's results: label map as GeoTIFF, and polygons."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from .reader import import_rasterio, open_raster
 
 # Side of the blocks of a label map in pixels.
 _BLOCK = 256
-# Decimals of a degree: about a millimetre.
+# Decimals of a degree; the last one is about a millimetre.
 _DECIMALS = 8
 # Number of polygons that are written at once.
 _POLYGONS = 10_000
@@ -28,17 +28,18 @@ _POLYGONS = 10_000
 def write_label_raster(
     target: Path, rows: Iterable[np.ndarray], source: Any, words: Vocabulary
 ) -> None:
-    """Write a label map as a tiled and compressed GeoTIFF.
+    """Write a label map as a compressed GeoTIFF.
 
-    It has the georeference of the raster, the ignore label as its no-data
-    value, the colours of the vocabulary as colour table, and class names as
-    tags (``class_0``, ``class_1``, ...) and, for QGIS, in ``.aux.xml``.
+    The file has the georeference of the raster. The no-data value is the
+    ignore label, and the colour table has the colours of the classes. Class
+    names are stored as tags (``class_0``, ``class_1``, ...) and, for QGIS, in
+    the file ``TARGET.aux.xml``.
 
     Args:
-        target (Path): File to write; it appears when it is complete.
-        rows (Iterable[np.ndarray]): Labels, uint8 or uint16, a few rows of
-            the full width at a time, from top to bottom.
-        source (Any): The opened raster.
+        target (Path): File to write; an interrupted call leaves no file.
+        rows (Iterable[np.ndarray]): Labels from top to bottom: arrays of a
+            few rows and the full width, uint8 or uint16.
+        source (Any): Open raster, see :func:`open_raster`.
         words (Vocabulary): Class names and colours.
     """
     rasterio = import_rasterio()
@@ -87,14 +88,15 @@ def write_label_raster(
 
 
 def write_geojson(target: Path, labels: Path, words: Vocabulary) -> None:
-    """Write the areas of a label map as GeoJSON.
+    """Write the polygons of a label map as GeoJSON.
 
-    Coordinates are longitude and latitude (WGS 84), as the format wants them;
-    pixels from the upper left corner if the label map has no georeference.
+    Coordinates are longitude and latitude (WGS 84), as GeoJSON demands. If
+    the label map has no georeference, they are pixels from the upper left
+    corner.
 
     Args:
-        target (Path): File to write; it appears when it is complete.
-        labels (Path): Label map of :func:`write_label_raster`.
+        target (Path): File to write; an interrupted call leaves no file.
+        labels (Path): Label map that :func:`write_label_raster` has written.
         words (Vocabulary): Class names.
     """
     from rasterio.warp import transform_geom
@@ -117,11 +119,13 @@ def write_geojson(target: Path, labels: Path, words: Vocabulary) -> None:
 
 
 def write_geopackage(target: Path, labels: Path, words: Vocabulary) -> None:
-    """Write the areas of a label map as GeoPackage, in its own coordinates.
+    """Write the polygons of a label map as GeoPackage.
+
+    Coordinates are in the reference system of the label map.
 
     Args:
-        target (Path): File to write; it appears when it is complete.
-        labels (Path): Label map of :func:`write_label_raster`.
+        target (Path): File to write; an interrupted call leaves no file.
+        labels (Path): Label map that :func:`write_label_raster` has written.
         words (Vocabulary): Class names.
 
     Raises:
@@ -131,7 +135,7 @@ def write_geopackage(target: Path, labels: Path, words: Vocabulary) -> None:
     part = target.with_name(f'.{target.stem}.part.gpkg')
     try:
         with open_raster(labels) as source, warnings.catch_warnings():
-            # Rasters without a place have polygons in pixels.
+            # Without a georeference, polygons are in pixels.
             warnings.filterwarnings('ignore', "'crs' was not provided")
             areas = _areas(source, words)
             chunk = list(islice(areas, _POLYGONS))
@@ -160,13 +164,14 @@ def write_geopackage(target: Path, labels: Path, words: Vocabulary) -> None:
 
 
 def import_pyogrio() -> tuple[Any, Any]:
-    """Functions that write vector files.
+    """Import the functions that write vector files.
 
     Returns:
         tuple[Any, Any]: ``pyogrio.raw.write`` and ``shapely.geometry.shape``.
 
     Raises:
-        ImportError: If one is not installed; the message names the extra.
+        ImportError: If pyogrio or shapely is not installed; the message says
+            how to install them.
     """
     try:
         from pyogrio.raw import write
@@ -180,7 +185,10 @@ def import_pyogrio() -> tuple[Any, Any]:
 
 
 def _areas(source: Any, words: Vocabulary) -> Iterator[tuple[dict, int]]:
-    """Geometry and label of each connected area; ignored pixels have none."""
+    """Polygon (GeoJSON geometry) and label of each connected area.
+
+    Pixels without a label belong to no area.
+    """
     from rasterio import band
     from rasterio.features import shapes
 
@@ -193,8 +201,8 @@ def _areas(source: Any, words: Vocabulary) -> Iterator[tuple[dict, int]]:
 def _in_blocks(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Regroup rows so that each group has the height of a block.
 
-    So every block is written only once. If a block were written in two
-    steps, the file would keep a useless copy of its first state.
+    Each block of the file is then written only once. A block that is written
+    in two steps would stay in the compressed file twice.
     """
     rest: np.ndarray | None = None
     for part in rows:

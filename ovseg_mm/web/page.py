@@ -27,15 +27,15 @@ from .work import (
 
 MAX_UPLOAD = '20mb'
 _MAX_QUEUE = 20
-# Visitors whose results are kept, about 50 MB each.
+# Number of visitors whose results are kept, about 50 MB each.
 _MAX_VISITORS = 40
-# Seconds after which results and files of a visitor are forgotten.
+# Seconds after which results and files of a visitor are deleted.
 _KEPT = 3600
 _OWN_WORDS = 'my own words'
 _HERE = Path(__file__).parent
 _FONTS = ('system-ui', 'Segoe UI', 'Roboto', 'Helvetica Neue', 'sans-serif')
 _WELCOME = 'Choose an image, write words, and press Segment.'
-# Seed of a scene, words, background words.
+# For each example: seed of its scene, words, background words.
 _EXAMPLES = (
     (7, '; '.join((*UNSEEN, *GROUND_SYNONYMS.values())), ''),
     (11, 'red; blue; green', '; '.join(GROUND_SYNONYMS)),
@@ -49,17 +49,17 @@ def serve(
     host: str = '127.0.0.1',
     port: int | None = None,
 ) -> None:
-    """Serve the page until the process is interrupted.
+    """Serve the web page until the process is interrupted.
 
     Args:
         inferencer (OpenVocabInferencer): The model.
         title (str): Name of the model.
-        host (str): Address to listen on; ``'0.0.0.0'`` for all of the
-            machine.
-        port (int, optional): Port. None: the first free one from 7860 on.
+        host (str): Address to listen on. ``'0.0.0.0'``: all addresses of this
+            computer.
+        port (int, optional): Port. None: the first free port from 7860 on.
 
     Raises:
-        InputError: If the port is taken.
+        InputError: If the address cannot be used or the port is taken.
     """
     with TemporaryDirectory(prefix='ovseg_mm_web_') as folder:
         page = build_page(inferencer, title, Path(folder))
@@ -67,8 +67,9 @@ def serve(
             _, address, _ = page.launch(**launch_options(host, port))
         except OSError as error:
             raise InputError(
-                f'the page cannot listen on {host}:{port or "7860-7959"} '
-                f'({error}); name another --port or --host'
+                f'the page cannot use the address '
+                f'{host}:{port or "7860-7959"} ({error}); choose another '
+                '--port or --host'
             ) from error
         print(f'The page is at {address} (stop it with Ctrl+C)', flush=True)
         page.block_thread()
@@ -77,14 +78,15 @@ def serve(
 def launch_options(
     host: str = '127.0.0.1', port: int | None = None
 ) -> dict[str, Any]:
-    """Options of ``gradio.Blocks.launch``.
+    """Options for ``gradio.Blocks.launch``.
 
     Args:
-        host (str): See :func:`serve`.
-        port (int, optional): See :func:`serve`.
+        host (str): Address to listen on.
+        port (int, optional): Port. None: the first free port from 7860 on.
 
     Returns:
-        dict[str, Any]: The options. Nothing is loaded from other hosts.
+        dict[str, Any]: The options. With them, the page loads nothing from
+        other hosts.
     """
     theme = gr.themes.Default(
         primary_hue='indigo',
@@ -109,7 +111,7 @@ def launch_options(
 def build_page(
     inferencer: OpenVocabInferencer, title: str, folder: Path
 ) -> gr.Blocks:
-    """Build the page.
+    """Build the web page.
 
     Args:
         inferencer (OpenVocabInferencer): The model.
@@ -153,7 +155,7 @@ def build_page(
 
 
 class _Visit(NamedTuple):
-    """The last result of a visitor, its files, and a line about it."""
+    """Last result of a visitor, folder of its files, and text to show."""
 
     result: Segmentation
     folder: TemporaryDirectory
@@ -161,9 +163,10 @@ class _Visit(NamedTuple):
 
 
 class _Actions:
-    """What the page does when something is clicked.
+    """Actions of the page on clicks and slider moves.
 
-    Each action returns values of the viewer and the three downloads.
+    Actions return new values for components of the page, such as the viewer
+    and the download buttons.
 
     Args:
         inferencer (OpenVocabInferencer): The model.
@@ -183,7 +186,7 @@ class _Actions:
         alpha: float,
         threshold: float,
     ) -> list[Any]:
-        """Segment; bad input becomes a sentence on the page."""
+        """Segment the image; errors of the input are shown on the page."""
         started = time.monotonic()
         key = None if shipped == _OWN_WORDS else shipped
         try:
@@ -204,7 +207,7 @@ class _Actions:
     def show(
         self, visit: _Visit | None, alpha: float, threshold: float
     ) -> list[Any]:
-        """Draw the last result with other options, and write its files."""
+        """Draw the last result with other options, and save its files."""
         if visit is None:
             return [dict(message=_WELCOME), *_no_files()]
         result = hide_unsure(visit.result, threshold)
@@ -226,7 +229,10 @@ class _Actions:
         threshold: float,
         event: gr.EventData,
     ) -> dict[str, Any]:
-        """Draw the scores of the class that was clicked, or the labels."""
+        """Draw the scores of the class that was clicked.
+
+        A second click on the class draws the labels again.
+        """
         if visit is None:
             return dict(message=_WELCOME)
         result = hide_unsure(visit.result, threshold)
@@ -250,11 +256,13 @@ def _connect(
 
     Args:
         actions (_Actions): The actions.
-        starts (Sequence[Callable]): Events that start a segmentation.
-        inputs (Sequence[gr.components.Component]): Its arguments.
+        starts (Sequence[Callable]): Functions of Gradio that register an
+            action for an event. These events start a segmentation.
+        inputs (Sequence[gr.components.Component]): Fields with the arguments
+            of :meth:`_Actions.run`.
         sliders (Sequence[gr.Slider]): Opacity and threshold.
-        viewer (gr.HTML): The picture and its legend.
-        downloads (Sequence[gr.DownloadButton]): Buttons of ``DOWNLOADS``.
+        viewer (gr.HTML): Viewer of the drawing and its legend.
+        downloads (Sequence[gr.DownloadButton]): Buttons for ``DOWNLOADS``.
     """
     visit = gr.State(None, time_to_live=_KEPT)
     for start in starts:
@@ -275,7 +283,7 @@ def _connect(
 
 
 def _viewer() -> gr.HTML:
-    """The picture and its legend."""
+    """Viewer of the drawing and its legend."""
     return gr.HTML(
         dict(message=_WELCOME),
         html_template='<div class="ovseg-viewer"></div>',
@@ -299,7 +307,7 @@ def _download_buttons() -> list[gr.DownloadButton]:
 
 
 def _input_fields() -> list[gr.components.Component]:
-    """Image, words, shipped vocabulary, background words."""
+    """Fields for image, words, shipped vocabulary and background words."""
     image = gr.Image(
         type='filepath',
         image_mode=None,
@@ -308,8 +316,8 @@ def _input_fields() -> list[gr.components.Component]:
         height=280,
         elem_id='image',
     )
-    # Gradio's own reader gives no clear message for other files. A subclass
-    # of its image, the usual way, would write a file beside its source.
+    # Gradio's own reader has no clear message for files that are not images.
+    # A subclass of gr.Image, the usual way, would write a file to this folder.
     setattr(image, 'preprocess', _path_of)  # noqa: B010
     words = gr.Textbox(
         label='Words',
@@ -344,12 +352,12 @@ def _input_fields() -> list[gr.components.Component]:
 
 
 def _path_of(upload: Any) -> str | None:
-    """Path of the uploaded file; None without one."""
+    """Path of an uploaded file; None if there is no file."""
     return None if upload is None else upload.path
 
 
 def _display_fields() -> list[gr.Slider]:
-    """Opacity and threshold."""
+    """Sliders for opacity and threshold."""
     with gr.Row():
         return [
             gr.Slider(

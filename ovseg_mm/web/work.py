@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the web page does with an image and words, without the page.
-
-Letters: H, W pixels; L labels; k best labels of a pixel; h, w pixels of the
-table of best words, which the page shows under the mouse.
-"""
+"""Segmentation, label maps and drawings for the web page."""
 
 import base64
 import io
@@ -28,38 +24,43 @@ MAX_PIXELS = 600_000
 # Images above this area are refused, since decoding alone takes too much.
 MAX_DECODED_PIXELS = 100_000_000
 MAX_WORDS = 1000
-# Largest number of scores, L * H * W, that are all computed and kept for the
-# score maps; above it only the best labels are, which takes longer.
+# With L labels and H x W pixels, all L * H * W scores are computed up to
+# _MAX_SCORES, and all are kept up to _MAX_KEPT. For larger results, only the
+# scores of the _KEPT_BEST best labels of each pixel are.
 _MAX_SCORES = 100_000_000
 _MAX_KEPT = 16_000_000
 _KEPT_BEST = 8
-# Size of the table of best words, and number of words of each pixel.
+# Longest side of the table of best words, and number of words of each pixel.
 _TABLE_SIDE = 480
 _SHOWN_BEST = 3
 
-# Names of what can be downloaded, on its button.
+# Names on the download buttons, by kind of result.
 DOWNLOADS = dict(labels='labels', overlay='overlay', geojson='GeoJSON')
 
 
 def read_words(words: str, shipped: str | None) -> Vocabulary:
-    """Vocabulary of the page's fields.
+    """Read the vocabulary from the fields of the page.
 
     Args:
         words (str): Class texts, separated by ``';'`` or line ends.
-        shipped (str, optional): Key of a shipped vocabulary, which replaces
+        shipped (str, optional): Key of a shipped vocabulary to use instead of
             ``words``.
 
     Returns:
         Vocabulary: The vocabulary.
 
     Raises:
-        InputError: If there are no words, too many, or unusable ones.
+        InputError: If there are no words, more than ``MAX_WORDS``, or words
+            that cannot be used.
     """
     if shipped:
         return _limited(load_vocabulary(shipped))
     texts = split_classes(words or '')
     if not texts:
-        raise InputError('write the words to look for, such as: cat; dog; sky')
+        raise InputError(
+            'there are no words yet; write what to look for, such as: cat; '
+            'dog; sky'
+        )
     _check_number(len(texts))
     return _limited(load_vocabulary(texts))
 
@@ -74,17 +75,18 @@ def segment(
 
     Args:
         inferencer (OpenVocabInferencer): The model.
-        path (str, optional): Image file; None if there is none yet.
+        path (str, optional): Image file. None: no image was uploaded.
         vocabulary (Vocabulary): Class texts.
-        background (str): Class texts that are reported as background,
-            separated by ``';'`` or line ends.
+        background (str): Class texts that count as background, separated by
+            ``';'`` or line ends.
 
     Returns:
-        Segmentation: With scores in half precision, of all labels or of the
-        best ones of each pixel, at most about 40 MB.
+        Segmentation: Result with scores in half precision, at most about 40
+        MB. For many labels, only the best scores of each pixel are kept.
 
     Raises:
-        InputError: If the file is not an image, or too large.
+        InputError: If no image was uploaded, the file is not an image or is
+            too large, or there are too many words.
     """
     image = read_upload(path)
     others = split_classes(background or '')
@@ -100,19 +102,23 @@ def segment(
 
 
 def read_upload(path: str | None) -> np.ndarray:
-    """Read an uploaded image; one that is too large is made smaller.
+    """Read an uploaded image, and reduce it to at most ``MAX_PIXELS`` pixels.
 
     Args:
-        path (str, optional): Image file; None if there is none yet.
+        path (str, optional): Image file. None: no image was uploaded.
 
     Returns:
-        np.ndarray: RGB, (H, W, 3) uint8.
+        np.ndarray: RGB image, (H, W, 3) uint8.
 
     Raises:
-        InputError: If the file is not an image, or too large.
+        InputError: If no image was uploaded, or the file is not an image or
+            has more than ``MAX_DECODED_PIXELS`` pixels.
     """
     if path is None:
-        raise InputError('choose an image first: drop it, paste it, or click')
+        raise InputError(
+            'there is no image yet; drop or paste an image, or click to '
+            'choose a file'
+        )
     try:
         with Image.open(path) as file:
             pixels = file.width * file.height
@@ -123,8 +129,8 @@ def read_upload(path: str | None) -> np.ndarray:
         ) from error
     if pixels > MAX_DECODED_PIXELS:
         raise InputError(
-            f'the image has {pixels / 1e6:.0f} megapixels; the page takes at '
-            f'most {MAX_DECODED_PIXELS / 1e6:.0f}'
+            f'the image has {pixels / 1e6:.0f} megapixels, but the page takes '
+            f'at most {MAX_DECODED_PIXELS / 1e6:.0f}; make the image smaller'
         )
     try:
         image = read_image(path)
@@ -140,14 +146,15 @@ def read_upload(path: str | None) -> np.ndarray:
 
 
 def hide_unsure(result: Segmentation, threshold: float) -> Segmentation:
-    """Remove the label of pixels whose best score is below a threshold.
+    """Remove the labels of pixels whose best score is below a threshold.
 
     Args:
-        result (Segmentation): With scores.
-        threshold (float): The threshold; 0 removes none.
+        result (Segmentation): Result with scores.
+        threshold (float): Lowest score of a labelled pixel. 0 or less: no
+            label is removed.
 
     Returns:
-        Segmentation: The result with these labels removed.
+        Segmentation: The result without these labels.
     """
     if threshold <= 0:
         return result
@@ -159,18 +166,25 @@ def hide_unsure(result: Segmentation, threshold: float) -> Segmentation:
 def view_of(
     result: Segmentation, alpha: float, name: str | None = None
 ) -> dict[str, Any]:
-    """What the viewer of the page shows; see ``viewer.js``.
+    """Data for the viewer of the page; see ``viewer.js``.
 
     Args:
-        result (Segmentation): With scores.
+        result (Segmentation): Result with scores.
         alpha (float): Opacity of the colours, in [0, 1].
-        name (str, optional): Class whose scores are drawn. None: the labels.
+        name (str, optional): Class whose scores are drawn. None: the labels
+            of all classes are drawn.
 
     Returns:
-        dict[str, Any]: ``picture`` (data URL), ``aspect`` (its width by its
-        height), ``part`` (share of width and height that the image covers),
-        ``legend`` (classes by area), ``chosen`` (``name``) and ``best``
-        (best words of each pixel).
+        dict[str, Any]: The data, by key:
+
+        - ``picture``: drawing as a data URL;
+        - ``aspect``: width of the drawing divided by its height;
+        - ``part``: share of the width and of the height of the drawing that
+          the image covers;
+        - ``legend``: name, share and colour of each found class, largest
+          first;
+        - ``chosen``: ``name``;
+        - ``best``: best words of each pixel, as a table.
     """
     height, width = result.labels.shape
     part = [1.0, 1.0]
@@ -208,10 +222,10 @@ def view_of(
 def _best_words(result: Segmentation) -> dict[str, Any]:
     """Best words of each pixel, as an image that a browser can read.
 
-    ``table`` is a PNG of k images (h, w), one below the other: the first for
-    the best word, the next for the second, and so on. Red and green are the
-    high and low byte of the label, blue is the score, from ``low`` to
-    ``high``.
+    ``table`` is a PNG of k images, one below the other: for the best word
+    of each pixel, for the second, and so on. Red and green are the high and
+    low byte of the label. Blue is the score: 0 stands for the score ``low``,
+    255 for the score ``high``.
     """
     height, width = result.labels.shape
     step = max(1, -(-max(height, width) // _TABLE_SIDE))
@@ -236,7 +250,7 @@ def _best_words(result: Segmentation) -> dict[str, Any]:
 
 
 def _compact(result: Segmentation) -> Segmentation:
-    """Keep scores in half precision; of very many, only the best."""
+    """Convert scores to half precision; keep only the best of very many."""
     scores, ranked = torch.from_numpy(_scores(result)), result.score_labels
     if ranked is None and scores.numel() > _MAX_KEPT:
         scores, order = scores.topk(min(_KEPT_BEST, len(scores)), dim=0)
@@ -249,7 +263,7 @@ def _compact(result: Segmentation) -> Segmentation:
 
 
 def _scores(result: Segmentation) -> np.ndarray:
-    assert result.scores is not None, 'segment() asks for them'
+    assert result.scores is not None, 'segment() asks for scores'
     return result.scores
 
 

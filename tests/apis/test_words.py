@@ -99,7 +99,7 @@ def test_thresholds_are_of_one_call(inferencer, scene):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(background='threshold'), 'no default threshold: give a'),
+        (dict(background='threshold'), 'no default threshold; give a'),
         (dict(background='treshold'), "did you mean 'threshold'"),
         (dict(background=['']), 'empty class text'),
         (dict(background='none', score_threshold=0.3), 'labels every pixel'),

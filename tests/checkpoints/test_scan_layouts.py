@@ -178,7 +178,7 @@ def test_fusion_by_the_command(files, published, published_clip, capsys):
     (line,) = (line for line in lines if line.startswith('fused'))
     towers = [n for n in ours if n.startswith(('region_enc', 'text_enc'))]
     assert (
-        line == f'fused    {len(towers)} tensors replaced by those of {clip}'
+        line == f'fused    {len(towers)} tensors replaced by tensors of {clip}'
     )
     unfused = torch.load(files / 'plain.pth', weights_only=True)['state_dict']
     assert unfused.keys() == ours.keys()

@@ -189,14 +189,14 @@ def test_example_sliders_and_shipped_words(page):
 
 def test_nonsense_becomes_a_sentence(page, tmp_path):
     segment(page, 'cat')
-    message(page, 'choose an image first')
+    message(page, 'there is no image yet')
     (tmp_path / 'x.png').write_text('not an image')
     page.set_input_files('#image input[type=file]', str(tmp_path / 'x.png'))
     page.wait_for_selector('#image img', state='attached')
     segment(page, 'cat')
     message(page, 'x.png is not an image')
     segment(page, ' ; ')
-    message(page, 'write the words')
+    message(page, 'there are no words yet')
     segment(page, ';'.join(f'w{n}' for n in range(5000)))
     message(page, '5000 words are too many')
     page.click('#image [aria-label="Remove Image"], #image [title="Clear"]')

@@ -33,7 +33,7 @@ def test_words_of_the_fields():
     assert found.class_texts == (('cat',), ('sofa', 'couch'), ('sky',))
     assert work.read_words('cat', 'cityscapes').num_labels == 19
     for words in ('', '  ;\n '):
-        with pytest.raises(InputError, match='write the words'):
+        with pytest.raises(InputError, match='there are no words yet'):
             work.read_words(words, None)
     with pytest.raises(InputError, match='1001 words are too many'):
         work.read_words(';'.join(f'w{n}' for n in range(1001)), None)
