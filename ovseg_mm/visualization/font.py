@@ -8,8 +8,8 @@ from PIL import ImageFont
 
 # A font of macOS that draws every letter as a box.
 _NOT_LETTERS = 'LastResort'
-# Installed fonts that had letters before: class names of a list share a
-# script, and machines may have thousands of fonts.
+# Installed fonts that were used before. They are tried first, because class
+# names of a list share a script, and machines may have thousands of fonts.
 _used: dict[str, None] = {}
 
 
@@ -17,13 +17,13 @@ def load_font(size: int, text: str = '') -> ImageFont.FreeTypeFont:
     """Load a font that has the letters of a text.
 
     Args:
-        size (int): Height in pixels.
-        text (str): The text to draw.
+        size (int): Height of the letters in pixels.
+        text (str): Text to draw.
 
     Returns:
-        ImageFont.FreeTypeFont: DejaVu Sans (Latin, Greek, Cyrillic, Arabic
-        and Hebrew letters). If it lacks letters of the text and an installed
-        font has them all, that font.
+        ImageFont.FreeTypeFont: DejaVu Sans, if it has all letters (Latin,
+        Greek, Cyrillic, Arabic, Hebrew); else an installed font that has all
+        letters; else DejaVu Sans.
     """
     return _open(_file_with(frozenset(text)) or _default_file(), size)
 
@@ -31,15 +31,16 @@ def load_font(size: int, text: str = '') -> ImageFont.FreeTypeFont:
 def drawable_name(name: str, label: int) -> str:
     """Prefix a class name with its label if no font has all its letters.
 
-    Letters that are missing in a font are drawn as boxes. Names of boxes look
-    the same, so that only the label distinguishes them.
+    Missing letters are drawn as boxes, so several names may look the same.
+    The label tells them apart.
 
     Args:
         name (str): Class name.
         label (int): Label of the class.
 
     Returns:
-        str: The name, such as ``'cat'``, or ``'3: ...'``.
+        str: The name, such as ``'cat'``; or label and name, such as
+        ``'3: ...'``.
     """
     return name if _file_with(frozenset(name)) else f'{label}: {name}'
 
@@ -51,7 +52,7 @@ def _open(file: str, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=4096)
 def _file_with(letters: frozenset[str]) -> str | None:
-    """Font that has some letters; None if no font has them all."""
+    """Path of a font that has these letters; None if there is none."""
     from matplotlib.ft2font import FT2Font
 
     points = {ord(letter) for letter in letters}
@@ -74,7 +75,7 @@ def _default_file() -> str:
 
 @lru_cache
 def _points_of_default() -> frozenset[int]:
-    """Code points that DejaVu Sans has."""
+    """Code points of the letters that DejaVu Sans has."""
     from matplotlib.ft2font import FT2Font
 
     return frozenset(FT2Font(_default_file()).get_charmap())
@@ -82,7 +83,7 @@ def _points_of_default() -> frozenset[int]:
 
 @lru_cache
 def _installed_fonts() -> tuple[str, ...]:
-    """Fonts of the machine, upright and without serifs first."""
+    """Paths of installed fonts; upright fonts without serifs are first."""
     from matplotlib.font_manager import findSystemFonts
     from matplotlib.ft2font import FT2Font
 

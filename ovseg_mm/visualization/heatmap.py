@@ -22,34 +22,34 @@ def draw_heatmap(
     low: float | None = None,
     high: float | None = None,
 ) -> np.ndarray:
-    """Draw scores over a grey copy of the image, above a bar of their scale.
+    """Draw scores over a grey copy of an image, and a colour bar below it.
 
-    Colours go from dark blue (low) over green to yellow (high); equal steps
-    of the score look equally large.
+    Colours go from dark blue (low score) over green to yellow (high score).
+    Equal differences of scores look equally large.
 
     Args:
-        image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
-        scores (np.ndarray): Floats of shape (H, W). Pixels that are not
-            finite keep the grey of the image.
+        image (np.ndarray): RGB image, (H, W, 3) uint8.
+        scores (np.ndarray): Score of each pixel, (H, W) float. Pixels with
+            NaN or infinite scores stay grey.
         low (float, optional): Score of the darkest colour. None: the lowest
             score.
         high (float, optional): Score of the brightest colour. None: the
             highest score.
 
     Returns:
-        np.ndarray: RGB uint8, (H', W', 3); small images are enlarged by a
-        whole factor.
+        np.ndarray: RGB drawing, (H', W', 3) uint8. Small images are enlarged
+        by a whole factor.
 
     Raises:
-        InputError: If the image is not RGB uint8, or the sizes of image and
-            scores differ.
+        InputError: If the image is not RGB uint8, or image and scores differ
+            in size.
     """
     check_image(image)
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != image.shape[:2]:
         raise InputError(
-            f'the scores have shape {scores.shape}, but their image has '
-            f'{image.shape[:2]}'
+            f'the scores have shape {scores.shape}, but the image has height '
+            f'and width {image.shape[:2]}; give a score for each pixel'
         )
     finite = np.isfinite(scores)
     known = scores[finite] if finite.any() else np.zeros(1)
@@ -72,17 +72,17 @@ def draw_heatmap(
 
 
 def _coloured(values: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3) of values (H, W) uint8."""
+    """Colours of values: (H, W) uint8 to RGB (H, W, 3) uint8."""
     bgr = cv2.applyColorMap(values, cv2.COLORMAP_VIRIDIS)
     return bgr.reshape(*values.shape, 3)[..., ::-1].copy()
 
 
 def _draw_bar(low: float, high: float, width: int) -> np.ndarray:
-    """Draw the scale with its two ends."""
+    """Draw a colour bar with the lowest and highest score at its ends."""
     size = font_size(width)
     font = load_font(size)
     pad = size // 2
-    # Three digits of the difference are shown.
+    # Scores are rounded to three digits of their difference.
     digits = 3 - math.ceil(math.log10(high - low)) if high > low else 3
     ends = [f'{end:.{min(max(0, digits), 9)}f}' for end in (low, high)]
     lengths = [math.ceil(font.getlength(end)) for end in ends]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Legends: boxes of colour with class names."""
+"""Legends: coloured boxes with class names."""
 
 import math
 from bisect import bisect_left
@@ -13,14 +13,14 @@ from .font import drawable_name, load_font
 
 PAPER = (255, 255, 255)
 INK = (20, 20, 20)
-# Labels with at most this number of classes are listed one by one.
+# Largest number of classes that a legend lists.
 _MAX_ENTRIES = 40
 
 Colours = Sequence[Sequence[int]]
 
 
 class Entry(NamedTuple):
-    """A line of a legend; without a colour, a note."""
+    """Entry of a legend: text and colour of its box, or text alone."""
 
     text: str
     colour: Sequence[int] | None
@@ -32,16 +32,16 @@ def legend_entries(
     palette: Colours,
     unseen: Sequence[int],
 ) -> list[Entry]:
-    """Make the entries of the classes that occur, by decreasing area.
+    """Legend entries of the classes that occur, by decreasing area.
 
     Args:
-        maps (Iterable[np.ndarray]): Label maps, integers (H, W).
-        names (Sequence[str]): L class names.
-        palette (Colours): L colours (red, green, blue).
+        maps (Iterable[np.ndarray]): Label maps, integers of shape (H, W).
+        names (Sequence[str]): Class names of the L labels.
+        palette (Colours): Colours (red, green, blue) of the L labels.
         unseen (Sequence[int]): Labels that are marked as unseen.
 
     Returns:
-        list[Entry]: The entries.
+        list[Entry]: The entries; values outside [0, L) have none.
     """
     areas = np.zeros(len(names), dtype=np.int64)
     for labels in maps:
@@ -61,7 +61,7 @@ def legend_entries(
 
 
 def font_size(width: int) -> int:
-    """Height of letters in pixels, in proportion to the width of a sheet."""
+    """Height of letters in pixels for a drawing of this width."""
     return max(13, round(width / 56))
 
 
@@ -70,10 +70,11 @@ def draw_legend(entries: list[Entry], width: int) -> np.ndarray:
 
     Args:
         entries (list[Entry]): The entries; a long list is cut.
-        width (int): Width of the picture above in pixels.
+        width (int): Least width of the legend in pixels, the width of the
+            drawing above it.
 
     Returns:
-        np.ndarray: RGB uint8, (H, W, 3), W at least ``width``.
+        np.ndarray: RGB drawing, (height, width or more, 3) uint8.
     """
     if not entries:
         entries = [Entry('no class', None)]
@@ -112,11 +113,11 @@ def draw_legend(entries: list[Entry], width: int) -> np.ndarray:
 
 
 def _columns(lengths: list[int], room: int) -> tuple[int, list[int]]:
-    """Smallest number of rows in which all columns of a list fit.
+    """Divide entries into columns, with as few rows as possible.
 
     Args:
         lengths (list[int]): Width of each entry, at most ``room``.
-        room (int): Width of the sheet.
+        room (int): Width of all columns together.
 
     Returns:
         tuple[int, list[int]]: Number of rows, and the width of each column.
@@ -132,7 +133,7 @@ def _columns(lengths: list[int], room: int) -> tuple[int, list[int]]:
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont, room: int) -> str:
-    """Cut a text to the width of the legend."""
+    """Cut a text to a width in pixels, and add an ellipsis if it was cut."""
     if font.getlength(text) <= room:
         return text
     kept = bisect_left(

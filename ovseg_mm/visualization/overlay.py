@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing of label maps over images, with a legend.
-
-Letters: H, W pixels; L labels.
-"""
+"""Drawing of label maps over images, with a legend."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +22,7 @@ from .legend import (
 )
 from .regions import ALARM, draw_outlines, outline_mask, tint, write_names
 
-# Smaller panels are enlarged by a whole factor to at least this size.
+# Images whose longer side is smaller, in pixels, are enlarged.
 _MIN_PANEL = 256
 
 
@@ -42,32 +39,34 @@ def draw_overlay(
 ) -> np.ndarray:
     """Draw a label map over its image, above a legend of its classes.
 
+    The legend lists classes by decreasing area. If no installed font has all
+    letters of a class name, its label is written before the name.
+
     Args:
-        image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
-        labels (np.ndarray): Integers of shape (H, W). Pixels with values
-            outside [0, L) keep the colour of the image.
+        image (np.ndarray): RGB image, (H, W, 3) uint8.
+        labels (np.ndarray): Label map, (H, W) integers. For L labels, pixels
+            with values outside [0, L) keep the colour of the image.
         vocabulary (Vocabulary | tuple[Sequence[str], Colours]): A
             vocabulary, or a pair of L class names and L colours (red, green,
             blue).
         alpha (float): Opacity of the colours, in [0, 1].
         outlines (bool): Whether to draw the borders of the regions.
-        fill (bool): Whether to colour the regions. Without it, the outlines
-            have the colours.
-        text (bool): Whether to write class names into the regions in which
-            they fit.
-        side_by_side (bool): Whether to place the image to the left.
+        fill (bool): Whether to fill the regions with the colours of their
+            classes. If not, the outlines have these colours.
+        text (bool): Whether to write class names into regions that are large
+            enough.
+        side_by_side (bool): Whether to place the image to the left of the
+            overlay.
         unseen (Sequence[int]): Labels that the legend marks as unseen, in
             addition to the unseen labels of the vocabulary.
 
     Returns:
-        np.ndarray: RGB uint8, (H', W', 3). The legend lists classes by
-        decreasing area; a class name with letters that no installed font has
-        is drawn with its label in front. Small images are enlarged by a
-        whole factor.
+        np.ndarray: RGB drawing, (H', W', 3) uint8. Small images are enlarged
+        by a whole factor.
 
     Raises:
-        InputError: If the image is not RGB uint8, or the sizes of image and
-            labels differ.
+        InputError: If the image is not RGB uint8, or image and labels differ
+            in size.
     """
     if isinstance(vocabulary, Vocabulary):
         unseen = (*vocabulary.unseen, *unseen)
@@ -104,26 +103,29 @@ def draw_panels(
     """Draw several label maps of an image side by side, with one legend.
 
     Args:
-        image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
-        panels (Mapping[str, np.ndarray | None]): Label maps (H, W) by title
-            (``''`` for none), left to right; None for the image alone.
-        names (Sequence[str]): L class names.
-        palette (Colours): L colours (red, green, blue).
+        image (np.ndarray): RGB image, (H, W, 3) uint8.
+        panels (Mapping[str, np.ndarray | None]): Label maps by title, (H, W)
+            integers, from left to right. None instead of a label map: the
+            image alone. The title may be empty.
+        names (Sequence[str]): Class names of the L labels.
+        palette (Colours): Colours (red, green, blue) of the L labels.
         unseen (Sequence[int]): Labels that the legend marks as unseen.
         alpha (float): Opacity of the colours, in [0, 1].
-        outlines (bool): See :func:`draw_overlay`.
-        fill (bool): See :func:`draw_overlay`.
-        text (bool): See :func:`draw_overlay`.
+        outlines (bool): Whether to draw the borders of the regions.
+        fill (bool): Whether to fill the regions with the colours of their
+            classes. If not, the outlines have these colours.
+        text (bool): Whether to write class names into regions that are large
+            enough.
         with_legend (bool): Whether to draw the legend.
-        wrong (Mapping[str, np.ndarray], optional): Masks (H, W) bool by
-            title, which are outlined in red in these panels.
+        wrong (Mapping[str, np.ndarray], optional): Masks of wrong pixels by
+            title of their panel, (H, W) bool; drawn with red outlines.
 
     Returns:
-        np.ndarray: RGB uint8, (H', W', 3).
+        np.ndarray: RGB drawing, (H', W', 3) uint8.
 
     Raises:
-        InputError: If the image is not RGB uint8, or the sizes of image and
-            labels differ.
+        InputError: If the image is not RGB uint8, or image and labels differ
+            in size.
     """
     image = np.ascontiguousarray(image)
     _check_shapes(image, panels)
@@ -155,18 +157,18 @@ def draw_panels(
 
 
 def enlargement(shape: Sequence[int]) -> int:
-    """Whole-number factor by which an image of this shape is enlarged."""
+    """Whole factor by which an image of this shape is enlarged."""
     return max(1, math.ceil(_MIN_PANEL / max(shape[:2])))
 
 
 def check_image(image: np.ndarray) -> None:
-    """Check that an array is RGB of 8 bits.
+    """Check that an image is RGB with 8 bits per channel.
 
     Args:
-        image (np.ndarray): The array.
+        image (np.ndarray): The image.
 
     Raises:
-        InputError: If it is not.
+        InputError: If the image is not (H, W, 3) uint8.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(
@@ -182,8 +184,9 @@ def _check_shapes(
     for title, labels in panels.items():
         if labels is not None and labels.shape != image.shape[:2]:
             raise InputError(
-                f'the label map {title!r} has shape {labels.shape}, but its '
-                f'image has {image.shape[:2]}'
+                f'the label map {title!r} has shape {labels.shape}, but the '
+                f'image has height and width {image.shape[:2]}; give a label '
+                'for each pixel'
             )
 
 
@@ -211,6 +214,6 @@ def _lay_out(panels: list[np.ndarray], titles: list[str]) -> np.ndarray:
 
 
 def _widen(sheet: np.ndarray, width: int) -> np.ndarray:
-    """Pad a sheet to a width with white on the right."""
+    """Pad a drawing to a width with white on the right."""
     missing = width - sheet.shape[1]
     return np.pad(sheet, ((0, 0), (0, missing), (0, 0)), constant_values=255)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing of mask proposals with the scores of two classifiers.
-
-Letters: n proposals, H, W pixels.
-"""
+"""Drawing of mask proposals with the scores of two classifiers."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +13,7 @@ from .font import load_font
 _PAPER = (255, 255, 255)
 _INK = (20, 20, 20)
 _EDGE = (255, 210, 0)
-# Factor of the brightness outside of a mask.
+# Factor that darkens pixels outside of a mask.
 _DIM = 0.25
 
 
@@ -26,17 +23,17 @@ def draw_proposals(
     captions: Sequence[Sequence[str]],
     width: int,
 ) -> np.ndarray:
-    """Draw one small image per proposal, with captions above, in rows.
+    """Draw a small image of each proposal with a caption above, in rows.
 
     Args:
-        image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
-        masks (np.ndarray): (n, H, W) bool, n at least 1.
-        captions (Sequence[Sequence[str]]): Lines of text of each proposal,
-            the same number for all.
+        image (np.ndarray): RGB image, (H, W, 3) uint8.
+        masks (np.ndarray): Masks of n >= 1 proposals, (n, H, W) bool.
+        captions (Sequence[Sequence[str]]): Lines of text above each proposal,
+            the same number of lines for all.
         width (int): Width of a row in pixels.
 
     Returns:
-        np.ndarray: RGB uint8, (H', ``width``, 3).
+        np.ndarray: RGB drawing, (H', ``width``, 3) uint8.
     """
     height, breadth = image.shape[:2]
     columns = min(max(1, width // 180), len(masks))
@@ -65,7 +62,7 @@ def draw_proposals(
 
 
 def _highlight(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Darken the pixels outside of a mask and draw its edge."""
+    """Darken the pixels outside of a mask and draw the edge of the mask."""
     dimmed = (image * _DIM).astype(np.uint8)
     picture = np.where(mask[..., None], image, dimmed)
     thickness = max(1, round(min(image.shape[:2]) / 200))

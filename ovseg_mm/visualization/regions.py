@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours, outlines and names of the regions of a label map.
-
-Letters: H, W pixels; L labels.
-"""
+"""Colours, outlines and names of the regions of a label map."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +12,7 @@ from .legend import INK, PAPER, Colours, font_size
 
 # Colour of lines around wrong regions.
 ALARM = (255, 0, 60)
-# Width of the dark edge of names, and height of the smallest letters.
+# Width of the dark edge of letters, and least height of letters, in pixels.
 _HALO = 2
 _SMALLEST = 10
 
@@ -26,14 +23,14 @@ def tint(
     """Blend an image with the colours of its labels.
 
     Args:
-        image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
-        labels (np.ndarray): Integers of shape (H, W). Pixels with values
-            outside [0, L) keep the colour of the image.
-        palette (Colours): L colours (red, green, blue).
+        image (np.ndarray): RGB image, (H, W, 3) uint8.
+        labels (np.ndarray): Label map, (H, W) integers. For L labels, pixels
+            with values outside [0, L) keep the colour of the image.
+        palette (Colours): Colours (red, green, blue) of the L labels.
         alpha (float): Opacity of the colours, in [0, 1].
 
     Returns:
-        np.ndarray: RGB uint8, (H, W, 3).
+        np.ndarray: Blended RGB image, (H, W, 3) uint8.
     """
     size = len(palette)
     bare = (labels < 0) | (labels >= size)
@@ -50,22 +47,21 @@ def draw_outlines(
 ) -> np.ndarray:
     """Draw the borders between regions of different labels.
 
-    White lines are not drawn around specks of a few pixels.
-
     Args:
-        picture (np.ndarray): RGB uint8, (H, W, 3).
-        labels (np.ndarray): Integers of shape (H, W).
-        palette (Colours): L colours (red, green, blue).
-        coloured (bool): Whether the lines have the colours of the classes;
-            otherwise they are white, with dark edges.
+        picture (np.ndarray): RGB image, (H, W, 3) uint8.
+        labels (np.ndarray): Label map, (H, W) integers.
+        palette (Colours): Colours (red, green, blue) of the labels.
+        coloured (bool): Whether lines have the colours of the classes. If
+            not, lines are white with dark edges, and regions of a few pixels
+            have no lines.
 
     Returns:
-        np.ndarray: RGB uint8, (H, W, 3).
+        np.ndarray: RGB image with lines, (H, W, 3) uint8.
     """
     bare = (labels < 0) | (labels >= len(palette))
     plain = np.where(bare, len(palette), labels).astype(np.float32)
     if not coloured:
-        # Lines around all specks of a noisy border would hide the border.
+        # Without smoothing, lines around single pixels would hide a border.
         smooth = np.asarray(cv2.medianBlur(plain, 5), dtype=np.float32)
         plain = smooth.reshape(plain.shape)
     width = _line_width(labels.shape)
@@ -85,11 +81,11 @@ def outline_mask(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Draw the border of a mask in red.
 
     Args:
-        picture (np.ndarray): RGB uint8, (H, W, 3).
-        mask (np.ndarray): (H, W) bool.
+        picture (np.ndarray): RGB image, (H, W, 3) uint8.
+        mask (np.ndarray): Mask, (H, W) bool.
 
     Returns:
-        np.ndarray: RGB uint8, (H, W, 3).
+        np.ndarray: RGB image with the border, (H, W, 3) uint8.
     """
     width = _line_width(mask.shape)
     picture = picture.copy()
@@ -104,17 +100,19 @@ def outline_mask(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def write_names(
     picture: np.ndarray, labels: np.ndarray, names: Sequence[str]
 ) -> np.ndarray:
-    """Write the class name into each region in which it fits.
+    """Write the class name into each region that is large enough.
 
-    A name stands at the point of the region that is farthest from its border.
+    A name stands at the point of the region with the largest distance from
+    the region's border.
 
     Args:
-        picture (np.ndarray): RGB uint8, (H, W, 3).
-        labels (np.ndarray): Integers of shape (H, W).
-        names (Sequence[str]): L class names.
+        picture (np.ndarray): RGB image, (H, W, 3) uint8.
+        labels (np.ndarray): Label map, (H, W) integers. For L labels, pixels
+            with values outside [0, L) get no name.
+        names (Sequence[str]): Class names of the L labels.
 
     Returns:
-        np.ndarray: RGB uint8, (H, W, 3).
+        np.ndarray: RGB image with names, (H, W, 3) uint8.
     """
     from scipy import ndimage
 
@@ -143,7 +141,10 @@ def write_names(
 def _coloured(
     labels: np.ndarray, bare: np.ndarray, palette: Colours
 ) -> np.ndarray:
-    """Colour of each pixel, black if it has no label."""
+    """Colour of each pixel by its label, (H, W, 3) uint8.
+
+    Pixels marked in ``bare``, (H, W) bool, are black.
+    """
     table = np.array([*palette, (0, 0, 0)], dtype=np.uint8)
     return table[np.where(bare, len(palette), labels)]
 
@@ -153,7 +154,7 @@ def _line_width(shape: Sequence[int]) -> int:
 
 
 def _borders(values: np.ndarray, width: int) -> np.ndarray:
-    """Mask of a line of this width where neighbouring values differ."""
+    """Mask of lines between pixels of different values, (H, W) bool."""
     kernel = np.ones((width + 1, width + 1), np.uint8)
     changes = cv2.morphologyEx(values, cv2.MORPH_GRADIENT, kernel)
     return changes.reshape(values.shape) > 0
@@ -162,7 +163,10 @@ def _borders(values: np.ndarray, width: int) -> np.ndarray:
 def _places(
     mask: np.ndarray, text: str, size: int
 ) -> Iterator[tuple[np.ndarray, ImageFont.FreeTypeFont]]:
-    """Points (x, y) in a mask where a text fits, each with its font."""
+    """Points (x, y) in a mask at which a text fits, each with its font.
+
+    There is at most one point for each connected region of the mask.
+    """
     framed = np.pad(mask, 1).astype(np.uint8)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1]
     count, parts, boxes, _ = cv2.connectedComponentsWithStats(
@@ -185,7 +189,7 @@ def _places(
 
 
 def _fits(mask: np.ndarray, box: Sequence[float], x: int, y: int) -> bool:
-    """Whether a box (left, top, right, bottom) around a point is in a mask."""
+    """Whether a box (left, top, right, bottom) around (x, y) is in a mask."""
     left, top, right, bottom = map(int, box)
     if x + left < 0 or y + top < 0:
         return False

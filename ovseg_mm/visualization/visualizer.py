@@ -28,9 +28,9 @@ class OpenVocabVisualizer(SegLocalVisualizer):
     """Draw image, ground truth and prediction in a row above one legend.
 
     Class names, colours and unseen labels come from ``dataset_meta``, which
-    the runner sets; without it, class names are ``'label 0'``, ``'label 1'``,
-    ... Unlike its parent, it has no default data set, and draws in every
-    process.
+    the runner sets. Without ``dataset_meta``, class names are ``'label 0'``,
+    ``'label 1'`` and so on. Unlike :class:`SegLocalVisualizer`, this class
+    has no default data set, and draws in every process.
 
     Args:
         name (str): Name of the instance.
@@ -39,11 +39,11 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         vis_backends (Sequence | dict, optional): See
             :class:`mmseg.visualization.SegLocalVisualizer`.
         save_dir (str, optional): Folder of the drawings.
-        classes (Sequence[str], optional): Class names, if no data set sets
-            them.
-        palette (Colours, optional): Colours, if no data set sets them.
+        classes (Sequence[str], optional): Class names, until the runner sets
+            ``dataset_meta``.
+        palette (Colours, optional): Colours of ``classes``.
         dataset_name (str, optional): Data set of MMSegmentation whose class
-            names and colours are used.
+            names and colours are used if ``classes`` is None.
         alpha (float): Opacity of the colours, in [0, 1].
         **kwargs: See :class:`mmseg.visualization.SegLocalVisualizer`.
     """
@@ -84,11 +84,13 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         """Set class names and colours.
 
         Args:
-            classes (Sequence[str], optional): Class names. None: from
-                ``dataset_name``.
-            palette (Colours, optional): Colours. None: from
-                ``dataset_name``, or :func:`class_palette`.
-            dataset_name (str, optional): Data set of MMSegmentation.
+            classes (Sequence[str], optional): Class names. None: class names
+                of ``dataset_name``.
+            palette (Colours, optional): Colours. None: colours of
+                ``dataset_name``; without it, colours from
+                :func:`class_palette`.
+            dataset_name (str, optional): Data set of MMSegmentation; only
+                used without ``classes``.
         """
         if dataset_name is not None and classes is None:
             classes = get_classes(dataset_name)
@@ -114,22 +116,22 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         """Draw the label maps and proposals of a sample.
 
         Args:
-            image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
-            data_sample (SegDataSample, optional): With ``gt_sem_seg`` and
-                ``pred_sem_seg``, (1, H, W), and ``proposals`` of
-                :func:`~ovseg_mm.models.segmentors.deciding_proposals`; each
-                is optional.
+            image (np.ndarray): RGB image, (H, W, 3) uint8.
+            data_sample (SegDataSample, optional): Sample with any of
+                ``gt_sem_seg`` and ``pred_sem_seg``, label maps (1, H, W), and
+                ``proposals`` from
+                :func:`~ovseg_mm.models.segmentors.deciding_proposals`.
             draw_gt (bool): Whether to draw the ground truth.
-            draw_pred (bool): Whether to draw the prediction, and the proposals
-                below it.
+            draw_pred (bool): Whether to draw the prediction, and the
+                proposals below it.
             with_labels (bool): Whether to draw the legend.
             with_image (bool): Whether to place the image to the left.
-            outline_errors (bool): Whether to draw red lines around the wrong
-                pixels of the prediction, which needs the ground truth.
+            outline_errors (bool): Whether to draw red lines around wrong
+                pixels of the prediction, if the sample has a ground truth.
 
         Returns:
-            np.ndarray: RGB uint8, (H', W', 3); ``image`` if there is nothing
-            to draw.
+            np.ndarray: RGB drawing, (H', W', 3) uint8; ``image`` itself if
+            there is no label map to draw.
         """
         wanted = {'gt_sem_seg': draw_gt, 'pred_sem_seg': draw_pred}
         if data_sample is None:
@@ -185,20 +187,23 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         with_image: bool = False,
         outline_errors: bool = False,
     ) -> None:
-        """Draw a sample and show it, or write it to a file and the backends.
+        """Draw a sample and show it, or save it.
+
+        The drawing goes to ``out_file`` and to the visualization backends.
 
         Args:
-            name (str): Name of the drawing for window and backends.
-            image (np.ndarray): RGB of shape (H, W, 3) and type uint8.
+            name (str): Name of the drawing in windows and backends.
+            image (np.ndarray): RGB image, (H, W, 3) uint8.
             data_sample (SegDataSample, optional): See :meth:`draw_sample`.
             draw_gt (bool): See :meth:`draw_sample`.
             draw_pred (bool): See :meth:`draw_sample`.
             show (bool): Whether to show the drawing in a window.
-            wait_time (float): Seconds to show it; 0 until a key is pressed.
-            out_file (str, optional): File to write, in any process. The main
-                process passes the drawing to the backends as well, but not
-                to those that would write a second file.
-            step (int): Step for the backends.
+            wait_time (float): Seconds to show the window. 0: until a key is
+                pressed.
+            out_file (str, optional): File to write. If given, every process
+                draws, and local backends save no second file. None: only the
+                main process draws, for the backends.
+            step (int): Training step that is passed to the backends.
             with_labels (bool): See :meth:`draw_sample`.
             with_image (bool): See :meth:`draw_sample`.
             outline_errors (bool): See :meth:`draw_sample`.
@@ -251,7 +256,7 @@ def _draw_proposals(
 
 
 def _to_numpy(sem_seg: PixelData) -> np.ndarray:
-    """Labels as an array (H, W) int64."""
+    """Label map of a sample as an array, (H, W) int64."""
     data = sem_seg.data
     if isinstance(data, torch.Tensor):
         data = data.cpu().numpy()
@@ -259,7 +264,7 @@ def _to_numpy(sem_seg: PixelData) -> np.ndarray:
 
 
 def _default_meta(maps: Iterable[np.ndarray]) -> dict:
-    """Class names and colours for labels without meta information."""
+    """Class names ``'label 0'``, ... and colours for labels without names."""
     used = np.unique(np.concatenate([labels.ravel() for labels in maps]))
     count = int(used[used < 255].max(initial=0)) + 1
     names = [f'label {label}' for label in range(count)]
