@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models by name: table, resolution of names, weights in the cache.
+"""Named models: table, resolution of names, weights in the cache.
 
-Importing it needs neither PyTorch nor MMSegmentation.
+This module can be imported without PyTorch and MMSegmentation.
 """
 
 from .resolve import (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the argument that names a model to its config and weights."""
+"""Resolution of a model argument to a config and weights."""
 
 import argparse
 import re
@@ -16,22 +16,25 @@ from .table import DEFAULT_MODEL, ZooModel, zoo_models
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# Prefixes of CLIPs that are named by their address.
+# Prefixes of CLIPs that are named by an address instead of open_clip's names.
 _PLACES = ('hf-hub:', 'local-dir:')
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Config and weights of a model.
+    """Config and weights that a model argument stands for.
 
     Attributes:
-        name (str): Name of the model or of its config file, without
-            characters that file names cannot have.
+        name (str): Name of the model, or of the config file, usable as a file
+            name.
         config (Path | Config): Path of the config file, or the config.
-        options (dict[str, Any]): Settings that the name stands for, to be
-            merged into the config before those of the user.
-        checkpoint (Path, optional): Checkpoint that was named.
-        model (ZooModel, optional): Row of the table; None for a config.
+        options (dict[str, Any]): Settings that belong to the name of the
+            model. They override the config; settings of the user override
+            both.
+        checkpoint (Path, optional): Given checkpoint. None: :meth:`fetch`
+            finds the weights.
+        model (ZooModel, optional): Named model whose weights are used. None:
+            the argument was a config, or a checkpoint was given.
     """
 
     name: str
@@ -41,14 +44,15 @@ class ModelSource:
     model: ZooModel | None = None
 
     def fetch(self) -> Path | None:
-        """Return the checkpoint; that of a named model is downloaded first.
+        """Return the checkpoint; weights of a named model are downloaded once.
 
         Returns:
-            Path | None: The checkpoint; None for CLIP's weights alone.
+            Path | None: Path of the checkpoint; None if only the weights of
+            CLIP are used.
 
         Raises:
-            InputError: If only a person can download the file, or if it is
-                not the file that the table of models describes.
+            InputError: If only a person can download the file, or the file is
+                not the one in the table of models.
             OSError: If the file cannot be downloaded or stored.
         """
         if self.checkpoint is not None or self.model is None:
@@ -66,23 +70,23 @@ def resolve_model(
 ) -> ModelSource:
     """Find the config and the weights that a model argument stands for.
 
-    Nothing is downloaded before :meth:`ModelSource.fetch`.
+    Weights are downloaded later, by :meth:`ModelSource.fetch`.
 
     Args:
-        model (str | Path | Config | ModelSource): Name of the table
+        model (str | Path | Config | ModelSource): Name of a model
             (``'sc-clip'``), also with a CLIP
             (``'sc-clip:ViT-L-14-336/openai'``); path of a config file; bare
             name of a shipped config; a config; or a source, which is
-            returned as it is.
-        checkpoint (str | Path, optional): Weights, instead of those of the
-            name. ``'none'``: CLIP's weights alone.
+            returned unchanged.
+        checkpoint (str | Path, optional): Checkpoint to use instead of the
+            weights of a named model. ``'none'``: only the weights of CLIP.
 
     Returns:
         ModelSource: Config, settings and weights.
 
     Raises:
         FileNotFoundError: If there is no such model, config or checkpoint.
-        InputError: If the name of the CLIP has another form.
+        InputError: If a CLIP is given that cannot be used.
     """
     if isinstance(model, ModelSource):
         return model
@@ -110,9 +114,7 @@ def resolve_model(
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--config`` and ``--checkpoint`` to a parser.
-
-    :func:`model_of_arguments` reads them.
+    """Add the options ``--model``, ``--config`` and ``--checkpoint``.
 
     Args:
         parser (argparse.ArgumentParser): Parser of a command.
@@ -120,34 +122,35 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model',
         metavar='NAME',
-        help="name of a model that 'python -m ovseg_mm models' lists, its "
+        help="name of a model that 'python -m ovseg_mm models' lists, whose "
         'weights are downloaded once; or a config file, or the bare name of '
-        f'a shipped one (default: {DEFAULT_MODEL})',
+        f'a shipped config (default: {DEFAULT_MODEL})',
     )
     parser.add_argument(
-        '--config', help='config file, or the bare name of a shipped one'
+        '--config', help='config file, or the bare name of a shipped config'
     )
     parser.add_argument(
         '--checkpoint',
-        help='weights, ours or a published file of the method; leave it out '
-        "for a model with a name, and for methods that use only CLIP's "
-        'weights',
+        help='checkpoint of this package, or file published by the authors '
+        'of the method; leave it out for a model with a name, and for '
+        'methods that use only the weights of CLIP',
     )
 
 
 def model_of_arguments(args: argparse.Namespace) -> ModelSource:
-    """Find the model that a command line names.
+    """Find the model that the options of a command name.
 
     Args:
-        args (argparse.Namespace): With the options of
+        args (argparse.Namespace): Options, as added by
             :func:`add_model_arguments`.
 
     Returns:
-        ModelSource: See :func:`resolve_model`.
+        ModelSource: Config, settings and weights of the model.
 
     Raises:
         FileNotFoundError: If there is no such model, config or checkpoint.
-        InputError: If two of the options exclude each other.
+        InputError: If two options contradict each other, or a checkpoint is
+            given without a model.
     """
     if args.model is not None and args.config is not None:
         raise InputError(
@@ -157,8 +160,8 @@ def model_of_arguments(args: argparse.Namespace) -> ModelSource:
     name = args.model if args.config is None else args.config
     if name is None and args.checkpoint is not None:
         raise InputError(
-            f'--checkpoint {args.checkpoint} needs the model that it belongs '
-            'to; add --model NAME or --config CONFIG'
+            f'--checkpoint {args.checkpoint} is given without a model; add '
+            '--model NAME or --config CONFIG'
         )
     return resolve_model(name or DEFAULT_MODEL, args.checkpoint)
 
@@ -170,15 +173,15 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
         names = [*known, *(entry.name for entry in list_models())]
         near = nearest(str(name).partition(':')[0], names)
         raise FileNotFoundError(
-            f'{name}: there is no such model, and no such config file, here '
-            f'or among the shipped ones{near}; '
-            "'python -m ovseg_mm models' lists the models, with --configs "
-            'the shipped configs'
+            f'{name}: there is no such model, config file or shipped '
+            f'config{near}; '
+            "'python -m ovseg_mm models' lists the models, and with "
+            '--configs the shipped configs'
         ) from error
 
 
 def _clip_options(row: ZooModel, clip: str) -> dict[str, Any]:
-    """Settings for a model with the CLIP ``ARCH/PRETRAINED`` or an address."""
+    """Settings that choose a CLIP, ``ARCH/PRETRAINED`` or an address."""
     name = f'{row.name}:{clip}'
     if not row.any_clip:
         raise InputError(
@@ -191,8 +194,9 @@ def _clip_options(row: ZooModel, clip: str) -> dict[str, Any]:
         arch, slash, pretrained = clip.partition('/')
         if not arch or not slash or not pretrained:
             raise InputError(
-                f'{name} names no CLIP; write {row.name}:ARCH/PRETRAINED with '
-                f"open_clip's names, such as {row.name}:ViT-L-14-336/openai, "
-                f'or {row.name}:hf-hub:ORG/NAME'
+                f'{name} has no valid name of a CLIP after the colon; write '
+                f'{row.name}:ARCH/PRETRAINED with names of open_clip, such as '
+                f'{row.name}:ViT-L-14-336/openai, or '
+                f'{row.name}:hf-hub:ORG/NAME'
             )
     return {'model.clip.arch': arch, 'model.clip.pretrained': pretrained}

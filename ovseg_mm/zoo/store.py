@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of named models: fetched once, converted, kept in the cache.
+"""Weights of named models: downloaded once, converted, kept in a cache.
 
-The cache folder of a model holds ``NAME.pth``, a checkpoint of this package,
-and ``NAME.json``, the report of its conversion, which is written last.
+The cache folder of a model contains ``NAME.pth``, a checkpoint of this
+package, and ``NAME.json``, the report of the conversion. The report is
+written last and marks the checkpoint as complete.
 """
 
 import json
@@ -32,11 +33,11 @@ def stored_checkpoint(model: ZooModel) -> Path | None:
     """Find the converted checkpoint of a model in the cache.
 
     Args:
-        model (ZooModel): Model with a file.
+        model (ZooModel): Model with a weight file.
 
     Returns:
-        Path | None: The checkpoint; None if it is not there, or was made
-        from another file than the table names.
+        Path | None: Path of the checkpoint. None: there is no complete
+        checkpoint, or it was made from another file than the table names.
     """
     checkpoint, report = _paths(model)
     try:
@@ -50,21 +51,22 @@ def stored_checkpoint(model: ZooModel) -> Path | None:
 
 
 def fetch_checkpoint(model: ZooModel) -> Path:
-    """Return the converted checkpoint of a model; get it if it is missing.
+    """Return the converted checkpoint of a model; create it if it is missing.
 
-    It is downloaded, checked, converted into the cache, and the downloaded
-    file is removed. Of several processes, one does this; the others wait.
+    The weight file is downloaded, checked and converted into the cache, then
+    removed. If several processes call this, one does the work and the others
+    wait.
 
     Args:
-        model (ZooModel): Model with a file.
+        model (ZooModel): Model with a weight file.
 
     Returns:
-        Path: The checkpoint.
+        Path: Path of the checkpoint.
 
     Raises:
-        InputError: If no program can download the file, or it is not the
-            file of the model.
-        OSError: If it cannot be fetched or stored.
+        InputError: If only a person can download the file, or the file is
+            not the one in the table of models.
+        OSError: If the file cannot be downloaded or stored.
     """
     assert model.file is not None, model.name
     stored = stored_checkpoint(model)
@@ -76,24 +78,26 @@ def fetch_checkpoint(model: ZooModel) -> Path:
 
 
 def add_checkpoint(model: ZooModel, path: str | Path) -> Path:
-    """Put a published file that a person has downloaded into the cache.
+    """Convert a weight file that a person has downloaded into the cache.
 
     Args:
-        model (ZooModel): Model with a file.
-        path (str | Path): The file.
+        model (ZooModel): Model with a weight file.
+        path (str | Path): Downloaded file.
 
     Returns:
-        Path: The converted checkpoint; an earlier one is replaced.
+        Path: Path of the checkpoint; an earlier checkpoint is replaced.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If the model needs none, or the file is not of this model.
+        InputError: If the model needs no file, or the file does not belong
+            to this model.
         OSError: If the cache cannot be written.
     """
     if model.file is None:
         raise InputError(
-            f"{model.name} needs no file: it uses only CLIP's weights, which "
-            'are found without being added'
+            f'{model.name} needs no file, because it uses only the weights '
+            'of CLIP, which are downloaded when they are needed; leave out '
+            'this step'
         )
     path = expanded(path)
     if not path.exists():
@@ -118,13 +122,13 @@ def _locked(model: ZooModel, work: Callable[[], Path]) -> Path:
             return work()
     except PermissionError as error:
         raise OSError(
-            f'{folder} cannot be written ({error.strerror or error}); name '
-            'another cache folder with OVSEG_CACHE'
+            f'{folder} cannot be written ({error.strerror or error}); set '
+            'the environment variable OVSEG_CACHE to another folder'
         ) from error
 
 
 def _fetch(model: ZooModel) -> Path:
-    """Download and convert, unless another process has been faster."""
+    """Download and convert the weights, unless another process has done it."""
     stored = stored_checkpoint(model)
     if stored is not None:
         return stored
@@ -157,13 +161,14 @@ def _fetch(model: ZooModel) -> Path:
     except InputError:
         received.unlink()
         raise
-    # After any other error, such as a full disk, the next call goes on.
+    # After other errors, such as a full disk, the downloaded file is kept for
+    # the next call.
     received.unlink()
     return checkpoint
 
 
 def _store(model: ZooModel, source: Path, added: bool = False) -> Path:
-    """Convert a file into the cache; the report makes it valid."""
+    """Convert a file into the cache, then write the report."""
     from ovseg_mm.checkpoints import convert
     from ovseg_mm.engine.launch import read_config
     from ovseg_mm.version import __version__
@@ -183,8 +188,8 @@ def _store(model: ZooModel, source: Path, added: bool = False) -> Path:
     sha256 = file_sha256(source)
     if model.file.sha256 not in ('', sha256):
         print(
-            f'{source} fits {model.name}, but is not the published file: its '
-            f'SHA-256 is {sha256}, not {model.file.sha256}',
+            f'{source} fits {model.name}, but differs from the published '
+            f'file: SHA-256 is {sha256}, not {model.file.sha256}',
             file=sys.stderr,
         )
     facts: dict[str, Any] = dict(
@@ -218,19 +223,19 @@ def _by_hand(model: ZooModel) -> str:
     name = model.file.name or 'the file'
     note = f' ({model.file.note})' if model.file.note else ''
     return (
-        f'no program can download the weights of {model.name}: get {name} '
-        f'from {model.file.page}{note}, then run: python -m ovseg_mm add '
-        f'{model.name} {model.file.name or "FILE"}; their licence is '
-        f'{model.weights_licence}'
+        f'no program can download the weights of {model.name} (licence: '
+        f'{model.weights_licence}); download {name} from '
+        f'{model.file.page}{note}, then run: python -m ovseg_mm add '
+        f'{model.name} {model.file.name or "FILE"}'
     )
 
 
 def _not_fetched(model: ZooModel, file: HubFile, error: Exception) -> OSError:
     reason = ' '.join(str(error).split())[:300]
     return OSError(
-        f'the weights of {model.name} could not be fetched '
-        f'({type(error).__name__}: {reason}): run the command again, which '
-        'continues where it stopped; or download '
-        f'{file.name} from {file.page} on a machine that can, copy it here '
-        f'and run: python -m ovseg_mm add {model.name} {file.name}'
+        f'the weights of {model.name} could not be downloaded '
+        f'({type(error).__name__}: {reason}); run the command again, which '
+        f'continues the download; or download {file.name} from {file.page} '
+        'with another computer, copy it to this one and run: python -m '
+        f'ovseg_mm add {model.name} {file.name}'
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table of the models that have a name, read from the metafiles."""
+"""Table of named models, read from the metafiles."""
 
 import functools
 from collections.abc import Iterator
@@ -23,20 +23,22 @@ _KINDS = ('model', 'space', 'dataset')
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Published file of a model.
+    """Published weight file of a model.
 
     Attributes:
-        name (str): Name of the file; empty if unknown.
-        repository (str): Repository of the hub, ``'ORG/NAME'``; empty if the
-            file cannot be downloaded by a program.
-        kind (str): ``'model'``, ``'space'`` or ``'dataset'``.
-        revision (str): Commit; empty for the newest one.
-        num_bytes (int): Size; 0 if unknown.
-        about (str): Size in words; empty unless only that is known.
-        sha256 (str): 64 hexadecimal digits; empty if unknown.
-        page (str): Page where a person can download the file; empty if the
-            hub has it.
-        note (str): Advice about the page.
+        name (str): File name; empty if unknown.
+        repository (str): Repository on the Hugging Face hub, ``'ORG/NAME'``;
+            empty if only a person can download the file.
+        kind (str): Kind of repository: ``'model'``, ``'space'`` or
+            ``'dataset'``.
+        revision (str): Commit of the repository; empty for the newest commit.
+        num_bytes (int): Size in bytes; 0 if unknown.
+        about (str): Approximate size as a phrase, such as ``'about 1 GB'``;
+            empty if ``num_bytes`` is known.
+        sha256 (str): SHA-256 as 64 hexadecimal digits; empty if unknown.
+        page (str): Web page where a person can download the file; empty if
+            the file is on the hub.
+        note (str): Advice for the download from ``page``.
     """
 
     name: str
@@ -55,13 +57,15 @@ class ZooModel:
     """Model that has a name.
 
     Attributes:
-        name (str): The name.
-        entry (ModelEntry): Its config in the index.
+        name (str): Name of the model.
+        entry (ModelEntry): Entry of the model's config in the index.
         good_for (str): Use of the model, in a few words.
         code_licence (str): Licence of the authors' code.
         weights_licence (str): Licence of the weights.
-        file (WeightsFile, optional): None: CLIP's weights alone.
-        any_clip (bool): Whether ``NAME:ARCH/PRETRAINED`` is possible.
+        file (WeightsFile, optional): Published weight file. None: the model
+            uses only the weights of CLIP.
+        any_clip (bool): Whether another CLIP can be chosen, as
+            ``NAME:ARCH/PRETRAINED``.
         options (dict[str, Any]): Settings to override in the config.
         miou (dict[str, float]): Published mIoU in percent by benchmark.
     """
@@ -103,11 +107,11 @@ class ZooModel:
 
 
 def zoo_models() -> dict[str, ZooModel]:
-    """Read the table of models.
+    """Read the table of named models.
 
     Returns:
-        dict[str, ZooModel]: Models by name; the default one first, those
-        whose file a person must download last.
+        dict[str, ZooModel]: Models by name. The default model is first;
+        models whose file only a person can download are last.
 
     Raises:
         InputError: If a metafile is damaged.
@@ -116,22 +120,23 @@ def zoo_models() -> dict[str, ZooModel]:
 
 
 def find_model(name: str) -> ZooModel:
-    """Find a model of the table.
+    """Find a named model in the table.
 
     Args:
-        name (str): Its name.
+        name (str): Name of the model.
 
     Returns:
         ZooModel: The model.
 
     Raises:
-        InputError: If there is none of this name, or a metafile is damaged.
+        InputError: If there is no model of this name, or a metafile is
+            damaged.
     """
     models = zoo_models()
     if name not in models:
         raise InputError(
             f'{name}: there is no such model{nearest(name, models)}; '
-            "'python -m ovseg_mm models' lists them"
+            "'python -m ovseg_mm models' lists the models"
         )
     return models[name]
 
@@ -146,16 +151,16 @@ def _models_below(folder: Path) -> dict[str, ZooModel]:
                 model = _model_of(row, entries)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(
-                    f'{path} has a model in Zoo of another form than '
-                    'expected (Name, Config, Good For, Licence and '
-                    f'optionally File, Options, mIoU): {error!r}'
+                    f'{path}: a model under Zoo cannot be read ({error!r}); '
+                    'expected the keys Name, Config, Good For, Licence and '
+                    'optionally File, Options, mIoU'
                 ) from error
             models[model.name] = model
     return dict(sorted(models.items(), key=lambda item: _place(item[1])))
 
 
 def _place(model: ZooModel) -> tuple[bool, bool]:
-    """Sort key: the default first, files that a person must get last."""
+    """Sort key of a model: default model first, download by hand last."""
     by_hand = model.file is not None and not model.file.repository
     return model.name != DEFAULT_MODEL, by_hand
 
@@ -200,7 +205,7 @@ def _file_of(row: dict[str, Any]) -> WeightsFile:
 def _miou_of_family(
     entry: ModelEntry, entries: dict[str, ModelEntry]
 ) -> Iterator[tuple[str, float]]:
-    """Published mIoU of the configs that take the same weights."""
+    """Published mIoU of configs with the same weights, by benchmark."""
     keys = {test_set: key for key, test_set in BENCHMARKS.items()}
     for other in entries.values():
         if other.family == entry.family and other.test_set in keys:

@@ -151,7 +151,9 @@ def test_evaluator_that_is_not_ours(tiny_data, tmp_path):
         'test_dataloader.dataset.data_root': str(tiny_data),
         'test_evaluator': [dict(type='OpenVocabIoUMetric')],
     }
-    with pytest.raises(InputError, match="set it to one metric: .*'OpenVocabIoUMetric'"):
+    with pytest.raises(
+        InputError, match="set it to one metric: .*'OpenVocabIoUMetric'"
+    ):
         _build_metric(read_config(TINY, options), None, None, 'own')
 
 

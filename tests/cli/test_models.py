@@ -80,7 +80,7 @@ def test_configs(capsys):
         ('Models:\n  - Name: a\n', "metafile.yaml has a model .*'In Coll"),
         ('Models: [\n', 'metafile.yaml cannot be read as YAML: .*line 2'),
         ('- a\n', 'metafile.yaml is a list, expected'),
-        ('Zoo:\n  - Name: a\n', "model in Zoo of another form .*'Config'"),
+        ('Zoo:\n  - Name: a\n', "model under Zoo cannot be read .*'Config'"),
     ],
 )
 def test_broken_metafile(tmp_path, monkeypatch, capsys, content, message):

@@ -179,7 +179,10 @@ def test_an_interrupted_run_keeps_what_is_done(
     [
         (['--save', 'label'], "did you mean 'labels'?"),
         (['--save', ','], '--save is empty'),
-        (['--batch-size', 0], '--batch-size 0 is too small; the least value is 1'),
+        (
+            ['--batch-size', 0],
+            '--batch-size 0 is too small; the least value is 1',
+        ),
         (['--tile', 8], '--tile 8 is too small; the least value is 32'),
         (['--launcher', 'pytorch'], 'start the command with torchrun'),
     ],

@@ -97,7 +97,7 @@ def test_arguments(tmp_path):
     assert parsed('--config', SCCLIP.stem).config == SCCLIP
     with pytest.raises(InputError, match='name two models'):
         parsed('--model', 'toy', '--config', SCCLIP.stem)
-    with pytest.raises(InputError, match='needs the model'):
+    with pytest.raises(InputError, match='is given without a model'):
         parsed('--checkpoint', 'x.pth')
     with pytest.raises(FileNotFoundError, match='does not exist'):
         parsed('--model', 'toy', '--checkpoint', str(tmp_path / 'x.pth'))

@@ -55,7 +55,9 @@ def test_a_model_is_fetched_once(hub, use_table, tmp_path, sha256, capsys):
 def test_second_use_without_a_network(hub, use_table, monkeypatch, tmp_path):
     use_table(zoo_row('tiny-catseg', TINY_FILE))
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
-    with pytest.raises(OSError, match='could not be fetched .*offline') as e:
+    with pytest.raises(
+        OSError, match='could not be downloaded .*offline'
+    ) as e:
         resolve_model('tiny-catseg').fetch()
     assert 'python -m ovseg_mm add tiny-catseg model.pth' in str(e.value)
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', False)
@@ -162,7 +164,7 @@ def test_refused(hub, use_table, capsys, tmp_path, status, error):
 def test_no_network(hub, use_table, monkeypatch):
     use_table(zoo_row('tiny-catseg', TINY_FILE))
     monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
-    with pytest.raises(OSError, match='tiny-catseg could not be fetched'):
+    with pytest.raises(OSError, match='tiny-catseg could not be downloaded'):
         resolve_model('tiny-catseg').fetch()
 
 
@@ -272,7 +274,7 @@ def test_add(hub, use_table, capsys, tmp_path, published_file):
 
     # Fits, but is not the published one.
     assert main(['add', 'tiny-catseg', str(file)]) == 0
-    assert 'is not the published file' in capsys.readouterr().err
+    assert 'differs from the published file' in capsys.readouterr().err
     assert resolve_model('tiny-catseg').fetch().is_file()
     assert not hub.requests
 
