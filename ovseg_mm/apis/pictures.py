@@ -172,9 +172,9 @@ def rgb_of(picture: Picture) -> np.ndarray:
     if isinstance(picture, torch.Tensor):
         return _of_tensor(picture)
     raise InputError(
-        f'found a {type(picture).__name__} where an image was expected; give '
-        'a path, bytes of an image file, a PIL image, an array or a tensor, '
-        'or a list of these'
+        f'an image cannot be of the type {type(picture).__name__}; give a '
+        'path, bytes of an image file, a PIL image, an array or a tensor, or '
+        'a list of these'
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparison of the labels of a vocabulary and of a data set."""
+"""Comparison of the labels of a vocabulary with those of a data set."""
 
 import re
 import unicodedata
@@ -17,31 +17,33 @@ _MAX_LISTED = 3
 def check_same_classes(
     vocabulary: Vocabulary, classes: Sequence[str], where: str
 ) -> None:
-    """Check that vocabulary and data set have the same class at each label.
+    """Check that labels mean the same classes in vocabulary and data set.
 
-    Two names agree if they share a class text, compared without case, blanks,
-    hyphens and underscores; all class texts of a label count. Names that
-    differ are allowed, since they may be synonyms, unless the name stands at
-    another label.
+    The names of a label agree if the name in the data set is one of the
+    label's class texts in the vocabulary. Case, blanks, hyphens and
+    underscores are ignored. Names that do not agree may be synonyms. They are
+    an error only if the vocabulary has the same names in another order.
 
     Args:
         vocabulary (Vocabulary): Vocabulary of the model. Its ``label_names``
-            count as class texts.
+            count as class texts too.
         classes (Sequence[str]): Class names of the data set, in label order.
-        where (str): Source of ``classes``, for messages ('the data set ...').
+        where (str): Source of ``classes`` for messages, such as ``'the data
+            set'``.
 
     Raises:
-        InputError: If the counts differ, or the names have another order.
+        InputError: If the numbers of labels differ, or labels have exchanged
+            their names.
 
     Warns:
-        UserWarning: If a class name of the data set is the name of another
-            label in the vocabulary.
+        UserWarning: If the vocabulary has a class name of the data set only
+            at another label, without an exchange of names.
     """
     if len(classes) != vocabulary.num_labels:
         raise InputError(
             f'{where} has {len(classes)} labels, but {vocabulary.source} has '
-            f'{vocabulary.num_labels}; name the same vocabulary in both '
-            'places'
+            f'{vocabulary.num_labels}; use the same vocabulary for the data '
+            'set and the model'
         )
     moved = _moved(vocabulary, [str(name) for name in classes])
     swapped = _exchanged(moved)
@@ -49,15 +51,14 @@ def check_same_classes(
         raise InputError(
             f'{vocabulary.source} has classes of {where} in another order: '
             f'{_listed(swapped, classes, vocabulary)}. Write the class texts '
-            'in the order of the label values; to put other texts to the '
-            'labels on purpose, give label_names as well, in the order of '
-            'the data'
+            'in the order of the label values; if the order is right, add '
+            'label_names with the names of the data'
         )
     if moved:
         warnings.warn(
-            f'{vocabulary.source} may not have the classes of {where} in '
-            f'their order: {_listed(list(moved), classes, vocabulary)}, and '
-            'the vocabulary has the name of the data at another label. Check '
+            f'{vocabulary.source} may have classes of {where} in another '
+            f'order: {_listed(list(moved), classes, vocabulary)}. The '
+            'vocabulary has these names of the data at other labels. Check '
             'that the class texts are in the order of the label values',
             UserWarning,
             stacklevel=2,
@@ -65,7 +66,10 @@ def check_same_classes(
 
 
 def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
-    """Labels of the data whose name the vocabulary has at another label."""
+    """Labels whose class name stands at another label of the vocabulary.
+
+    Returns a mapping from label in the data to label in the vocabulary.
+    """
     firsts = [{name} for name in vocabulary.label_names]
     alike = [set(_parts(name)) for name in vocabulary.label_names]
     counts = [0] * vocabulary.num_labels
@@ -76,7 +80,7 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
         counts[label] += 1
         if counts[label] == 1:
             firsts[label].add(texts[0])
-    # If several entries share a label, their texts do not name it.
+    # If several entries share a label, none of their texts is its name.
     firsts = [
         _keys(names) if count == 1 else _keys([name])
         for names, count, name in zip(firsts, counts, vocabulary.label_names)
@@ -92,14 +96,17 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
         if not theirs[label].isdisjoint(_keys(alike[label])):
             continue
         for key in sorted(keys & places.keys()):
-            # A name that the data set has twice must agree at one label only.
+            # If the data set has a name twice, one agreement is enough.
             if key not in their_firsts[places[key]]:
                 moved[label] = places[key]
     return moved
 
 
 def _exchanged(moved: dict[int, int]) -> list[int]:
-    """Labels that swap names, two with each other or several in a cycle."""
+    """Labels that exchange their names, in pairs or longer cycles.
+
+    The argument maps labels in the data to labels in the vocabulary.
+    """
     found = set()
     for start in moved:
         path = [start]
@@ -111,14 +118,14 @@ def _exchanged(moved: dict[int, int]) -> list[int]:
 
 
 def _parts(name: str) -> list[str]:
-    """A name, followed by the class texts that it lists."""
+    """A name, and its parts between commas, semicolons and ``'|'``."""
     return [name, *re.split(r'[,;|]', name)]
 
 
 def _keys(names: Iterable[str]) -> set[str]:
-    """Names without case, blanks, hyphens and underscores."""
+    """Names in lower case without blanks, hyphens and underscores."""
     folded = [unicodedata.normalize('NFKC', n).casefold() for n in names]
-    # A name that consists only of these signs stays as it is.
+    # A name that consists only of such characters is kept.
     return {re.sub(r'[\s_-]+', '', name) or name for name in folded}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Background words: things in the image that are not asked for."""
+"""Background words: things in an image that are not classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from ovseg_mm.utils.errors import InputError, nearest
 from .loading import load_vocabulary, shipped_vocabularies
 from .vocabulary import Vocabulary
 
-# Endings of COCO-Stuff's names that do not describe the thing.
+# Endings of names of COCO-Stuff that do not describe the thing.
 _ENDINGS = ('-other', '-stuff')
 
 
@@ -17,22 +17,24 @@ def background_words(
     background: Vocabulary | str | Sequence[str] | Mapping[str, Any],
     vocabulary: Vocabulary,
 ) -> Vocabulary | None:
-    """Words that take pixels away from the words of a vocabulary.
+    """Vocabulary of the words whose pixels count as background.
+
+    The names of COCO-Stuff are left out if they mean a class of the
+    vocabulary: if all words of the name are words of the class, or the
+    reverse. For example, the class ``'red car'`` removes the name ``'car'``.
 
     Args:
-        background (Vocabulary | str | Sequence[str] | Mapping): ``'coco'``:
-            the 171 names of COCO-Stuff without those that mean a class of
-            the vocabulary, which is so if all words of one are words of the
-            other: the class ``'red car'`` removes the name ``'car'``.
-            Otherwise what :func:`load_vocabulary` takes.
-        vocabulary (Vocabulary): The words that are asked for.
+        background (Vocabulary | str | Sequence[str] | Mapping): ``'coco'``
+            for the 171 names of COCO-Stuff; or words, in any form that
+            :func:`load_vocabulary` takes.
+        vocabulary (Vocabulary): The classes.
 
     Returns:
-        Vocabulary | None: The words; None if all of COCO-Stuff's are left
-        out.
+        Vocabulary | None: The background words; None if all names of
+        COCO-Stuff are left out.
 
     Raises:
-        FileNotFoundError: If a string is not a shipped key or a file.
+        FileNotFoundError: If a string is neither a shipped key nor a file.
         InputError: If a string is a misspelt option, or words are malformed.
     """
     if isinstance(background, str):
@@ -40,8 +42,8 @@ def background_words(
         near = nearest(background, known)
         if near and background not in (*known, *shipped_vocabularies()):
             raise InputError(
-                f'background={background!r} is not known{near} For words '
-                f'give a list: background=[{background!r}]'
+                f'background={background!r} is not an option{near} To use '
+                f'it as a word, give a list: background=[{background!r}]'
             )
     words = load_vocabulary(background)
     if background != 'coco':
@@ -56,7 +58,7 @@ def background_words(
 
 
 def _plain(name: str) -> str:
-    """A name of COCO-Stuff in plain words: wall-brick, sky-other."""
+    """Plain words for a name of COCO-Stuff: ``'wall brick'``, ``'sky'``."""
     for ending in _ENDINGS:
         name = name.removesuffix(ending)
     return name.replace('-', ' ')
@@ -67,6 +69,6 @@ def _alike(one: set[str], other: set[str]) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    """Words of a text in the singular: an s at the end is removed."""
+    """Words of a text in the singular: each ``'s'`` at an end is removed."""
     words = text.lower().replace('-', ' ').split()
     return {word.rstrip('s') for word in words}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read class texts from text, CSV, TSV, JSON and YAML files."""
+"""Readers of class texts: text, CSV, TSV, JSON and YAML files."""
 
 import ast
 import json
@@ -28,7 +28,7 @@ from .entries import (
     split_synonyms,
 )
 
-# Keys of a list of classes in a JSON or YAML object.
+# Keys under which a JSON or YAML object may have the list of classes.
 _LIST_KEYS = (
     *('categories', 'classes', 'names', 'labels', 'class_names'),
     *('class_texts', 'id2label', 'label2id', 'words'),
@@ -47,23 +47,24 @@ def read_class_file(path: Path) -> list[Entry] | Mapping[str, Any]:
     """Read the classes of a file.
 
     Args:
-        path (Path): File with a suffix of ``CLASS_FILE_SUFFIXES``, in any
-            case.
+        path (Path): File with a suffix of ``CLASS_FILE_SUFFIXES``, in upper
+            or lower case.
 
     Returns:
-        list[Entry] | Mapping: The classes in label order; or a mapping with
-        ``class_texts`` for :func:`load_vocabulary`.
+        list[Entry] | Mapping: The classes in label order. If the file has an
+        object with ``class_texts``: this object, for
+        :func:`load_vocabulary`.
 
     Raises:
-        InputError: If the file has another suffix or its content cannot be
-            read; the message names the place and the remedy.
-        OSError: If it cannot be read.
+        InputError: If the file has another suffix, or the content is
+            malformed.
+        OSError: If the file cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix not in CLASS_FILE_SUFFIXES:
         raise InputError(
-            f'{path}: class texts are not read from files of the kind '
-            f'{suffix or "without a suffix"!r}; save them as one of '
+            f'{path} has the suffix {suffix!r}, which is unknown for class '
+            'texts; save the class texts as one of '
             f'{", ".join(CLASS_FILE_SUFFIXES[:6])}'
         )
     content = read_text(path)
@@ -79,7 +80,7 @@ def read_class_file(path: Path) -> list[Entry] | Mapping[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """Read a file in UTF-8, UTF-16 or, with a warning, Windows-1252."""
+    """Text of a file in UTF-8, UTF-16 or, with a warning, Windows-1252."""
     data = path.read_bytes()
     encoding = 'utf-8-sig'
     if data.startswith((b'\xff\xfe', b'\xfe\xff')):
@@ -116,8 +117,8 @@ def _from_windows(data: bytes, path: Path, error: UnicodeDecodeError) -> str:
             f'{error.start}); save it as UTF-8'
         ) from error
     warnings.warn(
-        f'{path} is not UTF-8 and is read as Windows-1252, such as '
-        f'{foreign[0].strip()!r}; save it as UTF-8 if that is wrong',
+        f'{path} is not UTF-8, so it is read as Windows-1252; if a text such '
+        f'as {foreign[0].strip()!r} is wrong, save the file as UTF-8',
         UserWarning,
         stacklevel=2,
     )
@@ -125,7 +126,7 @@ def _from_windows(data: bytes, path: Path, error: UnicodeDecodeError) -> str:
 
 
 def _lines(content: str) -> list[str]:
-    """Split into lines, without comments and blank lines."""
+    """Lines of a text without comments and blank lines."""
     lines = []
     for line in content.splitlines():
         if line.lstrip().startswith('#'):
@@ -179,7 +180,7 @@ def _from_lines(lines: list[str], path: Path) -> list[Entry]:
 def _match_all(
     pattern: re.Pattern[str], lines: Sequence[str]
 ) -> list[re.Match[str]]:
-    """Match of each whole line; empty if a line does not match."""
+    """Matches of a pattern with each whole line; empty if a line differs."""
     matches = [match for match in map(pattern.fullmatch, lines) if match]
     return matches if len(matches) == len(lines) else []
 
@@ -191,7 +192,7 @@ def _is_several(line: str) -> bool:
 def _warn_of_semicolons(
     parts: list[list[str]], lines: list[str], path: Path
 ) -> None:
-    """Warn if only some of the lines have ``';'``."""
+    """Warn if only some of the lines have several classes."""
     line, part = max(zip(lines, parts), key=lambda pair: len(pair[1]))
     if sum(len(part) == 1 for part in parts) > 1:
         warnings.warn(
@@ -203,7 +204,10 @@ def _warn_of_semicolons(
 
 
 def _indexed(lines: Sequence[str]) -> list[Entry] | None:
-    """Classes of lines that all begin or end with a label."""
+    """Classes and labels of lines that all begin, or all end, with a label.
+
+    None if the lines do not have this form.
+    """
     if len(lines) < 2:
         return None
     for pattern, index, text, blank in (
@@ -214,7 +218,8 @@ def _indexed(lines: Sequence[str]) -> list[Entry] | None:
         if not matches:
             continue
         values = [int(match[index]) for match in matches]
-        # Class texts may begin with a number as well.
+        # A number may be a part of a class text, so these must look like
+        # labels: 0, 1, ... or 1, 2, ...; or different and with a separator.
         if sorted(values) in (
             list(range(len(lines))),
             list(range(1, len(lines) + 1)),
@@ -238,21 +243,21 @@ def _from_json(content: str, path: Path) -> list[Entry] | Mapping[str, Any]:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise InputError(
                 f'{path} is not valid JSON (line {error.lineno}, column '
-                f'{error.colno}: {error.msg}); expected a list of strings'
+                f'{error.colno}: {error.msg}); write a list of strings'
             ) from error
     return _from_object(found, path, 'JSON')
 
 
 def _from_yaml(content: str, path: Path) -> list[Entry] | Mapping[str, Any]:
     try:
-        # Keeps strings as they are: YAML reads `no` as false.
+        # BaseLoader keeps all values as strings; others read `no` as false.
         found = yaml.load(content, Loader=yaml.BaseLoader)
         if isinstance(found, dict) and 'class_texts' in found:
             return yaml.safe_load(content)
     except yaml.YAMLError as error:
         raise InputError(
             f'{path} is not valid YAML ({" ".join(str(error).split())}); '
-            'expected a list of strings'
+            'write a list of strings'
         ) from error
     return _from_object(found, path, 'YAML')
 
@@ -265,15 +270,16 @@ def _from_object(
     entries = _entries_of(found, path)
     if entries is None:
         raise InputError(
-            f'{path} holds a {kind} {type(found).__name__}; expected a list '
-            'of strings, one per class, synonyms joined by ", ", or an object '
-            'with the key class_texts, categories, classes or names'
+            f'{path} contains a {kind} {type(found).__name__}, but no list of '
+            'classes; write a list with a string for each class and ", " '
+            'before synonyms, or an object with the key class_texts, '
+            'categories, classes or names'
         )
     return _ordered(entries, path)
 
 
 def _entries_of(found: Any, path: Path) -> list[Entry] | None:
-    """Classes of a list or an object; None if it holds none."""
+    """Classes of a list or an object; None if it contains no classes."""
     if isinstance(found, (list, tuple)):
         return _entries_of_list(found, path)
     if not isinstance(found, Mapping) or not found:
@@ -322,7 +328,7 @@ def _entries_of_list(items: Sequence[Any], path: Path) -> list[Entry]:
 
 
 def _ordered(entries: list[Entry], path: Path) -> list[Entry]:
-    """Sort classes by the labels that the file gives them."""
+    """Sort classes by the labels that the file gives."""
     by_value = [
         (entry.index, entry) for entry in entries if entry.index is not None
     ]
@@ -332,12 +338,16 @@ def _ordered(entries: list[Entry], path: Path) -> list[Entry]:
     values = [value for value, _ in by_value]
     twice = [a for a, b in zip(values, values[1:]) if a == b]
     if twice:
-        raise InputError(f'{path} gives the label {twice[0]} to two classes')
+        raise InputError(
+            f'{path} gives the label {twice[0]} to two classes; give each '
+            'class another label'
+        )
     if values[0] > 1 or values[-1] - values[0] >= len(values):
         warnings.warn(
             f'{path} numbers its {len(values)} classes from {values[0]} to '
-            f'{values[-1]}. Their labels are 0 to {len(values) - 1} in that '
-            'order; label files with the original values need label_map',
+            f'{values[-1]}. They get the labels 0 to {len(values) - 1} in '
+            'this order; if label files have the numbers of the file, set '
+            'label_map of the data set',
             UserWarning,
             stacklevel=5,
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read classes from rows of CSV and TSV files and objects of JSON files."""
+"""Readers of classes in rows of CSV and TSV files, or JSON objects."""
 
 import csv
 import re
@@ -30,28 +30,29 @@ _CHANNELS = (('r', 'g', 'b'), ('red', 'green', 'blue'))
 HEADINGS = frozenset(
     (*_TEXTS, *_NAMES, *_SYNONYMS, *_INDICES, *_COLOURS) + sum(_CHANNELS, ())
 )
-# A first line that is only one of these words is a heading; `text` is not
-# here since it may be a class.
+# A first line with only one of these words is a heading. The word `text` is
+# left out, because it may be a class.
 _LONE_HEADINGS = frozenset(_NAMES) - {'readable'} | set(_TEXTS[:2])
 
 
 def entries_of_table(
     lines: Sequence[str], suffix: str, path: Path
 ) -> list[Entry]:
-    """Read the classes of a table, one per row.
+    """Read the classes of a table with one class per row.
 
     Args:
-        lines (Sequence[str]): Lines of the file, none of them blank.
-        suffix (str): ``'.csv'``: cells hold commas in double quotes, synonyms
-            are separated by ``'|'`` or ``';'``. Otherwise cells are separated
-            by tabs, and synonyms by ``', '`` or ``'|'``.
+        lines (Sequence[str]): Lines of the file without blank lines.
+        suffix (str): ``'.csv'``: commas separate cells, and ``'|'`` or
+            ``';'`` separates synonyms. Otherwise: tabs separate cells, and
+            ``', '`` or ``'|'`` separates synonyms.
         path (Path): The file, for messages.
 
     Returns:
         list[Entry]: One entry per row.
 
     Raises:
-        InputError: If the column of class texts cannot be found.
+        InputError: If the column of class texts cannot be found, or a row is
+            longer than the heading.
     """
     comma = suffix == '.csv'
     rows = _rows(lines, comma)
@@ -64,8 +65,8 @@ def entries_of_table(
         if longer:
             raise InputError(
                 f'{path}: the row {longer[0]!r} has {len(longer[0])} cells, '
-                f'but the heading has {len(heads)}; put a text with a comma '
-                "in double quotes and write '|' between synonyms"
+                f'but the heading has {len(heads)}; put a class text with a '
+                "comma in double quotes, and write '|' between synonyms"
             )
         records = [dict(zip(heads, row)) for row in rows[1:]]
         return entries_of_records(records, path, split)
@@ -79,20 +80,20 @@ def entries_of_records(
     path: Path,
     split: _Split = split_synonyms,
 ) -> list[Entry]:
-    """Read the classes of mappings such as ``dict(name=..., id=...)``.
+    """Read classes from mappings such as ``dict(name='cat', id=3)``.
 
     Args:
-        records (Sequence[Mapping]): One per class: class name or texts, and
-            optionally synonyms, a label and a colour.
+        records (Sequence[Mapping]): One mapping per class, with a name or
+            class texts; synonyms, a label and a colour are optional.
         path (Path): The file, for messages.
-        split (Callable): Splits the string of a class into its texts.
+        split (Callable): Function that splits a string into class texts.
 
     Returns:
-        list[Entry]: One entry per record.
+        list[Entry]: One entry per mapping.
 
     Raises:
-        InputError: If a record has no class text, or a value has the wrong
-            type.
+        InputError: If a mapping has no class text, or a string is not a class
+            text.
     """
     records = [
         {_normal(key): value for key, value in record.items()}
@@ -104,8 +105,8 @@ def entries_of_records(
         if texts is None:
             raise InputError(
                 f'{path}: entry {number} (counting from 0) has no name; it '
-                f'has {", ".join(record)}. Call the column of class texts '
-                "'name'"
+                f"has {', '.join(record)}. Use the key or heading 'name' "
+                'for the class text'
             )
         name = _first(record, _NAMES) if set(_TEXTS) & set(record) else None
         entries.append(
@@ -121,7 +122,7 @@ def entries_of_records(
 
 
 def _rows(lines: Sequence[str], comma: bool) -> list[list[str]]:
-    """Cells of each line, without empty columns at the end."""
+    """Cells of each line; empty columns at the end are left out."""
     tables = [
         list(csv.reader(lines, delimiter=delimiter, skipinitialspace=comma))
         for delimiter in (',;\t' if comma else '\t')
@@ -136,7 +137,7 @@ def _rows(lines: Sequence[str], comma: bool) -> list[list[str]]:
 
 
 def _is_regular(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether all rows have the same number of cells, two or more."""
+    """Whether all rows have the same number of cells, at least two."""
     return len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
 
 
@@ -174,9 +175,9 @@ def _without_heading(
     ):
         raise InputError(
             f'{path} has rows such as {rows[0]!r}, without a heading for the '
-            "column of class texts. Write a heading with 'name' (and "
-            "'id', 'synonyms', 'color') above them; put a text with a comma "
-            "in double quotes, and write '|' between synonyms"
+            "column of class texts. Add a heading with 'name' (and 'id', "
+            "'synonyms', 'color') as the first line; put a class text with a "
+            "comma in double quotes, and write '|' between synonyms"
         )
     named = named if len(texts) == len(named) else ('name',)
     heads = (*named, *keys[len(numbers)], 'color')
@@ -200,13 +201,17 @@ def _texts(
 
 
 def _split_cell(cell: str) -> tuple[str, ...]:
-    """Split the texts of a cell; commas belong to the texts."""
+    """Split a cell into class texts at ``'|'`` and ``';'``, not at commas."""
     parts = re.split(r'(?<!\\)[|;]', cell)
     return tuple(unescaped(part.strip()) for part in parts)
 
 
 def _first(record: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """First value of these keys that is a list or a string, not a number."""
+    """First value of these keys that is a list or a string.
+
+    A string of digits under a key of ``_INDICES`` is a label and does not
+    count.
+    """
     for key in keys:
         value = record.get(key)
         if isinstance(value, list) or (
@@ -225,7 +230,10 @@ def _index(record: Mapping[str, Any]) -> int | None:
 
 
 def colour_of(record: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """Colour (red, green, blue) of a record; numbers or '#rrggbb'."""
+    """Colour (red, green, blue) of a record, None if it has none.
+
+    The record has three numbers or a string ``'#rrggbb'``.
+    """
     for keys in _CHANNELS:
         if all(_is_number(str(record.get(key, ''))) for key in keys):
             return _as_triple([record[key] for key in keys])
@@ -256,7 +264,7 @@ def _normal(head: Any) -> str:
 
 
 def _is_colour(text: str) -> bool:
-    """Whether a cell holds three shades, such as ``'64 128 64'``."""
+    """Whether a cell contains three numbers, such as ``'64 128 64'``."""
     return re.fullmatch(r'\s*\d+[ ,]+\d+[ ,]+\d+\s*', text) is not None
 
 

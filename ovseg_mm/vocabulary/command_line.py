@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class texts on the command line."""
+"""Class texts in the arguments of a command."""
 
 import ast
 import re
@@ -18,14 +18,16 @@ def parse_classes(words: Sequence[str]) -> str | list[str]:
 
     Args:
         words (Sequence[str]): Arguments of ``--classes``: a shipped key, a
-            file, or class texts, separated by ``';'``, lines or arguments.
-            Write ``'\,'`` for a comma that belongs to a class text.
+            file, or class texts. Class texts are separate arguments, or
+            separated by ``';'`` or line ends. A comma within a class text is
+            written ``'\,'``.
 
     Returns:
-        str | list[str]: A file or key, or a list of class texts.
+        str | list[str]: A key, a file, or a list of class texts.
 
     Raises:
-        InputError: If a comma separates class texts, or a list is not valid.
+        InputError: If class texts are separated by commas, or an argument is
+            an invalid Python list.
     """
     if len(words) == 1:
         (word,) = words
@@ -36,8 +38,8 @@ def parse_classes(words: Sequence[str]) -> str | list[str]:
         near = get_close_matches(word.lower(), shipped_vocabularies(), 1, 0.8)
         if near:
             warnings.warn(
-                f'--classes {word!r} is read as a class; the shipped '
-                f'vocabulary is called {near[0]!r}',
+                f'--classes {word!r} is read as a class text; did you mean '
+                f'the shipped vocabulary {near[0]!r}?',
                 UserWarning,
                 stacklevel=2,
             )
@@ -57,7 +59,7 @@ def _list(word: str) -> list[str]:
         found = ast.literal_eval(word.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise InputError(
-            f'--classes {quoted(word)} looks like a list but is not a '
-            'valid one; separate classes with ";", without brackets'
+            f'--classes {quoted(word)} looks like a list, but is not a '
+            'valid list; separate classes with ";", without brackets'
         ) from error
     return list(found)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One class of a list: splitting into class texts, and checks of them."""
+"""Class texts of one class: splitting and checks."""
 
 import re
 import warnings
@@ -14,7 +14,7 @@ CLASS_FILE_SUFFIXES = (
     *('.json', '.txt', '.tsv', '.csv', '.yaml', '.yml'),
     *('.names', '.lst', '.list'),
 )
-# Other suffixes that tell a file name from a class text.
+# Other suffixes by which a file name is recognised.
 _OTHER_FILES = (
     *('.jsonl', '.xml', '.toml', '.ini', '.cfg', '.md', '.html', '.pdf'),
     *('.doc', '.docx', '.odt', '.ods', '.xls', '.xlsx', '.py', '.pkl'),
@@ -36,15 +36,15 @@ _ROOTED = re.compile(r'(?:~\w*|\.{1,2})?/|[A-Za-z]:[/\\]|\\\\|[a-z]+://')
 
 @dataclass(frozen=True)
 class Entry:
-    """One class of a list.
+    """Class texts of one class, with optional name, colour and label.
 
     Attributes:
-        texts (tuple[str, ...]): The class text and its synonyms.
-        name (str, optional): Class name in tables and legends, if it differs
+        texts (tuple[str, ...]): Class text and its synonyms.
+        name (str, optional): Class name for tables and legends, if it differs
             from the class text.
-        colour (tuple[int, int, int], optional): (red, green, blue) in [0,
-            255].
-        index (int, optional): Label of the class, if the list gives it.
+        colour (tuple[int, int, int], optional): Colour (red, green, blue) in
+            [0, 255].
+        index (int, optional): Label of the class, if the source gives one.
     """
 
     texts: tuple[str, ...]
@@ -63,7 +63,7 @@ def split_synonyms(entry: str) -> tuple[str, ...]:
 
 
 def split_classes(text: str) -> list[str]:
-    """Split classes at ``';'`` and line ends."""
+    """Split a text into classes at ``';'`` and line ends."""
     parts = (part.strip() for part in _CLASSES.split(text))
     return [part for part in parts if part]
 
@@ -83,7 +83,7 @@ def looks_like_file(text: str) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file exists; False for a text too long for a file name."""
+    """Whether a file exists; False if the path is too long for a file name."""
     try:
         return path.is_file()
     except OSError:
@@ -91,23 +91,23 @@ def is_file(path: Path) -> bool:
 
 
 def quoted(text: str) -> str:
-    """A text in quotes, cut to 60 characters, for messages."""
+    """Text in quotes for messages, cut to 60 characters."""
     return repr(text) if len(text) <= 60 else f'{text[:57]!r}...'
 
 
 def check_class_texts(texts: Sequence[str], source: str) -> None:
-    """Check that strings are class texts, not paths, lists or labels.
+    """Check that strings are class texts and not something else.
 
     Args:
         texts (Sequence[str]): One string per class, synonyms included.
-        source (str): File of the strings, for messages.
+        source (str): File or list that contains the strings, for messages.
 
     Raises:
-        InputError: If one is a path, a part of a list, a label with a text,
-            or several classes.
+        InputError: If a string is a path, a part of a list, a label with a
+            class text, or several classes.
 
     Warns:
-        UserWarning: If one may be several classes, or is a number.
+        UserWarning: If a string may be several classes, or is a number.
     """
     for index, text in enumerate(texts):
         problem = _problem(text)
@@ -136,8 +136,8 @@ def check_class_texts(texts: Sequence[str], source: str) -> None:
     numbers = [text for text in texts if text.strip().isdecimal()]
     if numbers:
         warnings.warn(
-            f'{source}: {quoted(numbers[0])} is a number; write class texts, '
-            'labels follow from their order',
+            f'{source}: {quoted(numbers[0])} is a number; write only class '
+            'texts, since their order gives the labels',
             UserWarning,
             stacklevel=3,
         )

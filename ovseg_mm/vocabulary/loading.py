@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build vocabularies from keys, files, lists and mappings."""
+"""Construction of vocabularies from keys, files, lists and mappings."""
 
 import json
 import warnings
@@ -38,7 +38,7 @@ _SPEC_KEYS = (
     'palette',
     'subset',
 )
-# Shipped keys with the label order of one of MMSegmentation's palettes.
+# Shipped keys, and palettes of MMSegmentation with the same label order.
 _MMSEG_PALETTES = {
     'ade150': 'ade',
     'ade150-synonyms': 'ade',
@@ -51,7 +51,7 @@ _MMSEG_PALETTES = {
     **{f'voc21{use}': 'voc' for use in ('', '-sclip', '-clearclip', '-sfp')},
     'pc59-maskclip': 'pcontext',
 }
-# Methods with class texts of their own for the 20 objects of PASCAL VOC.
+# Methods whose authors use their own class texts for PASCAL VOC 20.
 _VOC20_USES = ('sclip', 'clearclip', 'sfp', 'maskclip')
 
 
@@ -60,9 +60,8 @@ def load_vocabulary(
 ) -> Vocabulary:
     r"""Build a vocabulary from a key, a file, a list or a mapping.
 
-    Synonyms of a class are separated by ``', '`` or ``'|'``. Class texts are
-    not changed otherwise: blanks stay. Write a backslash before a separator
-    that belongs to a class text: ``r'salt\, pepper'``.
+    Synonyms of a class are separated by ``', '`` or ``'|'``. If a separator
+    belongs to a class text, write a backslash before it: ``r'salt\, pepper'``.
 
     Args:
         spec (Vocabulary | str | PathLike | Sequence[str] | Mapping): One of
@@ -70,19 +69,22 @@ def load_vocabulary(
             - a :class:`Vocabulary`, which is returned unchanged;
             - a shipped key such as ``'ade150'``
               (:func:`shipped_vocabularies` lists them);
-            - the path of a file, see :func:`read_class_file`: ``.txt`` (one
-              class per line), ``.csv`` or ``.tsv`` (one class per row, with
-              or without a heading), ``.json`` or ``.yaml`` (a list of
-              strings or of objects with a ``name``; an object that holds
-              such a list; or an object like the mapping below);
+            - the path of a file: ``.txt`` (one class per line), ``.csv`` or
+              ``.tsv`` (one class per row, with or without a heading),
+              ``.json`` or ``.yaml`` (a list of strings, a list of objects
+              with a ``name``, an object with such a list, or an object with
+              the keys of the mapping below);
             - a string of several classes, separated by ``';'``;
-            - a list of strings;
-            - a mapping with ``class_texts`` (any of the above) and
-              optionally ``renamed`` (first class text: class text that
-              replaces it), ``label_names`` (L strings),
-              ``prompt_to_label`` (T labels), ``unseen`` (labels or label
-              names), ``palette`` (L colours) and ``subset``: ``'seen'`` or
-              ``'unseen'`` keeps only these labels and renumbers them.
+            - a list of strings, one per class;
+            - a mapping with ``class_texts`` (a key, a file or a list) and
+              optionally
+
+              - ``renamed``: new class texts, by first class text;
+              - ``label_names``: names of the L labels;
+              - ``prompt_to_label``: label of each of the T class texts;
+              - ``unseen``: labels, or their names, without training pixels;
+              - ``palette``: L colours (red, green, blue);
+              - ``subset``: ``'seen'`` or ``'unseen'`` labels to keep.
 
     Returns:
         Vocabulary: The vocabulary.
@@ -93,9 +95,8 @@ def load_vocabulary(
             list or a label; the message names file and entry.
 
     Warns:
-        UserWarning: If several classes have the same class text: they get the
-            same score in every pixel, and only the first can be predicted; or
-            if a class text is ambiguous.
+        UserWarning: If a class text is ambiguous, or several classes have the
+            same class text, so that only the first can be predicted.
     """
     vocabulary = _load(spec)
     groups = vocabulary.duplicates()
@@ -114,7 +115,7 @@ def load_vocabulary(
 
 
 def shipped_vocabularies() -> list[str]:
-    """Keys of the class texts that come with the package, sorted."""
+    """Sorted keys of the class texts that come with the package."""
     return sorted(path.stem for path in resource('data').glob('*.json'))
 
 
@@ -128,8 +129,8 @@ def _load(spec: Any) -> Vocabulary:
     if isinstance(spec, Sequence):
         return _from_list(spec)
     raise InputError(
-        'a vocabulary is a shipped key, a file, a list of class texts or a '
-        f'mapping with class_texts; found {type(spec).__name__}'
+        f'a vocabulary cannot be of the type {type(spec).__name__}; give a '
+        'shipped key, a file, a list of class texts or a mapping'
     )
 
 
@@ -137,14 +138,14 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     unknown = sorted(set(spec).difference(_SPEC_KEYS))
     if unknown or 'class_texts' not in spec:
         raise InputError(
-            f'a vocabulary mapping has the key class_texts and, if wanted, '
-            f'{", ".join(_SPEC_KEYS[1:])}; found {sorted(spec)}'
+            f'a vocabulary mapping has the keys {sorted(spec)}; give '
+            f'class_texts and, if wanted, {", ".join(_SPEC_KEYS[1:])}'
         )
     texts = spec['class_texts']
     if isinstance(texts, Mapping):
         raise InputError(
-            'class_texts of a vocabulary mapping is a shipped key, a file or '
-            'a list of strings, not another mapping'
+            'class_texts of a vocabulary mapping is another mapping; give a '
+            'shipped key, a file or a list of strings'
         )
     changes = {
         key: spec[key] for key in _SPEC_KEYS[1:] if spec.get(key) is not None
@@ -153,8 +154,8 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     subset = changes.pop('subset', None)
     if subset not in (None, 'seen', 'unseen'):
         raise InputError(
-            f"subset of a vocabulary mapping is 'seen' or 'unseen'; found "
-            f'{subset!r}'
+            f'subset of a vocabulary mapping is {subset!r}; give '
+            "'seen' or 'unseen'"
         )
     vocabulary = _load(texts)
     if 'renamed' in changes:
@@ -170,7 +171,7 @@ def _check_kinds(changes: Mapping[str, Any]) -> None:
         items, kind = value, 'a list'
         fits = isinstance(value, (list, tuple)) or key == 'subset'
         if key == 'renamed':
-            kind, fits = 'an object, name: text', isinstance(value, Mapping)
+            kind, fits = 'a mapping, name: text', isinstance(value, Mapping)
             items = value.values() if fits else ()
         elif key == 'label_names':
             kind = 'a list of strings'
@@ -178,18 +179,18 @@ def _check_kinds(changes: Mapping[str, Any]) -> None:
             fits = all(isinstance(item, str) for item in items)
         if not fits:
             raise InputError(
-                f'{key} of a vocabulary mapping is {kind}; found '
+                f'{key} of a vocabulary mapping must be {kind}; found '
                 f'{quoted(str(value))}'
             )
 
 
 def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
-    """Replace some class texts; labels and colours stay."""
+    """Replace some class texts and their label names; labels stay."""
     for name in renamed:
         if name not in base.names:
             raise InputError(
-                f'{base.source}: renamed has {name!r}, which is not a class'
-                f'{nearest(name, base.names)}'
+                f'{base.source}: renamed has {name!r}, which is not a class '
+                f'text of this vocabulary{nearest(name, base.names)}'
             )
     texts = {name: split_synonyms(renamed[name]) for name in renamed}
     first = {name: texts[name][0] for name in renamed}
@@ -212,7 +213,7 @@ def _relabel(
     unseen: Sequence[int | str] | None = None,
     palette: Sequence[Sequence[int]] | None = None,
 ) -> Vocabulary:
-    """Keep the class texts; replace label names, label map or colours."""
+    """Replace label names, label of each text, unseen labels or colours."""
     names = tuple(label_names or base.label_names)
     label_map = prompt_to_label
     if label_map is None and len(names) == base.num_labels:
@@ -220,8 +221,8 @@ def _relabel(
     elif label_map is None:
         raise InputError(
             f'{base.source} has {base.num_labels} labels, but label_names '
-            f'has {len(names)} names; give prompt_to_label as well if texts '
-            'share a label'
+            f'has {len(names)} names; if several texts share a label, give '
+            'prompt_to_label too'
         )
     if palette is None:
         palette = _palette(base, names)
@@ -240,7 +241,7 @@ def _relabel(
 def _palette(
     base: Vocabulary, names: tuple[str, ...]
 ) -> tuple[tuple[int, int, int], ...]:
-    """Colours of a vocabulary after its labels were renamed."""
+    """Colours for new label names; own colours of the vocabulary stay."""
     if len(names) == base.num_labels and base.has_own_palette:
         return base.palette
     return class_palette(names)
@@ -253,8 +254,8 @@ def _label_index(
         return label
     if label not in names:
         raise InputError(
-            f'{base.source}: unseen has {label!r}, which is not a label name'
-            f'{nearest(label, names)}'
+            f'{base.source}: unseen has {label!r}, which is not the name of a '
+            f'label{nearest(label, names)}'
         )
     return names.index(label)
 
@@ -289,13 +290,13 @@ def _from_name(name: str) -> Vocabulary:
     ]
     raise FileNotFoundError(
         f'{name}: there is no such vocabulary file'
-        f'{nearest(path.name, files)} (without a suffix, {_listed(keys)} are '
-        'shipped)'
+        f'{nearest(path.name, files)} (shipped vocabularies, to be written '
+        f'without a suffix: {_listed(keys)})'
     )
 
 
 def _listed(keys: Sequence[str]) -> str:
-    """Keys of data sets and the number of their variants, for a message."""
+    """Shipped keys without variants, and number of variants, for messages."""
     bases = [key for key in keys if '-' not in key]
     return (
         f'{", ".join(bases)} and {len(keys) - len(bases)} variants of these '
@@ -312,7 +313,7 @@ def _shipped(key: str) -> Vocabulary:
         return _relabel(base, palette=_mmseg_palette('voc')[1:])
     if key == 'voc20b':
         background, *voc_colours = _mmseg_palette('voc')
-        # A rule of the benchmark: all other classes are background.
+        # By the rules of the benchmark, all other classes are background.
         objects = len(voc_colours)
         return _relabel(
             base,
@@ -326,8 +327,7 @@ def _shipped(key: str) -> Vocabulary:
 
 
 def _mmseg_palette(name: str) -> list[list[int]]:
-    # Imported here since it takes seconds; the words of a command line
-    # are checked before.
+    # This import takes seconds, so class texts are checked before.
     import_stack()
     from mmseg.utils import get_palette
 
@@ -371,7 +371,7 @@ def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
 
 
 def _published(texts: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
-    """Indices of all entries if the texts equal a shipped list; else none."""
+    """Indices of all entries if a shipped list equals the texts, else none."""
     if max(map(len, texts), default=0) < 2 or texts not in _shipped_texts():
         return ()
     return tuple(range(len(texts)))
@@ -391,7 +391,7 @@ def _shipped_texts() -> frozenset[tuple[tuple[str, ...], ...]]:
 
 
 def _label_names(texts: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    """Name classes by their first text; by all texts if it is not unique."""
+    """Names of classes: the first text; all texts if it is not unique."""
     uses = Counter(entry[0] for entry in texts)
     return tuple(
         entry[0] if uses[entry[0]] == 1 else ', '.join(entry)

@@ -12,15 +12,15 @@ from PIL import ImageColor
 
 Colour = tuple[int, int, int]
 
-# Levels of each channel of the colours to choose from.
+# Number of values of each channel among the colours to choose from.
 _LEVELS = 18
-# Distance in OKLab at which two colours are easily distinguished.
+# Distance in OKLab at which two colours are easy to distinguish.
 _CLEAR = 10.0
-# In a long list no colour may be that far from the others: share of the
-# largest distance there is that a colour needs then.
+# In a long list, no colour may be left at this distance. Then, a colour needs
+# this share of the largest possible distance.
 _SHARE = 0.7
-# Largest difference at which a colour still has the same name, and divisors
-# of its parts: a darker red is still a red, an orange is not.
+# Largest difference of colours with the same name. Its three parts are divided
+# by the numbers below: a darker red is still a red, but an orange is not.
 _SAME_NAME = 10.0
 _LIGHTNESS, _PURITY, _HUE = 2.6, 0.6, 0.4
 _WORDS = re.compile('[a-z]+')
@@ -30,22 +30,22 @@ _LONGEST_NAME = 3
 def class_palette(names: Sequence[str]) -> tuple[Colour, ...]:
     """Choose a colour for each class by its name.
 
-    The name of a class (its SHA-256) gives a sequence of colours; the class
-    takes the first one that is far enough, in OKLab, from the colours of all
-    classes before it. So a class has the same colour in most lists, and
-    classes that are added at the end change no other colour. The result is
-    the same in every run and on every machine.
+    The SHA-256 of a class name gives a sequence of colours. The class takes
+    the first colour that is far enough, in OKLab, from the colours of all
+    classes before it. As a result, a class has the same colour in most lists,
+    and a class that is added at the end does not change other colours. The
+    palette is the same in every run and on every machine.
 
-    A name that contains a colour of CSS (``'red car'``, ``'light blue'``)
-    gets that colour, or one close to it if it is taken; ``'background'`` is
-    black. Other names never get black, white or grey.
+    If a name contains a colour of CSS (``'red car'``, ``'light blue'``), the
+    class gets this colour, or a similar one if it is taken. ``'background'``
+    is black. All other classes have colours other than black, white and grey.
 
     Args:
         names (Sequence[str]): L class names.
 
     Returns:
-        tuple[Colour, ...]: L colours (red, green, blue) in [0, 255], all
-        different up to 4500 names.
+        tuple[Colour, ...]: L colours (red, green, blue) in [0, 255]. They are
+        all different for up to 4500 names.
     """
     return _palette_of(tuple(names))
 
@@ -62,7 +62,7 @@ def _palette_of(names: tuple[str, ...]) -> tuple[Colour, ...]:
             order = fitting = _shuffled(vivid, name)
         else:
             order, fitting = _near(lab, named)
-        if not distance[fitting].any():  # all are taken
+        if not distance[fitting].any():  # all fitting colours are taken
             free = order[distance[order] > 0]
             fitting = free[:1] if len(free) else order[:1]
         wanted = min(_CLEAR, _SHARE * distance[fitting].max())
@@ -73,11 +73,11 @@ def _palette_of(names: tuple[str, ...]) -> tuple[Colour, ...]:
 
 
 class _Choices(NamedTuple):
-    """Colours to choose from, N in all."""
+    """N colours to choose from: RGB and OKLab, each (N, 3)."""
 
     rgb: np.ndarray
     lab: np.ndarray
-    # Indices of the colours that are neither dark, pale nor grey.
+    # Indices of the bright, saturated colours.
     vivid: np.ndarray
 
 
@@ -93,7 +93,7 @@ def _choices() -> _Choices:
 
 
 def _named_colour(name: str) -> str | None:
-    """Name in CSS of the first colour that a class name contains."""
+    """Name of the first CSS colour in a class name; None if there is none."""
     words = _WORDS.findall(name.lower())
     if words == ['background']:
         return 'black'
@@ -106,7 +106,16 @@ def _named_colour(name: str) -> str | None:
 
 
 def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of colours by distance to one of CSS; those that fit it."""
+    """Indices of all colours and of similar ones, by distance to a CSS colour.
+
+    Args:
+        lab (np.ndarray): Colours to choose from in OKLab, (N, 3).
+        named (str): Name of the CSS colour.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Indices of all N colours, nearest
+        first; and the first of them, whose name would be the same.
+    """
     colour = _oklab(np.array([ImageColor.getrgb(named)]))[0]
     chroma = np.hypot(colour[1], colour[2])
     lightness = lab[:, 0] - colour[0]
@@ -124,7 +133,7 @@ def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shuffled(items: np.ndarray, name: str) -> np.ndarray:
-    """Items in an order that depends only on a name."""
+    """Items in an order that depends only on a class name."""
     digest = hashlib.sha256(name.lower().encode()).digest()
     keys = np.arange(1, len(items) + 1, dtype=np.uint64)
     # Multiples of an odd number are all different, modulo 2 ** 64.

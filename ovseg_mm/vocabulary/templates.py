@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt templates: sentences with a place for the class text."""
+"""Prompt templates: sentences with a place for a class text."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ _OWN_SETS = {
         'This is one {} in the scene.',
     ],
 }
-# MaskCLIP's templates beside the 80 of ImageNet.
+# Templates that MaskCLIP adds to the 80 templates of ImageNet.
 _MASKCLIP = [
     'there is a {} in the scene.',
     'there is the {} in the scene.',
@@ -48,19 +48,20 @@ _MMSEG_SETS = ('imagenet', 'vild')
 
 
 def get_templates(spec: str | Sequence[str]) -> list[str]:
-    """Look up a set of prompt templates, or check a given one.
+    """Look up a set of prompt templates by name, or check a list of them.
 
     Args:
-        spec (str | Sequence[str]): ``'single'`` (1), ``'imagenet'`` (80),
-            ``'imagenet_select'`` (8), ``'vild'`` (14), ``'cascade_clip'``
-            (15), ``'maskclip'`` (85), or a list of templates.
+        spec (str | Sequence[str]): Name of a set: ``'single'`` (1 template),
+            ``'imagenet'`` (80), ``'imagenet_select'`` (8), ``'vild'`` (14),
+            ``'cascade_clip'`` (15), ``'maskclip'`` (85); or a list of
+            templates.
 
     Returns:
-        list[str]: Templates, each holding exactly one ``{}`` for the class
-        text.
+        list[str]: Templates, each with exactly one ``{}``, the place of the
+        class text.
 
     Raises:
-        InputError: If the name is unknown, or a template does not hold
+        InputError: If the name is unknown, or a template does not contain
             exactly one ``{}``.
     """
     if isinstance(spec, str):
@@ -77,7 +78,9 @@ def get_templates(spec: str | Sequence[str]) -> list[str]:
         )
     templates = list(spec)
     if not templates:
-        raise InputError('the list of prompt templates is empty')
+        raise InputError(
+            'the list of prompt templates is empty; give at least one template'
+        )
     for template in templates:
         if not isinstance(template, str) or (
             template.count('{}'),

@@ -16,27 +16,28 @@ from .palette import class_palette
 class Vocabulary:
     """The classes of a task: class texts, their labels, names and colours.
 
-    A model scores T entries of class texts; label maps hold L labels. The
-    two counts differ if several entries share a label (PASCAL VOC 20b: 59
-    entries, of which 39 are ``background``).
+    A vocabulary has T entries, each a class text with synonyms, and L labels,
+    the values of a label map. A model scores the entries. T and L differ if
+    several entries share a label (PASCAL VOC 20b: 59 entries, of which 39 are
+    ``background``).
 
     Attributes:
         class_texts (tuple[tuple[str, ...], ...]): T entries, each a tuple of
             class texts: the class name, then its synonyms.
-        label_names (tuple[str, ...]): L class names, drawn in tables and
-            legends.
-        prompt_to_label (tuple[int, ...]): Label of each entry, T in [0, L).
+        label_names (tuple[str, ...]): L class names for tables and legends.
+        prompt_to_label (tuple[int, ...]): Label in [0, L) of each of the T
+            entries.
         palette (tuple[tuple[int, int, int], ...]): L colours (red, green,
             blue) in [0, 255].
         unseen (tuple[int, ...]): Labels without training pixels.
         source (str): File or key of the class texts, for messages.
-        published (tuple[int, ...]): Indices of the entries that come from a
-            benchmark's list. A method may ignore their synonyms; synonyms of
-            other entries are always used.
-        whole (Vocabulary, optional): The vocabulary of which this one is a
-            part, see :meth:`only`.
-        kept (tuple[int, ...]): For each label of a part, the label in
-            ``whole``.
+        published (tuple[int, ...]): Indices of the entries that a benchmark
+            has published. A method may ignore synonyms of these entries;
+            synonyms of other entries are always used.
+        whole (Vocabulary, optional): If this vocabulary is a part made by
+            :meth:`only`: the vocabulary before.
+        kept (tuple[int, ...]): If this vocabulary is a part: for each label,
+            its label in ``whole``.
 
     Raises:
         InputError: If a class text is empty, counts differ, or an index is
@@ -57,7 +58,7 @@ class Vocabulary:
         """Check counts, indices and colours."""
         if not self.class_texts:
             raise InputError(
-                f'{self.source} holds no class text; at least one is needed'
+                f'{self.source} has no class text; give at least one'
             )
         for index, texts in enumerate(self.class_texts):
             if not texts or not all(text.strip() for text in texts):
@@ -70,15 +71,15 @@ class Vocabulary:
         if len(self.palette) != self.num_labels:
             raise InputError(
                 f'{self.source}: the palette has {len(self.palette)} colours '
-                f'for {self.num_labels} labels'
+                f'for {self.num_labels} labels; give one colour per label'
             )
         if any(
             len(colour) != 3 or not all(map(_is_shade, colour))
             for colour in self.palette
         ):
             raise InputError(
-                f'{self.source}: a colour of the palette is three integers '
-                'from 0 to 255 (red, green, blue)'
+                f'{self.source}: the palette has a wrong colour; give each '
+                'colour as three integers from 0 to 255 (red, green, blue)'
             )
 
     def _check_label_map(self) -> None:
@@ -93,20 +94,22 @@ class Vocabulary:
             wrong = sorted(set(getattr(self, key)).difference(indices))
             if wrong:
                 raise InputError(
-                    f'{self.source}: {key} holds {wrong}, but there are '
-                    f'{self.num_labels} labels (0 to {self.num_labels - 1})'
+                    f'{self.source}: {key} has {wrong}, but there are '
+                    f'{self.num_labels} labels; give values from 0 to '
+                    f'{self.num_labels - 1}'
                 )
         bare = sorted(set(indices).difference(self.prompt_to_label))
         if bare:
             raise InputError(
                 f'{self.source}: no class text has the label {bare[0]} '
-                f'({self.label_names[bare[0]]!r}), so it could never be '
-                'predicted (label_names and prompt_to_label go together)'
+                f'({self.label_names[bare[0]]!r}), so this label could never '
+                'be predicted; remove it from label_names, or add it to '
+                'prompt_to_label'
             )
 
     @property
     def num_texts(self) -> int:
-        """Number of entries T, the classes that the model scores."""
+        """Number of entries T, the classes that a model scores."""
         return len(self.class_texts)
 
     @property
@@ -121,13 +124,13 @@ class Vocabulary:
 
     @property
     def seen(self) -> tuple[int, ...]:
-        """Labels that are not unseen, ascending."""
+        """Labels that have training pixels (not in ``unseen``), ascending."""
         unseen = set(self.unseen)
         return tuple(i for i in range(self.num_labels) if i not in unseen)
 
     @property
     def ignore_label(self) -> int:
-        """Value of ignored pixels: 255, or 65535 for more than 255 labels."""
+        """Value of pixels without label: 255, or 65535 for over 255 labels."""
         return 255 if self.num_labels <= 255 else 65535
 
     @property
@@ -151,31 +154,31 @@ class Vocabulary:
         return self.palette != class_palette(self.label_names)
 
     def coloured(self, palette: Sequence[Sequence[int]]) -> 'Vocabulary':
-        """Replace the colours, unless the vocabulary has its own.
+        """Replace default colours; colours that differ from them are kept.
 
         Args:
             palette (Sequence[Sequence[int]]): L colours (red, green, blue) in
                 [0, 255].
 
         Returns:
-            Vocabulary: Vocabulary with the colours.
+            Vocabulary: Vocabulary with the new colours, or unchanged if
+            :attr:`has_own_palette`.
 
         Raises:
-            InputError: If ``palette`` does not hold L colours.
+            InputError: If ``palette`` does not have L colours.
         """
         if self.has_own_palette:
             return self
         return replace(self, palette=tuple(map(as_colour, palette)))
 
     def only(self, subset: str) -> 'Vocabulary':
-        """Keep the seen or the unseen labels and renumber them from 0.
+        """Keep only the seen or only the unseen labels, renumbered from 0.
 
         Args:
-            subset (str): ``'seen'`` or ``'unseen'``.
+            subset (str): Labels to keep, ``'seen'`` or ``'unseen'``.
 
         Returns:
-            Vocabulary: A vocabulary of these labels alone, none of them
-            unseen.
+            Vocabulary: Vocabulary of these labels. Its ``unseen`` is empty.
 
         Raises:
             InputError: If no label is left.
@@ -203,17 +206,17 @@ class Vocabulary:
         )
 
     def label_named(self, name: str) -> int | None:
-        """Label of a class name; None if the name is unknown."""
+        """Label of a class name; None if no label has this name."""
         if name not in self.label_names:
             return None
         return self.label_names.index(name)
 
     def each_text(self) -> 'Vocabulary':
-        """Make every synonym an entry with the label of its class.
+        """Make each class text an entry of its own.
 
         Returns:
-            Vocabulary: A vocabulary of the same labels with one class text
-            per entry.
+            Vocabulary: Vocabulary with the same labels, in which each entry
+            has one class text, without synonyms.
         """
         entries = [
             entry
@@ -234,17 +237,17 @@ class Vocabulary:
         )
 
     def with_others(self, texts: Iterable[str], name: str) -> 'Vocabulary':
-        """Add one label that collects unwanted classes.
+        """Add a last label for classes that are not asked for.
 
         Args:
-            texts (Iterable[str]): Class texts of the label, one entry each.
-                Texts that are already in the vocabulary are skipped
-                (compared as in :meth:`duplicates`).
-            name (str): Class name of the label, which is the last one.
+            texts (Iterable[str]): Class texts of the new label, one entry
+                each. Texts that the vocabulary already has are skipped; case
+                and repeated blanks are ignored.
+            name (str): Class name of the new label.
 
         Returns:
-            Vocabulary: The longer vocabulary, or this one if all texts are
-            skipped.
+            Vocabulary: The extended vocabulary; this vocabulary if all texts
+            are skipped.
         """
         known = {_key(text) for texts in self.class_texts for text in texts}
         others = [text for text in texts if _key(text) not in known]
@@ -262,11 +265,11 @@ class Vocabulary:
         )
 
     def duplicates(self) -> list[tuple[int, ...]]:
-        """Groups of entries with the same class text, whose scores are equal.
+        """Groups of entries with the same class texts, which get equal scores.
 
-        Class texts are compared as a CLIP tokenizer reads them: without case
-        and without repeated, leading or trailing blanks. Entries with the
-        same first text but other synonyms differ, unless ``published``.
+        Class texts are compared as CLIP's tokenizer reads them: without case
+        and without repeated, leading or trailing blanks. Synonyms are
+        compared too, except for entries in ``published``.
 
         Returns:
             list[tuple[int, ...]]: Groups of two or more indices of entries,
@@ -282,7 +285,7 @@ class Vocabulary:
 
 
 def as_colour(colour: object) -> tuple:
-    """Convert a colour to a tuple; :class:`Vocabulary` checks its values."""
+    """Convert a colour to a tuple; :class:`Vocabulary` checks the values."""
     return tuple(colour) if isinstance(colour, Iterable) else (colour,)
 
 

@@ -33,7 +33,7 @@ class WeightsFile:
             ``'dataset'``.
         revision (str): Commit of the repository; empty for the newest commit.
         num_bytes (int): Size in bytes; 0 if unknown.
-        about (str): Approximate size as a phrase, such as ``'about 1 GB'``;
+        about (str): Approximate size as a phrase, such as ``'about 1.2 GB'``;
             empty if ``num_bytes`` is known.
         sha256 (str): SHA-256 as 64 hexadecimal digits; empty if unknown.
         page (str): Web page where a person can download the file; empty if

@@ -95,7 +95,9 @@ def test_a_refusal_names_some_labels():
     ],
 )
 def test_a_name_of_another_label_is_warned_about(words, named):
-    with pytest.warns(UserWarning, match=f'{named}.*vocabulary has the name'):
+    with pytest.warns(
+        UserWarning, match=f'{named}.*vocabulary has these names'
+    ):
         check(words)
 
 

@@ -204,7 +204,7 @@ def test_names_and_colours_of_tables(load):
             'a.txt',
             'caf\xe9\nsky'.encode('cp1252'),
             'café; sky',
-            "read as Windows-1252, such as 'café'",
+            "read as Windows-1252; if a text such as 'café'",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_what_is_told(tmp_path, name, content, words, message):
             'sky\n1:wall',
             "'1:wall', which looks like a label and a class text",
         ),
-        ('a.txt', '# nothing\n', 'holds no class text'),
+        ('a.txt', '# nothing\n', 'has no class text'),
         ('a.txt', '房子\n道路'.encode('gbk'), 'not a UTF-8 text file'),
         (
             'a.txt',
@@ -262,12 +262,12 @@ def test_what_is_told(tmp_path, name, content, words, message):
             'id,name\n0,sky\n0,wall\n',
             'gives the label 0 to two classes',
         ),
-        ('a.json', '{"a": 1}', 'JSON dict; expected a list'),
-        ('a.json', '"wall"', 'JSON str; expected a list'),
+        ('a.json', '{"a": 1}', 'JSON dict, but no list of classes'),
+        ('a.json', '"wall"', 'JSON str, but no list of classes'),
         ('a.json', '[{"title": 1}]', 'entry 0 .* has no name; it has title'),
         ('a.yaml', 'a: [b\n', 'not valid YAML'),
-        ('a.yaml', 'wall\nsky\n', 'YAML str; expected a list'),
-        ('a.xlsx', b'PK', "not read from files of the kind '.xlsx'"),
+        ('a.yaml', 'wall\nsky\n', 'YAML str, but no list of classes'),
+        ('a.xlsx', b'PK', "has the suffix '.xlsx', which is unknown"),
     ],
 )
 def test_what_cannot_be_read(load, name, content, message):
@@ -359,7 +359,7 @@ def test_words_of_the_command_line_that_are_none():
     for words in (['cat, dog'], ['cat,', 'dog'], ['[a', 'b'], ['1,wall']):
         with pytest.raises(InputError):
             load_vocabulary(parse_classes(words))
-    with pytest.raises(InputError, match='not a valid one; separate'):
+    with pytest.raises(InputError, match='not a valid list; separate'):
         parse_classes(['[a, b]'])
-    with pytest.warns(UserWarning, match="vocabulary is called 'ade150'"):
+    with pytest.warns(UserWarning, match="the shipped vocabulary 'ade150'"):
         assert parse_classes(['ADE150']) == ['ADE150']

@@ -107,7 +107,7 @@ def test_subset_of_labels_that_share_texts():
     assert vocabulary.names == ('sky', 'dog', 'wall')
     assert vocabulary.label_names == ('dog', 'other')
     assert vocabulary.prompt_to_label == (1, 0, 1)
-    with pytest.raises(ValueError, match="'seen' or 'unseen'; found 'base'"):
+    with pytest.raises(ValueError, match="'base'; give 'seen' or 'unseen'"):
         load_vocabulary({**spec, 'subset': 'base'})
     with pytest.raises(ValueError, match='unseen part of .*no class text'):
         load_vocabulary(dict(class_texts=['cat'], subset='unseen'))
@@ -273,13 +273,13 @@ def test_mapping_over_a_shipped_key_keeps_the_rest():
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{"a": 1}', 'JSON dict; expected a list of strings'),
+        ('{"a": 1}', 'JSON dict, but no list of classes'),
         ('["a", 3]', 'entry 1 .* is 3, a int'),
         ('["a", ["b"]]', r"entry 1 .* is \['b'\], a list"),
         ('["a", " "]', 'entry 1 .* empty class text'),
         ('["a, "]', 'entry 0 .* empty class text'),
         ('["a"', 'not valid JSON .line 1'),
-        ('[]', 'holds no class text'),
+        ('[]', 'has no class text'),
     ],
 )
 def test_wrong_json_is_named(tmp_path, content, message):
@@ -303,28 +303,37 @@ def test_unknown_names_show_what_there_is(tmp_path):
 @pytest.mark.parametrize(
     ('spec', 'message'),
     [
-        (7, 'found int'),
-        (dict(classes=['a']), r"found \['classes'\]"),
-        (dict(class_texts=dict(class_texts=['a'])), 'not another mapping'),
+        (7, 'of the type int'),
+        (dict(classes=['a']), r"the keys \['classes'\]"),
+        (dict(class_texts=dict(class_texts=['a'])), 'is another mapping'),
         (dict(class_texts=['a'], unseen=['b']), "unseen has 'b'"),
-        (dict(class_texts=['a'], unseen=[1]), r'unseen holds \[1\]'),
+        (dict(class_texts=['a'], unseen=[1]), r'unseen has \[1\]'),
         (dict(class_texts=['a', 'b'], label_names=['c']), 'give prompt_to_'),
         (
             dict(class_texts=['a'], label_names=5),
             "a list of strings; found '5",
         ),
-        (dict(class_texts=['a'], label_names=[5]), 'is a list of strings'),
+        (
+            dict(class_texts=['a'], label_names=[5]),
+            'must be a list of strings',
+        ),
         (dict(class_texts=['a'], palette=3), "palette .* a list; found '3'"),
         (dict(class_texts=['a'], unseen='a'), "unseen .* a list; found 'a'"),
-        (dict(class_texts=['a'], renamed={'a': 3}), 'is an object, name: te'),
-        (dict(class_texts=['a'], renamed=['a']), 'is an object, name: text'),
+        (
+            dict(class_texts=['a'], renamed={'a': 3}),
+            'must be a mapping, name: te',
+        ),
+        (
+            dict(class_texts=['a'], renamed=['a']),
+            'must be a mapping, name: text',
+        ),
         (dict(class_texts=['a'], palette=[]), 'palette has 0 colours for 1'),
         (dict(class_texts=['a'], palette=[[0, 0, 256]]), 'from 0 to 255'),
         (dict(class_texts=['a'], palette=[[0, 0, 'x']]), 'from 0 to 255'),
         (dict(class_texts=['a'], palette=[1]), 'three integers'),
         (dict(class_texts=['a'], palette=['red']), 'three integers'),
         (dict(class_texts=['a'], prompt_to_label=[0, 0]), '2 entries for 1'),
-        (dict(class_texts=['a'], prompt_to_label=[1]), r'holds \[1\], but'),
+        (dict(class_texts=['a'], prompt_to_label=[1]), r'has \[1\], but'),
         (
             dict(
                 class_texts=['a'], label_names=['a', 'b'], prompt_to_label=[0]
