@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of the tools; imports little, so that ``-h`` is fast."""
+"""Common options of the tools.
+
+This module imports little, so that ``-h`` answers quickly.
+"""
 
 import argparse
 import os
@@ -7,7 +10,7 @@ from typing import Any
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add MMSegmentation's options that both scripts have."""
+    """Add the options of MMSegmentation that train.py and test.py have."""
     add_config_arguments(parser)
     add_debug_option(parser)
     parser.add_argument('--work-dir', help='folder for logs and results')
@@ -15,9 +18,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='job launcher; pytorch runs on CPUs where there is no GPU',
+        help='job launcher; pytorch runs on CPUs if there is no GPU',
     )
-    # torch.distributed.launch adds this, in one spelling or the other.
+    # torch.distributed.launch adds this option in one of two spellings.
     parser.add_argument(
         '--local_rank',
         '--local-rank',
@@ -28,7 +31,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of scripts that only build a model."""
+    """Add the options of scripts that only build and measure a model."""
     add_config_arguments(parser)
     add_debug_option(parser)
     parser.add_argument(
@@ -36,41 +39,42 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=_pixels,
         metavar=('HEIGHT', 'WIDTH'),
-        help='size of the image as it leaves the pipeline; the size of a '
-        'window without it',
+        help='size of the image after the test pipeline (default: size of a '
+        'window)',
     )
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the config and the settings that override its own."""
+    """Add the argument ``config`` and the option ``--cfg-options``."""
     parser.add_argument(
         'config',
-        help='config file, bare name of a shipped one, or name of a model '
-        "('python -m ovseg_mm models')",
+        help='config file, bare name of a shipped config, or name of a model '
+        "that 'python -m ovseg_mm models' lists",
     )
     add_cfg_options(parser)
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """Add the settings that override those of the config."""
+    """Add ``--cfg-options``, settings that override those of the config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=_KeyValues,
         metavar='KEY=VALUE',
         help='settings to override in the config, as key=value; lists as '
-        'key="[a,b]", texts with commas in quotes: key="[\'a, b\',c]"',
+        'key="[a,b]", texts that contain commas in quotes: '
+        'key="[\'a, b\',c]"',
     )
 
 
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--debug``, as ``ovseg_mm.utils.errors.add_debug_option`` does."""
+    """Add ``--debug``, which prints the traceback of an error."""
     parser.add_argument(
         '--debug',
         nargs=0,
         action=_Debug,
         default=argparse.SUPPRESS,
-        help='show where an error came from, as OVSEG_DEBUG=1 does',
+        help='print the traceback of an error, as OVSEG_DEBUG=1 does',
     )
 
 
@@ -80,7 +84,10 @@ class _Debug(argparse.Action):
 
 
 class _KeyValues(argparse.Action):
-    """``ovseg_mm.utils.options.KeyValues``, imported when there are values."""
+    """Action of ``--cfg-options``: :class:`ovseg_mm.utils.options.KeyValues`.
+
+    The class is imported only if the option is used, since the import is slow.
+    """
 
     def __call__(
         self,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segment an image with words, without training and with it.
+"""Demo: train a small model, test it, and segment an image with words.
 
-Every step runs a public command. Finished steps are skipped: after an
-interruption, the same command continues.
+The image is segmented before the training, without a trained model, and
+after it. Every step runs a public command. Finished steps are skipped, so
+that the same command continues after an interruption.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from common_options import add_debug_option
 CONFIG = 'catseg_clip-toy_1xb4-400_toy-world-64x64.py'
 # Seed of the image that is segmented at the end.
 PICTURE_SEED = 7
-# Lines of a log that show progress or a result.
+# Lines of a log that are shown on the terminal: progress and results.
 TELLING = re.compile(r'Iter\(|mIoU_seen|_overlay\.png|rror:')
 
 
@@ -56,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class Demo:
-    """The steps of the demo, each a command with its own log.
+    """Steps of the demo; each step runs a command and writes a log.
 
     Args:
         out (Path): Folder of all outputs.
@@ -78,7 +79,7 @@ class Demo:
         self.checkpoint = out / 'train' / f'iter_{iters}.pth'
 
     def make_data(self) -> None:
-        """Draw the scenes."""
+        """Draw the scenes of the data set."""
         self._run(
             'data',
             *(sys.executable, self.tools / 'dataset_converters/toy_world.py'),
@@ -86,7 +87,7 @@ class Demo:
         )
 
     def train(self) -> None:
-        """Train, or resume an interrupted training."""
+        """Train a model; an interrupted training continues."""
         if self.checkpoint.is_file():
             return
         self._run(
@@ -98,7 +99,7 @@ class Demo:
             f'train_cfg.max_iters={self.iters}',
             f'param_scheduler.0.T_max={self.iters}',
             f'param_scheduler.0.end={self.iters}',
-            # The next step is the test.
+            # No validation, because the next step of the demo is a test.
             f'train_cfg.val_begin={self.iters + 1}',
             f'randomness.seed={self.seed}',
         )
@@ -106,7 +107,7 @@ class Demo:
     def test(
         self, name: str, options: Sequence = (), settings: Sequence = ()
     ) -> dict[str, float]:
-        """Test, unless the result exists.
+        """Test the trained model, unless a result exists.
 
         Args:
             name (str): Name of the folder of the result, and of the log.
@@ -114,7 +115,7 @@ class Demo:
             settings (Sequence): Additional settings of the config.
 
         Returns:
-            dict[str, float]: The metrics.
+            dict[str, float]: Metrics by name.
         """
         if self._metrics(name) is None:
             self._run(
@@ -139,16 +140,16 @@ class Demo:
         while any(old == new for old, new in zip(names, shuffled)):
             rng.shuffle(shuffled)
         path = self.out / 'shuffled.json'
-        # With label_names, texts of other labels are not refused.
+        # Without label_names, class texts in a wrong order are an error.
         words = dict(class_texts=shuffled, label_names=names)
         path.write_text(json.dumps(words))
         return path
 
     def draw_picture(self) -> Path:
-        """Draw an image that shows none of the objects of the training set.
+        """Draw an image that shows only objects of no training label.
 
         Returns:
-            Path: The image.
+            Path: Path of the image.
         """
         import numpy as np
 
@@ -162,14 +163,16 @@ class Demo:
         return picture
 
     def predict(self, name: str, model: Sequence) -> Path:
-        """Segment that image with class texts of no training label.
+        """Segment the image of :meth:`draw_picture` with new class texts.
+
+        None of these class texts belongs to a training label.
 
         Args:
             name (str): Name of the folder of the result, and of the log.
             model (Sequence): Options that name the model.
 
         Returns:
-            Path: The overlay.
+            Path: Path of the overlay.
         """
         from ovseg_mm.toy.captions import GROUND_SYNONYMS
         from ovseg_mm.toy.scenes import UNSEEN
@@ -186,7 +189,7 @@ class Demo:
         return overlay
 
     def _metrics(self, name: str) -> dict[str, float] | None:
-        """Metrics of a finished test; None without one."""
+        """Metrics of a finished test; None if there is no finished test."""
         for file in sorted((self.out / name).glob('*/*.json')):
             metrics = json.loads(file.read_text())
             if 'mIoU_unseen' in metrics:
@@ -194,7 +197,11 @@ class Demo:
         return None
 
     def _run(self, name: str, *command: object) -> None:
-        """Run a command; its output goes to a log, important lines are shown.
+        """Run a command, write its output to a log and show important lines.
+
+        Args:
+            name (str): Name of the log.
+            *command (object): The command and its arguments.
 
         Raises:
             RuntimeError: If the command fails.
@@ -218,15 +225,15 @@ class Demo:
         if process.returncode:
             raise RuntimeError(
                 f'the command above failed with status {process.returncode}; '
-                f'its output is in {log}'
+                f'see its output in {log}'
             )
 
 
 def _environment() -> dict[str, str]:
-    """Environment of the commands."""
+    """Environment variables of the commands."""
     folder = os.path.dirname(sys.executable)
     return {
-        # Spinning threads slow each other down several times if other
+        # Threads that wait without sleeping slow other threads down if other
         # programs use the machine too.
         'GOMP_SPINCOUNT': '3000',
         **os.environ,
@@ -235,14 +242,14 @@ def _environment() -> dict[str, str]:
 
 
 def keep_options(out: Path, options: dict) -> None:
-    """Check that the outputs in a folder have the same options; store them.
+    """Check that outputs in a folder have the same options, and save these.
 
     Args:
         out (Path): Folder of all outputs.
         options (dict): Options of this run.
 
     Raises:
-        InputError: If the outputs have other options.
+        InputError: If the outputs were made with other options.
     """
     from ovseg_mm.utils.errors import InputError
 
@@ -251,14 +258,15 @@ def keep_options(out: Path, options: dict) -> None:
         found = json.loads(path.read_text())
         if found != options:
             raise InputError(
-                f'{out} holds a demo with the options {found}, not {options};'
-                ' name another folder with --out, or remove this one'
+                f'{out} contains a demo with the options {found}, not '
+                f'{options}; give another folder with --out, or remove this '
+                'folder'
             )
     path.write_text(json.dumps(options))
 
 
 def show_table(rows: dict[str, dict[str, float]]) -> None:
-    """Print the metrics of the tests."""
+    """Print the metrics of the tests, by title."""
     keys = dict(seen='mIoU_seen', unseen='mIoU_unseen', harmonic='hIoU')
     print(f'{"mIoU in percent":24}' + ''.join(f'{key:>10}' for key in keys))
     for title, metrics in rows.items():
@@ -267,7 +275,7 @@ def show_table(rows: dict[str, dict[str, float]]) -> None:
 
 
 def main() -> int:
-    """Run all steps and print the results; exit status 2 for bad input."""
+    """Run all steps; return 0, 1 if a command fails, or exit with 2."""
     args = parse_args()
     from ovseg_mm.engine.launch import check_writable
     from ovseg_mm.utils.errors import InputError, report_errors

@@ -18,29 +18,37 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help="weights; without it those of a model with a name, CLIP's for "
-        'methods without training, random ones for others',
+        help='checkpoint (default: for a model with a name, its weights; for '
+        'methods without training, the weights of CLIP; otherwise random '
+        'weights)',
     )
-    parser.add_argument('--device', help='device; a GPU if there is one')
     parser.add_argument(
-        '--batch-size', type=int, default=1, help='images a batch'
+        '--device', help='device (default: a GPU if there is one)'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='images per batch (default: %(default)s)',
     )
     parser.add_argument(
         '--batches',
         type=int,
-        help='batches that are timed (default: 100; 900 of test images)',
+        help='number of batches to time (default: 100; with --test-images: '
+        '900)',
     )
     parser.add_argument(
         '--warm-up',
         type=int,
-        help='batches before (default: 10; 100 of test images)',
+        help='number of batches before timing starts (default: 10; with '
+        '--test-images: 100)',
     )
     parser.add_argument(
         '--test-images',
         action='store_true',
-        help="images of the config's test set instead of random ones, in "
-        'their order; if there are fewer than wanted, both numbers of '
-        'batches are reduced',
+        help="use images of the config's test set, in order, instead of "
+        'random images; if the set is too small, --batches and --warm-up are '
+        'reduced',
     )
     parser.add_argument(
         '--amp',
@@ -54,7 +62,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Print the figures; 2 for bad input."""
+    """Print the speed; return 0, or exit with 2 for bad input."""
     args = parse_args()
     import torch
 
@@ -112,10 +120,17 @@ def main() -> int:
 
 
 def counts(args: argparse.Namespace) -> tuple[int, int]:
-    """Batches to warm up and to time.
+    """Number of batches to warm up, and number of batches to time.
+
+    Args:
+        args (argparse.Namespace): Options of the command.
+
+    Returns:
+        tuple[int, int]: The two numbers.
 
     Raises:
-        InputError: If an option is too small, or two exclude each other.
+        InputError: If a number is too small, or ``--shape`` is given with
+            ``--test-images``.
     """
     warm_up, batches = args.warm_up, args.batches
     if warm_up is None:
@@ -126,7 +141,7 @@ def counts(args: argparse.Namespace) -> tuple[int, int]:
 
     if min(args.batch_size, batches) < 1 or warm_up < 0:
         raise InputError(
-            '--batch-size and --batches are at least 1, --warm-up is at '
+            '--batch-size and --batches must be at least 1, and --warm-up at '
             'least 0'
         )
     if args.test_images and args.shape:
@@ -140,7 +155,11 @@ def counts(args: argparse.Namespace) -> tuple[int, int]:
 def test_images(
     args: argparse.Namespace, warm_up: int, batches: int
 ) -> tuple | None:
-    """Numbers and loader of test images, and a note on them, if wanted."""
+    """Batches of test images; None without ``--test-images``.
+
+    Returns the number of batches to warm up, the number to time, the loader
+    of the batches, and a note on the images for the report.
+    """
     if not args.test_images:
         return None
     from ovseg_mm.analysis.speed import (
@@ -170,7 +189,7 @@ def test_images(
     note = f'images: {used} of {len(dataset)} test images of the config'
     if found != (warm_up, batches):
         note += (
-            f', too few for {warm_up} batches to warm up and {batches} timed'
+            f', too few for {warm_up} batches to warm up and {batches} to time'
         )
     return *found, loader, note
 

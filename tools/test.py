@@ -14,38 +14,44 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help="weights, ours or a published file of the method; 'none', or no "
-        "argument, for methods without training, which have CLIP's weights, "
-        'and for models with a name',
+        help='checkpoint of this package, or file published by the authors '
+        "of the method; 'none' or no argument for models with a name, and "
+        'for methods without training, which use only the weights of CLIP',
     )
     parser.add_argument(
-        '--out', help='folder for predicted label maps, 16-bit safe'
+        '--out', help='folder for predicted label maps (8 or 16 bits)'
     )
     parser.add_argument(
-        '--show', action='store_true', help='show each picture in a window'
+        '--show',
+        action='store_true',
+        help='show a drawing of each prediction in a window',
     )
     parser.add_argument(
-        '--show-dir', help='folder for a picture of each image'
+        '--show-dir', help='folder for a drawing of each prediction'
     )
     parser.add_argument(
         '--show-proposals',
         type=int,
         default=0,
         metavar='N',
-        help='draw the N mask proposals that decide most pixels below each '
-        'picture, with the classes of their embedding and of their region',
+        help='below each drawing, show the N mask proposals that decide most '
+        'pixels, with the classes predicted from their embeddings and from '
+        'their regions',
     )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds a window stays'
+        '--wait-time',
+        type=float,
+        default=2,
+        help='seconds for which --show shows a window (default: %(default)s)',
     )
     parser.add_argument(
-        '--tta', action='store_true', help='test-time augmentation'
+        '--tta', action='store_true', help='use test-time augmentation'
     )
     return parser.parse_args()
 
 
 def main() -> int:
-    """Test; 2 for bad input."""
+    """Test; return 0, or exit with 2 for bad input."""
     args = parse_args()
     from ovseg_mm.engine.distributed import unwrap
     from ovseg_mm.engine.launch import (
@@ -61,12 +67,15 @@ def main() -> int:
 
     with report_errors():
         if args.show_proposals and not (args.show or args.show_dir):
-            raise InputError('--show-proposals needs --show-dir or --show')
+            raise InputError(
+                '--show-proposals has no effect without drawings; add '
+                '--show-dir or --show'
+            )
         cfg = load_config(args, 'testing')
         checkpoint = resolve_model(args.config, args.checkpoint).fetch()
-        # Weights that a training starts from are not used in a test.
+        # load_from names weights to start a training from.
         cfg.load_from = None
-        # Sharding is for training alone.
+        # Only training shards a model over processes.
         cfg.pop('runner_type', None)
         if args.show or args.show_dir:
             enable_pictures(

@@ -14,10 +14,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='continue from the last checkpoint in the work folder, if any',
+        help='continue from the last checkpoint in the work folder, if there '
+        'is one',
     )
     parser.add_argument(
-        '--load-from', help='weights to start from, ours or a published file'
+        '--load-from',
+        help='weights to start from: checkpoint of this package, or file '
+        'published by the authors of the method',
     )
     parser.add_argument(
         '--amp', action='store_true', help='train in mixed precision'
@@ -26,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Train; 2 for bad input."""
+    """Train; return 0, or exit with 2 for bad input."""
     args = parse_args()
     from ovseg_mm.engine.launch import (
         build_runner,

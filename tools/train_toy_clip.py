@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the CLIP of the toy world on captions and write its weights.
 
-Without options it makes the file that comes with the package (up to rounding,
-which depends on processor and threads) in about 8 minutes on two cores. Labels
-are used only at the end, to measure zero-shot mIoU of the patch tokens.
+Without options, this makes the file that comes with the package, up to
+rounding, which depends on processor and threads. It takes about 8 minutes
+on two cores. Labels are used only at the end, to measure zero-shot mIoU of
+the patch tokens.
 """
 
 import argparse
@@ -27,15 +28,17 @@ def parse_args() -> argparse.Namespace:
         '--iters',
         type=int,
         default=1600,
-        help='length of the training (default: %(default)s)',
+        help='number of training iterations (default: %(default)s)',
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the training'
+    )
     add_debug_option(parser)
     return parser.parse_args()
 
 
 def main() -> int:
-    """Train, write, test; 2 for bad input."""
+    """Train, write and test; return 0, or exit with 2 for bad input."""
     args = parse_args()
     from mmengine.config import Config
     from safetensors.torch import save
@@ -54,7 +57,7 @@ def main() -> int:
     AtomicBackend().put(save(model.weights()), args.out)
     metrics = zero_shot_metrics(model)
     print(
-        f'loss {losses[0]:.2f} at first, {losses[-1]:.2f} at last\n'
+        f'loss {losses[0]:.2f} at the start, {losses[-1]:.2f} at the end\n'
         'zero-shot mIoU of patch tokens: '
         f'seen {metrics["mIoU_seen"]:.1f}, unseen '
         f'{metrics["mIoU_unseen"]:.1f}\n{args.out} is written'

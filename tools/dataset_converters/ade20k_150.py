@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check ADE20K with 150 classes."""
+"""Check the files of ADE20K with 150 classes."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare ADE20K with 847 classes."""
+"""Prepare the labels of ADE20K with 847 classes."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare COCO-Object."""
+"""Prepare the labels of COCO-Object."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare COCO-Stuff 164k."""
+"""Prepare the labels of COCO-Stuff 164k."""
 
 import sys
 

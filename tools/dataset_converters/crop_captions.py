@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cut masked crops out of a data set, to fine-tune CLIP with."""
+"""Cut masked crops with captions from a data set, to fine-tune CLIP."""
 
 import sys
 

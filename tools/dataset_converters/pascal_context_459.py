@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare PASCAL-Context with 459 classes."""
+"""Prepare the labels of PASCAL-Context with 459 classes."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare PASCAL-Context with 59 classes."""
+"""Prepare the labels of PASCAL-Context with 59 classes."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check PASCAL VOC 2012."""
+"""Check the files of PASCAL VOC 2012."""
 
 import sys
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the toy world, a small data set for the configs in configs/toy.
+"""Draw the toy world, a small data set for the configs in configs/toy.
 
-Download: none; all scenes are drawn.
+Nothing is downloaded.
 """
 
 import argparse
@@ -21,15 +21,27 @@ def parse_args() -> argparse.Namespace:
         default=Path('data/toy_world'),
         help='folder of the data set (default: %(default)s)',
     )
-    parser.add_argument('--num-train', type=int, default=400)
-    parser.add_argument('--num-val', type=int, default=96)
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--num-train',
+        type=int,
+        default=400,
+        help='number of training scenes (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--num-val',
+        type=int,
+        default=96,
+        help='number of test scenes (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the scenes'
+    )
     add_debug_option(parser)
     return parser.parse_args()
 
 
 def main() -> int:
-    """Write the data set; exit status 2 for bad input."""
+    """Draw and write the data set; return 0, or exit with 2 for bad input."""
     args = parse_args()
     from ovseg_mm.toy.world import write_toy_world
 
@@ -37,7 +49,7 @@ def main() -> int:
         written = write_toy_world(
             args.folder, args.num_train, args.num_val, args.seed
         )
-    print(f'{args.folder} {"is written" if written else "is there already"}')
+    print(f'{args.folder} {"is written" if written else "exists already"}')
     return 0
 
 
