@@ -1,7 +1,4 @@
-"""Run an exported graph without PyTorch.
-
-Usage: onnx_example.py MODEL.onnx IMAGE RESULT.png [WORDS.npz]
-"""
+"""Run an export without PyTorch: MODEL.onnx IMAGE RESULT.png [WORDS.npz]."""
 
 import json
 import sys
@@ -35,7 +32,7 @@ for y in (min(at, H - h) for at in range(0, H - h + down, down)):
     for x in (min(at, W - w) for at in range(0, W - w + across, across)):
         inputs['images'] = pixels[None, :, y : y + h, x : x + w]
         total[:-1, y : y + h, x : x + w] += session.run(None, inputs)[0][0]
-        total[-1, y : y + h, x : x + w] += 1  # number of windows of a pixel
+        total[-1, y : y + h, x : x + w] += 1  # windows of each pixel
 scores = [Image.fromarray(text).resize(image.size, 2) for text in total]
 scores = np.stack(scores[:-1]) / np.asarray(scores[-1])
 labels = np.array(vocabulary['labels'])[scores.argmax(axis=0)]
