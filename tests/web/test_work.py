@@ -51,7 +51,7 @@ def test_uploads(tmp_path, monkeypatch):
     path.write_text('not an image')
     with pytest.raises(InputError, match=r'x\.png is not an image'):
         work.read_upload(str(path))
-    with pytest.raises(InputError, match='choose an image'):
+    with pytest.raises(InputError, match='there is no image'):
         work.read_upload(None)
 
 
