@@ -37,11 +37,11 @@ class ProposalTextHead(BaseMaskHead):
         loss_decode (dict): Config of the :class:`MaskSetLoss`.
         text_channels (int): Width C of the text embeddings.
         temperature (float): Factor of cosine similarities.
-        ensemble_weight (float, optional): Weight in [0, 1] of
+        ensemble_weight (float, optional): Weight in (0, 1] of
             :func:`geometric_ensemble`. A larger weight gives proposals more
             influence on seen classes, and regions more influence on unseen
-            classes. 0 or less: the regions alone decide. None: the proposals
-            alone decide.
+            classes. 0 or a negative number: the regions alone decide. None:
+            the proposals alone decide.
         threshold (float): Score above which a pixel gets the label of a
             vocabulary with one text and no background words.
         init_cfg (dict, optional): MMEngine's initialisation.
@@ -157,7 +157,8 @@ class ProposalTextHead(BaseMaskHead):
     ) -> Tensor:
         """Embeddings of the proposals, to compare with texts, (D, B, Q, C).
 
-        D is the number of decoder outputs with a loss, Q of proposals.
+        D is the number of decoder outputs with a loss, Q the number of
+        proposals.
         """
         return proposals.embeddings
 

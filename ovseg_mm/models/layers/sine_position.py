@@ -15,10 +15,10 @@ def sine_position(
     """Sine and cosine position embedding of a grid, as in DETR.
 
     The first half of the channels encodes the row, the second half the column.
-    Row y (counted from 1) is the angle ``u = 2 * pi * y / (height + 1e-6)``,
-    and columns are angles in the same way. Channel i of the n channels of a
-    half is ``sin(u / t)`` for even i and ``cos(u / t)`` for odd i, where ``t =
-    temperature ** (2 * (i // 2) / n)``.
+    Rows y and columns x, counted from 1, become angles: ``u = 2 * pi * y /
+    (height + 1e-6)`` and ``u = 2 * pi * x / (width + 1e-6)``. Channel i of the
+    n channels of a half is ``sin(u / t)`` for even i and ``cos(u / t)`` for
+    odd i, where ``t = temperature ** (2 * (i // 2) / n)``.
 
     Args:
         height (int): Rows of the grid.

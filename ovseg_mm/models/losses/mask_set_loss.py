@@ -57,17 +57,17 @@ class MaskSetLoss(nn.Module):
         mask_loss (str): ``'focal'`` or ``'bce'`` (binary cross-entropy).
         num_points (int, optional): Points at which masks are compared. None:
             all pixels.
-        oversample_ratio (float): Candidates for each point, see
-            :func:`uncertain_points`.
-        importance_ratio (float): Share of the points where the mask is most
-            uncertain, see :func:`uncertain_points`.
+        oversample_ratio (float): Number of random candidates for each point
+            of the mask losses, see :func:`uncertain_points`.
+        importance_ratio (float): Share of the points that are the most
+            uncertain candidates. The other points are random.
 
     Attributes:
         rand (Callable): Function that returns uniform random numbers of a
-            shape, ``torch.rand`` by default. Replace it to get the same
-            points again. The last output is computed first, then the others
-            in order. For each output, the matcher calls ``rand`` image by
-            image, then the mask losses call it.
+            shape, ``torch.rand`` by default. Replace it to repeat the points
+            of another run. Decoder outputs are computed in the order last,
+            first, second and so on. For each, the matcher calls ``rand`` once
+            per image, then the mask losses call it.
     """
 
     def __init__(

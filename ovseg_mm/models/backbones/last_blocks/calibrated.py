@@ -166,7 +166,7 @@ class SCCLIPBlock(LastBlock):
                     f'{name}={getattr(self, name)} of {type(self).__name__} '
                     f'must select blocks from 0 to {num_layers - 2}, which '
                     'are before the last block of this CLIP (sum_layers '
-                    'excludes its second number); change or remove it'
+                    f'excludes its second number); change or remove {name}'
                 )
         return plan
 
