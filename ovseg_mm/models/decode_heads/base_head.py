@@ -54,6 +54,10 @@ class BaseOpenVocabHead(BaseModule):
     """Number P of text embeddings per class that the head needs. Heads that
     average any number of embeddings have 1."""
 
+    limits_words: bool = False
+    """Whether :meth:`forward` takes ``max_words``, the number of class texts
+    that each view is decided between."""
+
     exports_any_size: bool = True
     """Whether an exported graph can take images of any size."""
 

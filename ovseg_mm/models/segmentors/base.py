@@ -27,7 +27,11 @@ from ..decode_heads.mmseg_options import (
 )
 from ..text_encoder import TextBank
 from ..utils import name_image_files
-from .options import checked_clip, checked_test_cfg
+from .options import (
+    check_speed_options,
+    checked_clip,
+    checked_test_cfg,
+)
 from .prediction import ViewPredictor
 from .training_labels import (
     check_learns_unseen,
@@ -93,7 +97,10 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             one label if the scores compare texts; otherwise ``[]``, no
             texts); ``others_of_one`` (default: the shipped
             ``background_words``); ``top_scores`` (k: samples have the scores
-            of the k best labels of each pixel).
+            of the k best labels of each pixel); ``max_words`` (k, for
+            CAT-Seg: in each view only the k class texts with the highest
+            similarity compete, which is faster and can change labels;
+            default: as many as ``decode_head.pad_len``).
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -133,6 +140,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             init_cfg=init_cfg,
         )
         self._check_normalised_once()
+        check_speed_options(self.test_cfg, self.decode_head)
         self.clip = clip
         self.text_bank = TextBank(**(prompts or {}))
         self.text_encoder = None

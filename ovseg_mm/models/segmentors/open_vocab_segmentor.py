@@ -18,4 +18,7 @@ class OpenVocabSegmentor(BaseOpenVocabSegmentor):
     ) -> Tensor:
         """Logits (B, T, h, w) of the views (B, 3, H, W)."""
         text = self.text_embeddings(self.scored_vocabulary)
-        return self.decode_head(self.extract_feat(inputs), text)
+        feats = self.extract_feat(inputs)
+        limit = self.test_cfg.get('max_words')
+        options = {} if limit is None else dict(max_words=limit)
+        return self.decode_head(feats, text, **options)

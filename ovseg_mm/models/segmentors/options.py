@@ -8,6 +8,8 @@ from mmengine.config import ConfigDict
 
 from ovseg_mm.utils.errors import InputError, nearest
 
+from ..decode_heads import BaseMaskHead, BaseOpenVocabHead
+
 CLIP_OPTIONS = ('arch', 'pretrained', 'custom_clip_weights', 'finetune')
 TEST_OPTIONS = (
     'mode',
@@ -22,6 +24,7 @@ TEST_OPTIONS = (
     'keep_scores',
     'top_scores',
     'keep_proposals',
+    'max_words',
     'prune_regions',
     'fit_windows',
     'window_divisor',
@@ -88,11 +91,11 @@ def checked_test_cfg(given: Mapping | None) -> ConfigDict:
         raise InputError(
             f'test_cfg.window_batch={batch!r} is not an integer above 0'
         )
-    if not _is_pixels(cfg.get('top_scores', 1)):
-        raise InputError(
-            f'test_cfg.top_scores={cfg["top_scores"]!r} is not an integer '
-            'above 0'
-        )
+    for key in ('top_scores', 'max_words'):
+        if not _is_pixels(cfg.get(key, 1)):
+            raise InputError(
+                f'test_cfg.{key}={cfg[key]!r} is not an integer above 0'
+            )
     for key in ('threshold', 'seen_penalty'):
         value = cfg.get(key, 0)
         if value is None and key == 'threshold':
@@ -106,6 +109,36 @@ def checked_test_cfg(given: Mapping | None) -> ConfigDict:
         )
     _check_labelling(cfg)
     return cfg
+
+
+def check_speed_options(cfg: Mapping, head: BaseOpenVocabHead) -> None:
+    """Check that a head has the options that save time.
+
+    Args:
+        cfg (Mapping): Test options, from :func:`checked_test_cfg`.
+        head (BaseOpenVocabHead): The decode head.
+
+    Raises:
+        InputError: If an option has no effect on this head, or two options
+            exclude each other.
+    """
+    usable = dict(
+        max_words=head.limits_words,
+        prune_regions=isinstance(head, BaseMaskHead),
+    )
+    for key, has_effect in usable.items():
+        if cfg.get(key) and not has_effect:
+            raise InputError(
+                f'test_cfg.{key}={cfg[key]} has no effect on '
+                f'{type(head).__name__}; leave it out'
+            )
+    if cfg.get('max_words') and cfg.get('seen_penalty'):
+        raise InputError(
+            f'test_cfg.max_words={cfg["max_words"]} and '
+            f'test_cfg.seen_penalty={cfg["seen_penalty"]} exclude each other: '
+            'after the penalty, words that were left out could win; leave '
+            'one of the two out'
+        )
 
 
 def _check_score_size(size: object) -> None:

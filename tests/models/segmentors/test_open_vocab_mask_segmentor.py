@@ -269,3 +269,8 @@ def test_pruned_proposals_neither_vote_nor_reach_clip():
 def test_share_of_pruning():
     with pytest.raises(ValueError, match='prune_regions=2 is not a share'):
         build(test_cfg=dict(prune_regions=2))
+
+
+def test_words_of_masks_are_not_limited():
+    with pytest.raises(ValueError, match='max_words=2 has no effect on'):
+        build(test_cfg=dict(max_words=2))

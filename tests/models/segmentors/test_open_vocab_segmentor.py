@@ -111,6 +111,18 @@ def test_reordered_labels_do_not_train(config):
             dict(test_cfg=dict(windows_batch=2)),
             r"test_cfg has the unknown options \['windows_batch'\]",
         ),
+        (
+            dict(test_cfg=dict(max_words=0)),
+            'test_cfg.max_words=0 is not an integer above 0',
+        ),
+        (
+            dict(test_cfg=dict(max_words=3, seen_penalty=0.1)),
+            'max_words=3 and test_cfg.seen_penalty=0.1 exclude each other',
+        ),
+        (
+            dict(test_cfg=dict(prune_regions=0.5)),
+            'prune_regions=0.5 has no effect on CATSegCostHead',
+        ),
         (dict(clip=dict(archi='ViT-B-16')), "unknown options .*'archi'"),
     ],
 )
@@ -227,3 +239,26 @@ def test_prediction_in_mixed_precision(build):
     torch.testing.assert_close(
         result.seg_logits.data, expected.seg_logits.data, rtol=0, atol=0.1
     )
+
+
+def test_words_that_are_left_out_do_not_win(build, sample_of):
+    words = [f'word {i}' for i in range(12)]
+    windows = dict(mode='slide', crop_size=(24, 24), stride=(16, 16))
+    images = list(torch.randn(2, 3, 40, 48))
+    model = build(vocabulary=words)
+    model.test_cfg.update(windows, keep_scores=True, max_words=12)
+    whole = [s.seg_logits.data for s in model.predict(images)]
+    model.test_cfg.update(max_words=3, others=['sky', 'water'])
+    views = [model.cut_views(img)[0] for img in images]
+    kept = torch.cat(model.encode_views(views)) > -100
+    assert (kept.flatten(2).all(dim=2).sum(dim=1) == 3).all()
+    found = set()
+    for sample, scores in zip(model.predict(images), whole):
+        fewer = sample.seg_logits.data
+        assert fewer.shape == scores.shape
+        labels = sample.pred_sem_seg.data[0]
+        words_of_it = labels[labels != model.vocabulary.ignore_label].unique()
+        # The scores of words left out everywhere are 0, lower than all.
+        assert all(fewer[word].max() > 0 for word in words_of_it)
+        found.update(words_of_it.tolist())
+    assert len(found) > 1

@@ -72,6 +72,7 @@ class CATSegCostHead(BaseOpenVocabHead):
 
     method = 'CAT-Seg'
     exports_any_size = False  # the windows of the attention are constants
+    limits_words = True
     option_dicts: ClassVar[dict] = dict(
         spatial=SpatialAggregation,
         classwise=ClasswiseAggregation,
@@ -146,24 +147,34 @@ class CATSegCostHead(BaseOpenVocabHead):
             assert self.head.bias is not None, 'bias=True'
             nn.init.constant_(self.head.bias, self.init_bias)
 
-    def forward(self, feats: CostFeatures, text: Tensor) -> Tensor:
+    def forward(
+        self,
+        feats: CostFeatures,
+        text: Tensor,
+        max_words: int | None = None,
+    ) -> Tensor:
         """Compute the logits of all class texts.
 
         Args:
             feats (CostFeatures): Patch embeddings and guidance maps.
             text (Tensor): Text embeddings of T class texts and P prompts, (T,
                 P, C).
+            max_words (int, optional): Number of class texts that are kept in
+                each image, those with the highest similarities. None:
+                ``pad_len``. The smaller of the two numbers is used.
 
         Returns:
-            Tensor: Logits, (B, T, 4h, 4w); -100 for classes that ``pad_len``
-            removes.
+            Tensor: Logits, (B, T, 4h, 4w); -100 for class texts that are not
+            kept.
         """
         cost = cost_volume(feats.image, text)
         num_classes = text.shape[0]
         text = F.normalize(text, dim=-1).mean(dim=1)[None]
         kept = None
-        if self.pad_len is not None and num_classes > self.pad_len:
-            kept = select_classes(cost, self.pad_len)
+        limits = (num_classes, self.pad_len, max_words)
+        count = min(limit for limit in limits if limit is not None)
+        if count < num_classes:
+            kept = select_classes(cost, count)
             cost = cost.gather(
                 1, kept[:, :, None, None, None].expand(-1, -1, *cost.shape[2:])
             )

@@ -125,8 +125,13 @@ def test_formulas(build, assert_same, options, inputs):
         assert_same(head(feats, text), naive.head(head, feats, text))
 
 
-def test_each_window_keeps_classes_of_its_own(build, assert_same):
-    head = build(pad_len=3)
+@pytest.mark.parametrize(
+    ('pad_len', 'max_words'), [(3, None), (9, 3), (3, 5), (None, 3), (8, 3)]
+)
+def test_each_window_keeps_classes_of_its_own(
+    build, assert_same, pad_len, max_words
+):
+    head = build(pad_len=pad_len)
     feats, text = make_inputs(num_texts=8)
     # Every window holds three of the directions that texts point in.
     present = [0, 3, 6], [1, 3, 7]
@@ -134,7 +139,7 @@ def test_each_window_keeps_classes_of_its_own(build, assert_same):
         image.mul_(0.01)
         for place, t in enumerate(texts):
             image[:, place, place] = 5 * text[t, 0]
-    logits = head(feats, text)
+    logits = head(feats, text, max_words)
     for index, texts in enumerate(present):
         others = [t for t in range(8) if t not in texts]
         assert (logits[index, others] == -100).all()
