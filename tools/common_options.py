@@ -67,6 +67,16 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_compile_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--compile``."""
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help="compile the blocks of CLIP's image tower; the first steps take "
+        'longer',
+    )
+
+
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``, which prints the traceback of an error."""
     parser.add_argument(

@@ -5,7 +5,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from common_options import add_model_arguments
+from common_options import add_compile_option, add_model_arguments
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,9 +55,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='mixed precision: float16 on GPUs, bfloat16 on CPUs',
     )
-    parser.add_argument(
-        '--compile', action='store_true', help='compile the backbone'
-    )
+    add_compile_option(parser)
     return parser.parse_args()
 
 
@@ -66,8 +64,10 @@ def main() -> int:
     args = parse_args()
     import torch
 
-    from ovseg_mm.analysis.speed import amp_dtype, measure_speed
+    from ovseg_mm.analysis.speed import measure_speed
+    from ovseg_mm.engine.compiling import compile_towers
     from ovseg_mm.engine.launch import build_model
+    from ovseg_mm.inference import amp_dtype
     from ovseg_mm.models.clip_towers import parameters_of_no_file
     from ovseg_mm.utils.errors import report_errors
     from ovseg_mm.zoo import resolve_model
@@ -81,8 +81,7 @@ def main() -> int:
         model = build_model(args, checkpoint, args.device)
         if images is None:
             loader, note = random_images(args, model, warm_up + batches)
-        if args.compile:
-            model.backbone.forward = torch.compile(model.backbone.forward)
+        compile_towers(model, args.compile)
         speed = measure_speed(model, loader, warm_up, args.amp)
     device = next(model.parameters()).device.type
     name = (
@@ -106,7 +105,7 @@ def main() -> int:
         f'device: {name}; torch {torch.__version__}; '
         f'precision: {str(precision).removeprefix("torch.")} (products of '
         f'float32: {torch.get_float32_matmul_precision()}); '
-        f'compiled: {"backbone" if args.compile else "nothing"}'
+        f'compiled: {"CLIP" if args.compile else "nothing"}'
     )
     print(
         f'peak memory: {speed.peak_memory / 2**30:.2f} GiB of '

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from common_options import add_common_arguments
+from common_options import add_common_arguments, add_compile_option
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,6 +47,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help='use test-time augmentation'
     )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on GPUs, bfloat16 on CPUs',
+    )
+    add_compile_option(parser)
     return parser.parse_args()
 
 
@@ -72,6 +78,10 @@ def main() -> int:
                 '--show-dir or --show'
             )
         cfg = load_config(args, 'testing')
+        if args.amp:
+            cfg.test_cfg.fp16 = True
+        if args.compile:
+            cfg.setdefault('compile', True)
         checkpoint = resolve_model(args.config, args.checkpoint).fetch()
         # load_from names weights to start a training from.
         cfg.load_from = None

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from common_options import add_common_arguments
+from common_options import add_common_arguments, add_compile_option
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp', action='store_true', help='train in mixed precision'
     )
+    add_compile_option(parser)
     return parser.parse_args()
 
 
@@ -50,6 +51,8 @@ def main() -> int:
             cfg.load_from, cfg.resume = start
         if args.amp:
             enable_amp(cfg)
+        if args.compile:
+            cfg.setdefault('compile', True)
         runner = build_runner(cfg)
         runner.train()
     return 0

@@ -14,6 +14,7 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ovseg_mm.inference import mixed_precision
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 
 
@@ -64,7 +65,8 @@ def measure_speed(
         batches (Iterable[dict]): Batches of a test data loader, see
             :func:`random_batches` and :func:`image_batches`.
         warm_up (int): Number of first batches that are not timed.
-        amp (bool): Whether to use mixed precision, see :func:`amp_dtype`.
+        amp (bool): Whether to use mixed precision, see
+            :func:`ovseg_mm.inference.amp_dtype`.
 
     Returns:
         Speed: Seconds per batch and peak memory.
@@ -79,9 +81,7 @@ def measure_speed(
                 torch.cuda.reset_peak_memory_stats(device)
             size = len(batch['inputs'])
             start = _now(device)
-            with torch.autocast(
-                device.type, amp_dtype(device.type), enabled=amp
-            ):
+            with mixed_precision(device, amp):
                 for sample in model.test_step(batch):
                     sample.pred_sem_seg.data.cpu()
             if index >= warm_up:
@@ -162,11 +162,6 @@ def fit_counts(warm_up: int, batches: int, available: int) -> tuple[int, int]:
     # The very first batch takes longer.
     warm_up = min(max(share, min(warm_up, 1)), available - 1)
     return warm_up, available - warm_up
-
-
-def amp_dtype(device_type: str) -> torch.dtype:
-    """Data type of mixed precision: float16 on GPUs, bfloat16 on CPUs."""
-    return torch.bfloat16 if device_type == 'cpu' else torch.float16
 
 
 def _random_batch(size: tuple[int, int], batch_size: int) -> dict:

@@ -24,12 +24,13 @@ from mmseg.registry import DATASETS, METRICS
 from rich.progress import track
 from torch.utils.data import DataLoader, Subset
 
-from ovseg_mm.analysis.speed import amp_dtype
+from ovseg_mm.engine.compiling import compile_towers
 from ovseg_mm.engine.config_check import check_config
 from ovseg_mm.engine.distributed import setup_cpu_processes
 from ovseg_mm.engine.launch import read_config
 from ovseg_mm.engine.weights import load_weights
 from ovseg_mm.evaluation import OpenVocabIoUMetric
+from ovseg_mm.inference import amp_dtype
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.utils.devices import set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
@@ -143,6 +144,7 @@ def evaluate(
         if network is None or _network(benchmark.cfg) != loaded:
             benchmark.cfg.model.vocabulary = vocabularies[key]
             network, digest = _load(benchmark.cfg, weights)
+            compile_towers(network, cfg.get('compile', False))
             loaded = _network(benchmark.cfg)
         network.set_vocabulary(vocabularies[key])
         settings = _settings(benchmark, network, digest, fp16, source)

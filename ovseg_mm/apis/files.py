@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from ovseg_mm.analysis.speed import amp_dtype
 from ovseg_mm.rasters import is_georeferenced, segment_raster
 from ovseg_mm.rasters.segment import TILE
 from ovseg_mm.utils.errors import InputError, debugging, error_message
@@ -46,7 +44,6 @@ class FileOptions:
         batch_size (int): Images, or frames of a video, that go through the
             model together.
         workers (int): Number of threads that read and write files.
-        amp (bool): Whether to use mixed precision.
         bands (tuple[int, ...], optional): Bands of rasters to read as
             colours, see :class:`ovseg_mm.rasters.RasterReader`. If given, all
             files except videos are read in tiles.
@@ -60,7 +57,6 @@ class FileOptions:
     save: tuple[str, ...] = ('labels', 'overlay')
     batch_size: int = 1
     workers: int = 2
-    amp: bool = False
     bands: tuple[int, ...] | None = None
     tile: int | None = None
     call: dict[str, Any] = field(default_factory=dict)
@@ -186,23 +182,16 @@ class FileSegmenter:
     ) -> Iterator[tuple[Job, Segmentation, float]]:
         scores = 'all' if 'heatmaps' in self.options.save else None
         start = time.perf_counter()
-        with self._precision():
-            results = self.inferencer(
-                [rgb for _, rgb in batch],
-                self.words,
-                scores=scores,
-                batch_size=len(batch),
-                **self.options.call,
-            )
+        results = self.inferencer(
+            [rgb for _, rgb in batch],
+            self.words,
+            scores=scores,
+            batch_size=len(batch),
+            **self.options.call,
+        )
         seconds = (time.perf_counter() - start) / len(batch)
         for (job, _), result in zip(batch, results):
             yield job, replace(result, path=job.path), seconds
-
-    def _precision(self) -> torch.autocast:
-        device = next(self.inferencer.model.parameters()).device
-        return torch.autocast(
-            device.type, amp_dtype(device.type), enabled=self.options.amp
-        )
 
     def _save(
         self, job: Job, result: Segmentation, seconds: float
@@ -220,35 +209,34 @@ class FileSegmenter:
         def on_part(done: int, total: int) -> None:
             self.on_part(job.path.name, done, total)
 
-        with self._precision():
-            if is_video(job.path):
-                video = segment_video(
-                    self.inferencer,
-                    job.path,
-                    self.words,
-                    options.folder,
-                    name=job.name,
-                    batch_size=options.batch_size,
-                    on_frame=on_part,
-                    **options.call,
-                )
-                size, shares, files = video.size, video.shares, video.files
-                more = dict(frames=video.frames)
-            else:
-                raster = segment_raster(
-                    self.inferencer,
-                    job.path,
-                    self.words,
-                    options.folder,
-                    save=options.save,
-                    name=job.name,
-                    bands=options.bands,
-                    tile=options.tile or TILE,
-                    on_tile=on_part,
-                    **options.call,
-                )
-                size, shares, files = raster.size, raster.shares, raster.files
-                more = {}
+        if is_video(job.path):
+            video = segment_video(
+                self.inferencer,
+                job.path,
+                self.words,
+                options.folder,
+                name=job.name,
+                batch_size=options.batch_size,
+                on_frame=on_part,
+                **options.call,
+            )
+            size, shares, files = video.size, video.shares, video.files
+            more = dict(frames=video.frames)
+        else:
+            raster = segment_raster(
+                self.inferencer,
+                job.path,
+                self.words,
+                options.folder,
+                save=options.save,
+                name=job.name,
+                bands=options.bands,
+                tile=options.tile or TILE,
+                on_tile=on_part,
+                **options.call,
+            )
+            size, shares, files = raster.size, raster.shares, raster.files
+            more = {}
         return _record(
             job,
             size,

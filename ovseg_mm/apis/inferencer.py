@@ -13,19 +13,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 from PIL import Image
 from rich.progress import track
 from typing_extensions import Unpack  # of torch
 
-from ovseg_mm.engine.config_check import check_config
-from ovseg_mm.engine.config_options import merge_options
-from ovseg_mm.engine.weights import load_weights
-from ovseg_mm.inference import Labelling, ScoreMap
-from ovseg_mm.utils.config_file import read_config_file
-from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
-from ovseg_mm.utils.errors import config_errors
+from ovseg_mm.engine.launch import build_for_images
+from ovseg_mm.inference import Labelling, ScoreMap, mixed_precision
+from ovseg_mm.utils.speed_options import speed_settings
 from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 from ovseg_mm.zoo import DEFAULT_MODEL, ModelSource, resolve_model
 
@@ -76,6 +71,14 @@ class OpenVocabInferencer:
         device (str, optional): Device such as ``'cuda:0'``. None: a GPU if
             there is one, else the CPU.
         cfg_options (dict, optional): Settings to override in the config.
+        amp (bool): Whether to use mixed precision: float16 on GPUs, bfloat16
+            on CPUs.
+        compile (bool): Whether to compile the blocks of CLIP's image tower.
+        max_words (int, optional): For CAT-Seg: number of class texts, those
+            that fit an image or window best, that compete there.
+        prune_regions (float, optional): For ZSSeg and SCAN: share of the
+            strongest vote below which proposals are left out. This option
+            and the last three save time, see ``docs/speed.md``.
 
     Raises:
         FileNotFoundError: If model, config or checkpoint do not exist.
@@ -90,20 +93,17 @@ class OpenVocabInferencer:
         checkpoint: str | Path | None = None,
         device: str | None = None,
         cfg_options: dict | None = None,
+        amp: bool = False,
+        compile: bool = False,
+        max_words: int | None = None,
+        prune_regions: float | None = None,
     ) -> None:
-        device = resolve_device(device)
+        faster = speed_settings(amp, compile, max_words, prune_regions)
         source = resolve_model(model, checkpoint)
-        if isinstance(source.config, Config):
-            config = copy.deepcopy(source.config)
-        else:
-            config = read_config_file(source.config)
-        merge_options(config, {**source.options, **(cfg_options or {})})
-        check_config(config, ('model', 'test_pipeline'), 'mmseg')
-        weights = source.fetch()
-        with config_errors():
-            self.model = init_model(config, None, device)
-        set_matmul_precision(config, device)
-        load_weights(self.model, weights)
+        self.model = build_for_images(
+            source, device, {**(cfg_options or {}), **faster}
+        )
+        self.amp = amp
         self._pipeline = array_pipeline(self.model.cfg.test_pipeline)
         self._lock = threading.RLock()
 
@@ -290,7 +290,7 @@ class OpenVocabInferencer:
         """
         call = self._call_of(classes, background, templates, score_threshold)
         batch = self._batch([read_picture(image)])
-        with self._set_for_call(call), torch.no_grad():
+        with self._set_for_call(call), torch.no_grad(), self._precision():
             yield self.model.scored(batch)
 
     def to(self, device: str | torch.device) -> 'OpenVocabInferencer':
@@ -365,7 +365,12 @@ class OpenVocabInferencer:
 
     @torch.no_grad()
     def _predict(self, batch: dict) -> list[SegDataSample]:
-        return self.model.test_step(batch)
+        with self._precision():
+            return self.model.test_step(batch)
+
+    def _precision(self) -> torch.autocast:
+        device = next(self.model.parameters()).device
+        return mixed_precision(device, self.amp)
 
     @contextmanager
     def _set_for_call(self, call: Call) -> Iterator[Vocabulary]:

@@ -9,6 +9,11 @@ from pathlib import Path
 import ovseg_mm
 from ovseg_mm.utils.model_index import config_of_benchmark
 from ovseg_mm.utils.options import add_cfg_options
+from ovseg_mm.utils.speed_options import (
+    add_speed_options,
+    speed_options,
+    speed_settings,
+)
 from ovseg_mm.zoo import resolve_model
 
 
@@ -60,6 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default='none',
         help='job launcher; pytorch runs on CPUs if there is no GPU',
     )
+    add_speed_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -83,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         datasets,
         work_dir,
         args.launcher,
-        args.cfg_options,
+        {**(args.cfg_options or {}), **speed_settings(**speed_options(args))},
         args.out,
     )
     if get_dist_info()[0] == 0:

@@ -18,6 +18,7 @@ from ovseg_mm.utils.result_files import (
     RASTER_OUTPUTS,
     video_outputs,
 )
+from ovseg_mm.utils.speed_options import speed_options
 from ovseg_mm.utils.stack import check_stack
 from ovseg_mm.zoo import ModelSource, model_of_arguments
 
@@ -136,12 +137,13 @@ def _segmenter(
         kinds,
         args.batch_size,
         args.workers,
-        args.amp,
         args.bands and tuple(args.bands),
         args.tile,
         call_options(args),
     )
-    inferencer = OpenVocabInferencer(source, device=args.device)
+    inferencer = OpenVocabInferencer(
+        source, device=args.device, **speed_options(args)
+    )
     return FileSegmenter(inferencer, vocabulary, options)
 
 
@@ -219,7 +221,7 @@ def _settings(
         classes=vocabulary.fingerprint,
         model=source.name,
         checkpoint=source.checkpoint and str(source.checkpoint),
-        amp=args.amp,
+        **speed_options(args),
         bands=args.bands,
         tile=args.tile,
         **call_options(args),

@@ -11,6 +11,7 @@ from ovseg_mm.utils.result_files import (
     RASTER_OUTPUTS,
     check_outputs_known,
 )
+from ovseg_mm.utils.speed_options import add_speed_options
 from ovseg_mm.zoo import add_model_arguments
 
 KINDS = {**OUTPUTS, **RASTER_OUTPUTS}
@@ -60,6 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_output_options(parser)
     _add_running_options(parser)
+    add_speed_options(parser)
     _add_raster_options(parser)
 
 
@@ -164,11 +166,6 @@ def _add_running_options(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='threads that read and write files while the model works '
         '(default: %(default)s)',
-    )
-    parser.add_argument(
-        '--amp',
-        action='store_true',
-        help='mixed precision: faster, with slightly different results',
     )
     parser.add_argument(
         '--launcher',

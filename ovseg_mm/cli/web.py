@@ -6,6 +6,7 @@ import importlib.util
 
 import ovseg_mm
 from ovseg_mm.utils.errors import InputError
+from ovseg_mm.utils.speed_options import add_speed_options, speed_options
 from ovseg_mm.zoo import add_model_arguments, model_of_arguments
 
 
@@ -33,6 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--device',
         help='device such as cuda:0 (default: a GPU if there is one)',
     )
+    add_speed_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -61,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     from ovseg_mm.apis import OpenVocabInferencer
     from ovseg_mm.web import serve
 
-    inferencer = OpenVocabInferencer(source, device=args.device)
+    inferencer = OpenVocabInferencer(
+        source, device=args.device, **speed_options(args)
+    )
     try:
         serve(inferencer, source.name, args.host, args.port)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 """Building of runners and models for the scripts in ``tools/``."""
 
 import argparse
+import copy
 import os
 import tempfile
 from pathlib import Path
@@ -23,13 +24,14 @@ from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
 from ovseg_mm.utils.errors import InputError, config_errors
 from ovseg_mm.utils.memory import keep_freed_memory
 from ovseg_mm.utils.paths import find_checkpoint
-from ovseg_mm.zoo import resolve_model
+from ovseg_mm.zoo import ModelSource, resolve_model
 
 from .adapt_config import add_missing_hooks, replace_amp_on_cpu
+from .compiling import compile_towers
 from .config_check import check_config
 from .config_options import merge_options
 from .config_shape import check_loops
-from .distributed import setup_cpu_processes
+from .distributed import setup_cpu_processes, unwrap
 from .hooks import ActivationCheckpointingHook
 from .weights import load_weights
 
@@ -115,9 +117,12 @@ def build_runner(cfg: Config) -> Runner:
     with config_errors():
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
-        # MMEngine's own way loses gradients, see the hook.
+        # MMEngine's own ways lose gradients, see the hook, and compile all
+        # steps again for each size.
         modules = cfg.pop('activation_checkpointing', None)
+        compiling = cfg.pop('compile', False)
         runner = Runner.from_cfg(cfg)
+        compile_towers(unwrap(runner.model), compiling)
         if modules:
             runner.register_hook(ActivationCheckpointingHook(modules))
         return runner
@@ -158,6 +163,42 @@ def build_model(
     if checkpoint is not None or not parameters_of_no_file(model):
         load_weights(model, checkpoint)
     return model.to(device)
+
+
+def build_for_images(
+    source: ModelSource, device: str | None, options: dict
+) -> nn.Module:
+    """Build the model that segments single images, with its weights.
+
+    Args:
+        source (ModelSource): Config and weights.
+        device (str, optional): Device of the model. None: the best one.
+        options (dict): Settings to override in the config; keys may be
+            dotted.
+
+    Returns:
+        nn.Module: The model on the device, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If the config does not exist.
+        InputError: If the config or an option is wrong, the weights do not
+            fit, or the device cannot be used.
+        OSError: If weights cannot be fetched or stored.
+    """
+    device = resolve_device(device)
+    if isinstance(source.config, Config):
+        cfg = copy.deepcopy(source.config)
+    else:
+        cfg = read_config_file(source.config)
+    merge_options(cfg, {**source.options, **options})
+    check_config(cfg, ('model', 'test_pipeline'), 'mmseg')
+    weights = source.fetch()
+    with config_errors():
+        model = init_model(cfg, None, device)
+    set_matmul_precision(cfg, device)
+    load_weights(model, weights)
+    compile_towers(model, cfg.get('compile', False))
+    return model
 
 
 def enable_amp(cfg: Config) -> None:

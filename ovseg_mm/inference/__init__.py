@@ -9,7 +9,7 @@ from .calibration import (
 )
 from .labelling import Labelling
 from .postprocess import argmax_labels, label_scores
-from .precision import HALF, in_float32
+from .precision import HALF, amp_dtype, in_float32, mixed_precision
 from .refinement import PixelRefiner
 from .score_map import FLIPPED_AXES, ScoreMap, view_logits
 from .windows import fuse_views, sliding_views, whole_view, window_starts
@@ -20,6 +20,7 @@ __all__ = [
     'Labelling',
     'PixelRefiner',
     'ScoreMap',
+    'amp_dtype',
     'argmax_labels',
     'contenders',
     'fuse_views',
@@ -27,6 +28,7 @@ __all__ = [
     'in_float32',
     'join_votes',
     'label_scores',
+    'mixed_precision',
     'penalise_seen',
     'region_weights',
     'sliding_views',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that always run in float32, also under autocast."""
+"""Mixed precision, and steps that run in float32 despite it."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,6 +9,26 @@ import torch
 from torch import Tensor
 
 HALF = (torch.float16, torch.bfloat16)
+
+
+def amp_dtype(device_type: str) -> torch.dtype:
+    """Data type of mixed precision: float16 on GPUs, bfloat16 on CPUs."""
+    return torch.bfloat16 if device_type == 'cpu' else torch.float16
+
+
+def mixed_precision(
+    device: torch.device, enabled: bool = True
+) -> torch.autocast:
+    """Context in which layers compute in half precision.
+
+    Args:
+        device (torch.device): Device of the model.
+        enabled (bool): Whether they do.
+
+    Returns:
+        torch.autocast: The context.
+    """
+    return torch.autocast(device.type, amp_dtype(device.type), enabled=enabled)
 
 
 def in_float32(function: Callable) -> Callable:

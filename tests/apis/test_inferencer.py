@@ -232,3 +232,26 @@ def test_copies(inferencer, pixels):
         pickle.loads(pickle.dumps(inferencer)),
     ):
         assert np.array_equal(other(pixels, WORDS[0]).labels, expected)
+
+
+def test_options_that_save_time(inferencer, trained_file, pixels):
+    faster = OpenVocabInferencer(
+        TINY, trained_file, 'cpu', amp=True, max_words=4
+    )
+    assert faster.model.test_cfg.max_words == 4
+    dtypes = set()
+    faster.model.decode_head.register_forward_hook(
+        lambda head, inputs, logits: dtypes.add(logits.dtype)
+    )
+    found = faster(pixels, WORDS[0], scores='all')
+    assert dtypes == {torch.bfloat16}
+    expected = inferencer(pixels, WORDS[0], scores='all')
+    assert not np.array_equal(found.scores, expected.scores)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=0.1)
+    with faster.scored(pixels, WORDS[0]) as (scores, labelling):
+        assert np.array_equal(labelling.labels(scores.of), found.labels)
+    # Two of six words are left out.
+    scores = faster(pixels[:24, :24], WORDS[3], scores='all').scores
+    assert (scores == 0).all(axis=(1, 2)).sum() == 2
+    with pytest.raises(ValueError, match='prune_regions=0.5 has no effect'):
+        OpenVocabInferencer(TINY, trained_file, 'cpu', prune_regions=0.5)

@@ -176,6 +176,15 @@ def test_only_what_is_new_is_counted_again(
 
     first, output = run_again('voc20b')
     assert 'counted before' not in output
+    assert first['voc20b']['settings']['precision'] == 'float32'
+    output = evaluate(
+        checkpoint,
+        root,
+        *('--datasets', 'voc20b', '--work-dir', work),
+        *('--amp', '--max-words', 9),
+        status=2,
+    )
+    assert '(precision, windows differ)' in output
     rows, output = run_again('pc59,voc20b', '--out', out)
     assert 'voc20b: 2 of 2 images' not in output
     assert len(list((out / 'voc20b').iterdir())) == 2

@@ -133,10 +133,13 @@ def test_train_resume_and_test(tool, tiny_data, tmp_path):
         checkpoint,
         '--show-dir',
         tmp_path / 'show',
+        '--amp',
         *options[:-2],
     )
     assert status == 0
     assert 'mIoU' in output
+    (log,) = (tmp_path / 'work').glob('*/vis_data/config.py')
+    assert 'test_cfg = dict(fp16=True' in log.read_text()
     assert len(list((tmp_path / 'show').rglob('*.png'))) == 5
 
 

@@ -139,8 +139,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        self._check_normalised_once()
-        check_speed_options(self.test_cfg, self.decode_head)
+        self._check_parts()
         self.clip = clip
         self.text_bank = TextBank(**(prompts or {}))
         self.text_encoder = None
@@ -297,8 +296,9 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         check_fit(self, tensors, 'the checkpoint')
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _check_normalised_once(self) -> None:
-        """Raise if both the data preprocessor and the backbone normalise."""
+    def _check_parts(self) -> None:
+        """Raise if images are normalised twice, or an option has no effect."""
+        check_speed_options(self.test_cfg, self.decode_head)
         if getattr(self.backbone, 'normalises', False) and getattr(
             self.data_preprocessor, '_enable_normalize', False
         ):

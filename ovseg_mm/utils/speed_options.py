@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that save time and may change labels; imports little."""
+
+import argparse
+from typing import Any
+
+
+def add_speed_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp``, ``--compile``, ``--max-words``, ``--prune-regions``.
+
+    Args:
+        parser (argparse.ArgumentParser): Parser of a command that predicts.
+    """
+    group = parser.add_argument_group(
+        'faster', 'These save time and may change a few labels.'
+    )
+    group.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on GPUs, bfloat16 on CPUs',
+    )
+    group.add_argument(
+        '--compile',
+        action='store_true',
+        help="compile the blocks of CLIP's image tower; the first images "
+        'take longer',
+    )
+    group.add_argument(
+        '--max-words',
+        type=int,
+        metavar='N',
+        help='only the N class texts that fit an image or window best '
+        'compete there; for CAT-Seg',
+    )
+    group.add_argument(
+        '--prune-regions',
+        type=float,
+        metavar='SHARE',
+        help='leave out proposals whose vote is everywhere below this share '
+        'of the strongest vote, such as 0.5; for ZSSeg and SCAN',
+    )
+
+
+def speed_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of :func:`add_speed_options` that a command line gives.
+
+    Args:
+        args (argparse.Namespace): The command line.
+
+    Returns:
+        dict[str, Any]: Perhaps ``amp``, ``compile``, ``max_words`` and
+        ``prune_regions``, arguments of :class:`OpenVocabInferencer`.
+    """
+    names = ('amp', 'compile', 'max_words', 'prune_regions')
+    given = {name: getattr(args, name) for name in names}
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and value is not False
+    }
+
+
+def speed_settings(
+    amp: bool = False,
+    compile: bool = False,
+    max_words: int | None = None,
+    prune_regions: float | None = None,
+) -> dict[str, Any]:
+    """Settings of a config for these options.
+
+    Args:
+        amp (bool): Whether to use mixed precision.
+        compile (bool): Whether to compile CLIP's image towers.
+        max_words (int, optional): ``test_cfg.max_words`` of the model. None:
+            as the config says.
+        prune_regions (float, optional): ``test_cfg.prune_regions`` of the
+            model. None: as the config says.
+
+    Returns:
+        dict[str, Any]: Values by dotted key.
+    """
+    settings: dict[str, Any] = {}
+    if amp:
+        settings['test_cfg.fp16'] = True
+    if compile:
+        settings['compile'] = True
+    if max_words is not None:
+        settings['model.test_cfg.max_words'] = max_words
+    if prune_regions is not None:
+        settings['model.test_cfg.prune_regions'] = prune_regions
+    return settings
