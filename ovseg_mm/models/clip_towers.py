@@ -82,9 +82,11 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
 def parameters_of_no_file(model: nn.Module) -> list[str]:
     """List the parameters that need training or a checkpoint.
 
-    These are all parameters except two kinds. CLIP towers are filled if
-    ``model.clip`` names weights; their learned prompts are not. Modules with
-    ``init_cfg=dict(type='Pretrained', ...)`` are filled from a file.
+    These are all parameters of the model except
+
+    - parameters of CLIP towers, learned prompts not included, if
+      ``model.clip`` names weights, and
+    - parameters of modules with ``init_cfg=dict(type='Pretrained', ...)``.
 
     Args:
         model (nn.Module): Any model; it may have a ``clip`` attribute.

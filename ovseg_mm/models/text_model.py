@@ -34,7 +34,7 @@ class TextModel(BaseModel):
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """All text sides. A model with two CLIPs overrides this."""
+        """All text sides; more than one if regions have a second tower."""
         return [self.text_side]
 
     @property

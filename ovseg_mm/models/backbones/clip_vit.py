@@ -57,8 +57,8 @@ class CLIPViT(BaseModule):
             position embedding is stored. CLIP's embedding is resized to it
             when weights are loaded. None: CLIP's own image size.
         pos_interpolation (str): Interpolation mode of the position embedding.
-            ``'dino'`` is bicubic with DINO's scale factors ``(h + 0.1) /
-            side``, which training-free methods use.
+            ``'dino'``, which training-free methods use, is bicubic with
+            DINO's scale factors ``(rows + 0.1) / stored rows`` of the grid.
         pad_patches (bool): Whether images are padded with zeros, on the right
             and at the bottom, to a multiple of the patch side. False: pixels
             beyond the last whole patch are cut off.

@@ -93,7 +93,7 @@ class ShiftedCLIP(TextModel):
 
     @property
     def train_vocabulary(self) -> Vocabulary:
-        """The attribute ``vocabulary``; training itself reads captions."""
+        """``vocabulary``, since training has captions and no class texts."""
         return self.vocabulary
 
     def init_towers(self) -> dict[str, Tensor]:

@@ -208,7 +208,8 @@ class MaskedAttentionDecoder(BaseModule):
         feedforward_dims (int): Hidden width of the MLPs.
         dropout (float): Dropout probability.
         skip_penultimate (bool): Whether the state before the last layer has no
-            loss, as in SCAN. D is then ``num_layers`` in training.
+            loss, as in SCAN. In training, the result then has ``num_layers``
+            states of each query, otherwise one more.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

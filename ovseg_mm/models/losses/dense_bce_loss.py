@@ -8,11 +8,11 @@ from torch import Tensor, nn
 class DenseBCELoss(nn.Module):
     """Binary cross-entropy of every class at every pixel.
 
-    The loss is the mean over B images, T classes and H * W pixels. Its value
-    is that of ``F.binary_cross_entropy_with_logits`` with one-hot labels, but
-    the one-hot tensor is never made: ``softplus(x) - x * t`` needs x alone for
-    t = 0, and the logit of the labelled class for t = 1. Ignored pixels are
-    negatives of every class, as in CAT-Seg.
+    The loss is the mean over images, classes and pixels, and equal to
+    ``F.binary_cross_entropy_with_logits`` with one-hot labels. The loss of a
+    logit x with target t (0 or 1) is ``softplus(x) - x * t``. The second term
+    is 0 except for the labelled class, so no one-hot tensor is needed. Ignored
+    pixels are negatives of every class, as in CAT-Seg.
 
     Args:
         loss_weight (float): Factor of the loss.

@@ -196,8 +196,8 @@ class CLIPRegionEncoder(BaseModule):
         """
         if is_exporting() or is_in_onnx_export():
             raise InputError(
-                'a model that uses regions cannot be exported, since their '
-                'boxes depend on the image; set '
+                'a model that uses regions cannot be exported, since the '
+                'boxes of the regions depend on the image; set '
                 'decode_head.ensemble_weight=None, so that the proposals '
                 'alone decide, or export backbone, neck and decode_head '
                 'without the segmentor'

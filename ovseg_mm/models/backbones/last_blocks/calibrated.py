@@ -90,8 +90,7 @@ class SCCLIPBlock(LastBlock):
     6. A second pass repeats steps 3 to 5 with the sum of the outputs of
        several blocks as input. The results of the two passes are added.
 
-    None for one of the four arguments from ``mid_layer`` to ``cls_weight``
-    means a default that depends on the depth of the tower, see
+    None means a default that depends on the depth of the tower, see
     :func:`default_plan`.
 
     Args:
@@ -252,13 +251,19 @@ class SFPBlock(SCCLIPBlock):
     attention. The second pass attends by the similarities of the middle block
     alone.
 
+    None means a default that depends on the depth of the tower, see
+    :func:`default_plan`.
+
     Args:
-        outliers (str): See :class:`SCCLIPBlock`.
-        mid_layer (int, optional): See :class:`SCCLIPBlock`.
-        early_layer (int, optional): See :class:`SCCLIPBlock`.
-        sum_layers (tuple[int, int], optional): See :class:`SCCLIPBlock`.
-        cls_weight (float, optional): See :class:`SCCLIPBlock`.
-        min_similarity (float): See :class:`SCCLIPBlock`.
+        outliers (str): How outliers are found: ``'attention'``, ``'lof'`` or
+            ``'norm'``.
+        mid_layer (int, optional): Middle block, counted from 0.
+        early_layer (int, optional): Early block, counted from 0.
+        sum_layers (tuple[int, int], optional): First block whose output is
+            summed, and index after the last one.
+        cls_weight (float, optional): Weight of the class token.
+        min_similarity (float): Threshold of the cosine similarities. Smaller
+            similarities are set to 0.
     """
 
     outliers: str = 'attention'

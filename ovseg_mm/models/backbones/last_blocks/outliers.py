@@ -144,7 +144,7 @@ class LargestNorms(OutlierDetector):
 
 @dataclass(frozen=True)
 class ClassAttention(OutlierDetector):
-    """Takes the patches with most attention of the class token as outliers.
+    """Takes the patches with most attention from the class token as outliers.
 
     The attention is the mean over the heads of the second-to-last block. A
     patch can be an outlier if ``factor`` times the attention from the class
@@ -173,7 +173,7 @@ class ClassAttention(OutlierDetector):
         )
 
     def attention(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the attention to each patch from two tokens.
+        """Compute the attention to patches from two kinds of tokens.
 
         Args:
             block (nn.Module): Block of the tower that attends.

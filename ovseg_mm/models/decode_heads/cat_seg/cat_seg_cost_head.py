@@ -47,10 +47,10 @@ class CATSegCostHead(BaseOpenVocabHead):
         prompt_channels (int): Number P of text embeddings per class.
         embed_dims (int): Channels E of the class maps.
         num_layers (int): Number of aggregation layers.
-        pad_len (int, optional): Number of classes that the aggregation works
-            on. Fewer classes are padded to it. Of more classes, those with the
-            highest similarities are kept in each window. None: no padding, and
-            all classes are kept.
+        pad_len (int, optional): Number of classes in the aggregation. A
+            smaller vocabulary is padded. Of a larger vocabulary, the classes
+            with the highest similarities are kept in each window. None: no
+            padding, and all classes are kept.
         spatial (dict, optional): Arguments of :class:`SpatialAggregation`.
         classwise (dict, optional): Arguments of
             :class:`ClasswiseAggregation`.

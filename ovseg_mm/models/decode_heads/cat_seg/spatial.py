@@ -305,10 +305,10 @@ def _attention_mask(
 ) -> Tensor | None:
     """Mask that is added to attention logits, (windows, n, n).
 
-    The mask is 0 between tokens that attend to each other, and -100 otherwise.
-    Two kinds of pairs in a window are masked: tokens that are no neighbours in
-    the map and share a window because of the shift, and, with
-    ``mask_padding``, tokens and padding. None: no pair is masked.
+    The mask is -100 for two kinds of pairs in a window: tokens from opposite
+    sides of the map, which the shift brings into one window, and, with
+    ``mask_padding``, a token and padding. It is 0 for all other pairs. The
+    result is None if all values are 0.
     """
     padded = [-(-side // step) * step for side, step in zip(shape, size)]
     if not shift and (padded == list(shape) or not mask_padding):
