@@ -55,8 +55,8 @@ class BaseOpenVocabHead(BaseModule):
     average any number of embeddings have 1."""
 
     limits_words: bool = False
-    """Whether :meth:`forward` takes ``max_words``, the number of class texts
-    that each view is decided between."""
+    """Whether :meth:`forward` has the argument ``max_words``, the maximum
+    number of class texts in each view."""
 
     exports_any_size: bool = True
     """Whether an exported graph can take images of any size."""

@@ -159,9 +159,9 @@ class CATSegCostHead(BaseOpenVocabHead):
             feats (CostFeatures): Patch embeddings and guidance maps.
             text (Tensor): Text embeddings of T class texts and P prompts, (T,
                 P, C).
-            max_words (int, optional): Number of class texts that are kept in
-                each image, those with the highest similarities. None:
-                ``pad_len``. The smaller of the two numbers is used.
+            max_words (int, optional): Maximum number of class texts in each
+                image. The class texts with the highest similarities are
+                kept. None: ``pad_len``, which is also used if it is smaller.
 
         Returns:
             Tensor: Logits, (B, T, 4h, 4w); -100 for class texts that are not
