@@ -29,12 +29,12 @@ class TextModel(BaseModel):
 
     @property
     def text_side(self) -> TextSide:
-        """Text tower and text bank, which together embed class texts."""
+        """Pair of text tower and text bank, which embed class texts."""
         return TextSide(self.text_encoder, self.text_bank)
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """All text sides; more than one if regions have a second tower."""
+        """All pairs of text tower and text bank; by default one."""
         return [self.text_side]
 
     @property
