@@ -256,9 +256,10 @@ class MaskedAttentionDecoder(BaseModule):
                 h, w) of query states (B, Q, C), for ``size=(h, w)``.
 
         Returns:
-            Tensor: D normalised states of each query, (D, B, Q, C): before the
-            first layer and after each layer (in evaluation, after the last
-            layer alone).
+            Tensor: D normalised states of each query, (D, B, Q, C). In
+            training, states before the first layer and after each layer,
+            except the second-to-last if ``skip_penultimate`` is set. In
+            evaluation, the state after the last layer.
         """
         batch = len(maps[0])
         memories, keys = zip(*map(self._memory, maps, self.level_embed.weight))
