@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conversion of the arguments of one call to test options of the model."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, TypedDict
@@ -189,3 +191,35 @@ def checked_templates(
             f'{len(chosen)} were given; give {count}, or leave templates out'
         )
     return chosen
+
+
+@contextmanager
+def set_for_call(
+    model: BaseOpenVocabSegmentor, call: Call
+) -> Iterator[Vocabulary]:
+    """Set class texts and options of a model for one call.
+
+    Args:
+        model (BaseOpenVocabSegmentor): The model. At the end it gets its own
+            class texts and options back.
+        call (Call): Class texts and options of the call.
+
+    Yields:
+        Vocabulary: Class texts of the call.
+    """
+    own_words, own_cfg = model.vocabulary, model.test_cfg
+    bank = model.text_bank
+    own_prompts = bank.templates, bank.average_templates
+    try:
+        if call.words is not None:
+            model.set_vocabulary(call.words)
+        model.test_cfg = copy.copy(own_cfg)
+        model.test_cfg.update(call.test_cfg)
+        if call.templates is not None:
+            bank.templates = call.templates
+            bank.average_templates = model.decode_head.prompt_channels == 1
+        yield model.vocabulary
+    finally:
+        bank.templates, bank.average_templates = own_prompts
+        model.test_cfg = own_cfg
+        model.set_vocabulary(own_words)

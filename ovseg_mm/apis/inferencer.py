@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentation of images with arbitrary class texts."""
 
-import copy
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from .call_options import (
     checked_templates,
     options_of_background,
     options_of_scores,
+    set_for_call,
 )
 from .pictures import (
     Picture,
@@ -290,7 +290,12 @@ class OpenVocabInferencer:
         """
         call = self._call_of(classes, background, templates, score_threshold)
         batch = self._batch([read_picture(image)])
-        with self._set_for_call(call), torch.no_grad(), self._precision():
+        with (
+            self._lock,
+            set_for_call(self.model, call),
+            torch.no_grad(),
+            self._precision(),
+        ):
             yield self.model.scored(batch)
 
     def to(self, device: str | torch.device) -> 'OpenVocabInferencer':
@@ -345,7 +350,7 @@ class OpenVocabInferencer:
         self, pictures: Sequence[Pixels], call: Call
     ) -> list[Segmentation]:
         batch = self._batch(pictures)
-        with self._set_for_call(call) as vocabulary:
+        with self._lock, set_for_call(self.model, call) as vocabulary:
             samples = self._predict(batch)
         return [
             Segmentation.of_sample(
@@ -371,30 +376,6 @@ class OpenVocabInferencer:
     def _precision(self) -> torch.autocast:
         device = next(self.model.parameters()).device
         return mixed_precision(device, self.amp)
-
-    @contextmanager
-    def _set_for_call(self, call: Call) -> Iterator[Vocabulary]:
-        """Set vocabulary and options of a call while the block runs."""
-        model = self.model
-        with self._lock:
-            own_words, own_cfg = model.vocabulary, model.test_cfg
-            bank = model.text_bank
-            own_prompts = bank.templates, bank.average_templates
-            try:
-                if call.words is not None:
-                    model.set_vocabulary(call.words)
-                model.test_cfg = copy.copy(own_cfg)
-                model.test_cfg.update(call.test_cfg)
-                if call.templates is not None:
-                    bank.templates = call.templates
-                    bank.average_templates = (
-                        model.decode_head.prompt_channels == 1
-                    )
-                yield model.vocabulary
-            finally:
-                bank.templates, bank.average_templates = own_prompts
-                model.test_cfg = own_cfg
-                model.set_vocabulary(own_words)
 
 
 def _tracked(
