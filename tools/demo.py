@@ -146,7 +146,7 @@ class Demo:
         return path
 
     def draw_picture(self) -> Path:
-        """Draw an image that shows only objects of no training label.
+        """Draw an image with objects that do not occur in the training set.
 
         Returns:
             Path: Path of the image.
@@ -275,7 +275,7 @@ def show_table(rows: dict[str, dict[str, float]]) -> None:
 
 
 def main() -> int:
-    """Run all steps; return 0, 1 if a command fails, or exit with 2."""
+    """Run all steps; return 1 if a command fails, else 0."""
     args = parse_args()
     from ovseg_mm.engine.launch import check_writable
     from ovseg_mm.utils.errors import InputError, report_errors

@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Print the counts; return 0, or exit with 2 for bad input."""
+    """Print the counts; exit with status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.analysis.flops import (
         count_image,

@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Print the speed; return 0, or exit with 2 for bad input."""
+    """Print the speed; exit with status 2 for bad input."""
     args = parse_args()
     import torch
 

@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Test; return 0, or exit with 2 for bad input."""
+    """Test a segmentor; exit with status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.engine.distributed import unwrap
     from ovseg_mm.engine.launch import (

@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Train; return 0, or exit with 2 for bad input."""
+    """Train a segmentor; exit with status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.engine.launch import (
         build_runner,

@@ -79,9 +79,9 @@ class BatchSegmenter:
         """
         if self.column not in batch:
             raise InputError(
-                f'the batch has no column {self.column!r}, but '
-                f'{", ".join(batch)}; name the column of the images with the '
-                'argument column'
+                f'the batch has no column {self.column!r}, only '
+                f'{", ".join(batch)}; set column to the name of the column '
+                'with the images'
             )
         images = list(batch[self.column])
         results = self.inferencer(

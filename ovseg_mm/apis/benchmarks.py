@@ -28,9 +28,8 @@ class Benchmark:
             ``test_evaluator``.
         config (str): Name of the config that the model, the image size and
             the constants of the method (thresholds, weights) are taken from.
-        constants (str): Phrase for reports, such as ``'of NAME'``, where NAME
-            is ``config``; with a note if no config was made for this model
-            and test set.
+        constants (str): Phrase for reports: ``'of '`` and ``config``. A note
+            follows if there is no config of this model for this test set.
     """
 
     cfg: Config
@@ -78,8 +77,9 @@ def find_benchmark(
         return _as_it_is(copy.deepcopy(cfg))
     if 'test_pipeline' not in cfg:
         raise InputError(
-            f'{cfg.filename} has no test_pipeline, which {key} needs because '
-            'no config of this model for it is shipped; add a test_pipeline'
+            f'{cfg.filename} has no test_pipeline, so it cannot be tested on '
+            f'{key}, for which no config of this model is shipped; add a '
+            'test_pipeline'
         )
     base.test_dataloader.dataset.pipeline = cfg.test_pipeline
     base.model = copy.deepcopy(cfg.model)
@@ -108,7 +108,7 @@ def _as_it_is(cfg: Config) -> Benchmark:
 
 
 def _data(cfg: Config) -> dict[str, Any]:
-    """Settings of a config's test data: no folder, class texts or pipeline."""
+    """Settings of a config's test data, except folder, texts and pipeline."""
     dataset = cfg.to_dict().get('test_dataloader', {}).get('dataset', {})
     left_out = ('data_root', 'vocabulary', 'pipeline')
     return {k: v for k, v in dataset.items() if k not in left_out}

@@ -55,7 +55,8 @@ def options_of_scores(scores: str | int | None) -> dict[str, Any]:
             scores.
 
     Returns:
-        dict[str, Any]: ``keep_scores``, and ``top_scores`` for a number.
+        dict[str, Any]: Option ``keep_scores``: whether all scores are kept.
+        If ``scores`` is a number, also ``top_scores``: this number.
 
     Raises:
         InputError: If ``scores`` is anything else.
@@ -121,7 +122,7 @@ def options_of_background(
         if score_threshold is not None:
             raise InputError(
                 "background='none' labels every pixel, so score_threshold "
-                'would have no effect; leave one of the two out'
+                'would have no effect; leave out one of the two'
             )
         return dict(others=[], **_threshold(model, float('-inf')))
     options: dict[str, Any] = {}
@@ -188,7 +189,7 @@ def checked_templates(
     if count > 1 and len(chosen) != count:
         raise InputError(
             f'this model of {method} was trained with {count} templates, but '
-            f'{len(chosen)} were given; give {count}, or leave templates out'
+            f'{len(chosen)} were given; give {count} templates or none'
         )
     return chosen
 

@@ -53,11 +53,12 @@ class Evaluation:
     """Results on several data sets.
 
     Attributes:
-        rows (list[Row]): Results on each data set: its name ``dataset``, the
-            number of ``images``, ``metrics`` in percent by name, and
-            ``settings`` by name. In a distributed launch, only the first
-            process adds rows.
-        skipped (dict[str, str]): Reason for each skipped data set, by name.
+        rows (list[Row]): One row per data set: ``dataset`` (name), ``images``
+            (number), ``metrics`` (percentages by name) and ``settings``
+            (values by name). In a distributed launch, only the first process
+            adds rows.
+        skipped (dict[str, str]): Why data sets were skipped, by name of the
+            data set.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -183,7 +184,7 @@ def _add_row(evaluation: Evaluation, row: Row) -> None:
 def _build_datasets(
     chosen: dict[str, Benchmark], skipped: dict[str, str]
 ) -> dict[str, BaseSegDataset]:
-    """Build the data sets; those without files are added to ``skipped``."""
+    """Build the data sets; those without files get a reason in ``skipped``."""
     built = {}
     for key, benchmark in chosen.items():
         try:
@@ -206,7 +207,10 @@ def _vocabulary(cfg: Config, dataset: BaseSegDataset, key: str) -> Vocabulary:
 
 
 def _network(cfg: Config) -> dict[str, Any]:
-    """Model settings of a config; a model is built again if these change."""
+    """Settings of a config's model, without vocabularies.
+
+    Two data sets are tested with one model if these settings are equal.
+    """
     model = cfg.to_dict()['model']
     return {k: v for k, v in model.items() if not k.endswith('vocabulary')}
 
@@ -214,7 +218,7 @@ def _network(cfg: Config) -> dict[str, Any]:
 def _load(
     cfg: Config, checkpoint: Path | None
 ) -> tuple[BaseOpenVocabSegmentor, str]:
-    """Build the model and load weights; also return their SHA-256."""
+    """Build a model with weights; return it and the weights' SHA-256."""
     with config_errors():
         model = init_model(cfg, None, get_device())
     # Scores are not needed, only labels.

@@ -203,7 +203,7 @@ class FileSegmenter:
         )
 
     def _in_parts(self, job: Job) -> dict[str, Any]:
-        """Segment a raster tile by tile, or a video batch by batch."""
+        """Segment a raster in tiles or a video in batches; return a record."""
         options, start = self.options, time.perf_counter()
 
         def on_part(done: int, total: int) -> None:

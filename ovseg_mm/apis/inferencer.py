@@ -56,7 +56,7 @@ class OpenVocabInferencer:
 
     Class texts and options are valid for one call. Several threads may share
     an inferencer; their batches run one after the other. The attribute
-    ``model`` is a segmentor for MMSegmentation's APIs; calls restore its
+    ``model`` works with MMSegmentation's APIs; calls do not change its
     vocabulary.
 
     Args:
@@ -178,10 +178,10 @@ class OpenVocabInferencer:
                 texts are put into, see
                 :func:`ovseg_mm.vocabulary.get_templates`. None: templates of
                 the config.
-            score_threshold (float, optional): Pixels whose best score is not
-                above this number are background; it has the unit of the
-                result's ``scores``. None: threshold of the config, if any;
-                with ``background='threshold'``, default of the method.
+            score_threshold (float, optional): Number in the unit of the
+                result's ``scores``. Pixels whose best score is not above it
+                are background. None: threshold of the config, if any; with
+                ``background='threshold'``, default of the method.
             scores (str | int, optional): ``'all'``: the result has the scores
                 of all L labels, which take L * H * W * 4 bytes. A number k:
                 the scores of the k best labels of each pixel. None: no scores.

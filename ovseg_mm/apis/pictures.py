@@ -76,7 +76,8 @@ def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
     Raises:
         FileNotFoundError: If a file does not exist, or a folder or pattern
             has no image.
-        InputError: If a path is a web address, or not a file or folder.
+        InputError: If a path is a web address, or is neither a file nor a
+            folder.
     """
     listed = isinstance(images, (str, Path)) or not is_several(images)
     # mypy does not narrow a type where a guard is false.

@@ -46,8 +46,8 @@ class EvaluationProgress:
             if changed:
                 raise InputError(
                     f'{folder} holds results of another evaluation '
-                    f'({", ".join(changed)} differ); delete it or name '
-                    'another --work-dir'
+                    f'({", ".join(changed)} differ); delete this folder, or '
+                    'give another --work-dir'
                 )
         else:
             write_text(path, json.dumps(settings, indent=1) + '\n')

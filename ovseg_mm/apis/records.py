@@ -41,8 +41,9 @@ class Records:
             if changed:
                 raise InputError(
                     f'{folder} holds results made with other settings '
-                    f'({", ".join(changed)} differ); leave --skip-existing '
-                    'out to replace them, or name another folder with --out'
+                    f'({", ".join(changed)} differ); leave out '
+                    '--skip-existing to replace these results, or give '
+                    'another folder with --out'
                 )
             self._known = self._read()
         self._text = json.dumps(settings, indent=1) + '\n'

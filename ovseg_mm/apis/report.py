@@ -33,9 +33,9 @@ def result_table(rows: list[Row], markdown: bool = False) -> str:
     """Format the results on several data sets as text.
 
     Args:
-        rows (list[Row]): Results on each data set: its name ``dataset``, the
-            number of ``images``, ``metrics`` in percent by name, and
-            ``settings`` by name.
+        rows (list[Row]): One row per data set: ``dataset`` (name), ``images``
+            (number), ``metrics`` (percentages by name) and ``settings``
+            (values by name).
         markdown (bool): Whether to use Markdown tables.
 
     Returns:
@@ -70,8 +70,9 @@ def write_reports(
 
     Args:
         folder (Path): Folder of the files.
-        rows (list[Row]): Results on each data set, see :func:`result_table`.
-        skipped (dict[str, str]): Reason for each skipped data set, by name.
+        rows (list[Row]): One row per data set, see :func:`result_table`.
+        skipped (dict[str, str]): Why data sets were skipped, by name of the
+            data set.
     """
     content = dict(rules=RULES, results=rows, skipped=skipped)
     # JSON has no NaN; null stands for it.
@@ -104,7 +105,8 @@ def read_rows(folder: Path) -> list[Row]:
         folder (Path): Folder of ``results.json``.
 
     Returns:
-        list[Row]: Results on each data set; empty if the file is missing.
+        list[Row]: One row per data set, see :func:`result_table`; empty if
+        the file is missing.
 
     Raises:
         InputError: If the file was not written by :func:`write_reports`.

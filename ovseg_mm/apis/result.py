@@ -81,7 +81,7 @@ class Segmentation:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the L labels: ``class_names[label]``."""
+        """Class name of each of the L labels; a label is the index."""
         return self.vocabulary.label_names
 
     @property
@@ -209,7 +209,8 @@ class Segmentation:
             image_id (int): Id of the image.
 
         Returns:
-            dict[str, Any]: See :func:`ovseg_mm.apis.formats.coco_of`.
+            dict[str, Any]: ``images``, ``categories`` and ``annotations``,
+            see :func:`ovseg_mm.apis.formats.coco_of`.
 
         Raises:
             ImportError: If pycocotools is not installed (extra ``coco``).
@@ -225,7 +226,8 @@ class Segmentation:
                 out.
 
         Returns:
-            dict[str, Any]: See :func:`ovseg_mm.apis.formats.geojson_of`.
+            dict[str, Any]: A feature collection, see
+            :func:`ovseg_mm.apis.formats.geojson_of`.
         """
         return geojson_of(self.polygons(min_area))
 
@@ -330,7 +332,7 @@ class Segmentation:
     def _write_each(
         self, folder: Path, draw: Callable[[str], np.ndarray]
     ) -> None:
-        """Write an image for each found class, named by its label and name."""
+        """Write an image per found class; file names have label and name."""
         folder.mkdir(exist_ok=True)
         for name in self.shares():
             word = re.sub(r'[^\w-]+', '_', name)[:80]

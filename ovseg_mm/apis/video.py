@@ -37,8 +37,9 @@ class VideoResult:
     Attributes:
         size (tuple[int, int]): Height and width of a frame in pixels.
         frames (int): Number of frames.
-        shares (dict[str, float]): Share of the pixels of each found class in
-            (0, 1], by class name, averaged over the frames, largest first.
+        shares (dict[str, float]): Share of the pixels in (0, 1] that each
+            found class covers, by class name: mean over all frames, largest
+            first.
         files (dict[str, Path]): Paths of the written files by kind.
     """
 

@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the file, convert it into the cache and print its path there."""
+    """Check and convert a downloaded file; print the path of the result."""
     model = find_model(args.name)
     from ovseg_mm.zoo.store import add_checkpoint
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command ``convert``: published weights to a checkpoint of this package."""
+"""Command ``convert``: make a checkpoint from published weights."""
 
 import argparse
 from collections import Counter

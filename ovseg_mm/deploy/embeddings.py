@@ -56,10 +56,10 @@ def save_embeddings(model: OpenVocabSegmentor, path: str | Path) -> Tensor:
 
 
 def check_embeddings_file(path: Path) -> None:
-    """Raise if :func:`save_embeddings` would replace a foreign file.
+    """Raise if a file exists that :func:`save_embeddings` has not written.
 
     Args:
-        path (Path): File to write, which may exist.
+        path (Path): File to write or replace.
 
     Raises:
         InputError: If the file exists, but was not written by

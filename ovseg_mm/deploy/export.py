@@ -62,13 +62,17 @@ def export_model(
 ) -> ExportReport:
     """Export a model as a graph, or write the embeddings of class texts.
 
-    The graph contains the model without its text encoder. The inputs are
-    ``images``, B RGB images in [0, 255], (B, 3, H, W) float32, and ``text``,
-    embeddings of T class texts with P prompts each and C channels, (T, P, C)
-    float32. With ``classes``, there is no input ``text``. The output
-    ``scores`` is (B, T, H, W) float32. The graph is compared with PyTorch
-    before it gets its final name. The file ``DST.json`` describes the inputs,
-    the steps before the graph, and the labels.
+    The graph contains the model without its text encoder:
+
+    - input ``images``: B RGB images in [0, 255], (B, 3, H, W) float32;
+    - input ``text``, only without ``classes``: embeddings of T class texts
+      with P prompts each and C channels, (T, P, C) float32;
+    - output ``scores``: score of each text at each pixel, (B, T, H, W)
+      float32.
+
+    Before the graph gets its final name, it is compared with PyTorch. The
+    file ``DST.json`` describes the inputs, the steps before the graph, and
+    the labels.
 
     Args:
         source (ModelSource): The model.
@@ -131,7 +135,7 @@ def export_model(
 
 
 def _check_destination(dst: Path, kind: str) -> None:
-    """Raise for a wrong suffix, or a file that export did not write."""
+    """Raise for a wrong suffix, or a file that export has not written."""
     if kind not in FORMATS:
         raise InputError(f'format {kind!r} is not one of {", ".join(FORMATS)}')
     suffix = graphs.SUFFIXES.get(kind, '.npz')
@@ -187,7 +191,7 @@ def _check_model(source: ModelSource) -> None:
         else 'it is not an OpenVocabSegmentor'
     )
     raise InputError(
-        f'{source.name}, a {type_name(model)}, cannot be exported: {reason}; '
+        f'{source.name} ({type_name(model)}) cannot be exported: {reason}; '
         'export CAT-Seg, Cascade-CLIP or a method without training'
     )
 

@@ -28,7 +28,9 @@ def model_facts(
             the graph takes one size. None: it takes any size.
 
     Returns:
-        dict[str, Any]: Facts as JSON types.
+        dict[str, Any]: Facts as JSON types: version of this package, names
+        of model and method, licence of the weights, ``activation`` of the
+        scores, and ``protocol``, see :func:`protocol_of`.
     """
     score = float(model.decode_head.activate(torch.zeros(1, 1, 1)))
     return dict(
@@ -90,7 +92,7 @@ def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
 
 
 def vocabulary_facts(model: OpenVocabSegmentor) -> dict[str, Any]:
-    """Facts that turn scores of texts into labels with names and colours.
+    """Facts by which scores of texts become labels with names and colours.
 
     Args:
         model (OpenVocabSegmentor): The model with its vocabulary.

@@ -53,7 +53,8 @@ def is_georeferenced(path: str | Path) -> bool:
         path (str | Path): Any file; only the header is read.
 
     Returns:
-        bool: False also for files that cannot be read.
+        bool: True for a TIFF file with a georeference; False for any other
+        file, and if the file cannot be read.
     """
     if Path(path).suffix.lower() not in ('.tif', '.tiff'):
         return False
@@ -168,8 +169,9 @@ class RasterReader:
             columns (Span): Columns of the tile.
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: RGB image, (h, w, 3) uint8; and
-            mask of the pixels that contain data, (h, w) bool.
+            tuple[np.ndarray, np.ndarray]: RGB image, (height, width, 3)
+            uint8; and mask of the pixels that contain data, (height, width)
+            bool.
         """
         window = ((rows.start, rows.stop), (columns.start, columns.stop))
         return self._pixels(window=window)
@@ -181,8 +183,9 @@ class RasterReader:
             longest (int): Largest allowed height and width in pixels.
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: RGB image, (h, w, 3) uint8; and
-            mask of the pixels that contain data, (h, w) bool.
+            tuple[np.ndarray, np.ndarray]: RGB image, (height, width, 3)
+            uint8; and mask of the pixels that contain data, (height, width)
+            bool.
         """
         return self._pixels(out_shape=reduced_size(self.size, longest))
 
@@ -201,15 +204,15 @@ class RasterReader:
 
 
 def reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Largest size with the same aspect ratio and limited sides.
+    """Reduce an image size to a largest side, and keep the aspect ratio.
 
     Args:
         size (tuple[int, int]): Height and width in pixels.
         longest (int): Largest allowed height and width in pixels.
 
     Returns:
-        tuple[int, int]: Height and width, each at least 1 and not above
-        ``size``.
+        tuple[int, int]: Height and width, at least 1. A smaller ``size`` is
+        returned unchanged.
     """
     factor = min(1, longest / max(size))
     height, width = (max(1, round(side * factor)) for side in size)
@@ -251,7 +254,7 @@ def _bands(
 
 
 def _colour_table(source: Any, bands: tuple[int, ...]) -> np.ndarray | None:
-    """Colours of a raster with a palette, (256, 3) uint8; None without."""
+    """Colours of a raster with a palette, (256, 3) uint8, or None."""
     if len(bands) > 1 or source.colorinterp[bands[0] - 1].name != 'palette':
         return None
     table = np.zeros((256, 3), np.uint8)
@@ -301,7 +304,7 @@ def _read(
 def _valid(
     source: Any, bands: tuple[int, ...], values: np.ndarray, **options: Any
 ) -> np.ndarray:
-    """Mask of the pixels that contain data, (h, w) bool."""
+    """Mask of the pixels that contain data, (height, width) bool."""
     if 'out_shape' in options:
         options['out_shape'] = (len(bands), *options['out_shape'])
     valid = source.read_masks(list(bands), **options).any(axis=0)

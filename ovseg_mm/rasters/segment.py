@@ -143,7 +143,7 @@ def check_raster_results(save: Sequence[str]) -> None:
 
 
 class _Run:
-    """Segmentation of one raster, row by row of tiles.
+    """Segmentation of a raster in rows of tiles.
 
     Labels of finished rows are kept in files.
     """

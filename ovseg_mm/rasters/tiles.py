@@ -54,7 +54,14 @@ class Span:
         return slice(self.cut - self.first, self.last - self.first)
 
     def weights(self, overlap: int) -> Tensor:
-        """Weight in (0, 1] of each pixel of ``seen``, float32."""
+        """Weights of the pixels of ``seen``.
+
+        Args:
+            overlap (int): Number of pixels that neighbouring tiles share.
+
+        Returns:
+            Tensor: Weights in (0, 1], (``last - first``,) float32.
+        """
         weights = torch.ones(self.last - self.first)
         ramp = (torch.arange(overlap) + 0.5) / max(overlap, 1)
         if self.first > 0:

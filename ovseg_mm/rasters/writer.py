@@ -90,9 +90,8 @@ def write_label_raster(
 def write_geojson(target: Path, labels: Path, words: Vocabulary) -> None:
     """Write the polygons of a label map as GeoJSON.
 
-    Coordinates are longitude and latitude (WGS 84), as GeoJSON demands. If
-    the label map has no georeference, they are pixels from the upper left
-    corner.
+    Coordinates are longitude and latitude (WGS 84), as GeoJSON demands.
+    Without a georeference, coordinates are pixels from the upper left corner.
 
     Args:
         target (Path): File to write; an interrupted call leaves no file.

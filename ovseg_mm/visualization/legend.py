@@ -41,7 +41,7 @@ def legend_entries(
         unseen (Sequence[int]): Labels that are marked as unseen.
 
     Returns:
-        list[Entry]: The entries; values outside [0, L) have none.
+        list[Entry]: Entries of the labels in [0, L) that occur in the maps.
     """
     areas = np.zeros(len(names), dtype=np.int64)
     for labels in maps:

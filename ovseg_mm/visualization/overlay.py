@@ -40,7 +40,7 @@ def draw_overlay(
     """Draw a label map over its image, above a legend of its classes.
 
     The legend lists classes by decreasing area. If no installed font has all
-    letters of a class name, its label is written before the name.
+    letters of a class name, the label is written before the name.
 
     Args:
         image (np.ndarray): RGB image, (H, W, 3) uint8.

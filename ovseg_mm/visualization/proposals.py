@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing of mask proposals with the scores of two classifiers."""
+"""Drawing of mask proposals with captions."""
 
 import math
 from collections.abc import Sequence

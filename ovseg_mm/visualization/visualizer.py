@@ -68,7 +68,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
 
     @property
     def dataset_meta(self) -> dict | None:
-        """Meta information of the data set, in every process."""
+        """Class names, colours and unseen labels of the data set, if known."""
         return self._dataset_meta
 
     @dataset_meta.setter
@@ -235,7 +235,10 @@ class OpenVocabVisualizer(SegLocalVisualizer):
 def _draw_proposals(
     image: np.ndarray, proposals: InstanceData, names: Sequence, width: int
 ) -> np.ndarray:
-    """Draw the proposals of a sample with the scores of both classifiers."""
+    """Draw mask proposals with the classes that two classifiers predict.
+
+    One classifier uses the embedding of a proposal, the other its region.
+    """
     proposals = proposals.cpu().numpy()
     names = [drawable_name(name, label) for label, name in enumerate(names)]
     captions = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparison of the labels of a vocabulary with those of a data set."""
+"""Check that a vocabulary and a data set have the same labels."""
 
 import re
 import unicodedata

@@ -19,9 +19,9 @@ def background_words(
 ) -> Vocabulary | None:
     """Vocabulary of the words whose pixels count as background.
 
-    The names of COCO-Stuff are left out if they mean a class of the
-    vocabulary: if all words of the name are words of the class, or the
-    reverse. For example, the class ``'red car'`` removes the name ``'car'``.
+    Names of COCO-Stuff that may mean a class are left out: names whose words
+    all occur in a class text, or that contain all words of a class text. For
+    example, the class ``'red car'`` removes the name ``'car'``.
 
     Args:
         background (Vocabulary | str | Sequence[str] | Mapping): ``'coco'``
@@ -43,7 +43,7 @@ def background_words(
         if near and background not in (*known, *shipped_vocabularies()):
             raise InputError(
                 f'background={background!r} is not an option{near} To use '
-                f'it as a word, give a list: background=[{background!r}]'
+                f'this word, give a list: background=[{background!r}]'
             )
     words = load_vocabulary(background)
     if background != 'coco':
@@ -58,7 +58,7 @@ def background_words(
 
 
 def _plain(name: str) -> str:
-    """Plain words for a name of COCO-Stuff: ``'wall brick'``, ``'sky'``."""
+    """Name of COCO-Stuff in plain words: ``'sky'`` for ``'sky-other'``."""
     for ending in _ENDINGS:
         name = name.removesuffix(ending)
     return name.replace('-', ' ')
@@ -69,6 +69,6 @@ def _alike(one: set[str], other: set[str]) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    """Words of a text in the singular: each ``'s'`` at an end is removed."""
+    """Words of a text, without ``'s'`` at the ends of words (plurals)."""
     words = text.lower().replace('-', ' ').split()
     return {word.rstrip('s') for word in words}

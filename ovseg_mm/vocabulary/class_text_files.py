@@ -180,7 +180,7 @@ def _from_lines(lines: list[str], path: Path) -> list[Entry]:
 def _match_all(
     pattern: re.Pattern[str], lines: Sequence[str]
 ) -> list[re.Match[str]]:
-    """Matches of a pattern with each whole line; empty if a line differs."""
+    """Match of each whole line; an empty list if one line does not match."""
     matches = [match for match in map(pattern.fullmatch, lines) if match]
     return matches if len(matches) == len(lines) else []
 

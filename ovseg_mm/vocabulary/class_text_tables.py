@@ -207,7 +207,7 @@ def _split_cell(cell: str) -> tuple[str, ...]:
 
 
 def _first(record: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """First value of these keys that is a list or a string.
+    """First value under one of the keys that is a list or a string.
 
     A string of digits under a key of ``_INDICES`` is a label and does not
     count.
@@ -230,9 +230,9 @@ def _index(record: Mapping[str, Any]) -> int | None:
 
 
 def colour_of(record: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """Colour (red, green, blue) of a record, None if it has none.
+    """Colour (red, green, blue) of a record; None if it has no colour.
 
-    The record has three numbers or a string ``'#rrggbb'``.
+    A colour is written as three numbers or as ``'#rrggbb'``.
     """
     for keys in _CHANNELS:
         if all(_is_number(str(record.get(key, ''))) for key in keys):

@@ -74,7 +74,7 @@ def unescaped(text: str) -> str:
 
 
 def looks_like_file(text: str) -> bool:
-    """Whether a text is a path: by suffix or beginning, or a file exists."""
+    """Whether a text looks like a path, or is the path of a file."""
     text = text.strip()
     suffix = Path(text).suffix.lower()
     if suffix in CLASS_FILE_SUFFIXES + _OTHER_FILES or _ROOTED.match(text):

@@ -79,7 +79,7 @@ def load_vocabulary(
             - a mapping with ``class_texts`` (a key, a file or a list) and
               optionally
 
-              - ``renamed``: new class texts, by first class text;
+              - ``renamed``: new texts by the first class text they replace;
               - ``label_names``: names of the L labels;
               - ``prompt_to_label``: label of each of the T class texts;
               - ``unseen``: labels, or their names, without training pixels;
@@ -241,7 +241,7 @@ def _relabel(
 def _palette(
     base: Vocabulary, names: tuple[str, ...]
 ) -> tuple[tuple[int, int, int], ...]:
-    """Colours for new label names; own colours of the vocabulary stay."""
+    """Colours for new label names; colours given by the vocabulary stay."""
     if len(names) == base.num_labels and base.has_own_palette:
         return base.palette
     return class_palette(names)
@@ -296,7 +296,7 @@ def _from_name(name: str) -> Vocabulary:
 
 
 def _listed(keys: Sequence[str]) -> str:
-    """Shipped keys without variants, and number of variants, for messages."""
+    """List of shipped keys for messages; variants are only counted."""
     bases = [key for key in keys if '-' not in key]
     return (
         f'{", ".join(bases)} and {len(keys) - len(bases)} variants of these '
@@ -371,7 +371,7 @@ def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
 
 
 def _published(texts: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
-    """Indices of all entries if a shipped list equals the texts, else none."""
+    """Indices of all entries if the texts are a shipped list, else ``()``."""
     if max(map(len, texts), default=0) < 2 or texts not in _shipped_texts():
         return ()
     return tuple(range(len(texts)))
@@ -391,7 +391,7 @@ def _shipped_texts() -> frozenset[tuple[tuple[str, ...], ...]]:
 
 
 def _label_names(texts: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    """Names of classes: the first text; all texts if it is not unique."""
+    """Class names: first texts; where these repeat, all texts of the class."""
     uses = Counter(entry[0] for entry in texts)
     return tuple(
         entry[0] if uses[entry[0]] == 1 else ', '.join(entry)

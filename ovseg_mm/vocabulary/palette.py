@@ -73,7 +73,7 @@ def _palette_of(names: tuple[str, ...]) -> tuple[Colour, ...]:
 
 
 class _Choices(NamedTuple):
-    """N colours to choose from: RGB and OKLab, each (N, 3)."""
+    """Colours to choose from: N colours as RGB and OKLab, (N, 3) each."""
 
     rgb: np.ndarray
     lab: np.ndarray
@@ -106,7 +106,7 @@ def _named_colour(name: str) -> str | None:
 
 
 def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of all colours and of similar ones, by distance to a CSS colour.
+    """Sort colours by their distance to a CSS colour.
 
     Args:
         lab (np.ndarray): Colours to choose from in OKLab, (N, 3).
@@ -114,7 +114,7 @@ def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         tuple[np.ndarray, np.ndarray]: Indices of all N colours, nearest
-        first; and the first of them, whose name would be the same.
+        first; and indices of the colours to which the name applies too.
     """
     colour = _oklab(np.array([ImageColor.getrgb(named)]))[0]
     chroma = np.hypot(colour[1], colour[2])

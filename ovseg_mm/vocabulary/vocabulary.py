@@ -34,10 +34,10 @@ class Vocabulary:
         published (tuple[int, ...]): Indices of the entries that a benchmark
             has published. A method may ignore synonyms of these entries;
             synonyms of other entries are always used.
-        whole (Vocabulary, optional): If this vocabulary is a part made by
-            :meth:`only`: the vocabulary before.
-        kept (tuple[int, ...]): If this vocabulary is a part: for each label,
-            its label in ``whole``.
+        whole (Vocabulary, optional): Vocabulary from which :meth:`only` made
+            this one. None: this vocabulary was not made by :meth:`only`.
+        kept (tuple[int, ...]): For each label, the same label in ``whole``;
+            empty if ``whole`` is None.
 
     Raises:
         InputError: If a class text is empty, counts differ, or an index is
@@ -150,7 +150,7 @@ class Vocabulary:
 
     @property
     def has_own_palette(self) -> bool:
-        """Whether the colours differ from :func:`class_palette`."""
+        """Whether the colours differ from those of :func:`class_palette`."""
         return self.palette != class_palette(self.label_names)
 
     def coloured(self, palette: Sequence[Sequence[int]]) -> 'Vocabulary':

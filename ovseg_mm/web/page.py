@@ -256,8 +256,8 @@ def _connect(
 
     Args:
         actions (_Actions): The actions.
-        starts (Sequence[Callable]): Functions of Gradio that register an
-            action for an event. These events start a segmentation.
+        starts (Sequence[Callable]): Event listeners of Gradio, such as
+            ``button.click``, that start a segmentation.
         inputs (Sequence[gr.components.Component]): Fields with the arguments
             of :meth:`_Actions.run`.
         sliders (Sequence[gr.Slider]): Opacity and threshold.

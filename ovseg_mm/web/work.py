@@ -135,7 +135,9 @@ def read_upload(path: str | None) -> np.ndarray:
     try:
         image = read_image(path)
     except OSError as error:
-        raise InputError(f'the image is damaged: {error}') from error
+        raise InputError(
+            f'the image is damaged ({error}); use another file'
+        ) from error
     height, width = image.shape[:2]
     scale = (MAX_PIXELS / (height * width)) ** 0.5
     if scale >= 1:
@@ -250,7 +252,7 @@ def _best_words(result: Segmentation) -> dict[str, Any]:
 
 
 def _compact(result: Segmentation) -> Segmentation:
-    """Convert scores to half precision; keep only the best of very many."""
+    """Convert scores to half precision; of many labels, keep only the best."""
     scores, ranked = torch.from_numpy(_scores(result)), result.score_labels
     if ranked is None and scores.numel() > _MAX_KEPT:
         scores, order = scores.topk(min(_KEPT_BEST, len(scores)), dim=0)

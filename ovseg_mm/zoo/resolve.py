@@ -181,7 +181,7 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
 
 
 def _clip_options(row: ZooModel, clip: str) -> dict[str, Any]:
-    """Settings that choose a CLIP, ``ARCH/PRETRAINED`` or an address."""
+    """Config settings for the CLIP that is given after the model name."""
     name = f'{row.name}:{clip}'
     if not row.any_clip:
         raise InputError(

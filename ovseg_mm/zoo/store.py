@@ -37,7 +37,8 @@ def stored_checkpoint(model: ZooModel) -> Path | None:
 
     Returns:
         Path | None: Path of the checkpoint. None: there is no complete
-        checkpoint, or it was made from another file than the table names.
+        checkpoint, or it was made from a file that the table no longer
+        names.
     """
     checkpoint, report = _paths(model)
     try:
@@ -78,7 +79,7 @@ def fetch_checkpoint(model: ZooModel) -> Path:
 
 
 def add_checkpoint(model: ZooModel, path: str | Path) -> Path:
-    """Convert a weight file that a person has downloaded into the cache.
+    """Convert a downloaded weight file and store the result in the cache.
 
     Args:
         model (ZooModel): Model with a weight file.

@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Draw and write the data set; return 0, or exit with 2 for bad input."""
+    """Draw and write the data set; exit with status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.toy.world import write_toy_world
 
