@@ -68,7 +68,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compile_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--compile``."""
+    """Add ``--compile``, which compiles the image tower of CLIP."""
     parser.add_argument(
         '--compile',
         action='store_true',

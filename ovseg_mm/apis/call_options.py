@@ -198,11 +198,11 @@ def checked_templates(
 def set_for_call(
     model: BaseOpenVocabSegmentor, call: Call
 ) -> Iterator[Vocabulary]:
-    """Set class texts and options of a model for one call.
+    """Context manager that sets the class texts and options of a call.
 
     Args:
-        model (BaseOpenVocabSegmentor): The model. At the end it gets its own
-            class texts and options back.
+        model (BaseOpenVocabSegmentor): The model. At the end of the block,
+            its own class texts and options are restored.
         call (Call): Class texts and options of the call.
 
     Yields:

@@ -72,13 +72,15 @@ class OpenVocabInferencer:
             there is one, else the CPU.
         cfg_options (dict, optional): Settings to override in the config.
         amp (bool): Whether to use mixed precision: float16 on GPUs, bfloat16
-            on CPUs.
+            on CPUs. This option and the next three save time and may change
+            labels, see ``docs/speed.md``.
         compile (bool): Whether to compile the blocks of CLIP's image tower.
-        max_words (int, optional): For CAT-Seg: number of class texts, those
-            that fit an image or window best, that compete there.
+        max_words (int, optional): For CAT-Seg: maximum number of class texts
+            in each image or window; texts that fit worse are left out. None:
+            as the config says.
         prune_regions (float, optional): For ZSSeg and SCAN: share of the
-            strongest vote below which proposals are left out. This option
-            and the last three save time, see ``docs/speed.md``.
+            strongest vote, in [0, 1]. Proposals whose votes are below this
+            share at all pixels are left out. None: as the config says.
 
     Raises:
         FileNotFoundError: If model, config or checkpoint do not exist.
