@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Train, write and test; exit with status 2 for bad input."""
+    """Train CLIP, write and test the weights; exit with 2 for bad input."""
     args = parse_args()
     from mmengine.config import Config
     from safetensors.torch import save

@@ -316,7 +316,7 @@ def _count(
     workers: int,
     key: str,
 ) -> list:
-    """Confusion counts of each image of a data set.
+    """Confusion counts of each image, in the order of the data set.
 
     The model runs only on images whose counts no earlier run has saved.
     """

@@ -20,7 +20,7 @@ _LEAST_TILE = 32
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a parser.
+    """Add the arguments and options of ``predict`` to a parser.
 
     Args:
         parser (argparse.ArgumentParser): Parser of the command.

@@ -241,7 +241,7 @@ def _relabel(
 def _palette(
     base: Vocabulary, names: tuple[str, ...]
 ) -> tuple[tuple[int, int, int], ...]:
-    """Colours for new label names; colours given by the vocabulary stay."""
+    """Custom colours of a vocabulary, else default colours for new names."""
     if len(names) == base.num_labels and base.has_own_palette:
         return base.palette
     return class_palette(names)
@@ -296,7 +296,7 @@ def _from_name(name: str) -> Vocabulary:
 
 
 def _listed(keys: Sequence[str]) -> str:
-    """List of shipped keys for messages; variants are only counted."""
+    """Shipped keys for messages; variants (with ``'-'``) are only counted."""
     bases = [key for key in keys if '-' not in key]
     return (
         f'{", ".join(bases)} and {len(keys) - len(bases)} variants of these '
