@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading, converting and loading of weights."""
+"""Reading, conversion and loading of weight files."""
 
 from .clip_arch import clip_arch, clip_shapes
 from .clip_weights import load_clip_weights

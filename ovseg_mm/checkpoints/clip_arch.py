@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP architectures: open_clip's model configs, completed and checked.
+"""CLIP architectures: model configs of open_clip, completed and checked.
 
-open_clip is imported inside the functions, since that takes seconds and an
-architecture given as a dict needs none of it.
+Functions import open_clip only where they need it: the import takes seconds.
 """
 
 import difflib
@@ -39,24 +38,30 @@ _SUPPORTED = (
 
 
 def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
-    """Complete and check the description of a CLIP.
+    """Return the complete and checked model config of a CLIP.
+
+    A model config has these keys, as in open_clip:
+
+    - ``embed_dim``
+    - ``vision_cfg`` with ``image_size``, ``layers``, ``width``,
+      ``patch_size``; optional ``head_width``, ``mlp_ratio``,
+      ``norm_kwargs=dict(eps=...)``
+    - ``text_cfg`` with ``layers``, ``width``; optional ``heads``,
+      ``mlp_ratio``, ``context_length``, ``vocab_size``
+    - optional ``quick_gelu``
 
     Args:
-        arch (str | dict): Name of an open_clip model config (``'ViT-B-16'``);
-            a hub repository, ``'hf-hub:ORG/NAME'``, or a folder,
-            ``'local-dir:PATH'``, that has the config; or such a config:
-            ``embed_dim``, ``vision_cfg`` (``image_size,
-            layers, width, patch_size`` and optionally ``head_width,
-            mlp_ratio, norm_kwargs=dict(eps=...)``), ``text_cfg`` (``width,
-            layers`` and optionally ``heads, mlp_ratio, context_length,
-            vocab_size``) and optionally ``quick_gelu``.
-        pretrained (str, optional): open_clip's tag of the weights. It
-            decides the activation, which shapes do not show:
-            ``'openai'`` means QuickGELU.
+        arch (str | dict): Name of an open_clip model (``'ViT-B-16'``),
+            repository of the Hugging Face hub (``'hf-hub:ORG/NAME'``), folder
+            (``'local-dir:PATH'``), or model config.
+        pretrained (str, optional): Tag of weights in open_clip. The
+            activation is QuickGELU if open_clip has it for this tag, for
+            example for ``'openai'``.
 
     Returns:
-        dict: A deep copy of the config with all these keys filled in, and
-        ``vision_cfg['heads']`` added.
+        dict: Deep copy of the model config. Missing optional keys except
+        ``norm_kwargs`` have their default value; ``vision_cfg['heads']`` is
+        added.
 
     Raises:
         ValueError: If the name or the tag is unknown, or the architecture
@@ -65,9 +70,9 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
     if is_source(arch):
         if pretrained is not None:
             raise InputError(
-                f'{arch} has weights of its own; leave pretrained='
-                f'{pretrained!r} out (--cfg-options model.clip.pretrained='
-                'None)'
+                f'arch={arch!r} has weights of its own, which '
+                f'pretrained={pretrained!r} contradicts; set pretrained=None '
+                '(--cfg-options model.clip.pretrained=None)'
             )
         name, config, quick_gelu = arch, source_arch(arch), False
     elif isinstance(arch, str):
@@ -78,10 +83,10 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
         quick_gelu = pretrained == 'openai'
     else:
         raise InputError(
-            f'arch={arch!r} must be the name of an open_clip model or a dict '
-            'like its model configs'
+            f'arch={arch!r} must be the name of an open_clip model, such as '
+            "'ViT-B-16', or a dict with the keys of its model config"
         )
-    config.pop('custom_text', None)  # says how open_clip names the tensors
+    config.pop('custom_text', None)  # only changes open_clip's tensor names
     _refuse_other_kinds(name, config)
     vision = config['vision_cfg'] = dict(config['vision_cfg'])
     text = config['text_cfg'] = dict(config['text_cfg'])
@@ -98,14 +103,15 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
 
 
 def clip_shapes(arch: dict) -> dict[str, tuple[int, ...]]:
-    """List the tensors of a CLIP.
+    """Return the shapes of the tensors of a CLIP.
 
     Args:
-        arch (dict): Result of :func:`clip_arch`.
+        arch (dict): Model config that :func:`clip_arch` returned.
 
     Returns:
-        dict[str, tuple[int, ...]]: Shape by name; the image tower under
-        ``visual.``, the text tower without a prefix, no ``logit_scale``.
+        dict[str, tuple[int, ...]]: Shapes by tensor name. Names of the image
+        tower begin with ``visual.``, names of the text tower have no prefix.
+        ``logit_scale`` is left out.
     """
     vision, text, embed = (
         arch['vision_cfg'],
@@ -139,7 +145,7 @@ def clip_shapes(arch: dict) -> dict[str, tuple[int, ...]]:
 
 
 def plain_vit_names() -> list[str]:
-    """List the open_clip models that :func:`clip_arch` accepts."""
+    """Return the names of the open_clip models that clip_arch() accepts."""
     import open_clip
 
     names = []
@@ -161,7 +167,7 @@ def _named_config(name: str) -> dict:
         raise InputError(
             f'{name!r} is not an open_clip model; '
             + (
-                f"a repository of the hub is written 'hf-hub:{name}'; "
+                f"write 'hf-hub:{name}' for a repository of the hub; "
                 if '/' in name
                 else ''
             )
@@ -178,21 +184,22 @@ def _tag_has_quick_gelu(name: str, tag: str | None) -> bool:
 
     if is_source(tag):
         raise InputError(
-            f'pretrained={tag!r} is not a tag of open_clip; give it as '
-            'custom_clip_weights, or as arch, and leave pretrained out'
+            f'pretrained={tag!r} is not a tag of open_clip; set '
+            f'custom_clip_weights={tag!r} or arch={tag!r}, and leave '
+            'pretrained out'
         )
     if not open_clip.is_pretrained_cfg(name, tag):
         tags = open_clip.list_pretrained_tags_by_model(name)
         raise InputError(
-            f'open_clip knows no weights {tag!r} for {name}; it knows '
-            f'{", ".join(tags) or "none"}; give weights of your own as '
-            'custom_clip_weights and leave pretrained out'
+            f'pretrained={tag!r} is not a tag of {name} in open_clip (tags: '
+            f'{", ".join(tags) or "none"}); choose one of the tags, or set '
+            'custom_clip_weights to a weight file and leave pretrained out'
         )
     return bool(open_clip.get_pretrained_cfg(name, tag).get('quick_gelu'))
 
 
 def _refuse_other_kinds(name: str, config: dict) -> None:
-    """Raise if ``config`` has options that the towers do not support."""
+    """Raise if a model config has options that our towers do not support."""
     if 'siglip' in name.lower() or 'init_logit_bias' in config:
         raise InputError(f'{name} {SIGLIP}; {_SUPPORTED}')
     # Kinds of towers that open_clip takes from other libraries.
@@ -202,12 +209,15 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
     ):
         if other := config.get(part, {}).get(key):
             raise InputError(
-                f'{name} has {kind} ({part}.{key}={other!r}), which is '
-                f'built otherwise: {_SUPPORTED}'
+                f'{name} has {kind} ({part}.{key}={other!r}), which is not '
+                f'supported; {_SUPPORTED}'
             )
     missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(config)
     if missing:
-        raise InputError(f'{name} lacks {", ".join(sorted(missing))}')
+        raise InputError(
+            f'the model config of {name} lacks {", ".join(sorted(missing))}; '
+            'add the missing keys'
+        )
     foreign = sorted(set(config) - _TOP_KEYS)
     for part, known in (
         ('vision_cfg', _VISION_KEYS),
@@ -226,24 +236,27 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
         foreign.append('vision_cfg.layers as a list (a ResNet)')
     if foreign:
         raise InputError(
-            f'{name} has {", ".join(foreign)}, which the CLIP towers here do '
-            f'not know: {_SUPPORTED}'
+            f'the model config of {name} has {", ".join(foreign)}, which is '
+            f'not supported; {_SUPPORTED}'
         )
 
 
 def _without_defaults(
     sizes: dict, part: str, known: set[str]
 ) -> tuple[dict, list[str]]:
-    """Remove unknown options that have open_clip's default value.
+    """Split the options of a tower into known and unsupported ones.
+
+    Unknown options with open_clip's default value change nothing and are
+    dropped.
 
     Args:
-        sizes (dict): Options of one tower.
-        part (str): ``'vision_cfg'`` or ``'text_cfg'``.
-        known (set[str]): Options that are read here.
+        sizes (dict): Options of the tower.
+        part (str): Kind of the tower, ``'vision_cfg'`` or ``'text_cfg'``.
+        known (set[str]): Names of the known options.
 
     Returns:
-        tuple[dict, list[str]]: The known options, and the names of unknown
-        options with another value than the default.
+        tuple[dict, list[str]]: Known options, and names of the unsupported
+        options.
     """
     others = sorted(set(sizes) - known)
     if not others:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Download CLIP weights from the hub by open_clip's names."""
+"""Download of CLIP weights from the Hugging Face hub."""
 
 import os
 import sys
@@ -15,23 +15,24 @@ _SAFE_NAMES = {'open_clip_pytorch_model.bin': 'open_clip_model.safetensors'}
 
 
 def fetch_clip_weights(arch: str, pretrained: str) -> Path:
-    """Fetch the weights of a CLIP, or find them in a cache.
+    """Find the weight file of a CLIP in a cache, or download it.
 
-    The cache of the hub's client is searched first, then the cache of this
-    package. A download shows a progress bar and continues an interrupted one.
-    ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are
-    respected.
+    The cache of ``huggingface_hub`` is searched first, then the cache of this
+    package. A download shows a progress bar and resumes if it was
+    interrupted. The environment variables ``HF_ENDPOINT``, ``HF_HOME``,
+    ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` apply.
 
     Args:
-        arch (str): Name of an open_clip model.
-        pretrained (str): One of its tags.
+        arch (str): Name of an open_clip model, such as ``'ViT-B-16'``.
+        pretrained (str): Tag of the model's weights in open_clip, such as
+            ``'openai'``.
 
     Returns:
-        Path: The file.
+        Path: Weight file in the cache.
 
     Raises:
-        FileNotFoundError: If the file is not cached and cannot be fetched;
-            the message says which file to place where.
+        FileNotFoundError: If the file is not cached and cannot be
+            downloaded. The message says where to place it by hand.
     """
     import open_clip
 
@@ -39,8 +40,8 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
     repo, filename = os.path.split(config.get('hf_hub', ''))
     if not repo:
         raise FileNotFoundError(
-            f'open_clip names no hub repository for {arch} {pretrained!r}: '
-            f'download {config.get("url") or "its weights"} and set '
+            f'open_clip names no hub repository for {arch} {pretrained!r}; '
+            f'download {config.get("url") or "the weights"} and set '
             "custom_clip_weights='/path/to/the/file'"
         )
     filename = filename or 'open_clip_pytorch_model.bin'
@@ -57,21 +58,22 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
 def fetch_hub_file(
     repo: str, names: Sequence[str], what: str, tell_licence: bool = False
 ) -> Path:
-    """Fetch a file of a hub repository, by the first name that it has.
+    """Find a file of a hub repository in a cache, or download it.
 
     Args:
-        repo (str): ``ORG/NAME``.
-        names (Sequence[str]): Names to try, the preferred one first.
-        what (str): Description of the file for messages.
-        tell_licence (bool): Whether to say before a download that the
-            licence is unknown here.
+        repo (str): Repository, ``'ORG/NAME'``.
+        names (Sequence[str]): Possible names of the file, the preferred name
+            first.
+        what (str): Description of the file, used in messages.
+        tell_licence (bool): Whether to print, before a download, where the
+            licence of the file is found.
 
     Returns:
-        Path: The file.
+        Path: File in the cache.
 
     Raises:
-        FileNotFoundError: If no file of these names is in a cache or can
-            be fetched.
+        FileNotFoundError: If no file with one of the names is cached or can
+            be downloaded.
     """
     from huggingface_hub.utils import EntryNotFoundError
 
@@ -84,8 +86,7 @@ def fetch_hub_file(
             return folder / name
     if tell_licence:
         print(
-            f'{what}: the licence is not known here; it is on '
-            f'{endpoint()}/{repo}',
+            f'{what}: read the licence on {endpoint()}/{repo} before use',
             file=sys.stderr,
         )
     for name in names[:-1]:
@@ -109,13 +110,13 @@ def _missing_file(
     what: str, repo: str, file: str, error: Exception
 ) -> FileNotFoundError:
     reason = ' '.join(str(error).split())[:200]
-    remedy = f"custom_clip_weights='/path/to/{file}'"
+    remedy = f"set custom_clip_weights='/path/to/{file}'"
     if what.startswith('hf-hub:'):
         file = 'config and weights'
-        remedy = "'local-dir:/path/to/the/folder' in its place"
+        remedy = f"write 'local-dir:/path/to/the/folder' instead of {what}"
     return FileNotFoundError(
-        f'{what}: not in the cache, and could not be fetched '
-        f'({type(error).__name__}: {reason}): download {file} from '
-        f'{HubFile(repo, file).page} on a machine that can, copy it into '
-        f'{_folder_of(repo)}, or set {remedy}'
+        f'{what}: not in the cache, and could not be downloaded '
+        f'({type(error).__name__}: {reason}); download {file} from '
+        f'{HubFile(repo, file).page} on another machine and copy the '
+        f'download into {_folder_of(repo)}, or {remedy}'
     )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIPs named by their address, as in open_clip: on the hub or in a folder.
+"""CLIPs given by an address, as in open_clip.
 
-``'hf-hub:ORG/NAME'`` is a repository of the hub, ``'local-dir:PATH'`` a
-folder; both hold weights and a config, open_clip's or transformers'.
+The address is ``'hf-hub:ORG/NAME'`` for a repository of the Hugging Face hub,
+or ``'local-dir:PATH'`` for a folder. Repository and folder hold the weights
+and a config of open_clip or transformers.
 """
 
 import json
@@ -28,12 +29,13 @@ _OPEN_CLIP_WEIGHTS = (
 )
 _WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 SIGLIP = (
-    'is a SigLIP, which the CLIP towers here cannot be: its image tower has '
-    'no class token, but a pooling by attention, and its text tower is not '
-    'causal and has a tokenizer of its own; take a CLIP'
+    'is a SigLIP, which is not supported: its image tower has no class '
+    'token, but pools by attention, and its text tower is not causal and has '
+    'another tokenizer; use a CLIP'
 )
-# A tensor that each tower has, and its prefixes: open_clip's whole model and
-# tower, transformers' old and new towers.
+# Name of a tensor in the image tower and in the text tower, each with its
+# possible prefixes: in a whole CLIP of open_clip, in a tower of open_clip, and
+# in towers of old and new versions of transformers.
 _TOWERS = (
     (
         'class_embedding',
@@ -44,12 +46,12 @@ _TOWERS = (
         ('', 'text.', 'text_model.embeddings.', 'embeddings.'),
     ),
 )
-# Mean and standard deviation of CLIP's images, in [0, 1].
+# Mean and standard deviation of the pixels in CLIP's training, RGB in [0, 1].
 _NORMALISATION = dict(
     mean=CLIP_UNIT_MEAN,
     std=CLIP_UNIT_STD,
 )
-# Our name of a size: transformers' name and default of it.
+# Name of a size in open_clip: its name and default value in transformers.
 _VISION_SIZES = {
     'width': ('hidden_size', 768),
     'layers': ('num_hidden_layers', 12),
@@ -66,47 +68,47 @@ _TEXT_SIZES = {
 
 
 def is_source(name: object) -> TypeGuard[str]:
-    """Whether a name means a repository of the hub or a folder."""
+    """Return whether a name is the address of a repository or a folder."""
     return isinstance(name, str) and name.startswith((HUB, FOLDER))
 
 
 def source_arch(name: str) -> dict:
-    """Read the architecture of a CLIP from the config of its source.
+    """Read the architecture of a CLIP from the config at an address.
 
     Args:
-        name (str): ``'hf-hub:ORG/NAME'`` or ``'local-dir:PATH'``.
+        name (str): Address, ``'hf-hub:ORG/NAME'`` or ``'local-dir:PATH'``.
 
     Returns:
-        dict: A model config as open_clip has it.
+        dict: Model config in open_clip's format.
 
     Raises:
-        FileNotFoundError: If the folder does not exist, or its files cannot be
-            fetched.
-        InputError: If its config describes something else than a CLIP.
+        FileNotFoundError: If the folder does not exist, or the config cannot
+            be downloaded.
+        InputError: If there is no config, or it does not describe a CLIP.
     """
     config = _config(name)
     if not config:
         raise InputError(
             f'{name} has no {_OPEN_CLIP_CONFIG} or config.json that describes '
-            'a CLIP; name an open_clip model as arch, and give the weights as '
-            'custom_clip_weights'
+            'a CLIP; set arch to the name of an open_clip model, and '
+            'custom_clip_weights to the weights'
         )
     return arch_of_config(config, name)
 
 
 def read_source(name: str) -> WeightFile:
-    """Read the weights of a source, with its config.
+    """Read the weights and the config of a CLIP at an address.
 
     Args:
-        name (str): See :func:`source_arch`.
+        name (str): Address, ``'hf-hub:ORG/NAME'`` or ``'local-dir:PATH'``.
 
     Returns:
-        WeightFile: The weights and their config.
+        WeightFile: Weights and config.
 
     Raises:
-        FileNotFoundError: If the folder does not exist, or its files cannot be
-            fetched.
-        InputError: If they hold no weights, or are damaged.
+        FileNotFoundError: If the folder does not exist, or the files cannot
+            be downloaded.
+        InputError: If there is no weight file, or a file is damaged.
     """
     if name.startswith(FOLDER):
         return read_weights(_folder(name))
@@ -119,17 +121,18 @@ def read_source(name: str) -> WeightFile:
 
 
 def arch_of_config(config: Mapping[str, Any], where: str) -> dict:
-    """Return the architecture in the content of a config file.
+    """Convert the config of a CLIP to open_clip's format.
 
     Args:
-        config (Mapping): ``open_clip_config.json`` or ``config.json``.
-        where (str): Name of the config in messages.
+        config (Mapping): Content of open_clip's ``open_clip_config.json`` or
+            of transformers' ``config.json``.
+        where (str): Name of the config file, used in messages.
 
     Returns:
-        dict: A model config as open_clip has it.
+        dict: Model config in open_clip's format.
 
     Raises:
-        InputError: If it describes something else than a whole CLIP.
+        InputError: If the config does not describe a whole CLIP.
     """
     kind = str(config.get('model_type', ''))
     if kind.startswith('siglip'):
@@ -140,15 +143,16 @@ def arch_of_config(config: Mapping[str, Any], where: str) -> dict:
         raise InputError(one_tower(where, 'vision' in kind))
     if kind not in ('clip', ''):
         raise InputError(
-            f"{where} describes a model of the type {kind!r}, expected 'clip'"
+            f'{where} describes a model of the type {kind!r}, expected '
+            "'clip'; use a CLIP"
         )
     vision = config.get('vision_config') or {}
     text = config.get('text_config') or {}
     activation = activation_of(config)
     if activation not in ('gelu', 'quick_gelu'):
         raise InputError(
-            f"{where} has hidden_act={activation!r}, expected 'gelu' or "
-            "'quick_gelu'"
+            f'{where} has the activation hidden_act={activation!r}, expected '
+            "'gelu' or 'quick_gelu'; use another CLIP"
         )
     sizes = {
         'vision_cfg': _sizes(vision, _VISION_SIZES),
@@ -170,15 +174,18 @@ def arch_of_config(config: Mapping[str, Any], where: str) -> dict:
 
 
 def activation_of(config: Mapping[str, Any]) -> str | None:
-    """Activation that a config file names, ``'gelu'`` or ``'quick_gelu'``.
+    """Return the name of the activation in the config of a CLIP.
 
-    A config without the key means the default of the library that wrote it.
+    If the config does not name it, the default of transformers
+    (``'quick_gelu'``) or open_clip (``'gelu'``) is returned.
 
     Args:
-        config (Mapping[str, Any]): Content of the config file.
+        config (Mapping[str, Any]): Content of open_clip's
+            ``open_clip_config.json`` or of transformers' ``config.json``.
 
     Returns:
-        str | None: The activation; None if the config is not of a CLIP.
+        str | None: Name of the activation, such as ``'gelu'``. None if the
+        config does not describe a CLIP.
     """
     if 'vision_config' in config or config.get('model_type') == 'clip':
         vision = config.get('vision_config') or {}
@@ -190,15 +197,15 @@ def activation_of(config: Mapping[str, Any]) -> str | None:
 
 
 def warn_of_normalisation(config: Mapping[str, Any], where: str) -> None:
-    """Warn of weights that were trained with other pixel statistics.
+    """Warn if a CLIP was trained with another normalisation of pixels.
 
     Args:
-        config (Mapping): See :func:`arch_of_config`.
-        where (str): Name of the config in the message.
+        config (Mapping): Content of the config file of the CLIP.
+        where (str): Name of the config file, used in the message.
 
     Warns:
-        UserWarning: If open_clip's ``preprocess_cfg`` does not normalise as
-            the configs here do.
+        UserWarning: If open_clip's ``preprocess_cfg`` has another mean or
+            standard deviation than OpenAI's CLIP, which our configs use.
     """
     images = config.get('preprocess_cfg') or {}
     for key, usual in _NORMALISATION.items():
@@ -207,19 +214,19 @@ def warn_of_normalisation(config: Mapping[str, Any], where: str) -> None:
             pixels = [round(255 * value, 3) for value in found]
             warnings.warn(
                 f'{where} was trained on images normalised with {key} '
-                f'{pixels}, the configs here use '
-                f'{[round(255 * value, 3) for value in usual]}; set it in '
-                'model.data_preprocessor (CAT-Seg v1: model.backbone)',
+                f'{pixels}, but the configs of this package use '
+                f'{[round(255 * value, 3) for value in usual]}; set {key} in '
+                'model.data_preprocessor (CAT-Seg v1: in model.backbone)',
                 stacklevel=4,
             )
 
 
 def refuse_other_weights(names: Collection[str], where: str) -> None:
-    """Raise for tensors of a SigLIP, or of only one tower.
+    """Raise if tensors belong to a SigLIP, or to only one tower of a CLIP.
 
     Args:
-        names (Collection[str]): Names of the tensors.
-        where (str): Name of their file in messages.
+        names (Collection[str]): Names of the tensors in a file.
+        where (str): Name of the file, used in messages.
     """
     if 'logit_bias' in names or 'vision_model.head.probe' in names:
         raise InputError(f'{where} {SIGLIP}')
@@ -232,13 +239,12 @@ def refuse_other_weights(names: Collection[str], where: str) -> None:
 
 
 def one_tower(where: str, image: bool) -> str:
-    """Return the message for a file that holds one tower."""
+    """Return the message for a file with only the image or text tower."""
     there, missing = ('image', 'text') if image else ('text', 'image')
     return (
-        f'{where} holds the {there} tower of a CLIP alone; the {missing} '
-        'tower and its projection are missing: save the whole CLIP '
-        '(transformers: CLIPModel.save_pretrained), or give the folder that '
-        'the tower was taken from'
+        f'{where} holds only the {there} tower of a CLIP, the {missing} tower '
+        'is missing; save the whole CLIP (in transformers with '
+        'CLIPModel.save_pretrained), or give the folder of the whole CLIP'
     )
 
 
@@ -259,7 +265,8 @@ def _folder(name: str) -> Path:
     folder = expanded(name.removeprefix(FOLDER))
     if name == FOLDER or not folder.is_dir():
         raise FileNotFoundError(
-            f'{name}: the folder does not exist; write {FOLDER}PATH'
+            f'{name}: the folder does not exist; give an existing folder as '
+            f'{FOLDER}PATH'
         )
     return folder
 
@@ -268,7 +275,7 @@ def _repository(name: str) -> str:
     repository = name.removeprefix(HUB)
     if repository.count('/') != 1 or not all(repository.split('/')):
         raise InputError(
-            f'{name} is not the name of a repository; write {HUB}ORG/NAME'
+            f'{name} is not the address of a repository; write {HUB}ORG/NAME'
         )
     return repository
 

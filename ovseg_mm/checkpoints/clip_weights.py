@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load the weights of a whole CLIP from a file or the hub."""
+"""Loading of a whole CLIP from a file or from the Hugging Face hub."""
 
 import re
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from .fit import has_own_names, unrenamed
 from .layouts import recognise
 from .rename import Renamed
 
-# Modules of a CLIP that this package has converted, or of a segmentor whose
-# head has no parameters.
+# First parts of the names in a CLIP that this package has converted. A
+# segmentor whose head has no parameters has the same ones.
 _OWN_PARTS = {'backbone', 'text_encoder', 'logit_scale'}
 
 
@@ -34,29 +34,33 @@ def load_clip_weights(
     pretrained: str | None = None,
     custom_clip_weights: str | Path | None = None,
 ) -> dict[str, Tensor] | None:
-    """Load both towers of a CLIP.
+    """Load the image tower and the text tower of a CLIP.
+
+    The weights come from ``custom_clip_weights``, else from ``arch`` if it is
+    an address, else from the hub or a cache by the tag ``pretrained``.
 
     Args:
-        arch (str | dict): See :func:`clip_arch`. A hub repository or a
-            folder has weights, too.
-        pretrained (str, optional): open_clip's tag; the weights come from
-            the hub (or its cache) unless ``custom_clip_weights`` is given.
-        custom_clip_weights (str | Path, optional): File or folder: OpenAI's
-            TorchScript archives, open_clip's ``.bin``, ``.pt`` and
-            ``.safetensors``, folders of open_clip and of transformers'
-            ``CLIPModel.save_pretrained``, our own. A relative path may name
-            a file that comes with the package. Or a hub repository,
-            ``'hf-hub:ORG/NAME'``, or ``'local-dir:PATH'``.
+        arch (str | dict): Architecture, as for :func:`clip_arch`; may be an
+            address, ``'hf-hub:ORG/NAME'`` or ``'local-dir:PATH'``.
+        pretrained (str, optional): Tag of weights in open_clip.
+        custom_clip_weights (str | Path, optional): Weight file, folder or
+            address. Accepted are TorchScript archives of OpenAI; ``.bin``,
+            ``.pt`` and ``.safetensors`` files of open_clip; folders of
+            open_clip or of transformers' ``CLIPModel.save_pretrained``; and
+            files of this package. A relative path may also name a file that
+            comes with the package.
 
     Returns:
-        dict[str, Tensor] | None: float32 tensors by CLIP's names, with
-        separate q, k and v weights: the image tower under ``visual.``, the
-        text tower without a prefix, and ``logit_scale`` if the file has it.
-        None (random initialisation) if neither a tag nor a file is given.
+        dict[str, Tensor] | None: float32 tensors under OpenAI's names, but
+        with separate weights of q, k and v. Names of the image tower begin
+        with ``visual.``, names of the text tower have no prefix;
+        ``logit_scale`` is included if the file has it. None if no weights
+        are given; the CLIP then starts from random weights.
 
     Raises:
-        FileNotFoundError: If the file does not exist or cannot be fetched.
-        InputError: If it does not hold this CLIP.
+        FileNotFoundError: If the weights do not exist or cannot be
+            downloaded.
+        InputError: If the weights do not fit ``arch``.
     """
     if custom_clip_weights is None and is_source(arch):
         custom_clip_weights = str(arch)
@@ -66,14 +70,14 @@ def load_clip_weights(
     if custom_clip_weights is not None:
         file = _read_custom(custom_clip_weights)
     else:
-        assert pretrained is not None, 'see above'
+        assert pretrained is not None, 'no weights are given'
         if not isinstance(arch, str):
             raise InputError(
-                f'pretrained={pretrained!r} names weights of the hub, which '
-                'needs arch as a name of open_clip; give custom_clip_weights '
-                'for a CLIP described by a dict'
+                f'pretrained={pretrained!r} needs arch to be the name of an '
+                'open_clip model, but arch is a dict; set arch to a name, or '
+                'custom_clip_weights to a weight file'
             )
-        # The tag decides the activation, also if a config file differs.
+        # The tag decides the activation, even if a config file differs.
         file = read_weights(fetch_clip_weights(arch, pretrained))
         file = file._replace(config={})
     refuse_other_weights(file.tensors, str(file.path))
@@ -97,7 +101,7 @@ def _read_custom(name: str | Path) -> WeightFile:
 
 
 def _renamed(file: WeightFile) -> Renamed:
-    """Rename the tensors of a CLIP to the names in our towers."""
+    """Return the tensors of a CLIP file under the names of our towers."""
     parts = {name.partition('.')[0] for name in file.tensors}
     if has_own_names(file.tensors) and parts <= _OWN_PARTS:
         return unrenamed(file.tensors)
@@ -109,8 +113,8 @@ def _renamed(file: WeightFile) -> Renamed:
             return layout.convert(file.tensors)
         method = layout.method
     raise InputError(
-        f'{file.path} is a checkpoint of {method}, expected weights of only '
-        'a CLIP'
+        f'{file.path} is a checkpoint of {method}, expected the weights of a '
+        'CLIP alone; give another file'
     )
 
 
@@ -135,23 +139,24 @@ def _clip_state_dict(
     if not wrong and not surplus:
         return state_dict
     raise InputError(
-        f'{file.path} does not hold {name}: '
+        f'{file.path} does not fit {name}: '
         + (
-            f'{wrong[0]} should be {expected[wrong[0]]} and is '
-            f'{found.get(wrong[0], "missing")}'
+            f'{wrong[0]} is {found.get(wrong[0], "missing")}, expected '
+            f'{expected[wrong[0]]}'
             if wrong
-            else f'{surplus[0]} has no place in it'
+            else f'{surplus[0]} is not a tensor of this CLIP'
         )
-        + f' (so for {len(wrong) + len(surplus)} tensors); '
+        + f' ({len(wrong) + len(surplus)} tensors do not fit); '
         + _looks_like(found)
+        + '; change arch or give another file'
     )
 
 
 def _check_activation(file: WeightFile, config: dict) -> None:
-    """Raise for weights that were trained with the other activation."""
+    """Raise if the weights were trained with another activation."""
     if file.kind == 'torchscript' and 'input_resolution' in file.tensors:
         wants = True
-        reason = "it is OpenAI's archive, trained with QuickGELU"
+        reason = "the file is OpenAI's archive, trained with QuickGELU"
     elif activation := activation_of(file.config):
         wants = activation == 'quick_gelu'
         if 'vision_config' in file.config:
@@ -165,7 +170,7 @@ def _check_activation(file: WeightFile, config: dict) -> None:
         remedy = (
             "set pretrained='openai' (or quick_gelu=True in an arch dict)"
             if wants
-            else 'take a pretrained tag without QuickGELU'
+            else 'set pretrained to a tag without QuickGELU'
         )
         raise InputError(
             f'{file.path} does not fit a CLIP with {have}: {reason}; {remedy}'
@@ -173,14 +178,14 @@ def _check_activation(file: WeightFile, config: dict) -> None:
 
 
 def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Describe, for a message, which CLIP a file seems to contain."""
+    """Return a part of a message: the CLIP to which the shapes belong."""
     try:
         width, _, patch, _ = shapes['visual.conv1.weight']
         tokens = shapes['visual.positional_embedding'][0]
         embed = shapes['visual.proj'][1]
         text_width = shapes['text_projection'][0]
     except (KeyError, ValueError, IndexError):
-        return 'it looks like no CLIP with a plain vision transformer'
+        return 'the file holds no CLIP with a plain vision transformer'
     layers, text_layers = (
         len({name.split('.')[at] for name in shapes if name.startswith(stem)})
         for stem, at in (
@@ -206,8 +211,9 @@ def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
         if (vision['image_size'] // patch) ** 2 + 1 == tokens:
             kin.append(name)
     return (
-        f'it looks like {" or ".join(kin) or "a CLIP of its own"} (image '
-        f'tower of width {width}, {layers} layers, patches of {patch}, '
-        f'{size} pixels; text tower of width {text_width}, {text_layers} '
-        f'layers; embeddings of {embed})'
+        'the file seems to hold '
+        f'{" or ".join(kin) or "a CLIP that open_clip does not list"} (image '
+        f'tower: width {width}, {layers} layers, patch size {patch}, image '
+        f'size {size}; text tower: width {text_width}, {text_layers} layers; '
+        f'embedding size {embed})'
     )

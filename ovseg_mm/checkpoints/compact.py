@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compact files of tiny CLIPs.
 
-Most of a tiny CLIP is its table of 49408 token embeddings, of which a toy
-vocabulary uses a few. A compact file stores these rows and the random seed of
-the others.
+A tiny CLIP consists mostly of its table of 49408 token embeddings. Training
+on a small vocabulary changes only a few rows of this table. A compact file
+stores the changed rows, and the random seed from which the other rows are
+drawn again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,18 +24,18 @@ def random_token_table(
 ) -> Tensor:
     """Draw random token embeddings that are the same on every machine.
 
-    They come from ``numpy.random.RandomState``, which gives the same numbers
-    in all versions of NumPy. Numbers of torch may differ between versions and
-    processors.
+    ``numpy.random.RandomState`` draws the embeddings, because its numbers are
+    the same in all versions of NumPy. Random numbers of torch may differ
+    between versions and processors.
 
     Args:
-        vocab_size (int): Number of rows.
-        width (int): Number of columns W.
-        seed (int): Seed in [0, 2**32).
-        std (float): Standard deviation.
+        vocab_size (int): Number of tokens.
+        width (int): Size W of an embedding.
+        seed (int): Random seed in [0, 2**32).
+        std (float): Standard deviation of the embeddings.
 
     Returns:
-        Tensor: (vocab_size, W), float32.
+        Tensor: Token embeddings, (vocab_size, W), float32.
     """
     rng = np.random.RandomState(seed)
     table = rng.standard_normal((vocab_size, width)) * std
@@ -48,33 +49,33 @@ def compact_clip(
     std: float,
     dtype: torch.dtype = torch.float16,
 ) -> dict[str, Tensor]:
-    """Replace the token table of a CLIP by the rows that are used.
+    """Reduce the token table of a CLIP to the rows that training changed.
 
-    The rows that are left out must be equal to the rows of
-    ``random_token_table(vocab_size, W, seed, std)``. They are if the training
-    starts from that table and has no weight decay on it.
+    All other rows must equal the rows of
+    ``random_token_table(vocab_size, width, seed, std)``. This holds if the
+    training starts from this random table, without weight decay on it.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Whole CLIP as
-            :func:`~ovseg_mm.checkpoints.load_clip_weights` gives it.
-        used_ids (Sequence[int]): Token ids whose rows are kept.
-        seed (int): Seed of the table before training.
+        state_dict (Mapping[str, Tensor]): Tensors of the whole CLIP, as
+            :func:`~ovseg_mm.checkpoints.load_clip_weights` returns them.
+        used_ids (Sequence[int]): Ids of the tokens whose rows are stored.
+        seed (int): Random seed of the table before training.
         std (float): Standard deviation of the table before training.
-        dtype (torch.dtype): Stored type of floating-point tensors.
+        dtype (torch.dtype): Dtype in which all weights are stored.
 
     Returns:
-        dict[str, Tensor]: Tensors of a compact file, to be saved as
+        dict[str, Tensor]: Tensors of the compact file, to be saved as
         ``.safetensors`` or with ``torch.save``.
 
     Raises:
-        InputError: If an id is outside the table.
+        InputError: If there are no ids, or an id is outside the table.
     """
     table = state_dict[_TABLE]
     ids = torch.tensor(sorted(set(map(int, used_ids))), dtype=torch.int64)
     if not len(ids) or ids[0] < 0 or ids[-1] >= len(table):
+        found = f'ids from {ids[0]} to {ids[-1]}' if len(ids) else 'no ids'
         raise InputError(
-            f'used_ids must be ids in [0, {len(table)}), found '
-            f'{ids.tolist()[:1]} to {ids.tolist()[-1:]}'
+            f'used_ids has {found}, expected token ids in [0, {len(table)})'
         )
     compact = {
         name: tensor.detach().to(dtype).contiguous()
@@ -90,25 +91,28 @@ def compact_clip(
 
 
 def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo :func:`compact_clip`, up to the precision of the stored dtype.
+    """Restore the tensors of a CLIP from a compact file.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Tensors of a compact file.
+        state_dict (Mapping[str, Tensor]): Tensors of the compact file, made
+            by :func:`compact_clip`.
 
     Returns:
-        dict[str, Tensor]: Tensors with the whole ``token_embedding.weight``,
-        float32; other tensors as they were stored.
+        dict[str, Tensor]: Tensors of the CLIP. The whole token table,
+        ``token_embedding.weight``, is float32; other tensors keep the dtype
+        in which they are stored.
 
     Raises:
-        InputError: If a part of the token table is missing or misfits.
+        InputError: If a part of the token table is missing, or if ids and
+            rows do not fit together.
     """
     expanded = dict(state_dict)
     parts = {}
     for key in ('rows', 'ids', 'vocab_size', 'seed', 'std'):
         if _PREFIX + key not in expanded:
             raise InputError(
-                f'the compact CLIP has no {_PREFIX}{key}, which its token '
-                'table is made from'
+                f'the compact CLIP has no {_PREFIX}{key}, which is needed to '
+                'restore the token table; download or write the file again'
             )
         parts[key] = expanded.pop(_PREFIX + key)
     rows, ids = parts['rows'], parts['ids']
@@ -117,9 +121,10 @@ def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         vocab_size
     ):
         raise InputError(
-            f'the compact CLIP has {len(rows)} token rows for {len(ids)} ids '
-            f'in [{int(ids.min())}, {int(ids.max())}] of a table of '
-            f'{vocab_size}'
+            f'the compact CLIP has {len(rows)} token rows and {len(ids)} ids '
+            f'in [{int(ids.min())}, {int(ids.max())}], expected one row for '
+            f'each id and ids below {vocab_size}; download or write the file '
+            'again'
         )
     table = random_token_table(
         vocab_size, rows.shape[1], int(parts['seed']), float(parts['std'])

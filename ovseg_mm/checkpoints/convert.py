@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convert checkpoints on disk, and load them into models."""
+"""Conversion of checkpoint files, and loading of checkpoints into models."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,26 +24,32 @@ from .fuse import shifted_clip_towers
 from .layouts import LAYOUTS, Layout, recognise
 from .rename import Renamed
 
-# Layout of files whose names and shapes are those of the model.
+# Layout of files with the names and shapes of our models.
 _OWN = 'ovseg_mm'
 _VERSION = 'ovseg_mm_version'
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """Numbers of converted, fused and dropped tensors of a file.
+    """Report of which tensors of a file were converted and which were not.
 
     Attributes:
         source (Path): File that was read.
-        layout (str): Name of its layout; ``'ovseg_mm'`` if its tensors are
-            used as they are.
-        method (str): Method of the layout or the model; empty if unknown.
-        converted (int): Number of tensors under our names.
-        used (tuple[str, ...]): Names in the file that these were made from.
-        dropped (dict[str, str]): Names that are left out on purpose, and why.
-        unused (tuple[str, ...]): Names that the layout does not know.
-        checked (bool): Whether names and shapes were compared with a model.
-        fused (int): Number of tensors replaced by tensors of another file.
+        layout (str): Name of the file's layout; ``'ovseg_mm'`` if the tensors
+            already had the names of this package.
+        method (str): Name of the segmentation method, such as ``'CAT-Seg'``;
+            empty if unknown.
+        converted (int): Number of tensors in the result.
+        used (tuple[str, ...]): Names of the tensors in the file from which
+            the result was made.
+        dropped (dict[str, str]): Names of the tensors in the file that were
+            left out on purpose, each with the reason.
+        unused (tuple[str, ...]): Names of the tensors in the file that the
+            layout does not know.
+        checked (bool): Whether the names and shapes of the result were
+            compared with a model.
+        fused (int): Number of tensors in the result that came from a second
+            checkpoint.
     """
 
     source: Path
@@ -63,30 +69,32 @@ def convert(
     config: str | Path | Config | None = None,
     fuse_clip: str | Path | None = None,
 ) -> ConversionReport:
-    """Write a published checkpoint or CLIP archive as one of ours.
+    """Convert a published checkpoint or CLIP to a checkpoint of this package.
 
-    The result is an MMEngine checkpoint with ``state_dict`` and ``meta``: the
-    source, and in ``dataset_meta`` the class names of training if they are
-    known. It loads with ``weights_only=True``.
+    The result is an MMEngine checkpoint with ``state_dict`` and ``meta``.
+    ``meta`` names the source file, and has the class names of training in
+    ``dataset_meta`` if they are known. The result can be loaded with
+    ``torch.load(..., weights_only=True)``.
 
     Args:
-        src (str | Path): Checkpoint of a known layout, or one of ours.
+        src (str | Path): Published checkpoint, CLIP weights, or checkpoint of
+            this package.
         dst (str | Path): File to write; its folder must exist.
-        config (str | Path | Config, optional): Model config. The result must
-            fill every learned tensor of this model, else nothing is written.
-        fuse_clip (str | Path, optional): Checkpoint whose towers replace
-            the towers of the source, see :func:`shifted_clip_towers`.
+        config (str | Path | Config, optional): Config of a model that the
+            result must fit; otherwise nothing is written.
+        fuse_clip (str | Path, optional): For SCAN: checkpoint of a fine-tuned
+            CLIP, whose towers replace the towers of ``src``.
 
     Returns:
-        ConversionReport: Numbers of tensors.
+        ConversionReport: Names and numbers of the converted tensors.
 
     Raises:
-        FileNotFoundError: If the source, the config or the folder of the
-            destination does not exist.
-        InputError: If the source has no known layout, is not finite or does
-            not fit the config; if the destination is the source or in its
-            folder; or if ``fuse_clip`` does not fit the source.
-        OSError: If the destination cannot be written.
+        FileNotFoundError: If ``src``, ``config``, ``fuse_clip`` or the folder
+            of ``dst`` does not exist.
+        InputError: If ``src`` has no known layout, has numbers that are not
+            finite, or does not fit ``config`` or ``fuse_clip``; or if ``dst``
+            would overwrite an input.
+        OSError: If ``dst`` cannot be written.
     """
     src, dst = expanded(src), expanded(dst)
     file_of_config = config.filename if isinstance(config, Config) else config
@@ -113,21 +121,22 @@ def convert(
 def load_checkpoint_into(
     model: nn.Module, path: str | Path
 ) -> ConversionReport:
-    """Load a checkpoint, ours or a published one, into a model.
+    """Load a checkpoint of this package, or a published one, into a model.
 
     Args:
-        model (nn.Module): Model of this package or of one that extends it.
-        path (str | Path): Checkpoint that fits the model, or a published one
-            of a known layout.
+        model (nn.Module): Model to fill, of this package or of a package that
+            extends it.
+        path (str | Path): Checkpoint with the tensor names of the model, or
+            published checkpoint of a known layout.
 
     Returns:
-        ConversionReport: Numbers of tensors.
+        ConversionReport: Names and numbers of the loaded tensors.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If it is a checkpoint of another method; or if a learned
-            tensor is missing, has another shape, is not finite or is not in
-            the model.
+        InputError: If the checkpoint belongs to another method; if a learned
+            tensor of the model is missing; or if a tensor of the file has
+            another shape, is not finite or is not in the model.
     """
     file = read_weights(path)
     layout, renamed = fit_to_model(model, file.tensors, str(file.path))
@@ -138,7 +147,7 @@ def load_checkpoint_into(
 def _rename_file(
     file: WeightFile, model: nn.Module | None, where: str
 ) -> tuple[Layout | None, Renamed]:
-    """Rename the tensors of a file, for a model if there is one."""
+    """Return the layout of a file, and its tensors under our names."""
     if model is not None:
         return fit_to_model(model, file.tensors, where)
     layout = LAYOUTS.find(file.tensors)
@@ -158,7 +167,7 @@ def _rename_file(
 
 
 def _check_destination(dst: Path, *inputs: Path) -> None:
-    """Raise if a destination cannot be written, or is the source."""
+    """Raise if ``dst`` cannot be written, or would overwrite an input."""
     if dst.is_dir():
         raise InputError(
             f'{dst} is a folder; give the name of the file to write'
@@ -167,16 +176,16 @@ def _check_destination(dst: Path, *inputs: Path) -> None:
     for source in filter(Path.exists, inputs):
         if dst.exists() and source.samefile(dst):
             raise InputError(
-                f'{dst} is the source itself, which would be overwritten; '
+                f'{dst} is an input and would be overwritten by the result; '
                 'give another name for the result'
             )
-        # The files that an index names are in its folder.
+        # An index file lists the weight files beside it.
         listed = source.name.endswith('.index.json')
         folder = source.parent if listed else source
         if folder.resolve() in dst.resolve().parents:
             raise InputError(
-                f'{dst} lies in the folder of the source {source}; give a '
-                'path outside of it for the result'
+                f'{dst} is inside the folder of the input {source}; give a '
+                'path outside this folder for the result'
             )
 
 
@@ -218,7 +227,7 @@ def _meta(
 def _dataset_meta(
     file: WeightFile, layout: Layout | None, cfg: Config | None
 ) -> dict | None:
-    """Class names and colours of the training vocabulary, if known."""
+    """Return names and colours of the training classes; None if unknown."""
     from ovseg_mm.vocabulary import load_vocabulary
 
     vocabulary = layout.vocabulary if layout else None

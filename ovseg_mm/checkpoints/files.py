@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and write weight files."""
+"""Reading and writing of weight files."""
 
 import json
 import zipfile
@@ -39,11 +39,13 @@ class WeightFile(NamedTuple):
     Attributes:
         tensors (dict[str, Tensor]): Tensors by name, on the CPU, with the
             dtypes of the file.
-        path (Path): File that was read; for a folder, the file in it.
-        kind (str): ``'torch'``, ``'torchscript'`` or ``'safetensors'``.
-        meta (dict): The ``meta`` of an MMEngine checkpoint, else empty.
-        config (dict): See :func:`config_of_folder`; empty unless the file has
-            a name that model hubs use.
+        path (Path): File that was read; for a folder, the weight file in it.
+        kind (str): Kind of the file: ``'torch'``, ``'torchscript'`` or
+            ``'safetensors'``.
+        meta (dict): Entry ``meta`` of an MMEngine checkpoint; empty for other
+            files.
+        config (dict): Content of the config of open_clip or transformers
+            beside the file; empty if there is none.
     """
 
     tensors: dict[str, Tensor]
@@ -56,15 +58,17 @@ class WeightFile(NamedTuple):
 def read_weights(path: str | Path) -> WeightFile:
     """Read the tensors of a weight file or of a model folder.
 
-    The content decides the kind of the file, not the name. The state dict may
-    be under ``model`` or ``state_dict``. A prefix ``module.`` that all names
-    have is removed, and NumPy arrays become tensors.
+    The kind of the file is recognised by its content, not by its name. The
+    tensors may be at the top level or under ``model`` or ``state_dict``. If
+    all names begin with ``module.``, this prefix is removed. NumPy arrays
+    become tensors.
 
     Args:
-        path (str | Path): File, or folder of a model hub; ``~`` is expanded.
+        path (str | Path): Weight file, or folder in the format of a model
+            hub; ``~`` is expanded.
 
     Returns:
-        WeightFile: Tensors and descriptions.
+        WeightFile: Tensors by name, kind of the file, metadata and config.
 
     Raises:
         FileNotFoundError: If the path does not exist.
@@ -93,16 +97,16 @@ def read_content(
     """Read the whole content of a weight file without running code in it.
 
     Args:
-        path (Path): The file.
-        map_location (str | torch.device | dict | Callable): See
-            :func:`safe_torch_load`.
+        path (Path): Weight file.
+        map_location (str | torch.device | dict | Callable): Device of the
+            tensors, as for ``torch.load``.
 
     Returns:
-        tuple[str, Any]: Kind of the file, see :class:`WeightFile`, and the
-        saved object.
+        tuple[str, Any]: Kind of the file (``'torch'``, ``'torchscript'`` or
+        ``'safetensors'``), and the saved object.
 
     Raises:
-        InputError: If the file is not a weight file, is damaged, or names
+        InputError: If the file is not a weight file, is damaged, or contains
             types that weight files do not need.
     """
     kind = _kind_of(path)
@@ -114,9 +118,9 @@ def read_content(
     except Exception as error:  # torch raises many types
         reason = ' '.join(str(error).split())[:300] or type(error).__name__
         raise InputError(
-            f'{path} cannot be read as the {_NAMES[kind]} that its first '
-            f'bytes announce ({reason}); it may be cut short or contain '
-            'more than weights: fetch it again, or save only its tensors'
+            f'{path} cannot be read as a {_NAMES[kind]} ({reason}): it is cut '
+            'short or holds more than weights; download it again, or save '
+            'only its tensors'
         ) from error
 
 
@@ -124,47 +128,55 @@ def config_of_folder(folder: Path) -> dict:
     """Read the config beside the weights of a model folder.
 
     Args:
-        folder (Path): Folder of a model hub.
+        folder (Path): Folder in the format of a model hub.
 
     Returns:
-        dict: Content of ``open_clip_config.json`` or ``config.json``,
-        the one that belongs to the weights; empty if there is none.
+        dict: Content of ``open_clip_config.json`` if the weight file is named
+        ``open_clip...``, else of ``config.json``. If this config is missing,
+        content of the other one; empty if both are missing.
 
     Raises:
-        InputError: If there are no weights, or the config is not JSON.
+        InputError: If the folder has no weight file, or the config is not
+            JSON.
     """
     return _config_beside(_file_of_folder(folder))
 
 
 def check_whole(path: str | Path) -> None:
-    """Check that a weight file is complete, without reading its tensors.
+    """Check that a weight file is complete, without loading its tensors.
 
     Args:
         path (str | Path): Weight file.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If it is not a weight file, is cut short or damaged.
+        InputError: If the file is not a weight file, or is incomplete or
+            damaged.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist')
+        raise FileNotFoundError(
+            f'{path} does not exist; give the path of a weight file'
+        )
     _kind_of(path)
 
 
 def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
-    """Find the state dict in the content of a file.
+    """Return the state dict in the content of a file.
+
+    If all names begin with ``module.``, this prefix is removed. NumPy arrays
+    become tensors.
 
     Args:
-        content (object): Tensors by name, bare or under ``model`` or
-            ``state_dict``, perhaps all with the prefix ``module.``.
-        where (str): Name of the file in the message.
+        content (object): State dict, or a dict that has the state dict under
+            ``model`` or ``state_dict``.
+        where (str): Name of the file, used in the message.
 
     Returns:
-        dict[str, Tensor]: Tensors by name; NumPy arrays become tensors.
+        dict[str, Tensor]: Tensors by name.
 
     Raises:
-        InputError: If there are no tensors.
+        InputError: If the content has no state dict with tensors.
     """
     state_dict = content
     for key in ('model', 'state_dict'):
@@ -181,8 +193,9 @@ def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
                 tensors[str(name)] = value.detach()
     if not tensors:
         raise InputError(
-            f'{where} holds {_describe(content)} and no tensors by name; '
-            'expected a state dict, bare or under "model" or "state_dict"'
+            f'{where} holds {_describe(content)}, expected a state dict at '
+            'the top level or under "model" or "state_dict"; give a weight '
+            'file'
         )
     if all(name.startswith('module.') for name in tensors):
         tensors = {
@@ -192,14 +205,15 @@ def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Check that all numbers of tensors are finite.
+    """Check that tensors hold neither NaN nor infinity.
 
     Args:
         tensors (Mapping[str, Tensor]): Tensors of any dtype by name.
-        where (str): Name of their file in the message.
+        where (str): Name of the file of the tensors, used in the message.
 
     Raises:
-        InputError: If a tensor holds NaN or infinity; it names the first.
+        InputError: If a tensor holds NaN or infinity. The message names the
+            first such tensor.
     """
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.numel():
@@ -213,18 +227,18 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
             count = int((~tensor.isfinite()).sum())
             raise InputError(
                 f'{where} has {count} numbers that are not finite (NaN or '
-                f'infinity) among the {tensor.numel()} of {name}; take a '
-                'checkpoint from before they appeared'
+                f'infinity) among the {tensor.numel()} of {name}; use '
+                'another file, such as an earlier checkpoint'
             )
 
 
 def save_atomically(content: object, path: str | Path) -> None:
-    """Save with ``torch.save``; a failure leaves no incomplete file.
+    """Save an object with ``torch.save``, never leaving an incomplete file.
 
     Args:
         content (object): Object to save.
-        path (str | Path): File to write. An existing file is replaced when
-            the new one is complete.
+        path (str | Path): File to write. An existing file is replaced only
+            after the new file is complete.
     """
     with atomic_write(path) as file:
         torch.save(content, file)
@@ -244,25 +258,24 @@ def _kind_of(path: Path) -> str:
     size = path.stat().st_size
     text = head.lstrip().lower()
     if not size:
-        raise InputError(f'{path} is empty; {_EXPECTED}: fetch it again')
+        raise InputError(f'{path} is empty, {_EXPECTED}; download it again')
     if text.startswith((b'<!doctype', b'<html', b'<?xml')):
         raise InputError(
-            f'{path} is a web page, not the file that the page stands for; '
-            f'{_EXPECTED}: open the page in a browser and use its download '
-            'button'
+            f'{path} is a web page, {_EXPECTED}; open the page in a browser '
+            'and use its download button'
         )
     if text.startswith(b'version https://git-lfs'):
         raise InputError(
-            f'{path} is a Git LFS pointer, not the file itself; {_EXPECTED}: '
-            'run `git lfs pull` in its repository'
+            f'{path} is a Git LFS pointer, {_EXPECTED}; run `git lfs pull` in '
+            'the repository of the file'
         )
     if len(head) > 8 and head[8:9] == b'{':
         header = int.from_bytes(head[:8], 'little')
         if 8 + header <= size:
             return 'safetensors'
         raise InputError(
-            f'{path} is cut short: its safetensors header alone should have '
-            f'{header} bytes, the file has {size}; fetch it again'
+            f'{path} is cut short: the safetensors header alone has {header} '
+            f'bytes, but the file has only {size}; download it again'
         )
     if head.startswith(b'PK\x03\x04'):
         return _kind_of_zip(path, size)
@@ -274,7 +287,7 @@ def _kind_of(path: Path) -> str:
             'the config may have changed places'
         )
     raise InputError(
-        f'{path} is not a weight file: it begins with {head[:8]!r}; '
+        f'{path} begins with {head[:8]!r} and is not a weight file, '
         + _EXPECTED
     )
 
@@ -283,19 +296,19 @@ def _kind_of_zip(path: Path, size: int) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            # torch can be told to write no checksums: all are 0 then.
+            # torch can save without checksums: all checksums are 0 then.
             summed = any(entry.CRC for entry in archive.infolist())
             damaged = archive.testzip() if summed else None
     except zipfile.BadZipFile:
         raise InputError(
             f'{path} is cut short or damaged: it begins like a PyTorch '
-            f'checkpoint, but the end of the archive is not in its {size} '
-            'bytes; fetch it again'
+            f'checkpoint, but its {size} bytes do not contain the end of the '
+            'archive; download it again'
         ) from None
     if damaged:
         raise InputError(
-            f'{path} is damaged: {damaged} in it does not match its checksum; '
-            'fetch it again'
+            f'{path} is damaged: its entry {damaged} does not match the '
+            'checksum; download it again'
         )
     inner = {name.partition('/')[2] for name in names}
     if 'constants.pkl' in inner:
@@ -303,8 +316,8 @@ def _kind_of_zip(path: Path, size: int) -> str:
     if 'data.pkl' in inner:
         return 'torch'
     raise InputError(
-        f'{path} is a zip archive of other things (first: {names[:1]}); '
-        f'{_EXPECTED}: unpack it and give the weight file in it'
+        f'{path} is a zip archive of other files ({", ".join(names[:3])}), '
+        f'{_EXPECTED}; unpack it and give the weight file in it'
     )
 
 
@@ -325,7 +338,7 @@ def _file_of_folder(folder: Path) -> Path:
 
 
 def _config_beside(file: Path) -> dict:
-    """Read the config of open_clip or transformers beside a weight file."""
+    """Read open_clip's or transformers' config beside a weight file."""
     names = ['open_clip_config.json', 'config.json']
     if not file.name.startswith('open_clip'):
         names.reverse()
@@ -334,11 +347,11 @@ def _config_beside(file: Path) -> dict:
 
 
 def _read_shards(index: Path, config: dict) -> WeightFile:
-    """Read all weight files that the index of a large model names."""
+    """Read all weight files that an index file lists."""
     shards = set(_read_json(index).get('weight_map', {}).values())
     if not shards:
         raise InputError(
-            f'{index} names no weight files under "weight_map"; fetch the '
+            f'{index} names no weight files under "weight_map"; download the '
             'folder again'
         )
     tensors: dict[str, Tensor] = {}
@@ -359,7 +372,7 @@ def _read_json(path: Path) -> dict:
 
 
 def _meta_of(content: object) -> dict:
-    """Return ``meta`` of an MMEngine checkpoint, empty for other files."""
+    """Return ``meta`` of an MMEngine checkpoint; empty for other files."""
     meta = content.get('meta') if isinstance(content, Mapping) else None
     return meta if isinstance(meta, dict) else {}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Match the tensors of a checkpoint with the tensors of a model."""
+"""Comparison of the tensors of a checkpoint with the tensors of a model."""
 
 from collections.abc import Iterable, Mapping
 
@@ -32,23 +32,24 @@ def fit_to_model(
 ) -> tuple[Layout | None, Renamed]:
     """Rename the tensors of a checkpoint to the names of a model.
 
-    Tensors that have the names and shapes of the model are used as they are.
-    Others are renamed by the layout that they have.
+    If the tensors already have the names and shapes of the model, they keep
+    their names. Otherwise the layout of the checkpoint gives the new names.
 
     Args:
-        model (nn.Module): Model of this package or of one that extends it.
-        tensors (Mapping[str, Tensor]): Tensors by the names of their file.
-        where (str): Name of the file in messages.
+        model (nn.Module): Model of this package, or of a package that extends
+            it.
+        tensors (Mapping[str, Tensor]): Tensors of the checkpoint by name.
+        where (str): Name of the checkpoint, used in messages.
 
     Returns:
-        tuple[Layout | None, Renamed]: The layout, or None if the tensors fit
-        as they are; and the renamed tensors, which are all those that the
-        model learns, and no others.
+        tuple[Layout | None, Renamed]: Layout of the checkpoint (None if the
+        tensors kept their names), and the tensors under the names of the
+        model.
 
     Raises:
-        InputError: If the tensors belong to another method; or if a learned
-            tensor is missing, has another shape, is not finite or has no
-            place in the model.
+        InputError: If the checkpoint belongs to another method; if a learned
+            tensor of the model is missing; or if a tensor of the checkpoint
+            has another shape, is not finite or is not in the model.
     """
     expected = _shapes(model)
     layout, renamed = None, filling(model, unrenamed(tensors))
@@ -68,22 +69,23 @@ def fit_to_model(
 def check_fit(
     model: nn.Module, tensors: Mapping[str, Tensor], where: str
 ) -> None:
-    """Make sure that tensors fill a model without being renamed.
+    """Check that a checkpoint fits a model without renaming.
 
     Args:
-        model (nn.Module): See :func:`fit_to_model`.
-        tensors (Mapping[str, Tensor]): Tensors that are about to be loaded.
-        where (str): Name of their file in messages.
+        model (nn.Module): Model of this package, or of a package that extends
+            it.
+        tensors (Mapping[str, Tensor]): Tensors of the checkpoint by name.
+        where (str): Name of the checkpoint, used in messages.
 
     Raises:
-        InputError: As :func:`fit_to_model`, and if the tensors have the
-            names of a published checkpoint.
+        InputError: If :func:`fit_to_model` raises an error for these tensors,
+            or would rename them.
     """
     layout, renamed = fit_to_model(model, tensors, where)
     if layout and not renamed.state_dict.keys() <= tensors.keys():
         raise InputError(
-            f'{where} is a published checkpoint of {layout.method}, whose '
-            'tensors have other names than the model; convert it with '
+            f'{where} is a published checkpoint of {layout.method} with other '
+            'tensor names than the model; convert it with '
             '`python -m ovseg_mm convert SRC DST` and load DST'
         )
 
@@ -91,16 +93,19 @@ def check_fit(
 def check_against(
     model: nn.Module, layout: Layout | None, renamed: Renamed, where: str
 ) -> None:
-    """Check that renamed tensors fill a model, and that none is left over.
+    """Check that renamed tensors have the names and shapes of a model.
 
     Args:
-        model (nn.Module): See :func:`fit_to_model`.
-        layout (Layout, optional): Layout of the file.
-        renamed (Renamed): Its tensors, as :func:`filling` returns them.
-        where (str): Name of the file in messages.
+        model (nn.Module): Model of this package, or of a package that extends
+            it.
+        layout (Layout, optional): Layout of the checkpoint; decides which
+            remedy the message names.
+        renamed (Renamed): Tensors of the checkpoint, from :func:`filling`.
+        where (str): Name of the checkpoint, used in messages.
 
     Raises:
-        InputError: See :func:`fit_to_model`.
+        InputError: If a learned tensor of the model is missing, or a tensor
+            of the checkpoint has another shape or is not in the model.
     """
     expected, found = _shapes(model), renamed.state_dict
     misfits = _misfits(expected, found)
@@ -114,9 +119,9 @@ def check_against(
     if layout is None or layout.method == method or same_head:
         raise _misfit_error(where, misfits)
     remedy = (
-        'name it as clip.custom_clip_weights of the model instead'
+        'set clip.custom_clip_weights of the model to this file instead'
         if layout.method == 'CLIP'
-        else f'take a config of {layout.method} or another file'
+        else f'use a config of {layout.method}, or another checkpoint'
     )
     raise InputError(
         f'{where} is a checkpoint of {layout.method}, but the model is '
@@ -125,16 +130,18 @@ def check_against(
 
 
 def filling(model: nn.Module, renamed: Renamed) -> Renamed:
-    """Remove tensors that a checkpoint may have and a model never needs.
+    """Remove the tensors of a checkpoint that a model does not use.
 
     Args:
-        model (nn.Module): See :func:`fit_to_model`.
-        renamed (Renamed): Tensors by our names.
+        model (nn.Module): Model of this package, or of a package that extends
+            it.
+        renamed (Renamed): Tensors of the checkpoint under the names of our
+            models.
 
     Returns:
-        Renamed: The tensors, without the text tower if the model reads its
-        text embeddings from a file, and without CLIP's ``logit_scale`` for
-        a segmentor.
+        Renamed: Tensors without the text tower if the model has none (it
+        reads text embeddings from a file), and without CLIP's ``logit_scale``
+        if the model is a segmentor.
     """
     unwanted = []
     if getattr(model, 'text_encoder', None) is None:
@@ -150,22 +157,23 @@ def filling(model: nn.Module, renamed: Renamed) -> Renamed:
 
 
 def unrenamed(tensors: Mapping[str, Tensor]) -> Renamed:
-    """Return tensors under their own names."""
+    """Return the result of a renaming that keeps all names."""
     return Renamed(dict(tensors), list(tensors), {}, [])
 
 
 def has_own_names(names: Iterable[str]) -> bool:
-    """Return whether tensor names look like the names in our models.
+    """Return whether a file has the tensor names of this package's models.
 
-    For files that are read without a model. All names must begin with a
-    module of our models, and one of the modules must be a text tower.
+    All names must begin with a module of our models, and at least one of the
+    modules must be a text tower. This test is for files that are read without
+    a model to compare with.
     """
     parts = {name.partition('.')[0] for name in names}
     return parts <= _MODULES and not parts.isdisjoint(_TEXT_TOWERS)
 
 
 def method_of(model: nn.Module) -> str:
-    """Name of a model's method; its class if it does not name one."""
+    """Return the method of a model, or ``'a CLASS'`` if it has no name."""
     for part in (model, getattr(model, 'decode_head', None)):
         method = getattr(part, 'method', None)
         if isinstance(method, str):
@@ -177,13 +185,13 @@ def _misfit_error(where: str, misfits: list[str]) -> InputError:
     shown = '; '.join(misfits[:3])
     more = f' and {len(misfits) - 3} more' if len(misfits) > 3 else ''
     return InputError(
-        f'{where} does not fit the model: {shown}{more}; take the config '
-        'that the weights were trained with'
+        f'{where} does not fit the model: {shown}{more}; use the config that '
+        'the weights were trained with'
     )
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...] | None]:
-    """Shape by name of the saved tensors; None for sharded tensors."""
+    """Return the shapes of a model's tensors by name, None if sharded."""
     names = {name for name, _ in model.named_modules()}
     if not any(name.endswith(SHARDED) for name in names):
         return {

@@ -21,25 +21,27 @@ _OWN_PARTS = {'region_encoder', 'context_encoder', 'text_encoder'}
 def shifted_clip_towers(
     path: str | Path, state_dict: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
-    """Read the fine-tuned towers that a SCAN segmentor takes over.
+    """Read the towers of a fine-tuned CLIP that go into a SCAN segmentor.
 
-    These are the region tower and the text tower; the tower of whole images
-    was not trained.
+    These are the tower for regions and the tower for texts. The tower for
+    whole images is not read, because it was not trained. The text tower is
+    only read if the segmentor has one.
 
     Args:
-        path (str | Path): Checkpoint of SCAN's CLIP with contextual shift,
-            ours or a published one.
-        state_dict (Mapping[str, Tensor]): Tensors of the segmentor by our
-            names; if it has no text tower, only the region tower is read.
-        where (str): Name of the segmentor's file in messages.
+        path (str | Path): Checkpoint of SCAN's fine-tuned CLIP with
+            contextual shift, published or of this package.
+        state_dict (Mapping[str, Tensor]): Tensors of the segmentor under the
+            names of our models.
+        where (str): Name of the segmentor's file, used in messages.
 
     Returns:
-        dict[str, Tensor]: Tensors by our names, all of which are in
-        ``state_dict``.
+        dict[str, Tensor]: Tensors that replace the tensors of the same name
+        in ``state_dict``.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
-        InputError: If it is another kind of checkpoint or does not fit.
+        FileNotFoundError: If ``path`` does not exist.
+        InputError: If ``path`` is another kind of checkpoint, or a tensor
+            differs in shape from the segmentor.
     """
     path = expanded(path)
     has_text = any(name.startswith(_TEXT_TOWER) for name in state_dict)
@@ -55,14 +57,15 @@ def shifted_clip_towers(
             ours = tuple(state_dict[name].shape)
         if theirs != ours:
             raise InputError(
-                f'{path} does not fit {where}: {name} is {theirs} in it, and '
-                f'{ours or "missing"} there; fuse files of the same CLIP'
+                f'{path} does not fit {where}: {name} is {theirs} in the CLIP '
+                f'and {ours or "missing"} in the segmentor; fuse files of the '
+                'same CLIP architecture'
             )
     return towers
 
 
 def _shifted_clip(path: Path) -> dict[str, Tensor]:
-    """Read the fine-tuned CLIP under our names."""
+    """Read the tensors of a fine-tuned CLIP under the names of our model."""
     tensors = read_weights(path).tensors
     parts = {name.partition('.')[0] for name in tensors}
     if parts == {*_OWN_PARTS, 'logit_scale'}:
@@ -75,6 +78,6 @@ def _shifted_clip(path: Path) -> dict[str, Tensor]:
             return layout.convert(tensors).state_dict
         found = layout.method
     raise InputError(
-        f'{path} is a checkpoint of {found}, but only one of {SHIFTED_CLIP} '
-        'can be fused with a segmentor'
+        f'{path} is a checkpoint of {found}, expected a checkpoint of '
+        f'{SHIFTED_CLIP!r}; give the fine-tuned CLIP to fuse'
     )

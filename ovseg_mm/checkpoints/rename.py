@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rename the tensors of a checkpoint by a table."""
+"""Renaming of the tensors of a checkpoint by a table."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,17 @@ from ovseg_mm.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Drop:
-    """Action of a row whose tensors are known and left out on purpose.
+    """Action of a renaming table: leave the matching tensors out.
 
     Attributes:
-        reason (str): Reason for the report.
+        reason (str): Reason why the tensors are not needed, for the report.
     """
 
     reason: str
 
 
 TensorMap = Callable[[re.Match, Tensor], dict[str, Tensor]]
-"""Function that makes new tensors from the matched name and the tensor."""
+"""Function from the match of an old name and its tensor to new tensors."""
 
 SHARDED = '_fsdp_wrapped_module'
 _WRAPPERS = ('', SHARDED, '_checkpoint_wrapped_module')
@@ -36,11 +36,11 @@ class Renamed(NamedTuple):
     """Result of :func:`rename`.
 
     Attributes:
-        state_dict (dict[str, Tensor]): Tensors by their new names.
+        state_dict (dict[str, Tensor]): Tensors by new name.
         used (list[str]): Old names of the tensors in ``state_dict``.
-        dropped (dict[str, str]): Old names that are left out on purpose, with
-            the reason.
-        unused (list[str]): Old names that no row matches.
+        dropped (dict[str, str]): Old names of the tensors that were left out
+            on purpose, each with the reason.
+        unused (list[str]): Old names that match no row of the table.
     """
 
     state_dict: dict[str, Tensor]
@@ -50,20 +50,27 @@ class Renamed(NamedTuple):
 
 
 def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
-    r"""Rename the entries of a checkpoint.
+    r"""Rename the tensors of a checkpoint by a table.
+
+    Each row of the table is a pair of a regular expression and an action. A
+    tensor gets the action of the first row whose expression matches the whole
+    name. An action is
+
+    - a string: the new name, with ``\1`` for the first group of the match;
+    - a :class:`Drop`: the tensor is left out;
+    - a function: it takes the match and the tensor, and returns a dict of new
+      names and tensors.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Tensors by name.
-        table (Table): Ordered rows ``(pattern, action)``. The first pattern
-            that matches a whole name decides; the action is the new name (a
-            template with ``\1``), a :class:`Drop`, or a function of the
-            match and the tensor that gives new names and tensors.
+        state_dict (Mapping[str, Tensor]): Tensors by old name.
+        table (Table): Rows of the table, in order.
 
     Returns:
-        Renamed: New tensors, and the used, dropped and unused old names.
+        Renamed: Tensors by new name, and the used, dropped and unused old
+        names.
 
     Raises:
-        InputError: If two entries claim the same new name.
+        InputError: If two tensors get the same new name.
     """
     rows = [(re.compile(pattern), action) for pattern, action in table]
     result = Renamed({}, [], {}, [])
@@ -83,8 +90,9 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
         for new_name in renamed:
             if new_name in result.state_dict:
                 raise InputError(
-                    f'{name!r} would become {new_name!r}, but an earlier '
-                    'entry of the checkpoint already has this name'
+                    f'{name!r} and an earlier tensor of the checkpoint get '
+                    f'the same new name {new_name!r}; the checkpoint mixes '
+                    'several layouts'
                 )
         result.state_dict.update(renamed)
         result.used.append(name)
@@ -92,28 +100,31 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
 
 
 def unsharded_name(name: str) -> str:
-    """Return a parameter name without the parts that wrappers add to it.
+    """Return a parameter name without the parts that wrappers add.
 
-    Sharding and activation checkpointing put wrappers around modules.
+    FSDP and activation checkpointing wrap modules, which makes the names of
+    their parameters longer.
     """
     return '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
 
 
 def split_rows(*targets: str) -> TensorMap:
-    r"""Cut a tensor into equal blocks of rows.
+    r"""Return a table action that cuts a tensor into equal blocks of rows.
 
     Args:
-        *targets (str): Templates of the new names, one for each block.
+        *targets (str): New names of the blocks, with ``\1`` for the first
+            group of the match.
 
     Returns:
-        TensorMap: Action for a table.
+        TensorMap: Action for a row of a renaming table.
     """
 
     def split(match: re.Match, tensor: Tensor) -> dict[str, Tensor]:
         if len(tensor) % len(targets):
             raise InputError(
-                f'{match.string} has {len(tensor)} rows, which cannot be cut '
-                f'into {len(targets)} equal blocks'
+                f'{match.string} has {len(tensor)} rows, expected a multiple '
+                f'of {len(targets)}; the file is not a checkpoint of this '
+                'layout'
             )
         size = len(tensor) // len(targets)
         return {
@@ -125,14 +136,15 @@ def split_rows(*targets: str) -> TensorMap:
 
 
 def map_tensor(target: str, function: Callable[[Tensor], Tensor]) -> TensorMap:
-    r"""Rename and change a tensor.
+    r"""Return a table action that renames and changes a tensor.
 
     Args:
-        target (str): Template of the new name.
-        function (Callable[[Tensor], Tensor]): Change of the tensor.
+        target (str): New name, with ``\1`` for the first group of the match.
+        function (Callable[[Tensor], Tensor]): Function from the old to the
+            new tensor.
 
     Returns:
-        TensorMap: Action for a table.
+        TensorMap: Action for a row of a renaming table.
     """
 
     def change(match: re.Match, tensor: Tensor) -> dict[str, Tensor]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read PyTorch's pickles without running code in them."""
+"""Reading of PyTorch's pickle files without running code in them."""
 
 import codecs
 import importlib
@@ -18,7 +18,7 @@ from mmengine.utils import apply_to, digit_version
 from torch import Tensor
 from torch.storage import TypedStorage, UntypedStorage
 
-# NumPy 2 has renamed it.
+# NumPy 2 has renamed numpy.core.
 _core = 'numpy.core' if np.__version__.startswith('1.') else 'numpy._core'
 _multiarray = importlib.import_module(f'{_core}.multiarray')
 
@@ -28,7 +28,7 @@ MapLocation = Any
 
 
 class _Ignored:
-    """Placeholder of an object that is not a weight."""
+    """Placeholder for a pickled object that is not a weight."""
 
     def __init__(self, *args: object) -> None:
         pass
@@ -38,7 +38,7 @@ class _Ignored:
 
 
 class _History:
-    """Placeholder of a history of MMEngine's log; keeps its state."""
+    """Placeholder for a pickled ``HistoryBuffer`` of MMEngine's log."""
 
     state: object = None
 
@@ -47,11 +47,11 @@ class _History:
 
 
 def _ignored(*args: object) -> None:
-    """Placeholder of a function that does not make a weight."""
+    """Placeholder for a pickled function that does not make a weight."""
 
 
-# detectron2's files hold NumPy arrays and scalars, MMEngine's the histories
-# of its log, others the options of the command line.
+# Files of detectron2 contain NumPy arrays and scalars. Files of MMEngine
+# contain the histories of its log, other files the command-line options.
 _ALLOWED = {
     'mmengine.logging.history_buffer.HistoryBuffer': _History,
     'argparse.Namespace': _Ignored,
@@ -82,20 +82,22 @@ _LEGACY_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19'
 def safe_torch_load(path: Path, map_location: MapLocation = 'cpu') -> object:
     """Load a file of ``torch.save`` or ``pickle.dump`` without running code.
 
-    Tensors, plain containers, NumPy arrays and scalars are built, and the
-    histories of MMEngine's log from their numbers. Parsed command lines
-    become placeholders. All other types are refused.
+    The file may contain tensors, plain containers, NumPy arrays and scalars,
+    histories of MMEngine's log, and parsed command lines. Parsed command
+    lines (``argparse.Namespace``) become empty placeholders. Any other type
+    is an error.
 
     Args:
-        path (Path): File.
-        map_location (str | torch.device | dict | Callable): See
-            ``torch.load``; a dict or a function needs torch 2.6 or later.
+        path (Path): File to load.
+        map_location (str | torch.device | dict | Callable): Device of the
+            tensors, as for ``torch.load``. A dict or a function needs torch
+            2.6 or later.
 
     Returns:
         object: Saved object.
 
     Raises:
-        pickle.UnpicklingError: If the file holds anything else.
+        pickle.UnpicklingError: If the file contains another type.
     """
     with open(path, 'rb') as file:
         head = file.read(32)
@@ -116,21 +118,25 @@ def read_archive(path: Path) -> object:
     """Read a zip archive of ``torch.save`` without ``torch.load``.
 
     Args:
-        path (Path): File.
+        path (Path): Archive to read.
 
     Returns:
-        object: Saved object; tensors are on the CPU.
+        object: Saved object, with tensors on the CPU.
 
     Raises:
-        pickle.UnpicklingError: If it holds types that
-            :func:`safe_torch_load` does not build.
+        pickle.UnpicklingError: If the archive contains a type that
+            :func:`safe_torch_load` does not accept.
     """
     with zipfile.ZipFile(path) as archive:
         return ArchiveUnpickler(archive).load()
 
 
 def moved(content: object, map_location: MapLocation) -> object:
-    """Return the content with its tensors on a device, if one is named."""
+    """Return an object with its tensors on the device of ``map_location``.
+
+    If ``map_location`` is a dict or a function, nothing is moved: then
+    ``torch.load`` has already moved the tensors.
+    """
     if not isinstance(map_location, (str, torch.device)):
         return content
     device = torch.device(map_location)
@@ -142,7 +148,7 @@ def moved(content: object, map_location: MapLocation) -> object:
 
 
 def with_histories(content: object) -> object:
-    """Replace the placeholders in a log by MMEngine's histories."""
+    """Replace the placeholders in MMEngine's log by ``HistoryBuffer``s."""
     hub = content.get('message_hub') if isinstance(content, dict) else None
     scalars = hub.get('log_scalars') if isinstance(hub, dict) else None
     if isinstance(scalars, dict):
@@ -153,10 +159,10 @@ def with_histories(content: object) -> object:
 
 
 class ListedUnpickler(pickle.Unpickler):
-    """Unpickler that builds only the listed types."""
+    """Unpickler that accepts only a fixed list of types."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a listed type by its name."""
+        """Return a type of the list by its name, or raise."""
         from torch._weights_only_unpickler import _get_allowed_globals
 
         # torch.save writes the names of Python 2.
@@ -168,10 +174,11 @@ class ListedUnpickler(pickle.Unpickler):
 
 
 class ArchiveUnpickler(ListedUnpickler):
-    """Unpickler of an archive of ``torch.save`` with its storages.
+    """Unpickler for a zip archive of ``torch.save``, with its tensor data.
 
     Args:
-        archive (ZipFile): Holds ``NAME/data.pkl`` and ``NAME/data/*``.
+        archive (ZipFile): Open archive with the pickle ``NAME/data.pkl`` and
+            the tensor data ``NAME/data/*``.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -186,10 +193,12 @@ class ArchiveUnpickler(ListedUnpickler):
         super().__init__(io.BytesIO(archive.read(pickled)), encoding='utf-8')
 
     def persistent_load(self, pid: tuple) -> TypedStorage:
-        """Return the storage of a tensor; one object for each key."""
+        """Return the storage of a tensor, read only once for each key."""
         kind, storage_type, key, _, numel = pid
         if kind != 'storage':
-            raise pickle.UnpicklingError(f'unknown reference {kind!r}')
+            raise pickle.UnpicklingError(
+                f'data.pkl refers to {kind!r}, expected a storage'
+            )
         dtype = getattr(storage_type, 'dtype', torch.uint8)
         if key not in self._storages:
             self._storages[key] = self._read(str(key), numel * dtype.itemsize)
@@ -201,13 +210,14 @@ class ArchiveUnpickler(ListedUnpickler):
         entry = self._archive.getinfo(f'{self.root}data/{key}')
         if entry.file_size != size:
             raise pickle.UnpicklingError(
-                f'{entry.filename} has {entry.file_size} bytes, not {size}'
+                f'{entry.filename} has {entry.file_size} bytes, expected '
+                f'{size}'
             )
         if not size:
             return UntypedStorage(0)
         content = bytearray(size)
         with self._archive.open(entry) as file:
-            # It is a buffered reader, which the type stubs do not know.
+            # The type stubs do not know that open() gives a buffered reader.
             filled = cast(io.BufferedIOBase, file).readinto(content)
         if filled != size:
             raise pickle.UnpicklingError(f'{entry.filename} is cut short')
@@ -215,9 +225,9 @@ class ArchiveUnpickler(ListedUnpickler):
 
 
 def refusal(name: str) -> pickle.UnpicklingError:
-    """Return the error for a type that is not listed."""
+    """Return the error for a pickled type that is not in the list."""
     return pickle.UnpicklingError(
-        f'it names {name}, which is not among the types of a weight file'
+        f'it contains the type {name}, which is not a type of weight files'
     )
 
 
@@ -229,7 +239,7 @@ def _load_weights_only(path: Path, map_location: MapLocation) -> object:
                 path, map_location=map_location, weights_only=True
             )
         except pickle.UnpicklingError as error:
-            # torch's own message ends in advice to load unsafely.
+            # The message of torch ends with the advice to load unsafely.
             found = re.search(r'GLOBAL (\S+)', str(error))
             if not found:
                 raise
@@ -237,7 +247,7 @@ def _load_weights_only(path: Path, map_location: MapLocation) -> object:
 
 
 def _load_legacy(path: Path) -> object:
-    """Load the format before torch 1.6 with a torch before 2.6."""
+    """Load a file in the format before torch 1.6, for torch before 2.6."""
     module = SimpleNamespace(
         Unpickler=ListedUnpickler,
         load=lambda file, **kwargs: ListedUnpickler(file, **kwargs).load(),
@@ -250,7 +260,7 @@ def _load_legacy(path: Path) -> object:
 
 
 def _history_of(state: object) -> HistoryBuffer:
-    """Build a history from the state of a pickled one."""
+    """Build a ``HistoryBuffer`` from its pickled state."""
     state = state if isinstance(state, dict) else {}
     kept = [
         np.asarray(state.get(name, ()), dtype=float)

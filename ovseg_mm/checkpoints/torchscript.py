@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read TorchScript archives without running them.
+"""Reading of TorchScript archives without running their code.
 
-``torch.jit.load`` runs code of the archive, such as ``__setstate__`` of its
-modules. Here the pickled attributes of the modules are read; the code is only
-searched, as text, for the names and types of attributes.
+``torch.jit.load`` runs code of the archive, such as ``__setstate__`` of
+modules. This module unpickles the attributes of the modules instead. It only
+searches the code as text, for the names and types of the attributes.
 """
 
 import pickle
@@ -30,16 +30,16 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Read the parameters and buffers of a TorchScript archive.
 
     Args:
-        path (Path): File of ``torch.jit.save``.
+        path (Path): File that ``torch.jit.save`` wrote.
 
     Returns:
-        dict[str, Tensor]: The tensors of
-        ``torch.jit.load(path).state_dict()``, on the CPU.
+        dict[str, Tensor]: Tensors by name, on the CPU, the same as in
+        ``torch.jit.load(path).state_dict()``.
 
     Raises:
-        pickle.UnpicklingError: If a module has a ``__setstate__``, which
-            would have to be run to know its attributes, or if the archive is
-            damaged.
+        pickle.UnpicklingError: If the archive is damaged, or if a module
+            defines ``__setstate__``, so that its attributes are unknown
+            without running code.
     """
     with zipfile.ZipFile(path) as archive:
         unpickler = _ScriptUnpickler(archive)
@@ -47,7 +47,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         classes = _read_classes(archive, f'{unpickler.root}code/')
     if not isinstance(root, _ScriptObject):
         raise pickle.UnpicklingError(
-            f'it holds a {type(root).__name__}, not a module'
+            f'it contains a {type(root).__name__}, expected a module'
         )
     tensors: dict[str, Tensor] = {}
     _collect(root, classes, '', tensors, _DEEPEST)
@@ -55,7 +55,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 class _ScriptObject:
-    """Placeholder of an object whose class the archive defines."""
+    """Placeholder for an object of a class that the archive defines."""
 
     qualified_name = ''
     state: object = None
@@ -68,10 +68,10 @@ class _ScriptObject:
 
 
 class _ScriptUnpickler(ArchiveUnpickler):
-    """Unpickler that also knows the types that TorchScript adds."""
+    """Unpickler that also accepts the types of TorchScript archives."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a listed type, or a placeholder of a class of the archive."""
+        """Return a type of the list, or a placeholder for a class."""
         if module.split('.')[0] == '__torch__':
             names = dict(qualified_name=f'{module}.{name}')
             return type('_ScriptClass', (_ScriptObject,), names)
@@ -89,13 +89,14 @@ def _first(value: object, *types: object) -> object:
 
 @dataclass
 class _Class:
-    """Attributes of a class, as declared in the code of an archive.
+    """Declaration of a class in the code of a TorchScript archive.
 
     Attributes:
-        is_module (bool): Whether its objects are modules.
-        names (dict[str, list[str]]): Names of ``parameters`` and ``buffers``.
-        types (dict[str, str]): Types of the attributes.
-        sets_state (bool): Whether it has a ``__setstate__``.
+        is_module (bool): Whether the class is a module.
+        names (dict[str, list[str]]): Names of the parameters under
+            ``'parameters'``, and of the buffers under ``'buffers'``.
+        types (dict[str, str]): Declared types by attribute name.
+        sets_state (bool): Whether the class defines ``__setstate__``.
     """
 
     is_module: bool = False
@@ -105,7 +106,7 @@ class _Class:
 
 
 def _read_classes(archive: zipfile.ZipFile, folder: str) -> dict[str, _Class]:
-    """Read the declared attributes of the classes in a folder of code."""
+    """Read the declarations of the classes in a folder of an archive."""
     classes: dict[str, _Class] = {}
     for entry in archive.namelist():
         if not entry.startswith(folder) or not entry.endswith('.py'):
@@ -133,16 +134,31 @@ def _collect(
     tensors: dict[str, Tensor],
     depth: int,
 ) -> None:
-    """Collect the tensors of a module and its children in torch's order."""
+    """Add the tensors of a module and its children to ``tensors``.
+
+    Args:
+        owner (_ScriptObject): The module.
+        classes (dict[str, _Class]): Class declarations by qualified name.
+        prefix (str): Prefix of the tensor names, with a dot at the end.
+        tensors (dict[str, Tensor]): Result, tensors by name, in the order of
+            torch's ``state_dict``.
+        depth (int): How many levels of modules may still follow.
+
+    Raises:
+        pickle.UnpicklingError: If a module defines ``__setstate__``, or the
+            modules are nested too deeply.
+    """
     kind = classes.get(owner.qualified_name, _Class())
     if kind.sets_state or not isinstance(owner.state, dict):
         raise pickle.UnpicklingError(
             f'its module {prefix.rstrip(".") or "at the root"} is a '
-            f'{owner.qualified_name} with a __setstate__ of its own, which '
-            'would have to be run'
+            f'{owner.qualified_name}, which defines __setstate__, code that '
+            'would have to run'
         )
     if not depth:
-        raise pickle.UnpicklingError('its modules contain one another')
+        raise pickle.UnpicklingError(
+            f'its modules are nested more than {_DEEPEST} levels deep'
+        )
     for group in ('parameters', 'buffers'):
         for name in owner.state:
             value = owner.state[name]

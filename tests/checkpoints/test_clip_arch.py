@@ -101,7 +101,7 @@ def test_shapes_are_those_of_open_clip(name):
 def test_unknown_names():
     with pytest.raises(ValueError, match="'ViT-B/16'.*did you mean ViT-B-16"):
         clip_arch('ViT-B/16')
-    with pytest.raises(ValueError, match='knows no weights .*openai'):
+    with pytest.raises(ValueError, match='is not a tag of ViT-B-16 .*openai'):
         clip_arch('ViT-B-16', 'opanai')
     with pytest.raises(ValueError, match='arch=7'):
         clip_arch(7)

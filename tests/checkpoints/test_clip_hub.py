@@ -96,7 +96,7 @@ def assert_says_what_to_put_where(message, hub, tag, repo, name):
     assert f"weights of tiny '{tag}': not in the cache" in message
     assert f'download {name} from {hub.url}/org/{repo}/tree/main' in message
     assert f"custom_clip_weights='/path/to/{name}'" in message
-    assert f'copy it into {cache_folder()}/clip/org--{repo}, or' in message
+    assert f'download into {cache_folder()}/clip/org--{repo}, or' in message
     assert '\n' not in message
 
 
@@ -121,8 +121,8 @@ def test_interrupted_download_goes_on(
     sums = pytest.approx(sums_of(our_weights))
     assert load('bin') == {'bin': sums}
     errors = capfd.readouterr().err
-    licence = 'the licence is not known here; it is on'
-    assert f'{licence} {hub.url}/org/bin\n' in errors
+    licence = 'read the licence on'
+    assert f'{licence} {hub.url}/org/bin before use\n' in errors
     gets = [bounds for kind, *_, bounds in hub.requests if kind == 'GET']
     assert gets == ['bytes=40000-']
     assert BIN in errors and '100%' in errors
@@ -170,9 +170,11 @@ def test_repositories_that_describe_themselves(
         assert results[tag] == sums, tag
     for tag in tags[2:]:
         message = results[tag]
-        assert f'{tag}: not in the cache, and could not be fetched' in message
+        assert (
+            f'{tag}: not in the cache, and could not be downloaded' in message
+        )
         assert f'{hub.url}/{tag.removeprefix("hf-hub:")}/tree/main' in message
-        assert "set 'local-dir:/path/to/the/folder' in its place" in message
+        assert f"'local-dir:/path/to/the/folder' instead of {tag}" in message
     asked = {name for _, repo, name, _ in hub.requests if 'described' in repo}
     assert asked == {CONFIG, SAFE}
 

@@ -208,7 +208,7 @@ def test_one_tower_alone(
         if style == 'version 5':
             part = {k.removeprefix(prefix[0]): v for k, v in part.items()}
     folder = write(tmp_path / 'x', part, config, 'model.safetensors')
-    words = f'holds the {tower} tower of a CLIP alone; the '
+    words = f'holds only the {tower} tower of a CLIP, the '
     for arguments in (
         (tiny_arch, None, folder),
         (tiny_arch, None, folder / 'model.safetensors'),
@@ -233,7 +233,7 @@ def test_siglip_of_transformers(tmp_path, tiny_arch, kind):
     config = dict(model_type=kind)
     folder = write(tmp_path / 'x', weights, config, 'model.safetensors')
     for arguments in ((tiny_arch, None, folder), (f'local-dir:{folder}',)):
-        with pytest.raises(ValueError, match='is a SigLIP, .* take a CLIP'):
+        with pytest.raises(ValueError, match='is a SigLIP, .* use a CLIP'):
             load_clip_weights(*arguments)
 
 
@@ -257,12 +257,12 @@ def test_siglip_of_open_clip(tmp_path, tiny_arch):
         (('local-dir:bare',), 'has no open_clip_config.json or config.json'),
         (('local-dir:broken',), 'is not a JSON file'),
         (('local-dir:bert',), "of the type 'bert', expected 'clip'"),
-        (('local-dir:gelu_new',), "has hidden_act='gelu_new'"),
+        (('local-dir:gelu_new',), "activation hidden_act='gelu_new'"),
         (('hf-hub:',), 'write hf-hub:ORG/NAME'),
         (('hf-hub:name',), 'write hf-hub:ORG/NAME'),
-        (('hf-hub:org/x', 'openai'), 'has weights of its own; leave pretr'),
-        (('ViT-B-16', 'hf-hub:org/x'), 'give it as custom_clip_weights, or'),
-        (('openai/clip', 'openai'), "is written 'hf-hub:openai/clip'"),
+        (('hf-hub:org/x', 'openai'), 'own, which pretrained='),
+        (('ViT-B-16', 'hf-hub:org/x'), "set custom_clip_weights='hf-hub:org"),
+        (('openai/clip', 'openai'), "write 'hf-hub:openai/clip'"),
         (('ViT-B-16', None, 'org/x'), "repository of the hub, 'hf-hub:org/x'"),
     ],
 )

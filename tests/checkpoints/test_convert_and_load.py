@@ -223,7 +223,7 @@ def test_checkpoint_of_another_method(tmp_path, config, model, our_weights):
     path = tmp_path / 'ViT.pt'
     torch.save(our_weights, path)
     message = (
-        'is a checkpoint of CLIP, but the model is CAT-Seg; name it as '
+        'is a checkpoint of CLIP, but the model is CAT-Seg; set '
         'clip.custom_clip_weights'
     )
     with pytest.raises(ValueError, match=message):
@@ -276,14 +276,14 @@ def test_what_is_read_is_not_overwritten(tmp_path, config, source):
     index = folder / 'model.safetensors.index.json'
     index.write_text('{}')
     for place in (folder, index):
-        with pytest.raises(ValueError, match='lies in the folder of the sour'):
+        with pytest.raises(ValueError, match='is inside the folder of the in'):
             convert(place, folder / 'part.safetensors')
     other = tmp_path / 'other.pth'
     torch.save({}, other)
-    with pytest.raises(ValueError, match='is the source itself'):
+    with pytest.raises(ValueError, match='is an input and would be'):
         convert(source, other, fuse_clip=other)
     config.dump(tmp_path / 'cfg.py')
-    with pytest.raises(ValueError, match='is the source itself'):
+    with pytest.raises(ValueError, match='is an input and would be'):
         convert(source, tmp_path / 'cfg.py', tmp_path / 'cfg.py')
     assert other.exists() and index.read_text() == '{}'
 
@@ -300,7 +300,7 @@ def test_a_device_stays_a_device(source, tmp_path):
 def test_destinations(tmp_path, source, monkeypatch):
     before = source.read_bytes()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match='is the source itself'):
+    with pytest.raises(ValueError, match='is an input and would be'):
         convert(source, Path('model_base.pth'))
     with pytest.raises(ValueError, match='is a folder'):
         convert(source, tmp_path)

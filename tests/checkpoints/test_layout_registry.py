@@ -49,7 +49,7 @@ def test_without_excludes_a_file():
 @pytest.mark.parametrize(
     ('kind', 'error', 'message'),
     [
-        (dict, TypeError, 'is not a sub-class of Layout'),
+        (dict, TypeError, 'must be a sub-class of Layout'),
         (layout_class(name=''), TypeError, 'class attribute name'),
         (layout_class(method=''), TypeError, 'class attribute method'),
         (layout_class(signature=()), TypeError, 'class attribute signature'),
@@ -69,10 +69,10 @@ def test_a_name_belongs_to_one_class():
     again = registry.register(layout_class(method='Newer'))
     assert [type(layout) for layout in registry] == [again]
     other = type('Other', (Layout,), dict(vars(first)))
-    with pytest.raises(ValueError, match='is the name of .*TestLayout; choo'):
+    with pytest.raises(ValueError, match='already the name of .*TestLayout; '):
         registry.register(other)
 
 
 def test_unknown_files_name_the_known_methods():
-    with pytest.raises(InputError, match=r'known are those of .*CAT-Seg.*: '):
+    with pytest.raises(InputError, match=r'no known layout: .*CAT-Seg'):
         recognise(['a.weight'])

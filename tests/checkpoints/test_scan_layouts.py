@@ -202,15 +202,17 @@ def test_fusion_with_our_own_file(files, published_clip):
 
 def test_fusion_of_what_does_not_fit(files, published, published_clip):
     source, target = files / 'Seg_model.pth', files / 'SCAN.pth'
-    with pytest.raises(ValueError, match='is a checkpoint of SCAN, but only'):
+    with pytest.raises(ValueError, match='is a checkpoint of SCAN, expected'):
         convert(source, target, fuse_clip=source)
     convert(source, files / 'ours.pth')
-    with pytest.raises(ValueError, match='is a checkpoint of a segmentor, bu'):
+    with pytest.raises(ValueError, match='is a checkpoint of a segmentor, ex'):
         convert(source, target, fuse_clip=files / 'ours.pth')
     with pytest.raises(FileNotFoundError, match='gone.pt'):
         convert(source, target, fuse_clip=files / 'gone.pt')
     name = 'module.clip_model.visual.proj'
     torch.save({**published_clip, name: torch.ones(3, 3)}, files / 'other.pt')
-    with pytest.raises(ValueError, match=r'proj is \(3, 3\) in it, and \(64'):
+    with pytest.raises(
+        ValueError, match=r'proj is \(3, 3\) in the CLIP and \(64'
+    ):
         convert(source, target, fuse_clip=files / 'other.pt')
     assert not target.exists()

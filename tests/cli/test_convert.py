@@ -42,7 +42,7 @@ def test_report(tmp_path, source, capsys):
 
 def test_errors_are_one_sentence(tmp_path, source, capsys):
     for arguments, message in (
-        ([source, source], 'is the source itself'),
+        ([source, source], 'is an input and would be'),
         ([tmp_path / 'gone.pth', tmp_path / 'x.pth'], 'does not exist'),
         ([source, tmp_path / 'no' / 'x.pth'], 'does not exist'),
         (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of published checkpoints, one module a method.
+"""Layouts of published checkpoints, with one module for each method.
 
-Each module registers its layouts when it is imported.
+The import of a module registers its layouts.
 """
 
 from . import (

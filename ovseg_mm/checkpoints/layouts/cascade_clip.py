@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cascade-CLIP, all six released models.
+"""Layout of Cascade-CLIP, for all six published models.
 
-The published files were written by MMSegmentation 0.x.
+The files were written by MMSegmentation 0.x.
 """
 
 import re
@@ -21,10 +21,10 @@ _UNUSED = Drop('a part of the decoder that its mask logits do not depend on')
 
 
 def _decoder_rows(last: int) -> list[Row]:
-    """Rows of the decoders; their last layer is used only in part.
+    """Return the rows of the decoders, whose last layer is partly dropped.
 
     Args:
-        last (int): Index of the last layer.
+        last (int): Index of the last layer of each decoder.
 
     Returns:
         list[Row]: Rows of the renaming table.
@@ -80,7 +80,7 @@ _ROWS: list[Row] = [
 
 @LAYOUTS.register
 class CascadeCLIPLayout(Layout):
-    """Files of Cascade-CLIP's authors."""
+    """Layout of the checkpoints of Cascade-CLIP's authors."""
 
     name = 'cascade_clip'
     method = 'Cascade-CLIP'
@@ -91,7 +91,7 @@ class CascadeCLIPLayout(Layout):
     )
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Join the prompts of all blocks into one tensor."""
+        """Join the prompts of the first block and of the other blocks."""
         joined = dict(tensors)
         if all(name in joined for name in _PROMPTS):
             shallow, deep = (joined.pop(name) for name in _PROMPTS)
@@ -99,7 +99,7 @@ class CascadeCLIPLayout(Layout):
         return joined
 
     def rows(self, names: Iterable[str]) -> list[Row]:
-        """Rows of the table, without unused tensors of the last layers."""
+        """Return the table; it drops unused tensors of the last layers."""
         matches = (re.match(rf'{_DECODER}(\d+)\.', name) for name in names)
         last = max((int(match[2]) for match in matches if match), default=0)
         return [*_ROWS, *_decoder_rows(last)]

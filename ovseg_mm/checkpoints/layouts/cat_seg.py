@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CAT-Seg, the version of CVPR 2024 (``model_base.pth``, ``model_large.pth``).
+"""Layout of CAT-Seg, version of CVPR 2024.
 
-The published files were written by detectron2.
+The published files ``model_base.pth`` and ``model_large.pth`` were written by
+detectron2.
 """
 
 import torch
@@ -17,7 +18,7 @@ _PARAMS = r'\.(weight|bias)'
 
 
 def _block_rows(number: int) -> list[Row]:
-    """Rows of the Swin block that the file calls ``block_{number}``."""
+    """Return rows for the Swin block ``block_{number}`` in the file."""
     block = rf'{_LAYER}swin_block\.block_{number}\.'
     into = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.'
     return [
@@ -32,7 +33,7 @@ def _block_rows(number: int) -> list[Row]:
 
 
 def _decoder_rows(number: int) -> list[Row]:
-    """Rows of the stage that the file calls ``decoder{number}``."""
+    """Return rows for the decoder stage ``decoder{number}`` in the file."""
     into = rf'decode_head.upsample_blocks.{number - 1}.'
     return [
         (rf'{_HEAD}decoder{number}\.up{_PARAMS}', rf'{into}up.\1'),
@@ -43,7 +44,7 @@ def _decoder_rows(number: int) -> list[Row]:
     ]
 
 
-# The first version has the same names, and no padding.
+# Files of the first version have the same names, but no padding tokens.
 HEAD_ROWS: list[Row] = [
     (rf'{_HEAD}conv1{_PARAMS}', r'decode_head.cost_embedding.\1'),
     (
@@ -113,7 +114,7 @@ _TABLE = [
 
 @LAYOUTS.register
 class CATSegLayout(Layout):
-    """Files of CAT-Seg's authors."""
+    """Layout of the checkpoints of CAT-Seg's authors."""
 
     name = 'cat_seg'
     method = 'CAT-Seg'

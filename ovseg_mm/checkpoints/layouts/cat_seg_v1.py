@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CAT-Seg's first version.
+"""Layouts of CAT-Seg's first version.
 
-MMSegmentation's project CAT-Seg saves it under names of its own; the authors'
-files (``model_final_base.pth``) were written by detectron2.
+There are two: files of the project CAT-Seg in MMSegmentation, and files of
+CAT-Seg's authors (``model_final_base.pth``), written by detectron2.
 """
 
 import re
@@ -17,12 +17,12 @@ from .swin import swin_rows
 _CLIP = 'backbone.clip_model.'
 _LAYER, _OUR_LAYER = 'neck.layers.*.', 'decode_head.layers.*.'
 _TEXTS = Drop(
-    'text embeddings of the class list of that run; they are computed again'
+    'text embeddings of the training classes, which are computed again'
 )
 
 
 def _block_pairs(number: int) -> list[tuple[str, str]]:
-    """Names of the window block that the file calls ``block_{number}``."""
+    """Return pairs (file, model) of names for ``block_{number}``."""
     block = f'{_LAYER}spatial_agg.block_{number}.'
     into = f'{_OUR_LAYER}spatial.blocks.{number - 1}.'
     return [
@@ -36,7 +36,7 @@ def _block_pairs(number: int) -> list[tuple[str, str]]:
 
 
 def _decoder_pairs(number: int) -> list[tuple[str, str]]:
-    """Names of the stage that the file calls ``decoder{number}``."""
+    """Return pairs (file, model) of names for ``decoder{number}``."""
     block = f'decode_head.decoder{number}.'
     into = f'decode_head.upsample_blocks.{number - 1}.'
     return [
@@ -48,8 +48,9 @@ def _decoder_pairs(number: int) -> list[tuple[str, str]]:
     ]
 
 
-# Names of a tensor in the file and in our model. A star means one part of a
-# name between dots, two stars several parts; they are equal on both sides.
+# Pairs of the tensor name in the file and in our model. One star stands for
+# one part of a name between dots, two stars for several parts. The parts are
+# equal in both names.
 _PAIRS = [
     ('backbone.feature_extractor.**', 'backbone.guidance.**'),
     (
@@ -81,7 +82,7 @@ _PAIRS = [
 
 
 def _row(source: str, target: str) -> tuple[str, str]:
-    """Row of a table from names with stars."""
+    """Return a row of a renaming table from two names with stars."""
     pattern = re.escape(source).replace(r'\*\*', '(.+)')
     pattern = pattern.replace(r'\*', r'([^.]+)')
     numbers = iter(range(1, 1 + target.count('*')))
@@ -89,7 +90,7 @@ def _row(source: str, target: str) -> tuple[str, str]:
 
 
 def _windows(number: int) -> list[Row]:
-    """Rows of the tensors of window attention that are not renamed 1:1."""
+    """Return rows for the tensors of ``block_{number}`` to split or drop."""
     there = rf'neck\.layers\.(\d+)\.spatial_agg\.block_{number}\.attn\.w_msa\.'
     here = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.attn.'
     return [
@@ -99,7 +100,7 @@ def _windows(number: int) -> list[Row]:
         ),
         (
             rf'{there}relative_position_index',
-            Drop('an index of positions that nothing uses'),
+            Drop('an index of positions that is not used'),
         ),
     ]
 
@@ -156,7 +157,7 @@ _AUTHORS_TABLE = [
     *cat_seg.HEAD_ROWS,
     (
         r'backbone\.(?:res5|layers\.3|layers\.2\.downsample|norm3)\..+',
-        Drop('behind the last map that guides'),
+        Drop('stages of the backbone behind the last guidance map'),
     ),
     *basic_stem_rows(r'backbone\.', 'backbone.guidance.'),
     *detectron2_rows(r'backbone\.', 'backbone.guidance.'),
@@ -165,14 +166,16 @@ _AUTHORS_TABLE = [
 
 
 def project_name(name: str) -> str:
-    """Return the name of a parameter in MMSegmentation's project.
+    """Return the name of a parameter in MMSegmentation's project CAT-Seg.
 
     Args:
-        name (str): Name of a parameter of our model, which may be a part of
-            the project's parameter.
+        name (str): Name of the parameter in our model. Several parameters of
+            our model may be one in the project, such as the weights of q and
+            k.
 
     Returns:
-        str: Name in the project; ``name`` if the project has none.
+        str: Name in the project; ``name`` itself if the project has no such
+        parameter.
     """
     for pattern, template in _TO_PROJECT:
         match = re.fullmatch(pattern, name)
@@ -183,7 +186,7 @@ def project_name(name: str) -> str:
 
 @LAYOUTS.register
 class CATSegV1Layout(Layout):
-    """Files of MMSegmentation's project CAT-Seg."""
+    """Layout of the checkpoints of MMSegmentation's project CAT-Seg."""
 
     name = 'cat_seg_v1'
     method = 'CAT-Seg v1'
@@ -197,7 +200,7 @@ class CATSegV1Layout(Layout):
 
 @LAYOUTS.register
 class CATSegV1AuthorsLayout(Layout):
-    """Files of CAT-Seg's authors, first version."""
+    """Layout of the checkpoints of CAT-Seg's authors, first version."""
 
     name = 'cat_seg_v1_authors'
     method = 'CAT-Seg v1'

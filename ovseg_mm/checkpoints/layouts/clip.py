@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of CLIP, and the rows of its towers for all methods."""
+"""Layouts of CLIP, and renaming rows of CLIP towers for all methods."""
 
 import re
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ _TEXT = (
 )
 
 TEMPERATURE = Drop("the temperature of CLIP's contrastive loss, not used here")
-"""Action of methods for ``logit_scale``."""
+"""Action of the layouts of segmentors for ``logit_scale``."""
 
 
 def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
-    """Rows for an image tower under OpenAI's names.
+    """Return the rows for an image tower with OpenAI's names.
 
     Args:
-        source (str): Prefix in the file, dots included.
-        target (str): Prefix in our model.
+        source (str): Prefix of its names in the file, with the last dot.
+        target (str): Prefix of its names in our model, with the last dot.
 
     Returns:
         list[Row]: Rows of the renaming table.
@@ -44,7 +44,15 @@ def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
 
 
 def text_rows(source: str, target: str = 'text_encoder.') -> list[Row]:
-    """Rows for a text tower under OpenAI's names; see :func:`image_rows`."""
+    """Return the rows for a text tower with OpenAI's names.
+
+    Args:
+        source (str): Prefix of its names in the file, with the last dot.
+        target (str): Prefix of its names in our model, with the last dot.
+
+    Returns:
+        list[Row]: Rows of the renaming table.
+    """
     return _tower_rows(source, target, _TEXT)
 
 
@@ -59,7 +67,7 @@ def _tower_rows(source: str, target: str, stem: str) -> list[Row]:
     ]
 
 
-_SIZES = Drop('a size that the shapes of the other tensors tell already')
+_SIZES = Drop('a size that the shapes of other tensors already give')
 _BOTH_TOWERS = [
     *image_rows('visual.'),
     *text_rows(''),
@@ -111,7 +119,7 @@ _HF_TABLE = [
         r'vision_model\.embeddings\.position_embedding\.weight',
         'backbone.positional_embedding',
     ),
-    # 'layrnorm' is how the published files spell it.
+    # 'layrnorm' is the spelling in published files.
     (
         r'vision_model\.pre_(?:layrnorm|layernorm)\.(weight|bias)',
         r'backbone.ln_pre.\1',
@@ -138,13 +146,13 @@ _HF_TABLE = [
         map_tensor('text_encoder.text_projection', torch.t),
     ),
     ('logit_scale', 'logit_scale'),
-    (r'.*\.position_ids', Drop('a plain count of positions')),
+    (r'.*\.position_ids', Drop('an index of positions that is not used')),
 ]
 
 
 @LAYOUTS.register
 class CLIPLayout(Layout):
-    """OpenAI's and open_clip's names."""
+    """Layout of CLIPs with the tensor names of OpenAI and open_clip."""
 
     name = 'clip'
     method = 'CLIP'
@@ -154,7 +162,7 @@ class CLIPLayout(Layout):
 
 @LAYOUTS.register
 class CompactCLIPLayout(Layout):
-    """Small files whose token table is stored in part."""
+    """Layout of compact CLIP files, which store a part of the token table."""
 
     name = 'clip_compact'
     method = 'CLIP'
@@ -168,7 +176,7 @@ class CompactCLIPLayout(Layout):
 
 @LAYOUTS.register
 class CustomTextCLIPLayout(Layout):
-    """open_clip's names where the text tower is a module of its own."""
+    """Layout of open_clip's CLIPs with text weights under ``text.``."""
 
     name = 'clip_custom_text'
     method = 'CLIP'
@@ -178,7 +186,7 @@ class CustomTextCLIPLayout(Layout):
 
 @LAYOUTS.register
 class HuggingFaceCLIPLayout(Layout):
-    """Names of transformers' ``CLIPModel``."""
+    """Layout of ``CLIPModel`` of transformers."""
 
     name = 'clip_huggingface'
     method = 'CLIP'
@@ -189,7 +197,7 @@ class HuggingFaceCLIPLayout(Layout):
     table = _HF_TABLE
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Join the biases of q, k and v, which CLIP holds as one tensor."""
+        """Join the biases of q, k and v, which are one tensor in our CLIP."""
         fused = dict(tensors)
         for name in tensors:
             prefix, found, _ = name.partition('self_attn.q_proj.bias')

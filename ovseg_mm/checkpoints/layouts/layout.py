@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of published checkpoints, and the registry that holds them."""
+"""Base class and registry of the layouts of published checkpoints."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,24 +13,24 @@ from ..rename import Renamed, Table, rename
 
 
 class Layout:
-    """Tensor names of one kind of published checkpoint.
+    """Layout of one kind of published checkpoint: its tensor names.
 
-    Sub-class it and register the sub-class with ``@LAYOUTS.register``.
-    Checkpoints that this package has written need no layout: they have the
-    names and shapes of the model.
+    A new layout is a sub-class that is registered with
+    ``@LAYOUTS.register``. Checkpoints that this package has written need no
+    layout, because they already have the tensor names of its models.
 
     Attributes:
         name (str): Short unique name, stored in converted checkpoints.
-        method (str): Name of the method, for messages.
+        method (str): Name of the segmentation method, used in messages.
         signature (tuple[str, ...]): Regular expressions. A file has this
-            layout if each of them matches the whole name of a tensor, and
-            ``without`` matches no name.
-        without (str): Regular expression of names that such a file lacks.
-        table (Table): Rows for :func:`ovseg_mm.checkpoints.rename` that give
-            the names of our models (``backbone.``, ``text_encoder.``,
-            ``neck.``, ``decode_head.``).
-        vocabulary (str, optional): Key of the shipped vocabulary that the
-            published weights were trained with.
+            layout if each expression matches the whole name of some tensor,
+            and ``without`` matches no tensor name.
+        without (str): Regular expression of tensor names that never occur in
+            files of this layout.
+        table (Table): Renaming table from the tensor names in the file to the
+            names in our models, see :func:`ovseg_mm.checkpoints.rename`.
+        vocabulary (str, optional): Key of the vocabulary in this package that
+            the published weights were trained with.
     """
 
     name: ClassVar[str]
@@ -44,23 +44,24 @@ class Layout:
         """Join or expand tensors before they are renamed.
 
         Args:
-            tensors (Mapping[str, Tensor]): Tensors by the names of the file.
+            tensors (Mapping[str, Tensor]): Tensors by their names in the
+                file.
 
         Returns:
-            Mapping[str, Tensor]: Tensors by the names that :meth:`rows`
-            knows. By default the same tensors.
+            Mapping[str, Tensor]: Tensors by the names that the renaming table
+            expects; by default ``tensors`` itself.
         """
         return tensors
 
     def rows(self, names: Iterable[str]) -> Table:
-        """Return the rows of the renaming table.
+        """Return the renaming table.
 
         Args:
-            names (Iterable[str]): Tensor names, for tables that depend on the
-                number of layers.
+            names (Iterable[str]): Names of the tensors from :meth:`prepare`,
+                for tables that depend on the number of layers.
 
         Returns:
-            Table: By default ``table``.
+            Table: Renaming table; by default the attribute ``table``.
         """
         return self.table
 
@@ -75,7 +76,7 @@ class Layout:
         )
 
     def convert(self, tensors: Mapping[str, Tensor]) -> Renamed:
-        """Rename the tensors of a file of this layout to our names."""
+        """Rename the tensors of a file to the names of our models."""
         tensors = self.prepare(tensors)
         return rename(tensors, self.rows(tensors))
 
@@ -84,42 +85,43 @@ LayoutType = TypeVar('LayoutType', bound=type[Layout])
 
 
 class LayoutRegistry:
-    """Registry of layouts; other packages can register layouts too."""
+    """Registry of layouts, also for layouts of other packages."""
 
     def __init__(self) -> None:
         self._layouts: dict[str, Layout] = {}
 
     def register(self, layout: LayoutType) -> LayoutType:
-        """Register a sub-class of :class:`Layout`; used as a decorator.
+        """Register a layout; to be used as a class decorator.
 
         Args:
-            layout (LayoutType): Class to register.
+            layout (LayoutType): Sub-class of :class:`Layout`.
 
         Returns:
             LayoutType: The same class.
 
         Raises:
-            TypeError: If it is not a layout or lacks an attribute.
-            ValueError: If another class has registered the same name.
+            TypeError: If ``layout`` is not a sub-class of :class:`Layout`, or
+                lacks ``name``, ``method`` or ``signature``.
+            ValueError: If another class with the same ``name`` is registered.
         """
         if not (isinstance(layout, type) and issubclass(layout, Layout)):
-            raise TypeError(f'{layout!r} is not a sub-class of Layout')
+            raise TypeError(f'{layout!r} must be a sub-class of Layout')
         for attribute in ('name', 'method', 'signature'):
             if not getattr(layout, attribute, None):
                 raise TypeError(
-                    f'{layout.__name__} needs the class attribute {attribute}'
+                    f'{layout.__name__} lacks the class attribute {attribute}'
                 )
         if isinstance(layout.signature, str):
             raise TypeError(
-                f'{layout.__name__}.signature is a string; write a tuple of '
-                'strings'
+                f'{layout.__name__}.signature is a string, expected a tuple '
+                'of strings'
             )
         known = self._layouts.get(layout.name)
         # Importing a module again defines the same class again.
         if known is not None and _path_of(type(known)) != _path_of(layout):
             raise ValueError(
-                f'{layout.__name__}.name={layout.name!r} is the name of '
-                f'{_path_of(type(known))}; choose another one'
+                f'{layout.__name__}.name={layout.name!r} is already the name '
+                f'of {_path_of(type(known))}; choose another name'
             )
         self._layouts.pop(layout.name, None)
         self._layouts[layout.name] = layout()
@@ -129,12 +131,12 @@ class LayoutRegistry:
         """Find the layout of a file.
 
         Args:
-            names (Iterable[str]): Tensor names.
+            names (Iterable[str]): Names of the tensors in the file.
 
         Returns:
-            Layout | None: The matching layout with the longest signature; if
-            there are several, the one that was registered last. None if
-            none matches.
+            Layout | None: Matching layout with the longest signature. If
+            several are equally long, the layout that was registered last.
+            None if no layout matches.
         """
         names = list(names)
         found = [layout for layout in self if layout.matches(names)]
@@ -153,18 +155,18 @@ class LayoutRegistry:
 
 
 LAYOUTS = LayoutRegistry()
-"""The known layouts."""
+"""Registry of all known layouts."""
 
 
 def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
-    """Find the layout of a published checkpoint.
+    """Find the layout of a published checkpoint, or raise.
 
     Args:
-        names (Iterable[str]): Tensor names, for example a state dict.
-        where (str): Name of the checkpoint in the message.
+        names (Iterable[str]): Names of the tensors, for example a state dict.
+        where (str): Name of the checkpoint, used in the message.
 
     Returns:
-        Layout: See :meth:`LayoutRegistry.find`.
+        Layout: Layout that :meth:`LayoutRegistry.find` returns.
 
     Raises:
         InputError: If no layout matches.
@@ -173,10 +175,11 @@ def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
     layout = LAYOUTS.find(names)
     if layout is not None:
         return layout
-    known = ', '.join(dict.fromkeys(layout.method for layout in LAYOUTS))
+    known = '; '.join(dict.fromkeys(layout.method for layout in LAYOUTS))
     raise InputError(
-        f'{where} has no known layout (known are those of {known}): its '
-        f'{len(names)} tensors begin with {", ".join(names[:3]) or "nothing"}'
+        f'{where} has no known layout: its {len(names)} tensors begin with '
+        f'{", ".join(names[:3]) or "nothing"}; use a checkpoint of one of '
+        f'these methods: {known}'
     )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResNets as detectron2 and torchvision name them.
+"""Layouts of ResNets from detectron2 and torchvision.
 
-Our names are those of MMSegmentation and torchvision.
+Our models have the tensor names of MMSegmentation and torchvision.
 """
 
 from ..rename import Drop, Row
@@ -12,11 +12,14 @@ _CLASSIFIER = Drop('the classifier of ImageNet')
 
 
 def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
-    """Rows for a ResNet with a basic or a three-layer (deeplab) stem.
+    """Return the rows for detectron2's ResNet with a three-layer stem.
+
+    For a basic stem, put the rows of :func:`basic_stem_rows` before them.
 
     Args:
-        source (str): Pattern of the prefix in the file.
-        target (str): Prefix in our model.
+        source (str): Regular expression of the prefix of its names in the
+            file.
+        target (str): Prefix of its names in our model.
 
     Returns:
         list[Row]: Rows of the renaming table.
@@ -44,7 +47,16 @@ def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
 
 
 def basic_stem_rows(source: str = '', target: str = '') -> list[Row]:
-    """Rows for the convolution of a basic stem; place them first."""
+    """Return the rows for detectron2's basic stem, a single convolution.
+
+    Args:
+        source (str): Regular expression of the prefix of its names in the
+            file.
+        target (str): Prefix of its names in our model.
+
+    Returns:
+        list[Row]: Rows to put before the rows of :func:`detectron2_rows`.
+    """
     return [
         (rf'{source}stem\.conv1\.weight', f'{target}conv1.weight'),
         (rf'{source}stem\.conv1\.norm\.{_NORM}', rf'{target}bn1.\1'),
@@ -57,7 +69,7 @@ _DETECTRON2 = [*detectron2_rows(), *_HEAD]
 
 @LAYOUTS.register
 class Detectron2ResNetLayout(Layout):
-    """detectron2's ResNet with a basic stem."""
+    """Layout of detectron2's ResNet with a basic stem."""
 
     name = 'resnet_detectron2'
     method = 'ResNet'
@@ -67,7 +79,7 @@ class Detectron2ResNetLayout(Layout):
 
 @LAYOUTS.register
 class Detectron2DeepLabResNetLayout(Layout):
-    """detectron2's ResNet with a three-layer stem."""
+    """Layout of detectron2's ResNet with a three-layer (DeepLab) stem."""
 
     name = 'resnet_detectron2_deeplab'
     method = 'ResNet'
@@ -81,7 +93,7 @@ class Detectron2DeepLabResNetLayout(Layout):
 
 @LAYOUTS.register
 class TorchvisionResNetLayout(Layout):
-    """torchvision's ResNet; MMSegmentation has the same names."""
+    """Layout of torchvision's ResNet, with the same names as our models."""
 
     name = 'resnet_torchvision'
     method = 'ResNet'

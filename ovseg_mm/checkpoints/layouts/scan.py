@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SCAN: segmenters, and CLIP with contextual shift, fine-tuned by itself."""
+"""Layouts of SCAN: segmentors, and CLIPs fine-tuned with contextual shift."""
 
 from torch import Tensor
 
@@ -104,11 +104,13 @@ def _last_third(tensor: Tensor) -> Tensor:
 
 
 def _clip_rows(trained: str, frozen: str) -> list[Row]:
-    """Rows of both CLIPs.
+    """Return the rows of the fine-tuned CLIP and of the frozen CLIP.
 
     Args:
-        trained (str): Prefix of the CLIP for regions and texts.
-        frozen (str): Prefix of the image tower for whole images.
+        trained (str): Prefix in the file of the fine-tuned CLIP, which
+            encodes regions and texts.
+        frozen (str): Prefix in the file of the frozen image tower, which
+            encodes whole images.
 
     Returns:
         list[Row]: Rows of the renaming table.
@@ -135,7 +137,10 @@ _SEGMENTER = [
         r'clip_adapter\.clip_model\.logit_scale',
         TEMPERATURE,
     ),
-    (r'clip_adapter\.pixel_(?:mean|std)', Drop('a constant of CLIP')),
+    (
+        r'clip_adapter\.pixel_(?:mean|std)',
+        Drop("CLIP's constant pixel mean or std"),
+    ),
     (r'criterion\.empty_weight', Drop('class weights of the loss')),
 ]
 SHIFTED_CLIP = 'SCAN, CLIP with contextual shift'
@@ -143,7 +148,7 @@ SHIFTED_CLIP = 'SCAN, CLIP with contextual shift'
 
 @LAYOUTS.register
 class SCANLayout(Layout):
-    """Segmenters of SCAN's authors."""
+    """Layout of the segmentors of SCAN's authors."""
 
     name = 'scan'
     method = 'SCAN'
@@ -157,7 +162,7 @@ class SCANLayout(Layout):
 
 @LAYOUTS.register
 class ShiftedCLIPLayout(Layout):
-    """CLIP with contextual shift, fine-tuned by itself."""
+    """Layout of CLIPs fine-tuned with contextual shift, without segmentor."""
 
     name = 'scan_clip'
     method = SHIFTED_CLIP

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Swin Transformers as their authors name them.
+"""Layout of Swin Transformers in the files of Swin's authors.
 
-Our names are those of MMSegmentation.
+Our models have the tensor names of MMSegmentation.
 """
 
 import torch
@@ -14,11 +14,12 @@ _PARAMS = r'\.(weight|bias)'
 
 
 def swin_rows(source: str = '', target: str = '') -> list[Row]:
-    """Rows for a Swin Transformer.
+    """Return the rows for a Swin Transformer.
 
     Args:
-        source (str): Pattern of the prefix in the file.
-        target (str): Prefix in our model.
+        source (str): Regular expression of the prefix of its names in the
+            file.
+        target (str): Prefix of its names in our model.
 
     Returns:
         list[Row]: Rows of the renaming table.
@@ -57,11 +58,18 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
 
 
 def _reorder(tensor: Tensor) -> Tensor:
-    """Reorder the input channels (..., 4 c) of a patch merging.
+    """Reorder the input channels of a patch merging.
 
-    The file has the four neighbours one after the other, column by column,
-    each with all its channels. Our model has the channels one after the other,
-    each with its four neighbours, row by row.
+    Patch merging joins 2x2 neighbouring pixels of C channels into 4 C
+    channels. In the file, the neighbours come first (column by column), each
+    with its C channels. In our model, the C channels come first, each with
+    its four neighbours (row by row).
+
+    Args:
+        tensor (Tensor): Weight or bias in the order of the file, (..., 4 C).
+
+    Returns:
+        Tensor: Weight or bias in the order of our model, (..., 4 C).
     """
     neighbours = torch.tensor([0, 2, 1, 3])
     blocks = tensor.unflatten(-1, (4, -1))[..., neighbours, :]
@@ -70,7 +78,7 @@ def _reorder(tensor: Tensor) -> Tensor:
 
 @LAYOUTS.register
 class SwinLayout(Layout):
-    """Swin Transformers for ImageNet, in files of Swin's authors."""
+    """Layout of the ImageNet checkpoints of Swin's authors."""
 
     name = 'swin'
     method = 'Swin'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ZSSeg: segmenters and learned prompts, written by detectron2."""
+"""Layouts of ZSSeg: segmentors and learned prompts, written by detectron2."""
 
 from ..rename import Drop, Row
 from .clip import TEMPERATURE, image_rows, text_rows
@@ -61,11 +61,11 @@ def _predictor_rows() -> list[Row]:
 
 
 def _adapter_rows(source: str, text: str) -> list[Row]:
-    """Rows of the text part of an adapter.
+    """Return the rows of the text tower in one of ZSSeg's CLIP adapters.
 
     Args:
-        source (str): Pattern of the adapter's prefix.
-        text (str): Name of our text tower.
+        source (str): Prefix of the adapter's names in the file.
+        text (str): Name of the text tower in our model.
 
     Returns:
         list[Row]: Rows of the renaming table.
@@ -80,7 +80,10 @@ def _adapter_rows(source: str, text: str) -> list[Row]:
             rf'{source}\.prompt_learner\.(?:start|dot|end|pad)_signal',
             Drop('a copy of a token embedding'),
         ),
-        (rf'{source}\.pixel_(?:mean|std)', Drop('a constant of CLIP')),
+        (
+            rf'{source}\.pixel_(?:mean|std)',
+            Drop("CLIP's constant pixel mean or std"),
+        ),
         (
             rf'{source}\.clip_model\.logit_scale',
             TEMPERATURE,
@@ -103,11 +106,11 @@ _SEPARATE = [
     *_adapter_rows('_region_clip_adapter', 'region_text_encoder'),
     (
         r'_region_clip_adapter\.non_object_embedding',
-        Drop('regions have no class for no object'),
+        Drop('the text "no object", which is not used for regions'),
     ),
     (
         r'clip_adapter\.clip_model\.visual\..*',
-        Drop('an image tower that nothing is encoded with'),
+        Drop('an image tower that is not used'),
     ),
 ]
 _BACKBONE = detectron2_rows(r'backbone\.', 'backbone.')
@@ -118,7 +121,7 @@ _SIGNATURE = (
 )
 _DEEP = r'backbone\.stem\.conv3\.weight'
 _REGION = r'_region_clip_adapter\..*'
-# Additional tensors of SCAN.
+# Tensors that only SCAN has.
 _NOT_SCAN = r'fusion_decoder\..*'
 
 _PROMPT_STAGE = (
@@ -128,7 +131,7 @@ _PROMPT_STAGE = (
 
 
 class _SegmenterLayout(Layout):
-    """Base class of the layouts of segmenters."""
+    """Base class of the layouts of ZSSeg's segmentors."""
 
     method = 'ZSSeg'
     without = _NOT_SCAN
@@ -136,7 +139,7 @@ class _SegmenterLayout(Layout):
 
 @LAYOUTS.register
 class ZSSegLayout(_SegmenterLayout):
-    """Basic stem, regions encoded by the CLIP that encodes the texts."""
+    """Layout of ZSSeg with a basic stem and one CLIP for regions and texts."""
 
     name = 'zsseg'
     signature = _SIGNATURE
@@ -145,7 +148,7 @@ class ZSSegLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegSeparateLayout(_SegmenterLayout):
-    """Basic stem, regions encoded by a separate CLIP."""
+    """Layout of ZSSeg with a basic stem and a separate CLIP for regions."""
 
     name = 'zsseg_separate'
     signature = (*_SIGNATURE, _REGION)
@@ -154,7 +157,7 @@ class ZSSegSeparateLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cLayout(_SegmenterLayout):
-    """Three-layer stem, regions encoded by the CLIP of the texts."""
+    """Layout of ZSSeg with a three-layer stem and one CLIP."""
 
     name = 'zsseg_r101c'
     signature = (*_SIGNATURE, _DEEP)
@@ -163,7 +166,7 @@ class ZSSegR101cLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cSeparateLayout(_SegmenterLayout):
-    """Three-layer stem, regions encoded by a separate CLIP."""
+    """Layout of ZSSeg with a three-layer stem and a CLIP for regions."""
 
     name = 'zsseg_r101c_separate'
     signature = (*_SIGNATURE, _DEEP, _REGION)
@@ -172,7 +175,7 @@ class ZSSegR101cSeparateLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegPromptsLayout(Layout):
-    """CLIP with learned prompts, the first stage."""
+    """Layout of ZSSeg's first training stage: CLIP with learned prompts."""
 
     name = 'zsseg_prompts'
     method = 'ZSSeg, learned prompts'
