@@ -189,7 +189,10 @@ def _places(
 
 
 def _fits(mask: np.ndarray, box: Sequence[float], x: int, y: int) -> bool:
-    """Whether a box (left, top, right, bottom) around (x, y) is in a mask."""
+    """Whether a box is in a mask; its sides are relative to a point (x, y).
+
+    The box is (left, top, right, bottom) in pixels.
+    """
     left, top, right, bottom = map(int, box)
     if x + left < 0 or y + top < 0:
         return False

@@ -340,7 +340,7 @@ def _ordered(entries: list[Entry], path: Path) -> list[Entry]:
     if twice:
         raise InputError(
             f'{path} gives the label {twice[0]} to two classes; give each '
-            'class another label'
+            'class a label of its own'
         )
     if values[0] > 1 or values[-1] - values[0] >= len(values):
         warnings.warn(
