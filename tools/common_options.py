@@ -55,7 +55,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options``, settings that override those of the config."""
+    """Add ``--cfg-options``, settings that override the config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -184,7 +184,7 @@ def _add_row(evaluation: Evaluation, row: Row) -> None:
 def _build_datasets(
     chosen: dict[str, Benchmark], skipped: dict[str, str]
 ) -> dict[str, BaseSegDataset]:
-    """Build the data sets; those without files get a reason in ``skipped``."""
+    """Build the data sets; a data set without files goes to ``skipped``."""
     built = {}
     for key, benchmark in chosen.items():
         try:

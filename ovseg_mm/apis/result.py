@@ -150,8 +150,8 @@ class Segmentation:
                 ``alpha=0.6``, the opacity of the colours.
 
         Returns:
-            np.ndarray: RGB drawing, (H', W', 3) uint8. It is larger than the
-            image by the legend, and small images are enlarged.
+            np.ndarray: RGB drawing, (H', W', 3) uint8. The legend adds to the
+            size of the image, and small images are enlarged.
         """
         return draw_overlay(
             self.image, self.labels, self.vocabulary, **options

@@ -81,7 +81,7 @@ def export_model(
             ``'embeddings'``, an NPZ file with the input ``text`` of a graph.
         classes (Vocabulary, optional): Class texts whose embeddings become
             part of the graph, or are written. None: the graph has the input
-            ``text``; embeddings are those of the config's vocabulary.
+            ``text``; ``'embeddings'`` takes the config's vocabulary.
         size (tuple[int, int], optional): Height and width of the images of a
             graph that takes one size. None: the window of the config.
         image (Image.Image, optional): Image for the comparison of the graph

@@ -21,8 +21,8 @@ def check_same_classes(
 
     The names of a label agree if the name in the data set is one of the
     label's class texts in the vocabulary. Case, blanks, hyphens and
-    underscores are ignored. Names that do not agree may be synonyms. They are
-    an error only if the vocabulary has the same names in another order.
+    underscores are ignored. Names that do not agree may be synonyms, so they
+    are an error only if the vocabulary has these names in another order.
 
     Args:
         vocabulary (Vocabulary): Vocabulary of the model. Its ``label_names``

@@ -29,8 +29,7 @@ class ModelSource:
             name.
         config (Path | Config): Path of the config file, or the config.
         options (dict[str, Any]): Settings that belong to the name of the
-            model. They override the config; settings of the user override
-            both.
+            model and override the config. Settings of the user override both.
         checkpoint (Path, optional): Given checkpoint. None: :meth:`fetch`
             finds the weights.
         model (ZooModel, optional): Named model whose weights are used. None:
@@ -51,8 +50,8 @@ class ModelSource:
             CLIP are used.
 
         Raises:
-            InputError: If only a person can download the file, or the file is
-                not the one in the table of models.
+            InputError: If only a person can download the file, or the file
+                does not match the table of models.
             OSError: If the file cannot be downloaded or stored.
         """
         if self.checkpoint is not None or self.model is None:
