@@ -229,7 +229,7 @@ def _settings(
 
 
 def _text_of(record: dict[str, Any], vocabulary: 'Vocabulary') -> str:
-    """Text to print for a file: the shares of classes, and the results.
+    """Text to print for a file: shares of classes, and paths of results.
 
     If no class was found, the text says what to try instead.
     """

@@ -288,7 +288,7 @@ def _compare(
 def _put_in_place(path: Path, dst: Path) -> tuple[Path, ...]:
     """Move the finished files to their destination; return their paths.
 
-    The facts are moved last, because they mark the other files as complete.
+    The JSON file is moved last, because it marks the other files as complete.
     """
     data = _data_file(path)
     _facts_file(dst).unlink(missing_ok=True)

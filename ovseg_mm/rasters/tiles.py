@@ -54,7 +54,7 @@ class Span:
         return slice(self.cut - self.first, self.last - self.first)
 
     def weights(self, overlap: int) -> Tensor:
-        """Weights of the pixels of ``seen``.
+        """Weights of the pixels that ``seen`` selects.
 
         Args:
             overlap (int): Number of pixels that neighbouring tiles share.

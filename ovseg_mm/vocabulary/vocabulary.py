@@ -150,7 +150,7 @@ class Vocabulary:
 
     @property
     def has_own_palette(self) -> bool:
-        """Whether the colours differ from the default, :func:`class_palette`."""
+        """Whether the colours are not those of :func:`class_palette`."""
         return self.palette != class_palette(self.label_names)
 
     def coloured(self, palette: Sequence[Sequence[int]]) -> 'Vocabulary':
