@@ -37,19 +37,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--plain',
         action='store_true',
-        help='measure the plain path too, and compare',
+        help='measure the plain path of predictions or training steps too',
     )
-    parser.add_argument(
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
         '--train',
         action='store_true',
         help='measure training steps of one image instead of predictions',
     )
-    parser.add_argument(
+    kinds.add_argument(
         '--load',
         action='store_true',
         help='measure data set and training pipeline without the model',
     )
-    parser.add_argument(
+    kinds.add_argument(
         '--folder',
         action='store_true',
         help='measure predictions of a folder of images, one at a time and '
@@ -124,18 +125,19 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
         or ``train``, the same of the plain path as ``plain``, ``load``,
         ``folder 1`` and ``folder 8``; see :mod:`ovseg_mm.analysis.workloads`.
     """
-    kind = 'train' if args.train else 'predict'
-    figures = {}
-    if not (args.load or args.folder):
-        figures[kind] = in_fresh_process(kind, config, args)
-        if args.plain:
-            figures['plain'] = in_fresh_process(kind, config, args, True)
     if args.load:
-        figures['load'] = in_fresh_process('load', config, args)
-    for size in BATCH_SIZES if args.folder else ():
-        figures[f'folder {size}'] = in_fresh_process(
-            'folder', config, args, batch_size=size
-        )
+        return dict(load=in_fresh_process('load', config, args))
+    if args.folder:
+        return {
+            f'folder {size}': in_fresh_process(
+                'folder', config, args, batch_size=size
+            )
+            for size in BATCH_SIZES
+        }
+    kind = 'train' if args.train else 'predict'
+    figures = {kind: in_fresh_process(kind, config, args)}
+    if args.plain:
+        figures['plain'] = in_fresh_process(kind, config, args, True)
     return figures
 
 

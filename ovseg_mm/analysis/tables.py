@@ -18,8 +18,8 @@ def ratios(
         own (Mapping[str, Any]): Figures of this measurement.
 
     Returns:
-        list[str]: One line; a ratio above 1 says that the other one took
-        more.
+        list[str]: One line. A ratio above 1 means that the other measurement
+        took more.
     """
     pairs = {
         'CPU time': (
@@ -88,7 +88,7 @@ def folder(figures: Mapping[int, Mapping[str, Any]]) -> list[str]:
 
     Args:
         figures (Mapping[int, Mapping[str, Any]]): Figures of ``folder`` for
-            each size; the first one is compared with.
+            each size. All sizes are compared with the first one.
 
     Returns:
         list[str]: One line for each size.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmark measures, each in a process of its own."""
+"""Measurements of the benchmark; each runs in its own process."""
 
 import argparse
 import os
@@ -108,7 +108,7 @@ def train(work: Work) -> dict[str, Any]:
 
     Returns:
         dict[str, Any]: ``first``, ``later``, ``memory`` and ``rate`` as in
-        :func:`predict`; the memory includes the optimizer's.
+        :func:`predict`; ``memory`` includes the state of the optimizer.
     """
     with _built(work) as (model, rate), _training_set(work) as dataset:
         batches = [
@@ -194,7 +194,7 @@ WORKLOADS: dict[str, Callable[..., dict[str, Any]]] = dict(
 def _built(work: Work) -> Iterator[tuple[BaseOpenVocabSegmentor, float]]:
     """Model of the config, and the rate of matrix products."""
     if work.plain:
-        # keep_freed_memory() leaves glibc's settings alone if there is one.
+        # keep_freed_memory() changes nothing if a variable of glibc is set.
         os.environ['MALLOC_ARENA_TEST'] = '8'
     torch.set_num_threads(work.threads)
     rate = matrix_rate()

@@ -54,6 +54,9 @@ def cat_seg(cfg=None, **head):
 CASES = dict(
     cat_seg=lambda: windows(tiny.cat_seg(), canvas=(48, 64), global_view=True),
     cut=lambda: cat_seg(pad_len=3),
+    max_words=lambda: dict(
+        tiny.cat_seg(), test_cfg=dict(mode='whole', max_words=3)
+    ),
     unpadded=lambda: cat_seg(pad_len=None),
     full=lambda: cat_seg(
         classwise=dict(attention='full', ffn_identity=True, test_pooling=2),

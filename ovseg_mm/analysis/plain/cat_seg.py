@@ -19,30 +19,35 @@ from ovseg_mm.models.decode_heads.cat_seg.spatial import (
 )
 from ovseg_mm.structures import CostFeatures
 
-# Logit of a class that was cut.
+# Logit of a class that is not kept.
 CUT_LOGIT = -100.0
 
 
-def cost_head(head: Any, feats: CostFeatures, text: Tensor) -> Tensor:
-    """Logits of every class.
+def cost_head(
+    head: Any, feats: CostFeatures, text: Tensor, max_words: int | None = None
+) -> Tensor:
+    """Compute the logits of all classes.
 
     Args:
         head (CATSegCostHead): Head whose weights and options are used.
         feats (CostFeatures): Image side.
         text (Tensor): Text embeddings, (T, P, C).
+        max_words (int, optional): See :class:`CATSegCostHead`.
 
     Returns:
-        Tensor: Logits, (B, T, 4h, 4w); -100 where a class was cut.
+        Tensor: Logits, (B, T, 4h, 4w); -100 for classes that are not kept.
     """
     batch, classes = len(feats.image), len(text)
     text = F.normalize(text.float(), dim=-1)
     image = F.normalize(feats.image.float(), dim=1)
     cost = torch.einsum('bchw,tpc->bpthw', image, text)
     text = text.mean(dim=1).expand(batch, -1, -1)
+    limits = (classes, head.pad_len, max_words)
+    count = min(limit for limit in limits if limit is not None)
     kept = None
-    if head.pad_len is not None and classes > head.pad_len:
+    if count < classes:
         best = cost.amax(dim=(1, 3, 4))
-        kept = best.topk(head.pad_len, dim=1).indices.sort(dim=1).values
+        kept = best.topk(count, dim=1).indices.sort(dim=1).values
         each = zip(cost, text, kept)
         parts = [(x[:, rows], words[rows]) for x, words, rows in each]
         cost, text = map(torch.stack, zip(*parts))

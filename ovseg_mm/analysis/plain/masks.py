@@ -67,7 +67,7 @@ def attention(
 def regions(
     encoder: Any, img: Tensor, masks: Tensor, class_tokens: Any = None
 ) -> Regions:
-    """Encode the regions of an image in one batch, one crop a proposal.
+    """Encode the regions of an image, one crop for each mask, in one batch.
 
     Args:
         encoder (CLIPRegionEncoder): Encoder whose weights are used.

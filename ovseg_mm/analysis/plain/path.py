@@ -22,7 +22,7 @@ from ovseg_mm.models.utils import chunks
 from ..replacing import replaced
 from . import cat_seg, clip, masks, scores
 
-# Methods ``forward`` of modules of a model.
+# Classes of modules, and functions that replace their ``forward``.
 FORWARDS: dict[type[nn.Module], Callable] = {
     CATSegCostHead: cat_seg.cost_head,
     CLIPViT: clip.image_tower,
@@ -31,7 +31,7 @@ FORWARDS: dict[type[nn.Module], Callable] = {
     CLIPRegionEncoder: masks.regions,
     nn.MultiheadAttention: masks.attention,
 }
-# Functions and methods of other owners, and what they become.
+# Owners of other functions, names of these, and what replaces them.
 OTHERS: tuple[tuple[Any, str, Any], ...] = (
     (CLIPAttention, 'value', clip.value_path),
     (simple, 'attend', clip.attend),
@@ -62,8 +62,8 @@ def plain_path(model: BaseOpenVocabSegmentor) -> Iterator[None]:
     may run in another thread.
 
     Args:
-        model (BaseOpenVocabSegmentor): The model. Its text embeddings are
-            computed anew on both paths.
+        model (BaseOpenVocabSegmentor): The model. Each path computes its own
+            text embeddings: those in memory are deleted at both ends.
 
     Yields:
         None: While the plain path is used.
