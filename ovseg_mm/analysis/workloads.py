@@ -4,7 +4,6 @@
 import argparse
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ovseg_mm.apis import OpenVocabInferencer
-from ovseg_mm.apis.array_pipeline import array_pipeline, image_steps
+from ovseg_mm.apis import inferencer as inferencer_module
+from ovseg_mm.apis.array_pipeline import image_steps
 from ovseg_mm.apis.files import FileOptions, FileSegmenter
 from ovseg_mm.engine.launch import build_model, read_config
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
@@ -30,6 +30,7 @@ from ovseg_mm.vocabulary import load_vocabulary, parse_classes
 
 from .flops import count_image
 from .plain import plain_path
+from .replacing import replaced
 from .stages import (
     Cost,
     PeakMemory,
@@ -164,7 +165,7 @@ def folder(work: Work, batch_size: int) -> dict[str, Any]:
         seconds per image; ``memory``, peak bytes above the model.
     """
     with _built(work) as (model, _), tempfile.TemporaryDirectory() as name:
-        inferencer, images = _BuiltInferencer(model), Path(name) / 'images'
+        inferencer, images = _inferencer(work, model), Path(name) / 'images'
         images.mkdir()
         for index in range(FOLDER_IMAGES):
             draw_image(images / f'{index}.jpg', work.image_size, index)
@@ -208,13 +209,12 @@ def _built(work: Work) -> Iterator[tuple[BaseOpenVocabSegmentor, float]]:
     yield model, rate
 
 
-class _BuiltInferencer(OpenVocabInferencer):
+def _inferencer(
+    work: Work, model: BaseOpenVocabSegmentor
+) -> OpenVocabInferencer:
     """Inferencer of a model that is built already, also of random weights."""
-
-    def __init__(self, model: BaseOpenVocabSegmentor) -> None:
-        self.model = model
-        self._pipeline = array_pipeline(model.cfg.test_pipeline)
-        self._lock = threading.RLock()
+    with replaced(inferencer_module, 'build_for_images', lambda *args: model):
+        return OpenVocabInferencer(work.config)
 
 
 def _path(work: Work, model: BaseOpenVocabSegmentor) -> Any:
