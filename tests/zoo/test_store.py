@@ -261,7 +261,7 @@ def test_add(hub, use_table, capsys, tmp_path, published_file):
     )
     with pytest.raises(InputError) as error:
         resolve_model('by-hand').fetch()
-    assert f'get W.pth from {page} (a long way)' in str(error.value)
+    assert f'download W.pth from {page} (a long way)' in str(error.value)
     assert 'python -m ovseg_mm add by-hand W.pth' in str(error.value)
 
     file = tmp_path / 'W.pth'
