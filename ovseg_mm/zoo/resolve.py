@@ -172,10 +172,9 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
         names = [*known, *(entry.name for entry in list_models())]
         near = nearest(str(name).partition(':')[0], names)
         raise FileNotFoundError(
-            f'{name}: there is no such model, config file or shipped '
-            f'config{near}; '
-            "'python -m ovseg_mm models' lists the models, and with "
-            '--configs the shipped configs'
+            f'{name}: there is no such model and no such config file or '
+            f"shipped config{near}; 'python -m ovseg_mm models' lists the "
+            'models, and with --configs the shipped configs'
         ) from error
 
 

@@ -33,7 +33,7 @@ def test_columns():
     content = np.array([file.getvalue()], 'O')
     assert segmenter(dict(bytes=content))['shares'] == found['shares'][:1]
     segmenter.column = 'image'
-    with pytest.raises(InputError, match="no column 'image'; it has path: "):
+    with pytest.raises(InputError, match="no column 'image', only path; "):
         segmenter(dict(path=np.array(['a'])))
 
 
