@@ -207,8 +207,11 @@ class CLIPViT(BaseModule):
         x, grid = self._embed(img)
         if is_exporting():  # a graph for any number of images
             return self._features(x, grid, replacements or {}, dense)
-        # On CPUs, a few images at a time are faster.
+        # On CPUs, a few images at a time are faster. In sharded training all
+        # ranks must run the blocks equally often.
         step = chunk_size(x, 0)
+        if torch.is_grad_enabled():
+            step = max(step, len(x))
         parts = []
         for start in range(0, max(1, len(x)), step):
             part = slice(start, start + step)

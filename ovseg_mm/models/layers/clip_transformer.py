@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..utils import recomputed
+
 
 class QuickGELU(nn.Module):
     """OpenAI's approximation of GELU, ``x * sigmoid(1.702 x)``."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return x * (1.702 * x).sigmoid_()
+        return recomputed(_quick_gelu, x)
 
 
 class CLIPAttention(nn.Module):
@@ -187,3 +189,7 @@ class CLIPTransformer(nn.Module):
             )
             for _ in range(num_layers)
         )
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * (1.702 * x).sigmoid_()

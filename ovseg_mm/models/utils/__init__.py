@@ -6,6 +6,7 @@ from .finetune import FINETUNE_MODES, freeze_except
 from .image_errors import ImageError, name_image_files
 from .matching import HungarianMatcher, dice_losses, mask_targets, pixel_costs
 from .points import RandomFunction, sample_points, uncertain_points
+from .recompute import recomputed
 from .regions import (
     expand_boxes,
     mask_boxes,
@@ -36,6 +37,7 @@ __all__ = [
     'name_image_files',
     'patches_with_mask',
     'pixel_costs',
+    'recomputed',
     'region_crops',
     'region_masks',
     'sample_points',

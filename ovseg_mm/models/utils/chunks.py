@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .exporting import is_exporting
 
-# Bytes of the tokens that are worked on at a time without gradients. On a
-# processor they and what is made of them fit in its caches, and the memory of
-# one part serves the next; other devices need more to be busy.
+# Bytes of the tokens that are worked on at a time. On a processor they and what
+# is made of them fit in its caches, and the memory of one part serves the next;
+# other devices need more to be busy.
 CHUNK_BYTES = dict(cpu=1 << 21)
 CHUNK_BYTES_ELSEWHERE = 1 << 26
 
@@ -23,9 +23,9 @@ def chunk_size(x: Tensor, dim: int) -> int:
         dim (int): The axis.
 
     Returns:
-        int: At least 1; the whole axis if there are gradients.
+        int: At least 1.
     """
-    if torch.is_grad_enabled() or not x.numel():
+    if not x.numel():
         return max(1, x.shape[dim])
     limit = CHUNK_BYTES.get(x.device.type, CHUNK_BYTES_ELSEWHERE)
     entry = x.numel() * x.element_size() // x.shape[dim]
@@ -33,17 +33,22 @@ def chunk_size(x: Tensor, dim: int) -> int:
 
 
 def apply_to_chunks(
-    function: Callable[[Tensor], Tensor], x: Tensor, dim: int = 1
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    dim: int = 1,
+    overwrite: bool = False,
 ) -> Tensor:
     """``function(x)``, where the function treats each part of x alone.
 
-    Without gradients the function is applied to a few entries of the axis at a
-    time, which bounds the memory and does not change the result.
+    The function is applied to a few entries of the axis at a time. That
+    bounds the memory of temporary tensors and does not change the result.
 
     Args:
         function (Callable): Takes and returns tensors with the axis ``dim``.
         x (Tensor): The tensor, (B, T, ...).
         dim (int): The axis.
+        overwrite (bool): Whether the result, of the shape of x, may take the
+            memory of x. With gradients it does not.
 
     Returns:
         Tensor: The function's result.
@@ -53,6 +58,12 @@ def apply_to_chunks(
     step, size = chunk_size(x, dim), x.shape[dim]
     if size <= step:
         return function(x)
+    if torch.is_grad_enabled():
+        return torch.cat([function(part) for part in x.split(step, dim)], dim)
+    if overwrite:
+        for part in x.split(step, dim):
+            part.copy_(function(part))
+        return x
     first, *others = x.split(step, dim)
     part = function(first)
     out = part.new_empty((*part.shape[:dim], size, *part.shape[dim + 1 :]))

@@ -212,7 +212,11 @@ class CATSegCostHead(BaseOpenVocabHead):
         """
         # Similarities are in float32, weights possibly in half precision.
         dtype = self.cost_embedding.weight.dtype
-        x = self.cost_embedding(cost.flatten(0, 1).to(dtype))
+        maps = cost.flatten(0, 1).to(dtype).permute(0, 2, 3, 1)
+        # With channels last in memory, the convolution is faster and gives
+        # maps that need no copy. One channel needs a new tensor for that.
+        maps = maps.clone(memory_format=torch.contiguous_format)
+        x = self.cost_embedding(maps.permute(0, 3, 1, 2))
         x = x.permute(0, 2, 3, 1).unflatten(0, cost.shape[:2])
         appearance = self.appearance_projection(appearance).relu()
         appearance = appearance.permute(0, 2, 3, 1)

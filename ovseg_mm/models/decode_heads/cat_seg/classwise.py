@@ -7,6 +7,7 @@ aggregator, G width of the guidance, d width of a head.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from ovseg_mm.inference import in_float32
 
-from ...utils import apply_to_chunks
+from ...utils import apply_to_chunks, recomputed
 from .spatial import GUIDANCE_DIMS, guided_qkv
 
 # Hidden width of the MLPs in E.
@@ -91,7 +92,7 @@ class ClasswiseAggregation(nn.Module):
         self.norm2 = nn.LayerNorm(embed_dims)
         self.mlp = nn.Sequential(
             nn.Linear(embed_dims, MLP_RATIO * embed_dims),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(MLP_RATIO * embed_dims, embed_dims),
         )
 
@@ -99,7 +100,8 @@ class ClasswiseAggregation(nn.Module):
         """Aggregate over classes.
 
         Args:
-            x (Tensor): Maps of T classes, (B, T, h, w, E).
+            x (Tensor): Maps of T classes, (B, T, h, w, E). Without gradients
+                they are overwritten.
             guidance (Tensor): Text guidance, (B or 1, T, G).
 
         Returns:
@@ -107,14 +109,20 @@ class ClasswiseAggregation(nn.Module):
         """
         grid = x.shape[2:4]
         pooling = self.train_pooling if self.training else self.test_pooling
-        y = x if pooling == (1, 1) else _pool(x, pooling)
+        mix = partial(recomputed, self._prepare(guidance[:, :, None]))
+
+        def twice(part: Tensor) -> Tensor:
+            # The mix contains its input; the published model adds it again.
+            return part + mix(part)
+
+        if pooling == (1, 1):
+            y = apply_to_chunks(twice, x.flatten(2, 3), 2, overwrite=True)
+            return y.unflatten(2, grid)
+        y = _pool(x, pooling)
         pooled = y.shape[2:4]
-        mix = self._prepare(guidance[:, :, None])
-        y = apply_to_chunks(mix, y.flatten(2, 3), dim=2).unflatten(2, pooled)
-        if pooled != grid:
-            y = _resize(y, (grid[0], grid[1]))
-        # y contains x already; the published model adds it twice.
-        return x + y
+        y = apply_to_chunks(mix, y.flatten(2, 3), 2, overwrite=True)
+        y = _resize(y.unflatten(2, pooled), (grid[0], grid[1]))
+        return y.add_(x)
 
     def _prepare(self, guidance: Tensor) -> Callable[[Tensor], Tensor]:
         """Make the function that mixes the classes at each position.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...utils import apply_to_chunks, is_exporting
+from ...utils import apply_to_chunks, is_exporting, recomputed
 
 # Default width of the projected guidance of both aggregations.
 GUIDANCE_DIMS = 128
@@ -66,7 +66,8 @@ class SpatialAggregation(nn.Module):
         """Aggregate over space.
 
         Args:
-            x (Tensor): Maps of T classes, (B, T, h, w, E).
+            x (Tensor): Maps of T classes, (B, T, h, w, E). Without gradients
+                they are overwritten.
             guidance (Tensor): Appearance guidance, (B, h, w, G).
 
         Returns:
@@ -81,7 +82,7 @@ class SpatialAggregation(nn.Module):
                 part = block(part, *shared)
             return part
 
-        return apply_to_chunks(apply, x)
+        return apply_to_chunks(apply, x, overwrite=True)
 
 
 class WindowBlock(nn.Module):
@@ -164,10 +165,16 @@ class WindowBlock(nn.Module):
         """
         h, w = x.shape[2:4]
         size, shift = self._windows(h, w)
-        windows = _to_windows(self.norm1(x), size, shift)
-        windows = self.attn(project(windows), mask)
+
+        def qkv(x: Tensor) -> Tensor:
+            return project(_to_windows(self.norm1(x), size, shift))
+
+        def mlp(x: Tensor) -> Tensor:
+            return self.mlp(self.norm2(x))
+
+        windows = self.attn(recomputed(qkv, x), mask)
         x = x + _from_windows(windows, (h, w), size, shift)
-        return x + self.mlp(self.norm2(x))
+        return x + recomputed(mlp, x)
 
     def _windows(self, h: int, w: int) -> tuple[tuple[int, int], int]:
         """Size (height, width) and shift of the windows of a map h x w."""

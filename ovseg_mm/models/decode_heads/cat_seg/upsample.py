@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...utils import recomputed
+
 # Channels of a group of the decoder's normalisation.
 GROUP_CHANNELS = 16
 
@@ -123,4 +125,5 @@ class UpsampleBlock(nn.Module):
         shape = x.shape[:2]
         x = F.conv_transpose2d(x.flatten(0, 1), weight, stride=2, padding=1)
         x = x.unflatten(0, shape).add_(shared)
-        return self.conv[1:](x.flatten(0, 1)).unflatten(0, shape)
+        x = recomputed(self.conv[1:4], x.flatten(0, 1))
+        return self.conv[4:](x).unflatten(0, shape)

@@ -8,7 +8,7 @@ from ovseg_mm.models.decode_heads.cat_seg.cat_seg_cost_head import (
     cost_volume,
     select_classes,
 )
-from ovseg_mm.models.utils import chunks
+from ovseg_mm.models.utils import chunks, recompute
 from ovseg_mm.structures import CostFeatures
 
 from . import naive
@@ -189,6 +189,37 @@ def test_gradients(build, assert_same_gradients, num_texts):
         for logits in (head(feats, text), naive.head(head, feats, text))
     )
     assert_same_gradients(ours, theirs)
+
+
+@pytest.mark.parametrize('pooling', [1, 2])
+@pytest.mark.parametrize('attention', ['linear', 'full'])
+def test_gradients_of_chunks_are_those_of_the_whole(
+    build, monkeypatch, pooling, attention
+):
+    head = build(classwise=dict(pooling=pooling, attention=attention)).double()
+    feats, text = make_inputs(grid=(6, 8))
+    feats = CostFeatures(
+        feats.image.double(),
+        feats.appearance.double(),
+        tuple(guide.double() for guide in feats.decoder),
+    )
+    leaves = [feats.image, *feats.decoder, *head.parameters()]
+    for leaf in leaves:
+        leaf.requires_grad_(True)
+
+    def gradients():
+        return torch.autograd.grad(
+            head(feats, text.double()).square().sum(), leaves
+        )
+
+    monkeypatch.setitem(chunks.CHUNK_BYTES, 'cpu', 1)
+    found = gradients()
+    monkeypatch.setitem(chunks.CHUNK_BYTES, 'cpu', 1 << 30)
+    monkeypatch.setattr(
+        recompute, 'checkpoint', lambda function, *args, **_: function(*args)
+    )
+    for ours, theirs in zip(found, gradients(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_padding_gets_no_gradient_in_a_full_vocabulary(build):

@@ -104,7 +104,7 @@ def test_chunks_equal_the_whole(aggregation, monkeypatch, assert_same):
             monkeypatch.setitem(
                 chunks.CHUNK_BYTES, 'cpu', maps * x[0, 0].numel() * 4
             )
-            assert_same(aggregation(x, guidance), whole, 1e-6)
+            assert_same(aggregation(x.clone(), guidance), whole, 1e-6)
 
 
 def test_chunks_bound_the_bytes(monkeypatch):
@@ -115,12 +115,18 @@ def test_chunks_bound_the_bytes(monkeypatch):
         sizes.append(part.shape[1])
         return 2 * part
 
-    x = torch.randn(2, 8, 3)
+    x = torch.randn(2, 8, 3, requires_grad=True)
     with torch.no_grad():
         assert torch.equal(chunks.apply_to_chunks(function, x), 2 * x)
     assert sizes == [3, 3, 2]
-    assert torch.equal(chunks.apply_to_chunks(function, x), 2 * x)
-    assert sizes == [3, 3, 2, 8]
+    out = chunks.apply_to_chunks(function, x, overwrite=True)
+    assert sizes == [3, 3, 2] * 2
+    out.sum().backward()
+    assert torch.equal(x.grad, torch.full_like(x, 2))
+    with torch.no_grad():
+        again = chunks.apply_to_chunks(function, x, overwrite=True)
+    assert again is x
+    assert torch.equal(x, out)
 
 
 def test_queries_and_keys_are_of_the_concatenation(assert_same):
