@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .exporting import is_exporting
 
-# Bytes of the tokens that are worked on at a time. On a processor they and what
-# is made of them fit in its caches, and the memory of one part serves the next;
-# other devices need more to be busy.
+# Bytes of the tokens that are worked on at a time. On a processor they and
+# what is made of them fit in its caches, and the memory of one part serves the
+# next; other devices need more to be busy.
 CHUNK_BYTES = dict(cpu=1 << 21)
 CHUNK_BYTES_ELSEWHERE = 1 << 26
 
