@@ -53,7 +53,7 @@ def share(found, wanted):
 
 @pytest.mark.parametrize('name', TRAINED)
 def test_labels_of_trained_methods(name, dtype):
-    model, batch = trained_method(name), batch_of(range(100, 104), (64, 80))
+    model, batch = trained_method(name), batch_of(range(100, 112), (64, 80))
     wanted = labels_of(model, batch)
     with torch.autocast('cpu', dtype=dtype):
         found = labels_of(model, batch)

@@ -113,6 +113,8 @@ class Taps:
         return self
 
     def _keep(self, name: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor) and not torch.is_grad_enabled():
+            value = value.clone()  # later modules may overwrite it
         self.calls.setdefault(name, []).append(value)
 
     def __getitem__(self, name: str) -> list:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from functools import wraps
-from operator import attrgetter
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -25,7 +25,10 @@ class ActivationCheckpointingHook(Hook):
 
     Args:
         modules (str | Sequence[str]): Names of modules, such as
-            ``'backbone'``.
+            ``'backbone'``. ``*`` stands for any part between two dots:
+            ``'backbone.transformer.resblocks.*'`` are all blocks of the
+            image tower. The backward pass computes one of them at a time, so
+            that many small modules need less memory than a large one.
     """
 
     def __init__(self, modules: str | Sequence[str]) -> None:
@@ -41,21 +44,31 @@ def recompute_activations(model: nn.Module, modules: Sequence[str]) -> None:
 
     Args:
         model (nn.Module): Changed in place.
-        modules (Sequence[str]): Names of its modules.
+        modules (Sequence[str]): Names of its modules; ``*`` stands for any
+            part between two dots.
 
     Raises:
         InputError: If the model has no such module.
     """
     for name in modules:
-        try:
-            module = attrgetter(name)(model)
-        except AttributeError:
+        found = [
+            module
+            for key, module in model.named_modules()
+            if _fits(key.split('.'), name.split('.'))
+        ]
+        if not found:
             known = ', '.join(key for key, _ in model.named_children())
             raise InputError(
                 f'activation_checkpointing names {name!r}, but the model has '
                 f'no such module; it has {known} and their parts'
-            ) from None
-        module.forward = _recomputed(module.forward)
+            )
+        for module in found:
+            module.forward = _recomputed(module.forward)
+
+
+def _fits(key: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the parts of a module's name fit those of a pattern."""
+    return len(key) == len(pattern) and all(map(fnmatchcase, key, pattern))
 
 
 def _recomputed(forward: Callable) -> Callable:

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 @MODELS.register_module()
@@ -43,9 +47,32 @@ class DenseBCELoss(nn.Module):
         # The two terms are almost equal where the model is confident: half
         # precision has too few digits for their difference.
         logits = logits.float()
-        negatives = F.softplus(logits).mean()
         valid = labels != ignore_index
         index = labels.where(valid, labels.new_zeros(()))
-        labelled = logits.gather(1, index[:, None])[:, 0]
-        positives = (labelled * valid).sum() / logits.numel()
-        return self.loss_weight * (negatives - positives)
+        value = _BinaryCrossEntropy.apply(logits, index[:, None], valid)
+        return self.loss_weight * value
+
+
+class _BinaryCrossEntropy(torch.autograd.Function):
+    """The loss; its gradient takes the memory of the logits once, not thrice.
+
+    Arguments are logits (B, T, H, W), labels (B, 1, H, W) int64 and which of
+    them count, (B, H, W) bool.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, index: Tensor, valid: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(logits, index, valid)
+        negatives = F.softplus(logits).mean()
+        labelled = logits.gather(1, index)[:, 0]
+        return negatives - (labelled * valid).sum() / logits.numel()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        logits, index, valid = ctx.saved_tensors
+        change = logits.sigmoid()
+        change.scatter_add_(1, index, -valid[:, None].to(change))
+        return change.mul_(gradient / logits.numel()), None, None

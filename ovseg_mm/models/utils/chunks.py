@@ -59,7 +59,14 @@ def apply_to_chunks(
     if size <= step:
         return function(x)
     if torch.is_grad_enabled():
-        return torch.cat([function(part) for part in x.split(step, dim)], dim)
+        # Kept tensors lie between temporary ones. To align a tensor, glibc
+        # needs a little more memory than its size; so tensors fit into the
+        # gaps that a chunk before left if that chunk was larger.
+        others = max(1, step - 1)
+        sizes = [step] + [others] * ((size - step) // others)
+        sizes += [size - sum(sizes)] * (sum(sizes) < size)
+        parts = x.split(sizes, dim)
+        return torch.cat([function(part) for part in parts], dim)
     if overwrite:
         for part in x.split(step, dim):
             part.copy_(function(part))

@@ -227,8 +227,12 @@ class GuidedAttention(nn.Module):
         q, k, v = parts.flatten(2, 3)
         mask = mask.to(q).repeat_interleave(self.num_heads, dim=0)[None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out = out.unflatten(1, (shape[2], -1)).transpose(2, 3)
-        return self.proj(out.reshape(*shape, -1))
+
+        def project(out: Tensor) -> Tensor:
+            out = out.unflatten(1, (shape[2], -1)).transpose(2, 3)
+            return self.proj(out.reshape(*shape, -1))
+
+        return recomputed(project, out)
 
 
 def guided_qkv(

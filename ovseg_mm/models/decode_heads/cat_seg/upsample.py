@@ -125,5 +125,4 @@ class UpsampleBlock(nn.Module):
         shape = x.shape[:2]
         x = F.conv_transpose2d(x.flatten(0, 1), weight, stride=2, padding=1)
         x = x.unflatten(0, shape).add_(shared)
-        x = recomputed(self.conv[1:4], x.flatten(0, 1))
-        return self.conv[4:](x).unflatten(0, shape)
+        return recomputed(self.conv[1:], x.flatten(0, 1)).unflatten(0, shape)
