@@ -55,8 +55,8 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
             repository of the Hugging Face hub (``'hf-hub:ORG/NAME'``), folder
             (``'local-dir:PATH'``), or model config.
         pretrained (str, optional): Tag of weights in open_clip. The
-            activation is QuickGELU if open_clip has it for this tag, for
-            example for ``'openai'``.
+            activation is QuickGELU if open_clip uses QuickGELU for this tag,
+            for example for ``'openai'``.
 
     Returns:
         dict: Deep copy of the model config. Missing optional keys except

@@ -157,7 +157,7 @@ def filling(model: nn.Module, renamed: Renamed) -> Renamed:
 
 
 def unrenamed(tensors: Mapping[str, Tensor]) -> Renamed:
-    """Return the result of a renaming that keeps all names."""
+    """Return a :class:`Renamed` in which all tensors keep their names."""
     return Renamed(dict(tensors), list(tensors), {}, [])
 
 

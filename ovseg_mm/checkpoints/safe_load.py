@@ -134,8 +134,8 @@ def read_archive(path: Path) -> object:
 def moved(content: object, map_location: MapLocation) -> object:
     """Return an object with its tensors on the device of ``map_location``.
 
-    If ``map_location`` is a dict or a function, nothing is moved: then
-    ``torch.load`` has already moved the tensors.
+    If ``map_location`` is a dict or a function, the object is returned
+    unchanged, since ``torch.load`` has applied it already.
     """
     if not isinstance(map_location, (str, torch.device)):
         return content
@@ -162,7 +162,7 @@ class ListedUnpickler(pickle.Unpickler):
     """Unpickler that accepts only a fixed list of types."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a type of the list by its name, or raise."""
+        """Return the accepted type with this name, or raise."""
         from torch._weights_only_unpickler import _get_allowed_globals
 
         # torch.save writes the names of Python 2.

@@ -71,7 +71,7 @@ class _ScriptUnpickler(ArchiveUnpickler):
     """Unpickler that also accepts the types of TorchScript archives."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a type of the list, or a placeholder for a class."""
+        """Return an accepted type, or a placeholder for an archive's class."""
         if module.split('.')[0] == '__torch__':
             names = dict(qualified_name=f'{module}.{name}')
             return type('_ScriptClass', (_ScriptObject,), names)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Support of other projects' configs and of MMEngine's names.
+"""Compatibility with configs of other projects and with MMEngine's hub.
 
-``hub`` is imported with the package; a config names any other module that it
-needs in ``custom_imports``.
+The module ``hub`` is imported with the package. Other modules are imported by
+the ``custom_imports`` of the configs that need them.
 """

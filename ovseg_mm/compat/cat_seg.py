@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configs and checkpoints of MMSegmentation's project CAT-Seg.
+"""Support of configs and checkpoints of MMSegmentation's project CAT-Seg.
 
-A config of that project needs
-``custom_imports = dict(imports=['ovseg_mm.compat.cat_seg'])``. Then an
-``EncoderDecoder`` with the backbone ``CLIPOVCATSeg`` is built as an
-:class:`OpenVocabSegmentor`; its checkpoints and learning-rate factors may use
-the project's parameter names.
+A config of the project needs
+``custom_imports = dict(imports=['ovseg_mm.compat.cat_seg'])``. Then
+an ``EncoderDecoder`` with the backbone ``CLIPOVCATSeg`` is built as an
+:class:`OpenVocabSegmentor`. Checkpoints and learning-rate factors may use the
+parameter names of the project.
 """
 
 import json
@@ -40,8 +40,8 @@ __all__ = [
 
 _BACKBONE, _NECK, _HEAD = 'CLIPOVCATSeg', 'CATSegAggregator', 'CATSegHead'
 
-# clip_pretrained: arch and tag of open_clip, side of CLIP's images, and
-# whether its position embedding is resized to them at loading.
+# For each clip_pretrained: arch and tag of open_clip, image size of CLIP, and
+# whether the position embedding is resized to this size at loading.
 _CLIPS = {
     'ViT-B/16': ('ViT-B-16', 'openai', 384, False),
     'ViT-L/14': ('ViT-L-14', 'openai', 336, False),
@@ -49,13 +49,13 @@ _CLIPS = {
     'ViT-H': ('ViT-H-14', 'laion2b_s32b_b79k', 336, True),
     'ViT-G': ('ViT-bigG-14', 'laion2b_s39b_b160k', 336, True),
 }
-# clip_finetune; any other value means frozen.
+# Trained parameters for each clip_finetune; other values mean none.
 _FINETUNE: dict[str, str | list[str]] = {
     'attention': ['attn', 'position'],
     'full': 'all',
     'prompt': 'prompt',
 }
-# Keys with the project's defaults; ... where it has none.
+# Options with their default values in the project; ... means no default.
 _BACKBONE_KEYS = dict(
     feature_extractor=...,
     train_class_json=...,
@@ -116,27 +116,31 @@ _HEAD_KEYS = dict(
     norm_cfg=None,
     act_cfg=None,
 )
+_ONLY = 'this package supports no other value'
 
 
 def translate(model: Mapping) -> dict:
-    """Translate the config of the project's model to a config of ours.
+    """Translate a model config of the project CAT-Seg to this package.
 
     Args:
-        model (Mapping): ``EncoderDecoder`` with ``CLIPOVCATSeg``,
-            ``CATSegAggregator`` and ``CATSegHead``.
+        model (Mapping): Config of an ``EncoderDecoder`` with
+            ``CLIPOVCATSeg``, ``CATSegAggregator`` and ``CATSegHead``.
 
     Returns:
-        dict: Config of an ``OpenVocabSegmentor`` with the same outputs; it
-        keeps scores, as MMSegmentation does.
+        dict: Config of an :class:`OpenVocabSegmentor` with the same outputs.
 
     Raises:
-        InputError: If a key is unknown or missing, or contradicts another.
+        InputError: If an option is unknown or missing, or contradicts
+            another option.
     """
     backbone = _read(model, 'backbone', _BACKBONE, _BACKBONE_KEYS)
     neck = _read(model, 'neck', _NECK, _NECK_KEYS)
     head = _read(model, 'decode_head', _HEAD, _HEAD_KEYS)
     if model.get('auxiliary_head'):
-        raise InputError(f'auxiliary_head cannot be used with {_BACKBONE}')
+        raise InputError(
+            f'auxiliary_head cannot be used with the backbone {_BACKBONE}; '
+            'remove it from the model'
+        )
     train_texts, texts = _class_lists(backbone)
     templates = get_templates(backbone['prompt_ensemble_type'])
     _check_head(neck, head, templates)
@@ -167,13 +171,14 @@ def translate(model: Mapping) -> dict:
 
 @MODELS.register_module(name='EncoderDecoder', force=True)
 def build_encoder_decoder(**model: Any) -> EncoderDecoder:
-    """Build MMSegmentation's segmentor, or ours for the project's backbone.
+    """Build an ``EncoderDecoder`` of MMSegmentation or of the project CAT-Seg.
 
     Args:
         **model (Any): Options of the ``EncoderDecoder``.
 
     Returns:
-        EncoderDecoder: The segmentor.
+        EncoderDecoder: :class:`ProjectSegmentor` if the backbone is
+        ``CLIPOVCATSeg``, else MMSegmentation's ``EncoderDecoder``.
     """
     if type_name(model['backbone']) != _BACKBONE:
         return EncoderDecoder(**model)
@@ -181,7 +186,7 @@ def build_encoder_decoder(**model: Any) -> EncoderDecoder:
 
 
 class ProjectSegmentor(OpenVocabSegmentor):
-    """Segmentor that also loads checkpoints with the project's names."""
+    """Segmentor that also loads checkpoints of the project CAT-Seg."""
 
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any
@@ -194,7 +199,7 @@ class ProjectSegmentor(OpenVocabSegmentor):
 
 
 def _read(model: Mapping, part: str, kind: str, keys: dict) -> dict:
-    """Validate the options of a part of the model and fill in defaults."""
+    """Return the checked options of ``model[part]``, with default values."""
     given = dict(model.get(part) or {})
     found = type_name(given)
     given.pop('type', None)
@@ -206,27 +211,29 @@ def _read(model: Mapping, part: str, kind: str, keys: dict) -> dict:
     unknown = sorted(set(given) - set(keys))
     if unknown:
         raise InputError(
-            f'{kind} has no option {", ".join(unknown)}; it has '
+            f'{kind} has no option {", ".join(unknown)}; choose from '
             f'{", ".join(keys)}'
         )
     options = {**keys, **given}
     missing = [key for key, value in options.items() if value is ...]
     if missing:
-        raise InputError(f'{kind} needs {", ".join(missing)}')
+        raise InputError(
+            f'model.{part} ({kind}) lacks the options {", ".join(missing)}'
+        )
     return options
 
 
 def _clip(name: str) -> tuple[str, str, int, bool]:
     if name not in _CLIPS:
         raise InputError(
-            f'clip_pretrained={name!r} has no dense tokens to work with; '
-            f'choose one of {", ".join(_CLIPS)}'
+            f'clip_pretrained={name!r} is not supported; choose one of '
+            f'{", ".join(_CLIPS)}'
         )
     return _CLIPS[name]
 
 
 def _guided_clip(backbone: dict) -> dict:
-    """Config of :class:`GuidedCLIP` from the options of the backbone."""
+    """Return the config of :class:`GuidedCLIP` for backbone options."""
     _, _, side, resized = _clip(backbone['clip_pretrained'])
     # The project has no prompts for the CLIPs of open_clip.
     prompted = not resized and bool(backbone['prompt_depth'])
@@ -261,10 +268,11 @@ def _finetune(mode: str, prompted: bool) -> str | list[str]:
 
 
 def _class_lists(backbone: dict) -> tuple[str | list, str | list]:
-    """Class lists for training and test; a test file may hold ``null``."""
+    """Return the class lists for training and for test."""
     train = _class_list(backbone['train_class_json'])
     test = _class_list(backbone['test_class_json'])
     if isinstance(test, str) and test.endswith('.json'):
+        # A file that holds null stands for the classes of training.
         if json.loads(Path(test).read_text(encoding='utf-8')) is None:
             test = train
     return train, test
@@ -285,19 +293,19 @@ def _class_list(spec: str | list) -> str | list:
 
 
 def _existing(weights: str | None) -> str | None:
-    """Path of a file; None, for the hub's weights, if it is missing."""
+    """Return the path of a weight file; None if it does not exist."""
     path = expanded(weights) if weights else None
     return str(path) if path and path.exists() else None
 
 
 def _cost_head(neck: dict, head: dict) -> dict:
-    """Config of :class:`CATSegCostHead` from the options of neck and head."""
+    """Return the config of :class:`CATSegCostHead` for neck and head."""
     # 0.3 is the default of MMSegmentation.
     threshold = 0.3 if head['threshold'] is None else head['threshold']
     if not 0 < threshold < 1:
         raise InputError(
-            f'decode_head.threshold={threshold!r} must lie between 0 and 1, '
-            'as the probability of the one class of a class list'
+            f'decode_head.threshold={threshold!r} must be between 0 and 1, '
+            'since it is a probability'
         )
     losses = head['loss_decode']
     losses = [losses] if isinstance(losses, Mapping) else losses
@@ -340,34 +348,29 @@ def _cost_head(neck: dict, head: dict) -> dict:
 
 
 def _check_head(neck: dict, head: dict, templates: list[str]) -> None:
-    """Raise for options of neck and head that have no counterpart here."""
+    """Raise if neck or head have options that this package cannot have."""
     for key, value, needed, reason in (
-        ('neck.init_cfg', neck['init_cfg'], None, 'the only known value'),
-        ('decode_head.ignore_index', head['ignore_index'], 255, 'labels'),
-        (
-            'decode_head.align_corners',
-            head['align_corners'],
-            False,
-            'scores are not resized otherwise here',
-        ),
+        ('neck.init_cfg', neck['init_cfg'], None, _ONLY),
+        ('decode_head.ignore_index', head['ignore_index'], 255, _ONLY),
+        ('decode_head.align_corners', head['align_corners'], False, _ONLY),
         (
             'decode_head.sampler',
             head['sampler'],
             None,
-            'pixels cannot be sampled for the loss here',
+            'the loss cannot sample pixels in this package',
         ),
         (
             'decode_head.out_channels',
             head['out_channels'],
             # MMSegmentation treats None in this way.
             head['num_classes'] if head['out_channels'] else None,
-            'there is a channel for each class',
+            'each class has one channel',
         ),
         (
             'neck.prompt_channel',
             neck['prompt_channel'],
             len(templates),
-            'the templates of prompt_ensemble_type',
+            'the number of templates of prompt_ensemble_type',
         ),
         (
             'decode_head.embed_dims',

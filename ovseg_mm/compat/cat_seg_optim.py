@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning-rate factors by the names of MMSegmentation's project CAT-Seg."""
+"""Learning-rate factors under parameter names of the project CAT-Seg."""
 
 import warnings
 
@@ -17,13 +17,13 @@ from ovseg_mm.models import GuidedCLIP
     name='DefaultOptimWrapperConstructor'
 )
 class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor for the parameter names of the CAT-Seg project.
+    """Optimizer constructor for configs of MMSegmentation's project CAT-Seg.
 
-    In MMSegmentation's project CAT-Seg, the parameters of CAT-Seg v1 have
-    other names. The keys of ``custom_keys`` are searched in these names; the
-    longest matching key counts, as in MMEngine. Keys that match no name have
-    no effect; a warning names them. For other models this is MMEngine's
-    constructor.
+    The project has other parameter names than this package. For CAT-Seg v1,
+    the keys of ``custom_keys`` are therefore matched with the names in the
+    project. As in MMEngine, the longest matching key counts. A warning names
+    keys without a match. Other models are treated as by MMEngine's
+    ``DefaultOptimWrapperConstructor``.
     """
 
     paramwise_cfg: dict
@@ -32,10 +32,11 @@ class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Build the optimizer wrapper.
 
         Args:
-            model (nn.Module): Model, distributed or not.
+            model (nn.Module): Model, perhaps wrapped for distributed
+                training.
 
         Returns:
-            OptimWrapper: The optimizer wrapper.
+            OptimWrapper: Optimizer wrapper for the parameters of the model.
         """
         keys = self.paramwise_cfg.get('custom_keys')
         backbone = getattr(unwrap(model), 'backbone', None)
@@ -52,7 +53,16 @@ class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _by_our_names(keys: dict, model: nn.Module) -> dict:
-    """Options of each parameter that has options, by its full name."""
+    """Return ``custom_keys`` with the full parameter names of a model.
+
+    Args:
+        keys (dict): ``custom_keys`` for the names in the project CAT-Seg.
+        model (nn.Module): Model of this package.
+
+    Returns:
+        dict: Options by full parameter name in the model, for the parameters
+        that match a key.
+    """
     ordered = sorted(sorted(keys), key=len, reverse=True)
     options, used = {}, set()
     for name, _ in model.named_parameters():
@@ -64,10 +74,10 @@ def _by_our_names(keys: dict, model: nn.Module) -> dict:
     unused = sorted(set(keys) - used)
     if unused:
         warnings.warn(
-            f'paramwise_cfg.custom_keys names {unused}, but no parameter of '
-            "MMSegmentation's CAT-Seg has that in its name (they begin with "
-            'backbone.feature_extractor, backbone.clip_model, neck and '
-            'decode_head): it has no effect',
+            f'paramwise_cfg.custom_keys has {unused}, which match no '
+            "parameter of MMSegmentation's CAT-Seg and have no effect; use "
+            'keys such as backbone.feature_extractor, backbone.clip_model, '
+            'neck and decode_head',
             stacklevel=2,
         )
     return options

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configs of this package by name in MMEngine: ``ovseg_mm::cat_seg/...``.
+"""Names of this package's configs in MMEngine: ``ovseg_mm::cat_seg/...``.
 
-MMEngine knows only its own packages, expects their configs in a folder
-``.mim``, which a checkout does not have, and does not find OneDL's packages:
-it would install the classic ones over them.
+MMEngine supports such names only for OpenMMLab's packages. It expects configs
+in a folder ``.mim``, which a source checkout does not have. It does not find
+the packages of OneDL, and would install OpenMMLab's packages over them. This
+module changes all three.
 """
 
 import functools
@@ -26,9 +27,10 @@ _DETECTION = ('mmdet', 'onedl-mmdetection')
 
 
 def register_names() -> None:
-    """Let MMEngine find our configs and models, and OneDL's packages.
+    """Make MMEngine find configs and models of this package by name.
 
-    ``_base_``, ``mmengine.hub`` and ``MMSegInferencer`` use them.
+    The names then work in ``_base_``, ``mmengine.hub`` and
+    ``MMSegInferencer``. MMEngine also finds the packages of OneDL.
     """
     if PACKAGE in utils.MODULE2PACKAGE:
         return
@@ -50,7 +52,15 @@ def register_names() -> None:
 
 
 def _replace(module: ModuleType, name: str, ours: Callable) -> None:
-    """Replace a function of MMEngine for paths of our package."""
+    """Make a function of MMEngine call another function for this package.
+
+    Args:
+        module (ModuleType): Module of MMEngine with the function.
+        name (str): Name of the function.
+        ours (Callable): Function to call for this package, with the path of a
+            config below ``configs``. MMEngine's function is called for other
+            packages.
+    """
     theirs = getattr(module, name)
 
     @functools.wraps(theirs)
@@ -63,37 +73,40 @@ def _replace(module: ModuleType, name: str, ours: Callable) -> None:
 
 
 def _config_entry(config: str) -> dict:
-    """Entry of a config in our metafiles, with an absolute path.
+    """Return the entry of a config in the metafiles of this package.
 
     Args:
         config (str): Path of the config below ``configs``, with or without
             ``.py``.
 
     Returns:
-        dict: The entry.
+        dict: Entry of the metafile, with an absolute path in ``Config``.
 
     Raises:
-        ValueError: If there is none; MMEngine expects this type for bases.
+        ValueError: If there is no entry. MMEngine expects this type of error.
     """
     name = Path(config).with_suffix('.py').as_posix()
     for entry in _entries():
         if entry['Config'].endswith(f'/configs/{name}'):
             return entry
-    raise ValueError(f'ovseg_mm has no config {config}')
+    raise ValueError(
+        f'ovseg_mm has no config {config}; '
+        "'python -m ovseg_mm models' lists all configs"
+    )
 
 
 def _base_config(config: str) -> str:
-    """Path of a file in our folder of configs.
+    """Return the absolute path of a config of this package.
 
     Args:
         config (str): Path of the config below ``configs``, with or without
             ``.py``.
 
     Returns:
-        str: The absolute path.
+        str: Absolute path of the file.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no such config.
     """
     root = resource('configs')
     path = root / config
@@ -102,13 +115,13 @@ def _base_config(config: str) -> str:
             return str(file)
     known = [p.relative_to(root).as_posix() for p in root.rglob('*.py')]
     raise FileNotFoundError(
-        f'ovseg_mm::{config}: there is no such config{nearest(config, known)} '
-        "('python -m ovseg_mm models' lists them)"
+        f'ovseg_mm::{config} does not exist{nearest(config, known)}; '
+        "'python -m ovseg_mm models' lists all configs"
     )
 
 
 def _entries() -> Iterator[dict]:
-    """Models of our metafiles, with absolute paths of their configs."""
+    """Yield the models in this package's metafiles, with absolute paths."""
     for metafile in sorted(Path(resource('configs')).glob('*/metafile.yaml')):
         content = yaml.safe_load(metafile.read_text(encoding='utf-8'))
         for entry in content['Models']:
@@ -117,7 +130,15 @@ def _entries() -> Iterator[dict]:
 
 
 def _entries_beside(theirs: Callable, folder: str) -> Iterator[dict]:
-    """Models of a package; MMSegmentation lists our models as well."""
+    """Yield the models of a package; for MMSegmentation, also our models.
+
+    Args:
+        theirs (Callable): MMEngine's function that yields the models.
+        folder (str): Folder of the package.
+
+    Yields:
+        dict: Entry of a model in a metafile.
+    """
     ours = Path(resource()).resolve()
     if Path(folder).resolve() != ours:
         yield from theirs(folder)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Public benchmarks of open-vocabulary methods.
+"""Data sets of public benchmarks for open-vocabulary segmentation.
 
-ADE20K-150, COCO-Stuff and PASCAL-Context 59, which MMSegmentation has too,
-need no class: they are an :class:`OpenVocabDataset` with a shipped vocabulary.
+ADE20K-150, COCO-Stuff and PASCAL-Context 59 have no class here, because
+:class:`OpenVocabDataset` with a vocabulary of this package is enough.
 """
 
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from .open_vocab_dataset import OpenVocabDataset
 
 
 class BenchmarkDataset(OpenVocabDataset):
-    """An :class:`OpenVocabDataset` with default arguments, ``DEFAULTS``."""
+    """:class:`OpenVocabDataset` with the default arguments ``DEFAULTS``."""
 
     DEFAULTS: ClassVar[dict[str, Any]] = {}
 
@@ -23,23 +23,24 @@ class BenchmarkDataset(OpenVocabDataset):
 
 @DATASETS.register_module()
 class ADE20K847Dataset(BenchmarkDataset):
-    """ADE20K with 847 classes: 16-bit TIFFs, 65535 ignored."""
+    """ADE20K with 847 classes, in 16-bit TIFF files with 65535 ignored."""
 
     DEFAULTS = dict(vocabulary='ade847', seg_map_suffix='.tif')
 
 
 @DATASETS.register_module()
 class PascalContext459Dataset(BenchmarkDataset):
-    """PASCAL-Context with all 459 classes: 16-bit TIFFs, 65535 ignored."""
+    """PASCAL-Context with 459 classes, in 16-bit TIFFs with 65535 ignored."""
 
     DEFAULTS = dict(vocabulary='pc459', seg_map_suffix='.tif')
 
 
 @DATASETS.register_module()
 class PascalVOC20Dataset(BenchmarkDataset):
-    """The 20 objects of PASCAL VOC; background and borders are ignored.
+    """PASCAL VOC with 20 objects; background and borders are ignored.
 
-    Label files are from the challenge (0 background, 1 to 20, 255).
+    The label files are the original files of PASCAL VOC, with the values 0
+    (background), 1 to 20 (objects) and 255 (borders).
     """
 
     DEFAULTS = dict(vocabulary='voc20', reduce_zero_label=True)
@@ -47,9 +48,10 @@ class PascalVOC20Dataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC21Dataset(BenchmarkDataset):
-    """The 20 objects of PASCAL VOC and background, with its own class texts.
+    """PASCAL VOC with 20 objects and the class ``background``.
 
-    Label files are from the challenge (0 background, 1 to 20, 255).
+    The label files are the original files of PASCAL VOC, with the values 0
+    (background), 1 to 20 (objects) and 255 (ignored borders).
     """
 
     DEFAULTS = dict(vocabulary='voc21')
@@ -57,14 +59,14 @@ class PascalVOC21Dataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalContext60Dataset(BenchmarkDataset):
-    """PASCAL-Context 59 and background (0 in the label files)."""
+    """PASCAL-Context with 59 classes and background, value 0 in the files."""
 
     DEFAULTS = dict(vocabulary='pc60')
 
 
 @DATASETS.register_module()
 class COCOObjectDataset(BenchmarkDataset):
-    """The 80 objects of COCO and background; no pixel is ignored."""
+    """COCO with 80 objects and background; no pixel is ignored."""
 
     DEFAULTS = dict(
         vocabulary='coco_object', seg_map_suffix='_instanceTrainIds.png'
@@ -73,11 +75,12 @@ class COCOObjectDataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC20bDataset(BenchmarkDataset):
-    """The 20 objects of PASCAL VOC and background, with 59 class texts.
+    """PASCAL VOC with 20 objects and a background of 39 class texts.
 
-    The 39 class texts that are not objects have the label of the background.
-    Label files are from the challenge; for files that
-    already hold the labels (background 20) set ``label_map=None``.
+    The class texts of the background are the classes of PASCAL-Context 59
+    that are not objects of PASCAL VOC. The label files are the original files
+    of PASCAL VOC, where the background is 0. Set ``label_map=None`` for files
+    in which it is 20.
     """
 
     DEFAULTS = dict(
@@ -97,9 +100,9 @@ class PascalVOC20ZeroShotDataset(BenchmarkDataset):
 class PascalContext59ZeroShotDataset(BenchmarkDataset):
     """PASCAL-Context 59 with 49 seen and 10 unseen classes.
 
-    There are two splits: ``vocabulary='pc59-49-10'``, which most papers
-    report, and ``'pc59-49-10-cascade'``, of the released weights of
-    Cascade-CLIP.
+    The argument ``vocabulary`` selects the split: ``'pc59-49-10'`` is the
+    split of most papers, ``'pc59-49-10-cascade'`` the split of the published
+    weights of Cascade-CLIP.
     """
 
     DEFAULTS = dict(vocabulary='pc59-49-10', reduce_zero_label=True)

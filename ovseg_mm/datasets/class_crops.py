@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data set of class crops: one sample per image and class that it shows."""
+"""Data set of class crops: one sample for each class in each image."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,29 +22,35 @@ from .transforms.loading import LoadOpenVocabAnnotations
 
 @DATASETS.register_module()
 class ClassCropDataset(Dataset):
-    """One sample per image of a data set and class that the image shows.
+    """Data set with one sample for each class in each image.
+
+    It is made from a segmentation data set. An image that shows three classes
+    gives three samples.
 
     Args:
         dataset (Mapping): Config of an :class:`OpenVocabDataset`, or of a
-            ``ConcatDataset`` of several with the same classes; their own
-            pipelines are not used. With ``unseen_labels='ignore'``, unseen
-            classes have no samples and the seen ones are renumbered.
-        pipeline (Sequence[Mapping]): Transforms. Their input is the sample of
-            ``dataset`` with ``crop_value`` (value of the class in the label
-            file) and ``crop_label`` (its label). If the result is None,
-            another sample is drawn.
-        samples_per_class (int, optional): Maximum number of samples per
-            class, drawn with replacement. None: all.
-        seed (int): Seed of that draw.
-        index_file (str, optional): JSON file with the classes of each image.
-            A missing file is written after all label files have been read.
-        test_mode (bool): Whether every sample must pass the pipeline. Classes
-            that occur only in the last row or column of an image, which
-            :class:`CropClass` cannot crop, then have no sample.
+            ``ConcatDataset`` of several with the same classes. Pipelines in
+            this config are not used. With ``unseen_labels='ignore'``, unseen
+            classes give no samples, and the seen classes are renumbered.
+        pipeline (Sequence[Mapping]): Transforms of a sample. The sample has
+            the additional keys ``crop_value``, the value of the class in the
+            label file, and ``crop_label``, its label. If the pipeline returns
+            None, another sample is drawn.
+        samples_per_class (int, optional): Maximum number of samples for each
+            class. Classes with more are drawn at random, with replacement.
+            None: no maximum.
+        seed (int): Random seed for ``samples_per_class``.
+        index_file (str, optional): JSON file that lists the classes of each
+            image. If it is missing, all label files are read and the file is
+            written.
+        test_mode (bool): Whether the data set is for tests. Then it is an
+            error if the pipeline returns None. Classes that occur only in the
+            last row or column of an image give no sample, because
+            :class:`CropClass` cannot crop them.
 
     Raises:
-        InputError: If no image shows a class, or the index file belongs to
-            another data set.
+        InputError: If no image shows a class, an image occurs twice, or the
+            index file belongs to another data set.
     """
 
     def __init__(
@@ -76,7 +82,7 @@ class ClassCropDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Meta information of the data set."""
+        """Meta information of the segmentation data set."""
         return self.dataset.metainfo
 
     def __len__(self) -> int:
@@ -101,14 +107,14 @@ class ClassCropDataset(Dataset):
         return self.pipeline(dict(info, crop_value=value, crop_label=label))
 
     def _values(self) -> Sequence[int]:
-        """Value of each class in the label files."""
+        """Return the value of each class in the label files."""
         vocabulary = self._labels.vocabulary
         if self._labels.unseen_labels == 'ignore':
             return vocabulary.seen
         return range(vocabulary.num_labels)
 
     def _draw(self, index: list[list[int]]) -> list[tuple[int, int]]:
-        """Pairs of an image and a class."""
+        """Return the samples: pairs of image index and class label."""
         images_of: dict[int, list[int]] = {}
         for image, values in enumerate(index):
             for value in values:
@@ -123,7 +129,7 @@ class ClassCropDataset(Dataset):
         return samples
 
     def _index(self) -> list[list[int]]:
-        """Values of the classes that each image shows."""
+        """Return, for each image, the values of the classes that it shows."""
         infos = [
             self.dataset.get_data_info(i) for i in range(len(self.dataset))
         ]
@@ -138,9 +144,9 @@ class ClassCropDataset(Dataset):
             index = json.loads(self.index_file.read_text())
             if sorted(index) != sorted(names):
                 raise InputError(
-                    f'{self.index_file} has {len(index)} images, which are '
-                    f'not the {len(names)} of this data set; delete the file '
-                    'to write it again'
+                    f'{self.index_file} has {len(index)} images, expected the '
+                    f'{len(names)} images of this data set; delete the file, '
+                    'so that it is written again'
                 )
             return [index[name] for name in names]
         print_log(f'reading the classes of {len(names)} images', 'current')
@@ -159,7 +165,7 @@ class ClassCropDataset(Dataset):
 
 
 def _without_pipeline(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Config of a data set, or of its parts, without transforms."""
+    """Return the config of a data set with empty pipelines."""
     if 'datasets' not in dataset:
         return {**dataset, 'pipeline': []}
     parts = [_without_pipeline(part) for part in dataset['datasets']]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data set of crop captions: masked crops with captions, from a table."""
+"""Data set of masked crops with captions."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -18,23 +18,22 @@ COLUMNS = ('filepath', 'title')
 
 @DATASETS.register_module()
 class CropCaptionDataset(Dataset):
-    """Masked crops with their captions and whole images.
+    """Data set of masked crops, each with a caption and the whole image.
 
     Args:
-        ann_file (str): Table, separated by tabs, with the columns ``filepath``
-            (of the crop) and ``title`` (its caption), and optionally ``image``
-            (path of the whole image). The table and the files in it are
-            relative to ``data_root``.
-        pipeline (Sequence[Mapping]): Transforms. Their input has the keys
-            ``crop_path``, ``img_path`` and ``caption``.
+        ann_file (str): Table with tabs between the columns ``filepath`` (path
+            of the crop), ``title`` (caption) and, optionally, ``image`` (path
+            of the whole image). All paths are relative to ``data_root``.
+        pipeline (Sequence[Mapping]): Transforms of a sample, which has the
+            keys ``crop_path``, ``img_path`` and ``caption``.
         data_root (str): Folder of the data set.
-        image_folder (str, optional): Folder of the whole images for tables
-            without the column ``image``: the image of the crop ``NAME_*`` is
-            ``NAME.jpg``.
+        image_folder (str, optional): Folder of the whole images, for tables
+            without the column ``image``. The whole image of the crop
+            ``NAME_*`` must be ``NAME.jpg`` in this folder.
 
     Raises:
-        FileNotFoundError: If there is no such table.
-        InputError: If it lacks a column or has no rows.
+        FileNotFoundError: If the table does not exist.
+        InputError: If the table lacks a column or has no rows.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class CropCaptionDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Return an empty dict: captions are not classes."""
+        """Return an empty dict, because the data set has no classes."""
         return {}
 
     def __len__(self) -> int:

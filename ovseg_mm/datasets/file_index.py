@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of lists of samples, and an index of files by their stem."""
+"""Reading of sample lists, and an index of the files in a folder."""
 
 import codecs
 import os
@@ -14,20 +14,20 @@ from ovseg_mm.utils.errors import InputError
 
 
 def read_names(path: str, backend_args: dict | None = None) -> list[str]:
-    """Read a list of samples.
+    """Read the names of samples from a text file.
 
     Args:
         path (str): Text file with one name per line, in UTF-8, or in UTF-16
-            with a byte-order mark. Blank lines, blanks around names and a
-            byte-order mark are dropped; any line ends are allowed.
+            with a byte-order mark. Empty lines, and blanks around names, are
+            ignored.
         backend_args (dict, optional): Options of MMEngine's file backend.
 
     Returns:
-        list[str]: The names.
+        list[str]: Names in the order of the file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it is not a text file.
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file is a folder or not a text file.
     """
     if fileio.isdir(path, backend_args=backend_args):
         raise InputError(
@@ -46,32 +46,33 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
     except UnicodeDecodeError as error:
         raise InputError(
             f'the list of samples {path} is not a text file in UTF-8 '
-            f'({error.reason} at byte {error.start}); save it as one'
+            f'({error.reason} at byte {error.start}); save it in UTF-8'
         ) from error
     lines = (line.strip() for line in re.split(r'\r\n|\r|\n', text))
     return [line for line in lines if line]
 
 
 class FileIndex:
-    """Files of a folder that have certain suffixes, by their stem.
+    """Index of the files with certain suffixes in a folder, by stem.
 
-    A stem is the path below the folder without suffix, with ``'/'``. Suffixes
-    are compared without case. Hidden files are skipped; broken links are kept
-    and listed in ``broken``.
+    A stem is the path below the folder without the suffix, with ``'/'``
+    between folders. Upper and lower case of suffixes are the same. Hidden
+    files are skipped.
 
     Args:
-        folder (str): The folder.
+        folder (str): Folder to search, with its subfolders.
         suffixes (Sequence[str]): Suffixes of the files.
         backend_args (dict, optional): Options of MMEngine's file backend.
-        stems (Iterable[str], optional): If given, only the folders of these
-            stems are read, not all subfolders.
+        stems (Iterable[str], optional): Stems of the wanted files. Only the
+            folders of these files are read, which is faster.
         leave_out (Iterable[str]): Files and folders to skip.
 
     Attributes:
-        files (dict[str, list[str]]): Sorted paths by stem; several if they
-            differ in the suffix.
-        others (list[str]): Paths with another suffix.
-        broken (set[str]): Broken links.
+        files (dict[str, list[str]]): Sorted paths of the files of each stem.
+            A stem has several files if their suffixes differ.
+        others (list[str]): Paths of the files with another suffix.
+        broken (set[str]): Paths of broken links. They are also in ``files``
+            or ``others``.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class FileIndex:
                 self.files.setdefault(stem, []).append(path)
 
     def stem_of(self, name: str) -> str | None:
-        """Stem of a path below the folder; None if it has another suffix."""
+        """Return the stem of a path; None if its suffix is not indexed."""
         name = name.replace(os.sep, '/')
         for suffix in self.suffixes:
             if name.lower().endswith(suffix.lower()):
@@ -107,24 +108,24 @@ class FileIndex:
         return None
 
     def stem_of_path(self, path: str) -> str:
-        """Stem of a file of this index."""
+        """Return the stem of a file in this index."""
         stem = self.stem_of(osp.relpath(path, self.folder))
         assert stem is not None, f'{path} is not in the index'
         return stem
 
     def paths(self) -> list[str]:
-        """All files, sorted."""
+        """Return the sorted paths of all files in this index."""
         return sorted(path for paths in self.files.values() for path in paths)
 
     def find(self, name: str) -> list[str]:
-        """Find the files of a name in a list of samples.
+        """Find the files that a name in a sample list can mean.
 
         Args:
-            name (str): Path below the folder, without or with suffix; a
-                suffix selects one of several files of the same stem.
+            name (str): Path below the folder. It may have a suffix, to select
+                one of several files with the same stem.
 
         Returns:
-            list[str]: Paths; empty if there are none.
+            list[str]: Paths of the files; empty if there are none.
         """
         name = osp.normpath(name).replace(os.sep, '/')
         if name in self.files:
@@ -158,7 +159,16 @@ class FileIndex:
     def _walk(
         self, folder: str, below: bool, above: set[str]
     ) -> Iterator[str]:
-        """List the files of a local folder and note broken links."""
+        """Yield the files of a local folder, and record broken links.
+
+        Args:
+            folder (str): Folder to list.
+            below (bool): Whether to list its subfolders too.
+            above (set[str]): Real paths of the folder and its parents.
+
+        Yields:
+            str: Path of a file.
+        """
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith('.'):
@@ -177,7 +187,7 @@ class FileIndex:
 
 
 def _is_in(path: str, places: set[str]) -> bool:
-    """Whether a path is one of some paths, or below one of them."""
+    """Return whether a path is equal to one of ``places`` or below it."""
     while path not in places:
         parent = osp.dirname(path)
         if parent == path:

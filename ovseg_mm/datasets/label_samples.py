@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check of some label files before a run starts."""
+"""Check of the values in some label files before a run starts."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,8 @@ from .transforms.loading import (
     map_label_values,
 )
 
-# Number of label files that are always read, and number in case of doubt.
+# Number of label files that are always read, and the maximum number that is
+# read if their values look wrong.
 _FEW = 16
 _MANY = 200
 _MASKS = (
@@ -31,15 +32,15 @@ _MASKS = (
 
 
 class LabelSample:
-    """Values of some label files, evenly spread over a data set.
+    """Check of the values in some label files of a data set.
 
     Args:
-        samples (Sequence[dict]): Some samples of a data set, with
-            ``img_path``, ``seg_map_path`` and the keys of
-            :class:`LoadOpenVocabAnnotations`. A few label files are read; all
-            of them if these leave a doubt.
+        samples (Sequence[dict]): Some samples of the data set, with
+            ``img_path``, ``seg_map_path`` and the optional keys of
+            :class:`LoadOpenVocabAnnotations`. A few of their label files are
+            read first, and the others only if the values look wrong.
         exif_applied (bool, optional): Whether images are turned by their EXIF
-            orientation. None: unknown, image sizes are not compared.
+            orientation. None: unknown; image sizes are then not compared.
         given_ignore_index (bool): Whether the user has set ``ignore_index``.
         backend_args (dict, optional): Options of MMEngine's file backend.
     """
@@ -61,14 +62,16 @@ class LabelSample:
         self.deep = False
 
     def check(self) -> None:
-        """Read the files and check their values.
+        """Read label files and check their values.
+
+        Values that are valid but look wrong give a warning.
 
         Raises:
-            FileNotFoundError: If a file is missing.
+            FileNotFoundError: If a label file is missing.
             InputError: If a file is not a label map, differs in size from
-                its image or holds values that are not labels; if the label
-                maps ignore all pixels; or if they are masks of 0 and 255 and
-                the data set has two classes.
+                its image or holds values that are not labels; if all pixels
+                are ignored; or if the data set has two classes and the files
+                hold only the values 0 and 255.
         """
         if not self.samples:
             return
@@ -125,7 +128,7 @@ class LabelSample:
         )
 
     def _doubts(self) -> list[tuple[str, bool]]:
-        """Messages on doubtful values, and whether each is an error."""
+        """Return messages on values that look wrong, True for errors."""
         sample = self.samples[0]
         size, ignored = sample['num_labels'], sample['ignore_index']
         reduced = sample['reduce_zero_label']

@@ -28,53 +28,55 @@ from .transforms.loading import LoadOpenVocabAnnotations
 
 @DATASETS.register_module()
 class OpenVocabDataset(BaseSegDataset):
-    """Images and label files with a vocabulary, which names the labels.
+    """Data set of images and label files, with a vocabulary as its classes.
 
-    Folders and arguments are as in :class:`mmseg.datasets.BaseSegDataset`;
-    label files are optional.
+    Folders and arguments are as in :class:`mmseg.datasets.BaseSegDataset`.
+    Label files are optional.
 
     Args:
-        vocabulary (Vocabulary | str | Sequence[str] | Mapping): See
-            :func:`ovseg_mm.vocabulary.load_vocabulary`. Its labels are
-            the values 0, 1, ... of the label files.
-        data_prefix (Mapping[str, str | None]): ``img_path`` and, if there are
-            labels, ``seg_map_path``: folders, relative to ``data_root``.
+        vocabulary (Vocabulary | str | Sequence[str] | Mapping): Classes of
+            the data set, in any form that
+            :func:`ovseg_mm.vocabulary.load_vocabulary` accepts. The labels 0,
+            1, ... of the vocabulary are the values in the label files.
+        data_prefix (Mapping[str, str | None]): Folders relative to
+            ``data_root``: images under the key ``img_path`` and, optionally,
+            label files under ``seg_map_path``.
         ignore_index (int, optional): Value of ignored pixels. None: 255, or
             65535 if the vocabulary has more than 255 labels.
-        label_map (Mapping[int, int], optional): Maps values of the label
-            files to labels, for files with other values; values without an
-            entry stay. Applied after ``reduce_zero_label``.
+        label_map (Mapping[int, int], optional): Labels by value, for label
+            files with other values than the labels. Other values stay.
+            Applied after ``reduce_zero_label``.
         unseen_labels (str): Treatment of pixels with an unseen label, after
             the pipeline:
 
-            - ``'keep'``: unchanged, as for tests;
+            - ``'keep'``: they stay unchanged, as needed in tests;
             - ``'ignore'``: they become ``ignore_index``, and the seen labels
               are renumbered from 0, in their order. The data set then has
               only the class names of the seen labels;
             - ``'mark'``: they become :data:`~ovseg_mm.vocabulary.UNKNOWN`
-              (-1), some unseen class, which differs from ignored pixels;
-              seen labels are unchanged.
+              (-1). Such pixels belong to some unseen class, unlike ignored
+              pixels. The seen labels are unchanged.
         exif_orientation (str, optional): How to read images with an EXIF
-            orientation: ``'apply'``, turned by it; ``'ignore'``, as stored,
-            for labels that were drawn on the stored pixels; None, by
-            ``color_type`` of ``LoadImageFromFile`` (by default turned), with
-            a warning if the size of the labels fits both.
+            orientation. ``'apply'``: turned by this orientation.
+            ``'ignore'``: as stored, for labels drawn on the stored pixels.
+            None: by ``color_type`` of ``LoadImageFromFile`` (default:
+            turned), with a warning if the labels may be drawn either way.
         img_suffix (str | Sequence[str], optional): Suffix or suffixes of
-            image files, in any case. None: any suffix of
+            image files, in upper or lower case. None: any suffix of
             :data:`~ovseg_mm.utils.picture_files.IMAGE_SUFFIXES`.
-        metainfo (Mapping, optional): ``palette``, the colours of a
-            vocabulary without colours of its own (default: the palette of the
-            class attribute ``METAINFO``); ``classes``, which must agree with
+        metainfo (Mapping, optional): May have ``palette``, colours for a
+            vocabulary without colours (default: the palette of the class
+            attribute ``METAINFO``), and ``classes``, which must agree with
             the vocabulary.
-        **kwargs: See :class:`mmseg.datasets.BaseSegDataset`. Names in
-            ``ann_file`` may have the suffix of the image.
+        **kwargs: Other arguments of :class:`mmseg.datasets.BaseSegDataset`.
+            Names in ``ann_file`` may have the suffix of the image.
 
     Raises:
-        FileNotFoundError: If a folder or list is missing or has no sample, an
-            image has no label file or a label file no image, or a file is a
-            broken link; the message names the file.
+        FileNotFoundError: If a folder, a sample list, an image or a label
+            file is missing, or a file is a broken link. The message names the
+            file.
         InputError: If two images fit one label file; if ``unseen_labels`` is
-            not one of the above, or the vocabulary has no unseen labels.
+            unknown, or the vocabulary has no unseen labels for it.
     """
 
     METAINFO: dict
@@ -96,8 +98,8 @@ class OpenVocabDataset(BaseSegDataset):
         self._check_unseen(unseen_labels)
         if exif_orientation not in (None, 'apply', 'ignore'):
             raise InputError(
-                "exif_orientation is 'apply', 'ignore' or None; found "
-                f'{exif_orientation!r}'
+                f'exif_orientation={exif_orientation!r} must be '
+                "'apply', 'ignore' or None"
             )
         self.exif_orientation = exif_orientation
         self.unseen_labels = unseen_labels
@@ -123,7 +125,7 @@ class OpenVocabDataset(BaseSegDataset):
         self.METAINFO = {**type(self).METAINFO, **self.metainfo}
 
     def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:
-        """Give a vocabulary without colours the colours of the data set."""
+        """Return a vocabulary; without colours, it gets the data set's."""
         if metainfo.get('classes') is not None:
             check_same_classes(vocabulary, metainfo['classes'], 'metainfo')
         palette = metainfo.get('palette')
@@ -134,13 +136,13 @@ class OpenVocabDataset(BaseSegDataset):
         return vocabulary.coloured(palette)
 
     def adapt(self, transforms: list) -> None:
-        """Adapt transforms to this data set, in place.
+        """Adapt the transforms of a pipeline to this data set, in place.
 
-        Images are read with :class:`LoadOpenVocabImage`; label maps are
-        padded with the ``ignore_index`` of the data set.
+        :class:`LoadOpenVocabImage` replaces other transforms that read
+        images. Label maps are padded with ``ignore_index``.
 
         Args:
-            transforms (list): The transforms of a pipeline.
+            transforms (list): Transforms of the pipeline.
         """
         self.exif_applied = share_image_rule(transforms, self.exif_orientation)
         _pad_labels_with(self.ignore_index, transforms)
@@ -149,8 +151,8 @@ class OpenVocabDataset(BaseSegDataset):
         """List the samples, adapt the pipeline and check some label files.
 
         Raises:
-            InputError: If the label files do not fit the data set, see
-                :meth:`~ovseg_mm.datasets.label_samples.LabelSample.check`.
+            InputError: If the values in some label files are not labels of
+                the data set.
         """
         if self._fully_initialized:
             return
@@ -167,15 +169,16 @@ class OpenVocabDataset(BaseSegDataset):
             ).check()
 
     def load_data_list(self) -> list[dict]:
-        """List the samples, sorted by path.
+        """List the samples, in the order of ``ann_file`` or sorted by path.
 
         Returns:
-            list[dict]: For each sample ``img_path``, ``seg_map_path`` (if
-            there are labels), ``sample_name`` and the keys of
+            list[dict]: Samples with the keys ``img_path``, ``seg_map_path``
+            (if there are labels), ``sample_name`` and the optional keys of
             :class:`~ovseg_mm.datasets.LoadOpenVocabAnnotations`.
 
         Raises:
-            FileNotFoundError: If a folder, list or file is missing.
+            FileNotFoundError: If a folder, the sample list or a file is
+                missing.
             InputError: If ``data_prefix`` has no folder of images.
         """
         image_folder = self.data_prefix.get('img_path')
@@ -228,16 +231,18 @@ class OpenVocabDataset(BaseSegDataset):
             idx (int): Index of the sample.
 
         Returns:
-            Any: Output of the pipeline, with unseen labels hidden by
-            ``unseen_labels``. The meta information of packed samples has
-            ``sample_name`` (path of the image below its folder, without
-            suffix, with ``'__'`` for ``'/'``), ``label_map``,
-            ``exif_applied`` (whether images are turned by their EXIF
-            orientation) and ``num_labels`` (number of classes of the data
-            set).
+            Any: Output of the pipeline, with unseen labels treated as
+            ``unseen_labels`` says. Packed samples get this meta information:
+
+            - ``sample_name``: path of the image below its folder, without
+              suffix, with ``'__'`` instead of ``'/'``;
+            - ``label_map``: argument of the data set;
+            - ``exif_applied``: whether the image was turned by its EXIF
+              orientation;
+            - ``num_labels``: number of classes of the data set.
 
         Raises:
-            InputError: If the image or its label file is damaged, or a label
+            InputError: If the image or the label file is damaged, or a label
                 is not in the vocabulary.
             RuntimeError: If the pipeline fails on a valid image; the message
                 names the image.
@@ -279,16 +284,16 @@ class OpenVocabDataset(BaseSegDataset):
         return data
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Labels that occur in the label file of a sample.
+        """Return the labels in the label file of a sample.
 
-        ``ClassBalancedDataset`` calls this for every sample at the start.
+        ``ClassBalancedDataset`` needs them to repeat images of rare classes.
 
         Args:
             idx (int): Index of the sample.
 
         Returns:
-            list[int]: Labels of the data set's classes, without ignored and
-            hidden labels.
+            list[int]: Labels that occur, without the ignored value and hidden
+            unseen labels.
         """
         info = self.get_data_info(idx)
         if info.get('seg_map_path') is None:
@@ -304,10 +309,10 @@ class OpenVocabDataset(BaseSegDataset):
         ]
 
     def _hide_unpacked(self, data: dict) -> dict:
-        """Hide the unseen labels of a sample that is not packed yet.
+        """Hide the unseen labels of a sample that is not packed.
 
-        Data sets that mix samples of other data sets, such as
-        ``MultiImageMixDataset``, transform this sample further.
+        Data sets that mix samples, such as ``MultiImageMixDataset``, pack
+        them later.
         """
         if self.unseen_labels == 'keep' or 'gt_seg_map' not in data:
             return data
@@ -324,8 +329,8 @@ class OpenVocabDataset(BaseSegDataset):
     def _check_unseen(self, unseen_labels: str) -> None:
         if unseen_labels not in ('keep', 'ignore', 'mark'):
             raise InputError(
-                f"unseen_labels is 'keep', 'ignore' or 'mark'; found "
-                f'{unseen_labels!r}'
+                f'unseen_labels={unseen_labels!r} must be '
+                "'keep', 'ignore' or 'mark'"
             )
         if unseen_labels != 'keep' and not self.vocabulary.unseen:
             raise InputError(
@@ -334,7 +339,7 @@ class OpenVocabDataset(BaseSegDataset):
             )
 
     def _hide(self, labels: Tensor) -> Tensor:
-        """Hide the unseen labels of a label map (1, H, W) int64."""
+        """Return an int64 label map of any shape with unseen labels hidden."""
         vocabulary = self.vocabulary
         table = torch.arange(max(vocabulary.num_labels, self.ignore_index) + 1)
         if self.unseen_labels == 'ignore':
@@ -361,10 +366,10 @@ def _has_step(transforms: Sequence, kind: type) -> bool:
 
 
 def _pad_labels_with(value: int, transforms: Sequence) -> None:
-    """Make transforms pad label maps with a value instead of 255.
+    """Make transforms pad label maps with ``value`` instead of 255.
 
-    255 is a label if there are more than 255, and MMSegmentation's value for
-    ignored pixels in configs that do not depend on the labels.
+    MMSegmentation pads with 255 by default, which is a label if the data set
+    has more than 255 labels.
     """
     for transform in transforms:
         for name in ('seg_pad_val', 'seg_fill_in', 'ignore_index'):
@@ -377,13 +382,13 @@ def _pad_labels_with(value: int, transforms: Sequence) -> None:
 
 
 def _checked_label_map(label_map: Mapping) -> dict[int, int]:
-    """A label map of integers; keys from the command line are strings."""
+    """Return ``label_map`` with integers instead of strings, or raise."""
     try:
         return {_integer(key): _integer(v) for key, v in label_map.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            f'label_map={label_map!r} is not a dict such as {{7: 0, 8: 1}}, '
-            'from values of the files to labels'
+            f'label_map={label_map!r} is not a dict from values in the label '
+            'files to labels; write a dict such as {7: 0, 8: 1}'
         ) from error
 
 

@@ -21,9 +21,10 @@ class SampleFiles(NamedTuple):
 
     Attributes:
         image (str): Path of the image.
-        labels (str, optional): Path of the label file, if there are labels.
-        name (str): Name for output files of the sample, see
-            :func:`unique_names`.
+        labels (str, optional): Path of the label file; None if the data set
+            has no labels.
+        name (str): Unique name of the output files for this sample, without
+            suffix.
     """
 
     image: str
@@ -32,12 +33,12 @@ class SampleFiles(NamedTuple):
 
 
 class SampleFinder:
-    """Find the images of a data set and the label file of each.
+    """Finder of the images of a data set and of their label files.
 
     Args:
         image_folder (str): Folder of the images.
-        label_folder (str, optional): Folder of the label files. None: there
-            are no labels.
+        label_folder (str, optional): Folder of the label files. None: the
+            data set has no labels.
         img_suffix (str | Sequence[str], optional): Suffixes of image files.
             None: any suffix of
             :data:`~ovseg_mm.utils.picture_files.IMAGE_SUFFIXES`.
@@ -62,15 +63,16 @@ class SampleFinder:
         self.backend_args = backend_args
 
     def all(self) -> list[SampleFiles]:
-        """Find the samples of all images in the folder and below it.
+        """Find the files of all samples in the folders and their subfolders.
 
         Returns:
-            list[SampleFiles]: Sorted by the path of the image.
+            list[SampleFiles]: Files of each sample, sorted by image path.
 
         Raises:
-            FileNotFoundError: If there is no image, an image has no label
-                file or a label file no image, or a file is a broken link.
-            InputError: If several files have the same stem.
+            FileNotFoundError: If there is no image; if an image has no label
+                file, or a label file no image; or if a file is a broken link.
+            InputError: If several images or label files differ only in the
+                suffix.
         """
         labels = self._index_labels(None)
         leave_out = []
@@ -110,18 +112,18 @@ class SampleFinder:
         return samples
 
     def listed(self, names: Sequence[str]) -> list[SampleFiles]:
-        """Find the samples of a list.
+        """Find the files of the samples in a list.
 
         Args:
-            names (Sequence[str]): Paths below the folders, without or with
-                suffix.
+            names (Sequence[str]): Path of each sample below the folders, with
+                or without the suffix of the image or label file.
 
         Returns:
-            list[SampleFiles]: In the order of the list.
+            list[SampleFiles]: Files of each sample, in the order of the list.
 
         Raises:
             FileNotFoundError: If a file is missing or is a broken link.
-            InputError: If several files fit one name.
+            InputError: If several images or label files fit one name.
         """
         names = [name.replace('\\', '/') for name in names]
         images = FileIndex(
@@ -157,7 +159,7 @@ class SampleFinder:
         paths: list[str],
         stems: list[str],
     ) -> list[SampleFiles]:
-        """Match each image with its label file."""
+        """Return the files of each sample: an image and its label file."""
         names = unique_names(paths, stems)
         if labels is None:
             _refuse_broken(images.broken, paths)
@@ -216,7 +218,7 @@ class SampleFinder:
         )
 
     def _mention_others(self, images: FileIndex) -> None:
-        """Warn of images that the given suffix leaves out."""
+        """Warn if there are images with other suffixes than ``img_suffix``."""
         left_out = [
             path
             for path in images.others
@@ -233,15 +235,17 @@ class SampleFinder:
 
 
 def unique_names(paths: Sequence[str], stems: Sequence[str]) -> list[str]:
-    """Unique names for the output files of samples.
+    """Return unique names for the output files of samples.
 
     Args:
-        paths (Sequence[str]): Image of each sample.
-        stems (Sequence[str]): Stem of each image.
+        paths (Sequence[str]): Path of each image.
+        stems (Sequence[str]): Path of each image below the image folder,
+            without suffix.
 
     Returns:
-        list[str]: Stems with ``'__'`` for ``'/'``. A name that another image
-        has already gets ``'-2'``, ``'-3'``, ... at its end.
+        list[str]: Name of each image: the stem with ``'__'`` instead of
+        ``'/'``. If another image already has this name, ``'-2'``, ``'-3'``,
+        ... is added.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()

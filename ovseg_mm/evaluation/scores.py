@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores computed from a confusion matrix.
+"""Scores of predicted label maps, computed from a confusion matrix.
 
-Letters: L labels; C confusion matrix, (L, L + 1) int64: C[t, p] pixels of
-label t are predicted as p, the last column counts pixels predicted as no
-label; TP = diag(C), G = C.sum(1), P = C.sum(0) without the last column,
-U = G + P - TP.
+The confusion matrix C of L labels is (L, L + 1): C[t, p] is the number of
+pixels with the true label t and the predicted label p. The last column counts
+pixels that are predicted as no label.
 """
 
 import json
@@ -20,22 +19,26 @@ from ovseg_mm.utils.errors import InputError, nearest
 def class_scores(
     confusion: np.ndarray, relations: Mapping[int, Sequence[int]] | None = None
 ) -> dict[str, np.ndarray]:
-    """IoU = TP / U and accuracy = TP / G of each class.
+    """Compute the IoU and the accuracy of each class.
 
-    With ``relations``, pixels of class c that are predicted as a parent f of
-    c count in part (SG-IoU of SCAN, CVPR 2024): TP_c becomes
-    TP_c + sum_f beta_cf C[c, f] with beta_cf = (C[c, f] + C[f, f]) / P_f, the
-    share of the pixels predicted as f that are c or f. U is unchanged.
+    For a class with G true pixels, P predicted pixels and TP pixels that are
+    both, the IoU is TP / (G + P - TP) and the accuracy is TP / G.
+
+    With ``relations``, pixels of a class c that are predicted as a parent f
+    of c count in part (SG-IoU of SCAN, CVPR 2024). They add
+    C[c, f] * (C[c, f] + C[f, f]) / P_f to the TP in both numerators, where
+    P_f is the number of pixels predicted as f. The denominators stay.
 
     Args:
-        confusion (np.ndarray): C, (L, L + 1) int64.
+        confusion (np.ndarray): Confusion matrix C of L labels, (L, L + 1)
+            int64.
         relations (Mapping[int, Sequence[int]], optional): Labels of the
             parents of each child label.
 
     Returns:
-        dict[str, np.ndarray]: ``IoU`` and ``Acc``, (L,), in [0, 1]. Classes
-        that do not occur have an ``Acc`` of NaN and an ``IoU`` of 0 if they
-        are predicted, else NaN.
+        dict[str, np.ndarray]: ``IoU`` and ``Acc`` of each class, (L,), in
+        [0, 1]. Classes without true pixels have an ``Acc`` of NaN; their
+        ``IoU`` is 0 if they are predicted, else NaN.
     """
     truth, predicted, hits = _sums(confusion)
     union = truth + predicted - hits
@@ -58,21 +61,24 @@ def class_scores(
 def averages(
     confusion: np.ndarray, scores: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    """Average the result of :func:`class_scores`.
+    """Average the scores of all classes.
 
     Args:
-        confusion (np.ndarray): C, (L, L + 1) int64.
-        scores (dict[str, np.ndarray]): ``IoU`` and ``Acc``, (L,).
+        confusion (np.ndarray): Confusion matrix of L labels, (L, L + 1)
+            int64.
+        scores (dict[str, np.ndarray]): ``IoU`` and ``Acc`` of each class,
+            (L,), from :func:`class_scores`.
 
     Returns:
-        dict[str, float]: In percent; NaN if there are no values to average:
+        dict[str, float]: Averages in percent; NaN if there is no class to
+        average:
 
-        - ``mIoU``: over the classes with G > 0;
-        - ``mIoU_union``: over the classes with G + P > 0, those with G = 0 as
-          0;
-        - ``aAcc``: sum of Acc * G / sum of G;
-        - ``mAcc``: over the classes with G > 0;
-        - ``fwIoU``: sum of IoU * G / sum of G.
+        - ``mIoU``: mean IoU of the classes with true pixels;
+        - ``mIoU_union``: mean IoU of the classes with true or predicted
+          pixels; classes without true pixels count as 0;
+        - ``aAcc``: mean accuracy, weighted by the true pixels of each class;
+        - ``mAcc``: mean accuracy of the classes with true pixels;
+        - ``fwIoU``: mean IoU, weighted by the true pixels of each class.
     """
     truth, predicted, _ = _sums(confusion)
     iou, acc = np.nan_to_num(scores['IoU']), np.nan_to_num(scores['Acc'])
@@ -86,7 +92,7 @@ def averages(
     )
 
 
-# Scores that MMSegmentation's IoUMetric reports for each ``iou_metrics``.
+# Scores that MMSegmentation's IoUMetric reports for each value of iou_metrics.
 IOU_METRICS = dict(
     mIoU=('IoU', 'Acc'),
     mDice=('Dice', 'Acc'),
@@ -97,18 +103,27 @@ IOU_METRICS = dict(
 def overlap_scores(
     confusion: np.ndarray, iou_metrics: Sequence[str], beta: float = 1
 ) -> dict[str, np.ndarray]:
-    """Dice and F scores of each class, as MMSegmentation's ``IoUMetric``.
+    """Compute the Dice and F scores of each class, as in MMSegmentation.
+
+    For a class with G true pixels, P predicted pixels and TP pixels that are
+    both:
+
+    - ``Dice`` = 2 TP / (G + P)
+    - ``Precision`` = TP / P
+    - ``Recall`` = TP / G
+    - ``Fscore`` = (1 + beta**2) Precision Recall / (beta**2 Precision +
+      Recall)
 
     Args:
-        confusion (np.ndarray): C, (L, L + 1) int64.
-        iou_metrics (Sequence[str]): Keys of :data:`IOU_METRICS`.
+        confusion (np.ndarray): Confusion matrix of L labels, (L, L + 1)
+            int64.
+        iou_metrics (Sequence[str]): Keys of :data:`IOU_METRICS`, which select
+            the scores.
         beta (float): Weight of the recall in the F score.
 
     Returns:
-        dict[str, np.ndarray]: Of shape (L,), in [0, 1], NaN where the
-        denominator is 0: of ``Dice`` = 2 TP / (G + P), ``Precision`` = TP / P,
-        ``Recall`` = TP / G and ``Fscore`` = (1 + beta**2) Precision Recall /
-        (beta**2 Precision + Recall) those that ``iou_metrics`` name.
+        dict[str, np.ndarray]: Each selected score of each class, (L,), in
+        [0, 1]; NaN where the denominator is 0.
     """
     truth, predicted, hits = _sums(confusion)
     with np.errstate(invalid='ignore', divide='ignore'):
@@ -129,20 +144,20 @@ def overlap_scores(
 def zero_shot_averages(
     iou: np.ndarray, seen: Sequence[int], unseen: Sequence[int]
 ) -> dict[str, float]:
-    """Average the IoU of the seen and the unseen classes.
+    """Average the IoU of the seen classes and of the unseen classes.
 
-    As in ``mIoU_union`` and in published results, a class that is predicted
-    but does not occur counts as 0.
+    As in published results, a class that is predicted but does not occur in
+    the ground truth counts as 0.
 
     Args:
-        iou (np.ndarray): IoU of each class, (L,), in [0, 1]; NaN for classes
-            to leave out.
-        seen (Sequence[int]): Seen labels.
-        unseen (Sequence[int]): Unseen labels.
+        iou (np.ndarray): IoU of each of L classes, (L,), in [0, 1]. Classes
+            with NaN are left out.
+        seen (Sequence[int]): Labels of the seen classes.
+        unseen (Sequence[int]): Labels of the unseen classes.
 
     Returns:
-        dict[str, float]: ``mIoU_seen`` (S), ``mIoU_unseen`` (U) and their
-        harmonic mean ``hIoU`` = 2 S U / (S + U), in percent.
+        dict[str, float]: Means ``mIoU_seen`` and ``mIoU_unseen``, and their
+        harmonic mean ``hIoU``, in percent.
     """
     means = []
     for labels in (seen, unseen):
@@ -163,27 +178,30 @@ def load_relations(
     """Read the parents of classes from a JSON file.
 
     Args:
-        path (str | PathLike): A JSON object, ``{"child": ["parent", ...],
-            ...}``; classes are given by name or by label.
-        names (Sequence[str]): L class names.
+        path (str | PathLike): JSON file with an object such as
+            ``{"armchair": ["chair"], ...}``, which lists the parents of each
+            child class. Classes are given by name or by label.
+        names (Sequence[str]): Class names in the order of the labels.
 
     Returns:
         dict[int, list[int]]: Labels of the parents of each child label.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If the file is not such a JSON object or names an unknown
-            class.
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file has another format or names an unknown class.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f'the file of class relations {path} does not exist'
+            f'the file of class relations {path} does not exist; check '
+            'relations of the metric'
         )
     try:
         table = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise InputError(f'{path} is not valid JSON ({error})') from error
+        raise InputError(
+            f'{path} is not valid JSON ({error}); correct the file'
+        ) from error
     if not isinstance(table, dict) or not all(
         isinstance(parents, list) for parents in table.values()
     ):
@@ -211,7 +229,7 @@ def _class_index(key: str | int, names: Sequence[str], path: Path) -> int:
 
 
 def _sums(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """G, P and TP of each class."""
+    """Return the true, predicted and correct pixels of each class, (L,)."""
     labelled = confusion[:, : len(confusion)]
     return confusion.sum(axis=1), labelled.sum(axis=0), labelled.diagonal()
 

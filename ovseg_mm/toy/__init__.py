@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small data set of drawn scenes and its CLIP, for demos and tests."""
+"""Toy world: a small data set of drawn scenes, and a CLIP trained on it."""

@@ -9,18 +9,18 @@ from .scenes import COLOURS, GROUNDS, OBJECTS, Scene
 
 # Synonyms of the grounds in captions.
 GROUND_SYNONYMS = dict(grass='meadow', sand='beach', water='sea', stone='rock')
-# Facts that a caption can state of an image: "striped red", "red", "water".
+# Facts that a caption can state about an image: "striped red", "red", "water".
 FACTS = (*OBJECTS, *COLOURS, *GROUNDS)
 TEMPLATES = ('{}', 'a {}', 'a photo of a {}', 'A photo of a {} in the scene')
 
 
 class Caption(NamedTuple):
-    """A caption of an image.
+    """Caption of an image.
 
     Attributes:
-        text (str): The caption.
-        facts (tuple[str, ...]): Facts that it states, of :data:`FACTS`. It
-            is true of every image with all these facts.
+        text (str): Text of the caption.
+        facts (tuple[str, ...]): Entries of :data:`FACTS` that the text
+            states. The caption fits every image with all these facts.
     """
 
     text: str
@@ -28,20 +28,21 @@ class Caption(NamedTuple):
 
 
 def facts_of(scene: Scene) -> tuple[str, ...]:
-    """Facts that are true of a scene, of :data:`FACTS`."""
+    """Return the entries of :data:`FACTS` that are true of a scene."""
     colours = dict.fromkeys(name.split()[1] for name in scene.objects)
     return (*scene.objects, *colours, *scene.grounds)
 
 
 def make_caption(rng: random.Random, facts: Collection[str]) -> Caption:
-    """Make a true caption of an image, of the whole image or one fact.
+    """Make a random caption of an image, from all its facts or one of them.
 
     Args:
-        rng (random.Random): Random numbers.
-        facts (Collection[str]): True facts, see :func:`facts_of`.
+        rng (random.Random): Random generator.
+        facts (Collection[str]): Facts that are true of the image, from
+            :func:`facts_of`.
 
     Returns:
-        Caption: The caption.
+        Caption: Caption that is true of the image.
     """
     objects = [fact for fact in facts if fact in OBJECTS]
     colours = [fact for fact in facts if fact in COLOURS]
@@ -59,14 +60,14 @@ def make_caption(rng: random.Random, facts: Collection[str]) -> Caption:
 
 
 def name_of(rng: random.Random, fact: str) -> str:
-    """Word for a fact: its name, or at random a synonym."""
+    """Return the word for a fact: its name or, at random, a synonym."""
     if fact in GROUND_SYNONYMS and rng.random() < 0.4:
         return GROUND_SYNONYMS[fact]
     return fact
 
 
 def all_texts() -> list[str]:
-    """Texts with all words of all captions."""
+    """Return texts that contain all words that captions can have."""
     words = (*FACTS, *GROUND_SYNONYMS.values())
     texts = [t.format(word) for t in TEMPLATES for word in words]
     return [*texts, 'a photo of a striped red and a dotted blue on sand']

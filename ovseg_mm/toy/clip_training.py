@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of a CLIP on images and captions of the toy world.
-
-Letters: B images, K facts that captions can state, C embedding width, N
-patch tokens.
-"""
+"""Training of a CLIP on images and captions of the toy world."""
 
 import math
 import random
@@ -43,10 +39,12 @@ _DENSE = [index for index, fact in enumerate(FACTS) if fact not in COLOURS]
 
 
 class ToyCLIP(nn.Module):
-    """Both towers of a CLIP, and scales of the losses.
+    """CLIP for the toy world, with the learned scales of its losses.
+
+    Letters in shapes: B images, C size of an embedding.
 
     Args:
-        arch (dict): open_clip's model config.
+        arch (dict): Model config in open_clip's format.
     """
 
     def __init__(self, arch: dict) -> None:
@@ -65,7 +63,16 @@ class ToyCLIP(nn.Module):
         self.token_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def encode_images(self, img: Tensor) -> tuple[Tensor, Tensor]:
-        """Class (B, C) and patch embeddings (B, C, h, w), normalised."""
+        """Return unit class (B, C) and patch embeddings (B, C, h, w).
+
+        Args:
+            img (Tensor): Normalised images, (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor, Tensor]: Class embedding of each image, (B, C), and
+            embedding of each of its h x w patches, (B, C, h, w). All have
+            length 1.
+        """
         features = self.image(img)
         last = self.image.transformer.resblocks[-1]
         cls = self.image.ln_post(last(features.layers[0])[:, 0])
@@ -73,14 +80,14 @@ class ToyCLIP(nn.Module):
         return cls, F.normalize(features.dense, dim=1)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Text embeddings (n, C), normalised."""
+        """Return embeddings of length 1 for n texts, (n, C)."""
         rows = [_token_row(text) for text in texts]
         return F.normalize(
             self.text(pad_sequence(rows, batch_first=True)), dim=1
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """Weights of both towers in the compact layout of a CLIP file."""
+        """Return the weights to save, reduced by :func:`compact_clip`."""
         state_dict = {
             f'visual.{name}': tensor
             for name, tensor in self.image.state_dict().items()
@@ -91,12 +98,13 @@ class ToyCLIP(nn.Module):
 
 
 class ImagePool(NamedTuple):
-    """Images and the true facts of each, without labels.
+    """Training images, with the facts that are true of each.
 
     Attributes:
-        images (Tensor): The images, (n, 3, H, W) uint8, RGB.
-        facts (Tensor): Which facts are true, (n, K) bool.
-        batch_size (int): Number of images per batch.
+        images (Tensor): RGB images, (n, 3, H, W) uint8.
+        facts (Tensor): Whether each of the K facts in :data:`FACTS` is true
+            of each image, (n, K) bool.
+        batch_size (int): Number of images in a batch.
     """
 
     images: Tensor
@@ -107,28 +115,29 @@ class ImagePool(NamedTuple):
 def train_toy_clip(
     arch: dict, iterations: int, seed: int = 0
 ) -> tuple[ToyCLIP, list[float]]:
-    """Train a CLIP on captioned images of the toy world.
+    """Train a CLIP on images of the toy world with captions.
 
-    The losses need captions only: a sigmoid contrastive loss of class
-    embeddings and captions (:func:`caption_loss`), and a multiple-instance
-    loss of patch tokens (:func:`token_loss`).
+    The training needs no label maps. The loss is the sum of a sigmoid
+    contrastive loss of images and captions (:func:`caption_loss`) and a
+    multiple-instance loss of patch tokens (:func:`token_loss`).
 
     Args:
-        arch (dict): open_clip's config of a tiny model.
+        arch (dict): Model config of a tiny CLIP in open_clip's format.
         iterations (int): Number of iterations.
-        seed (int): Seed of images, captions and initial weights.
+        seed (int): Random seed of images, captions and initial weights.
 
     Returns:
-        tuple[ToyCLIP, list[float]]: The model, and the loss of each iteration.
+        tuple[ToyCLIP, list[float]]: Trained model, and the loss of each
+        iteration.
 
     Raises:
-        ImportError: If torch has no Muon.
+        ImportError: If torch has no optimizer Muon.
     """
     if not hasattr(torch.optim, 'Muon'):
         raise ImportError(
             f'torch {torch.__version__} has no optimizer Muon, which the '
             'training of the toy CLIP needs; install torch 2.9 or newer '
-            '(the trained CLIP itself loads with any)'
+            '(the trained CLIP itself runs with older versions)'
         )
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -164,16 +173,18 @@ def train_toy_clip(
 
 
 def caption_loss(similarity: Tensor, stated: Tensor, facts: Tensor) -> Tensor:
-    """Sigmoid contrastive loss of captions and images.
+    """Compute the sigmoid contrastive loss of captions and images.
+
+    A caption fits an image if all facts of the caption are true of the image.
 
     Args:
-        similarity (Tensor): Logits of captions and images, (n, B).
-        stated (Tensor): Facts that each caption states, (n, K) bool.
-        facts (Tensor): True facts of each image, (B, K) bool. A caption
-            belongs to every image of which all its facts are true.
+        similarity (Tensor): Logits of n captions and B images, (n, B).
+        stated (Tensor): Whether each caption states each of K facts, (n, K)
+            bool.
+        facts (Tensor): Whether each fact is true of each image, (B, K) bool.
 
     Returns:
-        Tensor: Scalar, the sum over captions, averaged over images.
+        Tensor: Loss, a scalar: sum over captions, mean over images.
     """
     false = stated.float() @ (~facts).float().t()
     return F.binary_cross_entropy_with_logits(
@@ -182,17 +193,17 @@ def caption_loss(similarity: Tensor, stated: Tensor, facts: Tensor) -> Tensor:
 
 
 def token_loss(scores: Tensor, facts: Tensor) -> Tensor:
-    """Multiple-instance loss of patch tokens.
+    """Compute the multiple-instance loss of patch tokens.
 
-    Each token should show one of the true facts of its image, and some
-    tokens should show each of these facts.
+    Each token must show a fact that is true of its image. Each true fact must
+    be shown by some tokens of the image.
 
     Args:
-        scores (Tensor): Logits of facts and tokens, (B, K, N).
-        facts (Tensor): True facts of each image, (B, K) bool.
+        scores (Tensor): Logits of K facts at N tokens of B images, (B, K, N).
+        facts (Tensor): Whether each fact is true of each image, (B, K) bool.
 
     Returns:
-        Tensor: Scalar.
+        Tensor: Loss, a scalar.
     """
     log_shares = scores.log_softmax(dim=1)
     possible = log_shares.masked_fill(~facts[:, :, None], -1e4)
@@ -205,16 +216,18 @@ def token_loss(scores: Tensor, facts: Tensor) -> Tensor:
 def zero_shot_metrics(
     model: ToyCLIP, number: int = 48, seed: int = 0
 ) -> dict[str, float]:
-    """Test zero-shot: each patch token gets its nearest class text.
+    """Evaluate zero-shot segmentation of validation scenes.
+
+    Each pixel gets the class whose text is most similar to its patch token.
 
     Args:
-        model (ToyCLIP): The trained model.
+        model (ToyCLIP): Trained model.
         number (int): Number of scenes.
-        seed (int): Seed of the data set with the validation scenes.
+        seed (int): Random seed of the scenes.
 
     Returns:
-        dict[str, float]: See
-        :class:`~ovseg_mm.evaluation.metrics.OpenVocabIoUMetric`.
+        dict[str, float]: Metrics of
+        :class:`~ovseg_mm.evaluation.metrics.OpenVocabIoUMetric`, in percent.
     """
     metric = OpenVocabIoUMetric()
     metric.dataset_meta = load_vocabulary('toy_world').metainfo
@@ -241,7 +254,7 @@ def zero_shot_metrics(
 
 
 def _loss(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> Tensor:
-    """Sum of both losses for a random batch."""
+    """Return the sum of both losses for a random batch of images."""
     chosen = torch.randint(len(pool.images), (pool.batch_size,))
     images, facts = normalise(pool.images[chosen]), pool.facts[chosen]
     if rng.random() < 0.5:
@@ -261,7 +274,14 @@ def _loss(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Normalise images (B, 3, H, W) in [0, 255] with CLIP's mean and std."""
+    """Normalise RGB images in [0, 255] with CLIP's mean and std.
+
+    Args:
+        images (Tensor): Images, (B, 3, H, W) or (3, H, W), of any dtype.
+
+    Returns:
+        Tensor: Normalised images of the same shape, float32.
+    """
     mean = images.new_tensor(CLIP_MEAN, dtype=torch.float)
     std = images.new_tensor(CLIP_STD, dtype=torch.float)
     return (images.float() - mean[:, None, None]) / std[:, None, None]
@@ -270,7 +290,7 @@ def normalise(images: Tensor) -> Tensor:
 def _draw_pool(
     seed: int, size: int, most_objects: int, number: int, batch_size: int
 ) -> ImagePool:
-    # Another random stream than that of the data sets: no image is shared.
+    # Data sets use other random streams, so that they share no image with it.
     rng = np.random.default_rng((seed, size, 1000))
     deck = deal(rng, OBJECTS)
     images = torch.empty(number, 3, size, size, dtype=torch.uint8)
@@ -286,7 +306,7 @@ def _draw_pool(
 
 
 def _fact_matrix(facts: Sequence[Sequence[str]]) -> Tensor:
-    """Convert names of facts to a matrix (n, K) bool."""
+    """Return whether each of K facts is in each of n lists, (n, K) bool."""
     return torch.tensor([[fact in row for fact in FACTS] for row in facts])
 
 
@@ -301,10 +321,10 @@ def _token_row(text: str) -> Tensor:
 
 @torch.no_grad()
 def _whiten(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> None:
-    """Initialise both towers with decorrelated inputs and outputs.
+    """Initialise both towers so that their embeddings are decorrelated.
 
-    Without it, captions that differ in one or two words have the same
-    embedding for the first minutes of the training.
+    Without this initialisation, captions that differ in one or two words have
+    nearly the same embedding for the first minutes of training.
     """
     kernel = model.image.conv1.weight
     patches = F.unfold(
@@ -326,14 +346,14 @@ def _whiten(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> None:
 
 
 def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, descending, and eigenvectors of the covariance."""
+    """Return eigenvalues (descending) and eigenvectors of a covariance."""
     x = x - x.mean(dim=0)
     values, vectors = torch.linalg.eigh(x.t() @ x / len(x))
     return values.flip(0), vectors.flip(1)
 
 
 def _optimizers(model: ToyCLIP) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for all other parameters."""
+    """Return Muon for the matrices of blocks, AdamW for other parameters."""
     groups: dict[bool, list[dict]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and 'resblocks' in name
@@ -344,7 +364,7 @@ def _optimizers(model: ToyCLIP) -> list[torch.optim.Optimizer]:
                 lr=factor * (MUON_LR if is_matrix else ADAMW_LR),
             )
         )
-    # Weight decay would change rows of the token table without a caption.
+    # Weight decay would change token embeddings that no caption uses.
     return [
         torch.optim.Muon(groups[True], weight_decay=0.0),
         torch.optim.AdamW(groups[False], weight_decay=0.0),

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawn scenes of the toy world, with exact labels.
 
-Scenes show coloured, patterned objects of any shape on textured grounds. An
-object's class is its pattern and colour ("striped red"); shape, size, angle
-and phase are random. All random numbers come from the generator of the
-caller.
-
-Letters: H, W pixels.
+Scenes show objects on textured grounds. The class of an object is its pattern
+and colour, such as "striped red"; its shape, size and angle are random. The
+classes of the grounds are "grass", "sand", "water" and "stone".
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +29,8 @@ OBJECTS = tuple(
 )
 # Class names in label order.
 CLASSES = OBJECTS + GROUNDS
-# Not in training scenes; every colour and pattern is in some seen class.
+# Objects that training scenes do not show. Each of their colours and patterns
+# is in some seen class.
 UNSEEN = (
     'plain red',
     'checkered red',
@@ -52,13 +50,15 @@ VISIBLE = 60
 
 
 class Scene(NamedTuple):
-    """An image with its labels and contents.
+    """Drawn image with its labels and the classes that it shows.
 
     Attributes:
-        image (np.ndarray): (H, W, 3) uint8, RGB.
-        labels (np.ndarray): (H, W) uint8, index into :data:`CLASSES`.
-        objects (tuple[str, ...]): Class names of visible objects, each once.
-        grounds (tuple[str, ...]): Class names of visible grounds.
+        image (np.ndarray): RGB image, (H, W, 3) uint8.
+        labels (np.ndarray): Label of each pixel, an index into
+            :data:`CLASSES`, (H, W) uint8.
+        objects (tuple[str, ...]): Class names of the visible objects, each
+            only once.
+        grounds (tuple[str, ...]): Class names of the visible grounds.
     """
 
     image: np.ndarray
@@ -70,24 +70,24 @@ class Scene(NamedTuple):
 def make_scene(
     rng: np.random.Generator, size: tuple[int, int], objects: Sequence[str]
 ) -> Scene:
-    """Draw a scene.
+    """Draw a scene with given objects on random grounds.
 
     Args:
-        rng (np.random.Generator): Random numbers.
-        size (tuple[int, int]): (H, W), at least 32 and at most 512 pixels.
-        objects (Sequence[str]): Objects to draw, of :data:`OBJECTS`; later
-            ones may hide parts of earlier ones.
+        rng (np.random.Generator): Random generator.
+        size (tuple[int, int]): Height and width, in [32, 512] pixels.
+        objects (Sequence[str]): Class names of the objects, from
+            :data:`OBJECTS`. An object may cover parts of the objects before.
 
     Returns:
-        Scene: The scene.
+        Scene: Image, labels and visible classes.
 
     Raises:
-        InputError: If the size is not in [32, 512].
+        InputError: If the height or width is not in [32, 512].
     """
     if not 32 <= min(size) <= max(size) <= 512:
         raise InputError(
-            f'a scene of {size[0]}x{size[1]} pixels cannot be drawn; both '
-            'sides must be in [32, 512]'
+            f'a scene of {size[0]}x{size[1]} pixels cannot be drawn; choose '
+            'a height and a width in [32, 512]'
         )
     image, labels = _draw_grounds(rng, size)
     taken = np.empty((0, 2))
@@ -114,7 +114,16 @@ def make_scene(
 def _draw_grounds(
     rng: np.random.Generator, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) float32 in [0, 255] and label map of its grounds."""
+    """Draw one or two grounds.
+
+    Args:
+        rng (np.random.Generator): Random generator.
+        size (tuple[int, int]): Height H and width W.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: RGB image in about [0, 255], (H, W, 3)
+        float32, and label of each pixel, (H, W) uint8.
+    """
     first, second = rng.permutation(GROUNDS)[:2].tolist()
     image = _ground(rng, size, first)
     labels = np.full(size, CLASSES.index(first), np.uint8)
@@ -135,7 +144,7 @@ def _draw_grounds(
 def _ground(
     rng: np.random.Generator, size: tuple[int, int], name: str
 ) -> np.ndarray:
-    """Texture (H, W, 3) of a ground."""
+    """Return the RGB texture of a ground, (H, W, 3) float32."""
     fine, mid, broad = (_noise(rng, size, scale) for scale in (0, 3, 10))
     y, x = _coordinates(size)
     if name == 'grass':
@@ -156,9 +165,14 @@ def _ground(
 
 @cache
 def _noise_bank(scale: int) -> np.ndarray:
-    """Periodic noise (512, 512) with mean 0 and deviation 1.
+    """Return smooth periodic noise with mean 0 and deviation 1, (512, 512).
 
-    It is smooth over ``scale`` pixels; if negative, only along columns.
+    Args:
+        scale (int): Number of pixels over which the noise is smooth. If
+            negative, the noise is smooth only in the vertical direction.
+
+    Returns:
+        np.ndarray: Noise, (512, 512) float32.
     """
     noise = np.random.default_rng(abs(scale)).normal(size=(512, 512))
     for axis in (0,) if scale < 0 else (0, 1):
@@ -172,7 +186,7 @@ def _noise_bank(scale: int) -> np.ndarray:
 def _noise(
     rng: np.random.Generator, size: tuple[int, int], scale: int
 ) -> np.ndarray:
-    """A random part (H, W) of the noise bank."""
+    """Return a random part of the noise in :func:`_noise_bank`, (H, W)."""
     top, left = rng.integers(0, 512, 2)
     bank = _noise_bank(scale)
     rows = np.arange(top, top + size[0]) % 512
@@ -181,7 +195,7 @@ def _noise(
 
 
 def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (H, 1) and columns (1, W) in pixels from the centre."""
+    """Return y (H, 1) and x (1, W) of pixels, measured from the centre."""
     y = np.arange(size[0], dtype=np.float32)[:, None] - size[0] / 2
     x = np.arange(size[1], dtype=np.float32)[None] - size[1] / 2
     return y, x
@@ -193,7 +207,16 @@ def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def _free_place(
     rng: np.random.Generator, size: tuple[int, int], taken: np.ndarray
 ) -> np.ndarray:
-    """The random place (y, x) that is farthest from those taken."""
+    """Return the random position (y, x) that is farthest from ``taken``.
+
+    Args:
+        rng (np.random.Generator): Random generator.
+        size (tuple[int, int]): Height and width of the scene.
+        taken (np.ndarray): Positions (y, x) of n other objects, (n, 2).
+
+    Returns:
+        np.ndarray: Position (y, x) in pixels, (2,).
+    """
     places = rng.uniform(0.12, 0.88, (8, 2)) * size
     if not len(taken):
         return places[0]
@@ -208,7 +231,7 @@ def _draw_object(
     name: str,
     centre: np.ndarray,
 ) -> None:
-    """Draw one object into image and labels, in place."""
+    """Draw one object into an image and its label map, in place."""
     radius = min(rng.uniform(14, 30), 0.4 * min(labels.shape))
     stretch = rng.uniform(1, 1.3)
     reach = int(1.25 * stretch * radius) + 2
@@ -241,7 +264,7 @@ def _draw_object(
 def _turned(
     rng: np.random.Generator, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates rotated by a random angle."""
+    """Return the coordinates x and y, rotated by a random angle."""
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return x * cos + y * sin, y * cos - x * sin
@@ -270,7 +293,7 @@ def _blob(rng: np.random.Generator, angle: np.ndarray) -> np.ndarray:
     )
 
 
-# Outlines: radius in each direction, about 1.
+# Shapes: functions that return the relative radius at each angle, about 1.
 _SHAPES = (_disc, _polygon, _star, _blob)
 
 
@@ -297,7 +320,17 @@ def _checkered(
 def _spots(
     rng: np.random.Generator, u: np.ndarray, v: np.ndarray, share: float
 ) -> np.ndarray:
-    """1 in round spots that fill ``share`` of each cell of a lattice."""
+    """Return brightness 1 in round spots on a grid, and 0 between them.
+
+    Args:
+        rng (np.random.Generator): Random generator.
+        u (np.ndarray): Rotated x coordinate of each pixel.
+        v (np.ndarray): Rotated y coordinate of each pixel.
+        share (float): Area of the spots as a fraction of the whole area.
+
+    Returns:
+        np.ndarray: Brightness of each pixel, in [0, 1].
+    """
     period = rng.uniform(6.5, 8.5)
     # Every other row is shifted by half a cell.
     row = np.floor(v / period)
@@ -324,7 +357,7 @@ def _speckled(
     return (0.7 + 1.5 * _noise(rng, u.shape, 1)).clip(0, 1)
 
 
-# Patterns: brightness in [0, 1] at rotated coordinates in pixels.
+# Patterns: functions from rotated coordinates to brightness in [0, 1].
 _PATTERN_LIGHT: dict[str, Callable] = dict(
     plain=_plain,
     striped=_striped,

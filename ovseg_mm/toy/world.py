@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The toy world: a data set of drawn scenes for demos and tests.
+"""Toy world: a data set of drawn scenes for demos and tests.
 
-Training scenes have seen classes only, validation scenes all classes. For
-zero-shot training, where images show unseen classes and only their labels are
-hidden, there are training scenes of all classes too.
+There are three splits: training scenes with only the seen classes, training
+scenes with all classes, and validation scenes with all classes. The second
+split is for zero-shot training, in which images show unseen classes and the
+data set hides their labels.
 """
 
 import json
@@ -24,7 +25,8 @@ from .scenes import CLASSES, OBJECTS, SEEN, Scene, make_scene
 
 # Increased whenever the same seed gives other files.
 VERSION = 2
-# Files and folders of a toy world; the recipe has its arguments.
+# Files and folders of a toy world. The recipe stores the arguments of
+# write_toy_world().
 RECIPE = 'recipe.json'
 ENTRIES = {'images', 'annotations', 'splits', RECIPE}
 
@@ -35,36 +37,37 @@ def write_toy_world(
     num_val: int = 96,
     seed: int = 0,
 ) -> bool:
-    """Write the data set in MMSegmentation's folder layout.
+    """Write a toy world in MMSegmentation's folder layout.
 
-    The files are ``images/{train,train_all,val}/*.png``, the same names under
-    ``annotations``, and ``splits/{train,train_all,val}.txt``. Labels are
-    indices into :data:`~ovseg_mm.toy.scenes.CLASSES`. The folder is written
+    The data set has three splits:
+
+    - ``train``: scenes with only the seen classes, about 128x128 pixels;
+    - ``train_all``: scenes with all classes, about 128x128 pixels;
+    - ``val``: scenes with all classes, from 96x96 to 256x192 pixels.
+
+    The files of a split are ``images/SPLIT/*.png``,
+    ``annotations/SPLIT/*.png`` and ``splits/SPLIT.txt``. Labels are indices
+    into :data:`~ovseg_mm.toy.scenes.CLASSES`. The folder is written
     completely or not at all.
 
-    - ``train``: seen classes only, about 128x128 pixels;
-    - ``train_all``: all classes with all labels (the data set hides unseen
-      ones), about 128x128 pixels;
-    - ``val``: all classes, from 96x96 to 256x192 pixels.
-
     Args:
-        root (str | Path): Folder of the data set; replaced if it holds
-            another toy world.
-        num_train (int): Number of training scenes of each kind, at least 1.
+        root (str | Path): Folder to write. If it holds another toy world, it
+            is replaced.
+        num_train (int): Number of scenes in each training split, at least 1.
         num_val (int): Number of validation scenes, at least 1.
-        seed (int): Seed of all scenes, at least 0.
+        seed (int): Random seed of all scenes, at least 0.
 
     Returns:
-        bool: Whether it was written; False if it existed already.
+        bool: True if the data set was written, False if the folder already
+        had the same data set.
 
     Raises:
-        InputError: If ``root`` has other files, or a number is too small.
+        InputError: If ``root`` holds other files, or a number is too small.
     """
     if min(num_train, num_val) < 1 or seed < 0:
         raise InputError(
-            f'a toy world of {num_train} training and {num_val} validation '
-            f'scenes with seed {seed} cannot be made; at least 1 of each and '
-            'a seed from 0 on are needed'
+            f'num_train={num_train}, num_val={num_val} and seed={seed} of a '
+            'toy world must be at least 1, 1 and 0'
         )
     root = expanded(root).resolve()
     recipe = dict(
@@ -76,8 +79,8 @@ def write_toy_world(
     if 'toy_world' not in found and root.exists():
         if not root.is_dir() or any(root.iterdir()):
             raise InputError(
-                f'{root} holds files that are not a toy world; name a new or '
-                'an empty folder, nothing was written'
+                f'{root} holds files that are not a toy world and would be '
+                'lost; name a new or an empty folder'
             )
     _write_world(root, recipe)
     return True
@@ -102,7 +105,16 @@ def _write_world(root: Path, recipe: dict[str, int]) -> None:
 def training_scenes(
     rng: np.random.Generator, number: int, objects: Sequence[str] = SEEN
 ) -> Iterator[Scene]:
-    """Yield scenes of some classes, all about equally often."""
+    """Yield training scenes, in which all objects are about equally often.
+
+    Args:
+        rng (np.random.Generator): Random generator.
+        number (int): Number of scenes.
+        objects (Sequence[str]): Class names of the objects to draw.
+
+    Yields:
+        Scene: Scene of about 128x128 pixels with 2 to 5 objects.
+    """
     deck = deal(rng, objects)
     sizes = ((128, 128), (112, 144), (144, 112))
     for _ in range(number):
@@ -114,7 +126,15 @@ def training_scenes(
 def validation_scenes(
     rng: np.random.Generator, number: int
 ) -> Iterator[Scene]:
-    """Yield scenes of all classes, all about equally often."""
+    """Yield validation scenes, in which all objects are about equally often.
+
+    Args:
+        rng (np.random.Generator): Random generator.
+        number (int): Number of scenes.
+
+    Yields:
+        Scene: Scene of 96x96 to 256x192 pixels.
+    """
     deck = deal(rng, OBJECTS)
     for index in range(number):
         # Every eighth scene is larger and not square.
@@ -128,12 +148,12 @@ def validation_scenes(
 
 
 def deal(rng: np.random.Generator, names: Sequence[str]) -> Iterator[str]:
-    """Yield names endlessly in random order, all of them before a repeat."""
+    """Yield names without end, in rounds: each name once, in random order."""
     while True:
         yield from rng.permutation(names).tolist()
 
 
-# Scenes of each split, and number of its random stream.
+# For each split, the function that draws its scenes, and an additional seed.
 SCENES: dict[str, tuple[Callable[..., Iterator[Scene]], int]] = {
     'train': (training_scenes, 0),
     'val': (validation_scenes, 1),
@@ -142,7 +162,7 @@ SCENES: dict[str, tuple[Callable[..., Iterator[Scene]], int]] = {
 
 
 def _recipe_of(root: Path) -> dict:
-    """Recipe of a toy world; empty if the folder is something else."""
+    """Return the recipe of a toy world; empty if ``root`` is not one."""
     try:
         if not set(os.listdir(root)) <= ENTRIES:
             return {}

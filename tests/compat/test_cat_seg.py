@@ -369,19 +369,19 @@ def test_custom_weights_that_exist(model, tmp_path):
         (
             'decode_head',
             dict(align_corners=True),
-            'align_corners=True must be False: scores are not resized',
+            'align_corners=True must be False: this package supports no',
         ),
         (
             'decode_head',
             dict(sampler=dict(type='OHEMPixelSampler')),
-            r'sampler=\{.*\} must be None: pixels cannot be sampled',
+            r'sampler=\{.*\} must be None: the loss cannot sample',
         ),
         (
             'decode_head',
             dict(out_channels=1, num_classes=2),
-            'out_channels=1 must be 2: there is a channel for each class',
+            'out_channels=1 must be 2: each class has one channel',
         ),
-        ('decode_head', dict(threshold=30), 'threshold=30 must lie between'),
+        ('decode_head', dict(threshold=30), 'threshold=30 must be between'),
         ('backbone', dict(prompt_ensemble_type='all'), "template set 'all'"),
     ],
 )

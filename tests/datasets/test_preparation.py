@@ -102,13 +102,13 @@ def test_coco_stuff_with_wrong_files(tmp_path, capsys):
     output = capsys.readouterr()
     assert '5 made, 0 were there already, 3 failed' in output.out
     assert 'gap.png holds the values [11]' in output.err
-    assert 'deep.png has 16 bits or more; expected 8' in output.err
+    assert 'deep.png has 16 bits per pixel or more, expected 8' in output.err
     assert 'cut.png cannot be read' in output.err
     made = {path.name for path in folder.glob('*_labelTrainIds.png')}
     assert made == {f'{i:012d}_labelTrainIds.png' for i in range(3)}
     shutil.rmtree(folder)
     assert prepare(COCOStuff164k, tmp_path) == 2
-    assert f'{folder} is missing; get it from' in capsys.readouterr().err
+    assert f'{folder} is missing; download it from' in capsys.readouterr().err
 
 
 def test_ade847(tmp_path):
@@ -192,7 +192,9 @@ def test_ade847_index_runs_nothing(tmp_path, monkeypatch, capsys):
         assert 'index_ade20k.pkl is not the index' in capsys.readouterr().err
     path.unlink()
     assert prepare(ADE20K847, tmp_path) == 2
-    assert 'index_ade20k.pkl is missing; get it' in capsys.readouterr().err
+    assert (
+        'index_ade20k.pkl is missing; download it' in capsys.readouterr().err
+    )
 
 
 def test_ade847_with_missing_files(tmp_path, capsys):
@@ -238,7 +240,7 @@ def test_run_lengths():
     plain = dict(size=[2, 3], counts=[1, 2, 3])
     expected = [[False, True, False], [True, False, False]]
     assert decode_runs(plain, (2, 3)).tolist() == expected
-    with pytest.raises(ValueError, match=r'the image is \[3, 2\]'):
+    with pytest.raises(ValueError, match=r'expected the size \[3, 2\]'):
         decode_runs(plain, (3, 2))
 
 
@@ -290,7 +292,7 @@ def test_pascal_context_459_with_wrong_files(tmp_path, capsys):
     assert prepare(PascalContext459, tmp_path) == 1
     output = capsys.readouterr().err
     assert '2008_000001.mat holds the value 460; expected at most' in output
-    assert 'type uint8; expected (height, width) and uint16' in output
+    assert 'dtype uint8, expected (height, width) and uint16' in output
     first.write_bytes(b'no matlab')
     savemat(second, dict(other=np.zeros(3)))
     assert prepare(PascalContext459, tmp_path) == 1
@@ -299,11 +301,13 @@ def test_pascal_context_459_with_wrong_files(tmp_path, capsys):
     assert '2008_000002.mat is not a label file' in output
     second.unlink()
     assert prepare(PascalContext459, tmp_path) == 2
-    assert '2008_000002.mat is missing; get it' in capsys.readouterr().err
+    assert '2008_000002.mat is missing; download it' in capsys.readouterr().err
     shutil.rmtree(tmp_path / 'ImageSets')
     (tmp_path / 'pascalcontext_val.txt').unlink()
     assert prepare(PascalContext459, tmp_path) == 2
-    assert 'the list of validation is missing' in capsys.readouterr().err
+    assert (
+        'the list of validation images is missing' in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -354,7 +358,9 @@ def test_sets_that_are_ready(tmp_path, capsys):
     assert prepare(ADE20K150, tmp_path) == 1
     assert 'validation does not exist' in capsys.readouterr().out
     assert prepare(PascalVOC, tmp_path) == 2
-    assert 'val.txt is missing; get it from http' in capsys.readouterr().err
+    assert (
+        'val.txt is missing; download it from http' in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
@@ -452,7 +458,7 @@ def test_coco_object_with_wrong_files(tmp_path, capsys):
     assert 'gap.png holds the values [11]' in capsys.readouterr().err
     shutil.rmtree(folder)
     assert prepare(COCOObject, tmp_path) == 2
-    assert f'{folder} is missing; get it from' in capsys.readouterr().err
+    assert f'{folder} is missing; download it from' in capsys.readouterr().err
 
 
 def instances(root, annotations):

@@ -210,10 +210,10 @@ def test_what_does_not_fit_is_named(prediction, truth, message):
 
 
 def test_wrong_arguments():
-    with pytest.raises(InputError, match='needs an output_dir'):
+    with pytest.raises(InputError, match='but no output_dir'):
         OpenVocabIoUMetric(format_only=True)
     with pytest.raises(
-        InputError, match=r'unseen of the data set contains \[2\]'
+        InputError, match=r'labels of the data set contain \[2\]'
     ):
         make_metric(2, unseen=[2])
 

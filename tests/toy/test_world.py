@@ -201,7 +201,7 @@ def test_interrupted_writing_leaves_what_was_there(tmp_path, monkeypatch):
     'options', [dict(num_train=0), dict(num_val=0), dict(seed=-1)]
 )
 def test_numbers_that_are_too_small(options, tmp_path):
-    with pytest.raises(ValueError, match='cannot be made'):
+    with pytest.raises(ValueError, match='must be at least'):
         write_toy_world(tmp_path / 'world', **options)
     assert not any(tmp_path.iterdir())
 

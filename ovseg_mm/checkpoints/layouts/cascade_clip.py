@@ -91,7 +91,7 @@ class CascadeCLIPLayout(Layout):
     )
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Join the prompts of the first block and of the other blocks."""
+        """Join the prompts of the first and of other blocks in one tensor."""
         joined = dict(tensors)
         if all(name in joined for name in _PROMPTS):
             shallow, deep = (joined.pop(name) for name in _PROMPTS)

@@ -22,7 +22,7 @@ _TEXTS = Drop(
 
 
 def _block_pairs(number: int) -> list[tuple[str, str]]:
-    """Return pairs (file, model) of names for ``block_{number}``."""
+    """Return the name pairs of the file's window block ``block_{number}``."""
     block = f'{_LAYER}spatial_agg.block_{number}.'
     into = f'{_OUR_LAYER}spatial.blocks.{number - 1}.'
     return [
@@ -36,7 +36,7 @@ def _block_pairs(number: int) -> list[tuple[str, str]]:
 
 
 def _decoder_pairs(number: int) -> list[tuple[str, str]]:
-    """Return pairs (file, model) of names for ``decoder{number}``."""
+    """Return the name pairs of the file's stage ``decoder{number}``."""
     block = f'decode_head.decoder{number}.'
     into = f'decode_head.upsample_blocks.{number - 1}.'
     return [
@@ -82,7 +82,7 @@ _PAIRS = [
 
 
 def _row(source: str, target: str) -> tuple[str, str]:
-    """Return a row of a renaming table from two names with stars."""
+    """Return a table row for two names in which stars are wildcards."""
     pattern = re.escape(source).replace(r'\*\*', '(.+)')
     pattern = pattern.replace(r'\*', r'([^.]+)')
     numbers = iter(range(1, 1 + target.count('*')))

@@ -34,8 +34,8 @@ def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
     """Return the rows for an image tower with OpenAI's names.
 
     Args:
-        source (str): Prefix of its names in the file, with the last dot.
-        target (str): Prefix of its names in our model, with the last dot.
+        source (str): Name prefix in the file, with the last dot.
+        target (str): Name prefix in our model, with the last dot.
 
     Returns:
         list[Row]: Rows of the renaming table.
@@ -47,8 +47,8 @@ def text_rows(source: str, target: str = 'text_encoder.') -> list[Row]:
     """Return the rows for a text tower with OpenAI's names.
 
     Args:
-        source (str): Prefix of its names in the file, with the last dot.
-        target (str): Prefix of its names in our model, with the last dot.
+        source (str): Name prefix in the file, with the last dot.
+        target (str): Name prefix in our model, with the last dot.
 
     Returns:
         list[Row]: Rows of the renaming table.

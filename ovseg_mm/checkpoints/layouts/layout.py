@@ -166,7 +166,7 @@ def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
         where (str): Name of the checkpoint, used in the message.
 
     Returns:
-        Layout: Layout that :meth:`LayoutRegistry.find` returns.
+        Layout: Matching layout, as from :meth:`LayoutRegistry.find`.
 
     Raises:
         InputError: If no layout matches.

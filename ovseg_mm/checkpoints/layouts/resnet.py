@@ -17,9 +17,9 @@ def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
     For a basic stem, put the rows of :func:`basic_stem_rows` before them.
 
     Args:
-        source (str): Regular expression of the prefix of its names in the
+        source (str): Regular expression of the name prefix in the
             file.
-        target (str): Prefix of its names in our model.
+        target (str): Name prefix in our model.
 
     Returns:
         list[Row]: Rows of the renaming table.
@@ -50,9 +50,9 @@ def basic_stem_rows(source: str = '', target: str = '') -> list[Row]:
     """Return the rows for detectron2's basic stem, a single convolution.
 
     Args:
-        source (str): Regular expression of the prefix of its names in the
+        source (str): Regular expression of the name prefix in the
             file.
-        target (str): Prefix of its names in our model.
+        target (str): Name prefix in our model.
 
     Returns:
         list[Row]: Rows to put before the rows of :func:`detectron2_rows`.

@@ -17,9 +17,9 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
     """Return the rows for a Swin Transformer.
 
     Args:
-        source (str): Regular expression of the prefix of its names in the
+        source (str): Regular expression of the name prefix in the
             file.
-        target (str): Prefix of its names in our model.
+        target (str): Name prefix in our model.
 
     Returns:
         list[Row]: Rows of the renaming table.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preparation of downloaded data sets: makes and checks label files."""
+"""Preparation of downloaded data sets: write and check label files."""
 
 from .ade20k_847 import ADE20K847
 from .coco_object import COCOObject

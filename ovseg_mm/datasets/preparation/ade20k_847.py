@@ -16,7 +16,8 @@ NUM_LABELS = 847
 IGNORED = 65535
 SHORT_SIDE = 512
 SPLITS = dict(validation=('val', 2000), training=('train', 25574))
-# Names in a pickle of strings and NumPy arrays; all others are refused.
+# Types in a pickle of strings and NumPy arrays. Other types become empty
+# placeholders.
 _ARRAY_PARTS = {
     (f'numpy.{core}.multiarray', name)
     for core in ('core', '_core')
@@ -25,11 +26,12 @@ _ARRAY_PARTS = {
 
 
 class ADE20K847(Preparation):
-    """Decodes the object classes; resizes large images to 512 pixels.
+    """Writes label files of ADE20K-847 and resizes large images.
 
-    Reads index_ade20k.pkl, images/ADE/**/*.jpg and *_seg.png; writes
-    images_detectron2/SPLIT/*.jpg and annotations_detectron2/SPLIT/*.tif, on
-    which published numbers are measured.
+    The shorter side of an image gets at most 512 pixels, as in published
+    evaluations. Reads index_ade20k.pkl, images/ADE/**/*.jpg and *_seg.png.
+    Writes images_detectron2/SPLIT/*.jpg and
+    annotations_detectron2/SPLIT/*.tif.
     """
 
     title = 'ADE20K-847'
@@ -40,7 +42,7 @@ class ADE20K847(Preparation):
     )
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add ``--splits``."""
+        """Add the option ``--splits``."""
         parser.add_argument(
             '--splits',
             nargs='+',
@@ -50,7 +52,7 @@ class ADE20K847(Preparation):
         )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the images that the index names."""
+        """Return one task for each image in the index of the release."""
         index = root / 'index_ade20k.pkl'
         if not index.is_file():
             raise self.missing(index, 'the index')
@@ -71,7 +73,7 @@ class ADE20K847(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Expected image counts and label values; every class occurs."""
+        """Return the checks: image counts, label values, all classes occur."""
         return [
             LabelCheck(
                 folder=root / 'annotations_detectron2' / split,
@@ -88,23 +90,24 @@ class ADE20K847(Preparation):
 
 
 def convert(source: Path, image: Path, labels: Path) -> None:
-    """Write an image and its label file.
+    """Write the resized image and the label file of one image.
 
     Args:
-        source (Path): Image ``x.jpg`` beside ``x_seg.png``.
-        image (Path): JPEG to write.
-        labels (Path): 16-bit TIFF to write.
+        source (Path): Image of the release, ``x.jpg``, in the same folder as
+            its labels ``x_seg.png``.
+        image (Path): JPEG file to write.
+        labels (Path): Label file to write, a 16-bit TIFF.
 
     Raises:
-        FileNotFoundError: If a file is missing.
-        InputError: If a file is damaged, or their sizes differ.
+        FileNotFoundError: If the image or the labels are missing.
+        InputError: If a file is damaged, or the sizes differ.
     """
     pixels = _read_rgb(source)
     classes = _read_rgb(source.with_name(f'{source.stem}_seg.png'))
     if pixels.shape != classes.shape:
         raise InputError(
-            f'{source} and its _seg.png differ in size: {pixels.shape[:2]} '
-            f'and {classes.shape[:2]}'
+            f'{source} has {pixels.shape[:2]} pixels (height, width), but its '
+            f'labels _seg.png have {classes.shape[:2]}; download both again'
         )
     codes = classes[..., 0].astype(np.int64) // 10 * 256 + classes[..., 1]
     known = {value: label for label, value in enumerate(raw_values('ade847'))}
@@ -119,19 +122,20 @@ def convert(source: Path, image: Path, labels: Path) -> None:
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
         decoded = cv2.resize(decoded, size, interpolation=cv2.INTER_NEAREST)
     write_label_map(labels, decoded, 65536)
-    # Small images are compressed again too, as in the published benchmark.
+    # Small images are compressed again too, as in published evaluations.
     write_image(image, pixels)
 
 
 def _read_index(path: Path) -> list[tuple[str, Path]]:
-    """Read split and path of each image, without running code of the pickle.
+    """Read the index of the release without running code in it.
 
     Args:
-        path (Path): Index file of the release.
+        path (Path): Index file, a pickle.
 
     Returns:
-        list[tuple[str, Path]]: Split in the file name, and path of the
-        image below the folder of the release.
+        list[tuple[str, Path]]: For each image, its split as in the file name
+        (``'val'`` or ``'train'``), and its path below the folder of the
+        release.
     """
     try:
         with open(path, 'rb') as file:
@@ -146,13 +150,13 @@ def _read_index(path: Path) -> list[tuple[str, Path]]:
     except Exception as error:  # of a damaged pickle: of any type
         raise InputError(
             f'{path} is not the index of ADE20K ({type(error).__name__}: '
-            f'{error})'
+            f'{error}); download it again'
         ) from error
     return images
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Loads arrays; objects of other classes become empty objects."""
+    """Unpickler that loads only arrays; other objects become empty ones."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ARRAY_PARTS:
@@ -174,7 +178,8 @@ class _Placeholder:
 def _read_rgb(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path} is in the index of ADE20K, but does not exist'
+            f'{path} is in the index of ADE20K, but does not exist; download '
+            'the release again'
         )
     # Without EXIF orientation: the labels are drawn on the stored pixels, and
     # the written JPEG has no EXIF data.

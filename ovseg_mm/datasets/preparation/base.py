@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base class of preparations, their tasks and checks, and helpers."""
+"""Base class of the preparations of data sets, and helpers."""
 
 import argparse
 from abc import ABC, abstractmethod
@@ -21,13 +21,14 @@ from ..file_index import read_names
 
 @dataclass(frozen=True)
 class Task:
-    """Makes the files of one image, in any process.
+    """Task that writes the files of one image, in any process.
 
     Attributes:
-        function (Callable): Called with ``args``; writes each of the outputs
-            completely or not at all.
-        args (tuple): Arguments of ``function``.
-        outputs (tuple[Path, ...]): Files; the task is done if all exist.
+        function (Callable): Function that writes the files. It never leaves
+            an incomplete file.
+        args (tuple): Arguments of the function.
+        outputs (tuple[Path, ...]): Files to write. The task is finished if
+            all of them exist.
     """
 
     function: Callable[..., None]
@@ -42,16 +43,18 @@ class LabelCheck:
     Attributes:
         folder (Path): Folder of the label files.
         suffix (str): Suffix of the label files.
-        counts (tuple[int, ...]): Valid numbers of files; empty: any number.
+        counts (tuple[int, ...]): Valid numbers of label files. Empty: any
+            number is valid.
         values (int): Number of labels; valid values are 0 to ``values`` - 1.
-        ignored (int, optional): Value of ignored pixels, if there is one.
+        ignored (int, optional): Value of ignored pixels. None: no pixel may
+            be ignored.
         bits (int): Bits per pixel, 8 or 16.
         images (Path): Folder of the images.
         image_suffix (str): Suffix of the images.
-        present (int, optional): Number of labels that occur in all files
-            together.
-        names (tuple[str, ...], optional): Names of the files without suffix.
-            None: all files of the folder.
+        present (int, optional): Number of different labels in all files
+            together. None: not checked.
+        names (tuple[str, ...], optional): Names of the label files without
+            suffix. None: all files of the folder.
     """
 
     folder: Path
@@ -67,14 +70,14 @@ class LabelCheck:
 
 
 class Preparation(ABC):
-    """Makes and checks the files of one data set.
+    """Base class of a preparation, which writes and checks label files.
 
     Attributes:
         title (str): Name of the data set.
-        root (str): Folder of the data set in MMSegmentation's layout.
-        download (str): Address of the download.
-        ready_made (bool): Whether the downloaded files need no preparation and
-            can only be verified.
+        root (str): Default folder of the data set, as in MMSegmentation.
+        download (str): Address from which to download the data set.
+        ready_made (bool): Whether the downloaded files need no preparation
+            and are only checked.
     """
 
     title: ClassVar[str]
@@ -85,7 +88,7 @@ class Preparation(ABC):
     def add_options(  # noqa: B027
         self, parser: argparse.ArgumentParser
     ) -> None:
-        """Add options of this data set to its command."""
+        """Add the options of this data set to its command line."""
 
     def folder(self, options: argparse.Namespace) -> Path:
         """Return the folder of the data set."""
@@ -93,14 +96,14 @@ class Preparation(ABC):
 
     @abstractmethod
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List all tasks, finished or not.
+        """Return all tasks of the preparation, also the finished ones.
 
         Args:
             root (Path): Folder of the data set.
-            options (Namespace): Command line.
+            options (Namespace): Options of the command line.
 
         Returns:
-            list[Task]: The tasks.
+            list[Task]: Tasks in any order.
 
         Raises:
             FileNotFoundError: If a file of the download is missing.
@@ -111,29 +114,30 @@ class Preparation(ABC):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """List the checks of the finished files."""
+        """Return the checks of the finished label files."""
 
     def finish(  # noqa: B027
         self, root: Path, options: argparse.Namespace
     ) -> None:
-        """Make the files that need the outputs of all tasks."""
+        """Write the files that can only be made after all tasks."""
 
     def missing(self, path: Path, what: str) -> FileNotFoundError:
-        """Make the error for a file that is missing in the download."""
+        """Return the error for a file that is missing in the download."""
         return FileNotFoundError(
-            f'{self.title}: {what} {path} is missing; get it from '
+            f'{self.title}: {what} {path} is missing; download it from '
             f'{self.download}, or name another folder'
         )
 
 
 def raw_values(vocabulary: str) -> list[int]:
-    """Read the value of each label in the data set's own files.
+    """Return the value of each label in the downloaded files of a data set.
 
     Args:
-        vocabulary (str): ``'ade847'`` or ``'pc59'``.
+        vocabulary (str): Vocabulary of the data set, ``'ade847'`` or
+            ``'pc59'``.
 
     Returns:
-        list[int]: Values in label order.
+        list[int]: Values in the order of the labels.
     """
     lines = resource('data', 'raw_label_values.tsv').read_text().splitlines()
     table = dict(line.split('\t') for line in lines)
@@ -142,51 +146,62 @@ def raw_values(vocabulary: str) -> list[int]:
 
 @cache
 def shipped_vocabulary(key: str) -> Vocabulary:
-    """Load a shipped vocabulary, once per process."""
+    """Return a vocabulary of this package; each is read only once."""
     return load_vocabulary(key)
 
 
 def label_table(
     mapping: dict[int, int], default: int, dtype: Any
 ) -> np.ndarray:
-    """Look-up table (65536,) of a mapping of raw values to labels."""
+    """Return a table of labels, with the value in the file as its index.
+
+    Args:
+        mapping (dict[int, int]): Labels by value in the file.
+        default (int): Label of all other values.
+        dtype (Any): Dtype of the table.
+
+    Returns:
+        np.ndarray: Label of each value, (65536,).
+    """
     table = np.full(65536, default, dtype=dtype)
     table[list(mapping)] = list(mapping.values())
     return table
 
 
 def read_8_bit_labels(path: Path) -> np.ndarray:
-    """Read a label file of 8 bits.
+    """Read a label file with 8 bits per pixel.
 
     Args:
-        path (Path): The file.
+        path (Path): Label file.
 
     Returns:
-        np.ndarray: (H, W) uint8.
+        np.ndarray: Value of each pixel, (H, W) uint8.
 
     Raises:
-        InputError: If it has more bits, is damaged or is not a label map.
+        InputError: If the file has more bits, is damaged or is not a label
+            map.
     """
     labels = read_label_map(str(path))
     if labels.dtype != np.uint8:
         raise InputError(
-            f'the label file {path} has 16 bits or more; expected 8'
+            f'the label file {path} has 16 bits per pixel or more, expected '
+            '8; download the data set again'
         )
     return labels
 
 
 def read_list(path: Path) -> list[str]:
-    """Read a list of samples.
+    """Read the names of samples from a text file.
 
     Args:
-        path (Path): Text file, see
-            :func:`~ovseg_mm.datasets.file_index.read_names`.
+        path (Path): Text file with one name per line.
 
     Returns:
-        list[str]: The names.
+        list[str]: Names in the order of the file.
 
     Raises:
-        InputError: If a name leads out of the folders of the data set.
+        InputError: If a name is a path outside the data set, as with
+            ``'..'``.
     """
     names = read_names(str(path))
     for name in names:
@@ -198,6 +213,6 @@ def read_list(path: Path) -> list[str]:
 
 
 def write_list(path: Path, names: list[str]) -> None:
-    """Write a list of samples, completely or not at all."""
+    """Write the names of samples to a text file, one per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, ''.join(f'{name}\n' for name in names))

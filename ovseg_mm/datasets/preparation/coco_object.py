@@ -14,17 +14,17 @@ from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
 from .coco_stuff164k import COUNTS, NO_CLASS, UNUSED, raw_maps
 
 SUFFIX = '_instanceTrainIds.png'
-# Values of the objects in the raw maps; category ids are one higher.
+# Values of the objects in the raw maps: the category ids of COCO minus 1.
 OBJECTS = tuple(value for value in range(91) if value not in UNUSED)
 SOURCES = ('maps', 'instances')
 
 
 class COCOObject(Preparation):
-    """Numbers the 80 objects 1 to 80, all other pixels 0.
+    """Writes label files with the 80 objects of COCO as 1 to 80, others as 0.
 
-    Reads the raw stuff-thing maps annotations/SPLIT/*.png, as the published
-    benchmark does, or (--source instances) annotations/instances_SPLIT.json,
-    for which pycocotools must be installed; writes
+    Reads the raw stuff-thing maps annotations/SPLIT/*.png, as for published
+    results. With --source instances, reads annotations/instances_SPLIT.json
+    instead, which needs pycocotools. Writes
     annotations/SPLIT/*_instanceTrainIds.png.
     """
 
@@ -35,7 +35,7 @@ class COCOObject(Preparation):
     )
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add ``--splits`` and ``--source``."""
+        """Add the options ``--splits`` and ``--source``."""
         parser.add_argument(
             '--splits',
             nargs='+',
@@ -51,7 +51,7 @@ class COCOObject(Preparation):
         )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the label maps to make."""
+        """Return one task for each label file to write."""
         make = _from_maps if options.source == 'maps' else _from_instances
         return [
             task
@@ -62,7 +62,7 @@ class COCOObject(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Expected image counts and label values."""
+        """Return the checks: image counts and label values."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / split,
@@ -100,8 +100,8 @@ def _from_instances(
         raise preparation.missing(path, 'the file of instances')
     if find_spec('pycocotools') is None:
         raise InputError(
-            f'{path} holds polygons, which need pycocotools; run `pip '
-            'install pycocotools`, or make the labels from the raw maps '
+            f'{path} can only be read with pycocotools, which is not '
+            'installed; run `pip install pycocotools`, or use the raw maps '
             '(--source maps)'
         )
     try:
@@ -121,20 +121,21 @@ def _from_instances(
             tasks.append(Task(draw_objects, args, (output,)))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f'{path} is not a file of COCO instances ({error!r})'
+            f'{path} is not a file of COCO instances ({error!r}); download it '
+            'again'
         ) from error
     return tasks
 
 
 def keep_objects(raw: Path, output: Path) -> None:
-    """Write the objects of a raw stuff-thing map.
+    """Write the label file of an image from its raw stuff-thing map.
 
     Args:
         raw (Path): Stuff-thing map of the release.
         output (Path): Label file to write.
 
     Raises:
-        InputError: If ``raw`` holds a value without a class.
+        InputError: If ``raw`` holds a value that belongs to no class.
     """
     values = read_8_bit_labels(raw)
     mapping = {value: 0 for value in (*range(182), 255)}
@@ -146,7 +147,7 @@ def keep_objects(raw: Path, output: Path) -> None:
         wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
-            'it is not a raw stuff-thing map'
+            'give raw stuff-thing maps of the release'
         )
     write_label_map(output, labels, 256)
 
@@ -154,11 +155,13 @@ def keep_objects(raw: Path, output: Path) -> None:
 def draw_objects(
     shapes: list[dict[str, Any]], size: tuple[int, int], output: Path
 ) -> None:
-    """Draw the instances of an image, smaller ones over larger ones.
+    """Write the label file of an image from its COCO instances.
+
+    Where instances overlap, the smaller instance is drawn over the larger.
 
     Args:
-        shapes (list[dict]): Annotations of COCO: ``category_id`` and
-            ``segmentation``, polygons or run-length codes.
+        shapes (list[dict]): Annotations of the image, with ``category_id``
+            and ``segmentation`` (polygons or a run-length code).
         size (tuple[int, int]): Height and width of the image.
         output (Path): Label file to write.
 
@@ -179,7 +182,8 @@ def draw_objects(
         if value not in OBJECTS:
             raise InputError(
                 f'{output}: category_id={shape["category_id"]} is not one of '
-                'the 80 of COCO (1 to 90 with gaps)'
+                'the 80 categories of COCO (1 to 90 with gaps); download the '
+                'annotations again'
             )
         drawn.append((coco_mask.decode(code) > 0, OBJECTS.index(value) + 1))
     for mask, label in sorted(drawn, key=lambda item: -item[0].sum()):

@@ -12,16 +12,17 @@ from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
 SUFFIX = '_labelTrainIds.png'
 NUM_LABELS = 171
 COUNTS = dict(train2017=118287, val2017=5000)
-# Those of the 182 ids of the raw maps that no class has.
+# Values in 0 to 181 that have no class and do not occur in the raw maps.
 UNUSED = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}
-# Stands for raw values of no class while a map is renumbered; never written.
+# Temporary label of values without a class; such maps are not written.
 NO_CLASS = 254
 
 
 class COCOStuff164k(Preparation):
-    """Renumbers the raw stuff-thing maps, 0 to 170.
+    """Writes label files with the 171 classes of COCO-Stuff as 0 to 170.
 
-    Reads annotations/SPLIT/*.png, writes *_labelTrainIds.png beside them.
+    Reads the raw stuff-thing maps annotations/SPLIT/*.png. Writes
+    annotations/SPLIT/*_labelTrainIds.png.
     """
 
     title = 'COCO-Stuff 164k'
@@ -29,7 +30,7 @@ class COCOStuff164k(Preparation):
     download = 'https://github.com/nightrome/cocostuff'
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add ``--splits``."""
+        """Add the option ``--splits``."""
         parser.add_argument(
             '--splits',
             nargs='+',
@@ -39,7 +40,7 @@ class COCOStuff164k(Preparation):
         )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the raw maps."""
+        """Return one task for each raw map."""
         tasks = []
         for split in options.splits:
             folder = root / 'annotations' / split
@@ -56,7 +57,7 @@ class COCOStuff164k(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Expected image counts and label values."""
+        """Return the checks: image counts and label values."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / split,
@@ -72,7 +73,7 @@ class COCOStuff164k(Preparation):
 
 
 def raw_maps(folder: Path) -> list[Path]:
-    """Raw maps of a folder, without the label files made of them."""
+    """Return the raw maps in a folder, not the label files made from them."""
     return sorted(
         path
         for path in folder.glob('*.png')
@@ -81,14 +82,14 @@ def raw_maps(folder: Path) -> list[Path]:
 
 
 def renumber(raw: Path, output: Path) -> None:
-    """Write the labels of a raw map.
+    """Write the label file of an image from its raw stuff-thing map.
 
     Args:
         raw (Path): Stuff-thing map of the release.
         output (Path): Label file to write.
 
     Raises:
-        InputError: If ``raw`` holds a value without a class.
+        InputError: If ``raw`` holds a value that belongs to no class.
     """
     values = read_8_bit_labels(raw)
     labels = _table()[values]
@@ -96,7 +97,7 @@ def renumber(raw: Path, output: Path) -> None:
         wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
-            'it is not a raw stuff-thing map'
+            'give raw stuff-thing maps of the release'
         )
     write_label_map(output, labels, 256)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line of all preparations."""
+"""Command line that all preparations of data sets share."""
 
 import argparse
 import inspect
@@ -20,15 +20,16 @@ _SHOWN = 5
 
 
 def main(preparation: Preparation, argv: list[str] | None = None) -> int:
-    """Prepare a data set, or verify it.
+    """Run the command line of a preparation: prepare or verify a data set.
 
     Args:
         preparation (Preparation): Preparation of the data set.
-        argv (list[str], optional): Arguments. None: ``sys.argv``.
+        argv (list[str], optional): Command-line arguments. None:
+            ``sys.argv``.
 
     Returns:
-        int: Exit status: 0; 1 if files are wrong; 2 for bad input, such as a
-        missing download.
+        int: Exit status: 0 for success, 1 if a file is wrong or could not be
+        made, 2 for bad input such as a missing download.
     """
     options = _parse(preparation, argv)
     root = preparation.folder(options)
@@ -51,7 +52,7 @@ def _parse(
     parser.add_argument(
         'root',
         nargs='?',
-        help='folder of the data set (default: where data/README.md has it)',
+        help='folder of the data set (default: as in data/README.md)',
     )
     parser.add_argument(
         '--workers',
@@ -89,7 +90,7 @@ def _prepare(
 def _not_made(
     preparation: Preparation, root: Path, options: argparse.Namespace
 ) -> list[str]:
-    """Messages on files that are not made yet, or on the download."""
+    """Return messages on label files to be made, or on a missing download."""
     try:
         tasks = preparation.tasks(root, options)
     except REPORTED_ERRORS as error:

@@ -30,7 +30,7 @@ COLUMNS = ('filepath', 'title', 'image')
 
 @dataclass(frozen=True)
 class _Source:
-    """Folders of images and labels, value of label 0, vocabulary."""
+    """Data set to crop from: folders, value of label 0, vocabulary."""
 
     root: str
     images: str
@@ -61,20 +61,21 @@ SOURCES = {
 
 
 class CropCaptions(Preparation):
-    """Writes one masked crop for each class that an image shows.
+    """Writes one masked crop for each class in each image.
 
-    Writes masked_crops/SOURCE/*.png and the table masked_crops/SOURCE.tsv
-    with the columns filepath, title (class name) and image, for
-    CropCaptionDataset. Pixels outside the class have a fill colour. SOURCE is
-    coco (COCO-Stuff, training images) or ade150 (ADE20K, validation images,
-    names of ade150-synonyms).
+    A crop shows the pixels of one class; other pixels have a fill colour.
+    Writes the crops masked_crops/SOURCE/*.png, and a table of them for
+    CropCaptionDataset, masked_crops/SOURCE.tsv, with the columns filepath,
+    title (class name) and image. SOURCE is coco (training images of
+    COCO-Stuff) or ade150 (validation images of ADE20K, with the class names
+    of ade150-synonyms).
     """
 
     title = 'Masked crops'
     download = 'the data set of the source, see data/README.md'
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add ``--source`` and ``--min-pixels``."""
+        """Add the options ``--source`` and ``--min-pixels``."""
         parser.add_argument('--source', choices=list(SOURCES), default='coco')
         parser.add_argument(
             '--min-pixels',
@@ -85,11 +86,11 @@ class CropCaptions(Preparation):
         )
 
     def folder(self, options: argparse.Namespace) -> Path:
-        """Return the folder of the source's data set."""
+        """Return the folder of the data set that ``--source`` names."""
         return expanded(options.root or SOURCES[options.source].root)
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the images; the output of each is its table rows."""
+        """Return one task for each image; it writes crops and table rows."""
         source = SOURCES[options.source]
         names = sorted(
             path.name.removesuffix(source.suffix)
@@ -118,14 +119,14 @@ class CropCaptions(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Not supported: crops are images, not label files.
+        """Raise an error, because crops are not label files to check.
 
         Args:
-            root (Path): Data folder.
+            root (Path): Folder of the data set.
             options (argparse.Namespace): Options of the command line.
 
         Returns:
-            list[LabelCheck]: Never, since the method always raises.
+            list[LabelCheck]: Nothing, since an error is always raised.
 
         Raises:
             InputError: Always.
@@ -139,13 +140,13 @@ class CropCaptions(Preparation):
 def cut_crops(
     root: Path, source: str, name: str, rows: Path, min_pixels: int
 ) -> None:
-    """Write the crops of an image and the rows that list them.
+    """Write the masked crops of one image, and their rows of the table.
 
     Args:
         root (Path): Folder of the data set.
-        source (str): Key of ``SOURCES``.
-        name (str): Name of the image.
-        rows (Path): File of the rows to write.
+        source (str): Name of the data set, a key of ``SOURCES``.
+        name (str): Name of the image without suffix.
+        rows (Path): File to write, with one table row for each crop.
         min_pixels (int): Smallest number of pixels of a class that is cropped.
     """
     place = SOURCES[source]
@@ -178,14 +179,15 @@ def cut_crops(
 
 
 def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Crop the tight box of a mask and fill the pixels outside the mask.
+    """Crop an image to the bounding box of a mask, filled outside the mask.
 
     Args:
-        pixels (np.ndarray): RGB, (H, W, 3) uint8.
-        mask (np.ndarray): (H, W) bool, not empty.
+        pixels (np.ndarray): RGB image, (H, W, 3) uint8.
+        mask (np.ndarray): Mask with at least one pixel, (H, W) bool.
 
     Returns:
-        np.ndarray: (height, width, 3) uint8.
+        np.ndarray: RGB image of the size of the box, (box height, box width,
+        3) uint8. Pixels outside the mask have the mean colour of CLIP.
     """
     box = tuple(
         slice(inside[0], inside[-1] + 1)

@@ -17,11 +17,12 @@ LABELS = Path('annotations_detectron2', 'pc459_val')
 
 
 class PascalContext459(Preparation):
-    """Turns the .mat files of validation into 16-bit TIFFs.
+    """Converts the .mat files of the validation images to 16-bit TIFFs.
 
-    Reads trainval/*.mat and the list ImageSets/SegmentationContext/val.txt
-    (made by the command of PASCAL-Context 59) or pascalcontext_val.txt;
-    writes annotations_detectron2/pc459_val/*.tif.
+    Reads trainval/*.mat, and the list of validation images: either
+    ImageSets/SegmentationContext/val.txt, which the command of PASCAL-Context
+    59 writes, or pascalcontext_val.txt. Writes
+    annotations_detectron2/pc459_val/*.tif.
     """
 
     title = 'PASCAL-Context 459'
@@ -32,7 +33,7 @@ class PascalContext459(Preparation):
     )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the images of validation, and MMSegmentation's list."""
+        """Return one task for each validation image, and one for the list."""
         names = self._names(root)
         tasks = []
         for name in names:
@@ -48,7 +49,7 @@ class PascalContext459(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Expected image counts, label values and labels that occur."""
+        """Return the checks: image count, label values, number of labels."""
         return [
             LabelCheck(
                 folder=root / LABELS,
@@ -69,15 +70,15 @@ class PascalContext459(Preparation):
             if path.is_file():
                 return read_list(path)
         raise FileNotFoundError(
-            f'{self.title}: the list of validation is missing, as {lists[0]} '
-            f'or {lists[1]}; it is not in the archive of labels. Make it with '
-            'pascal_context_59.py, or take pascalcontext_val.txt from '
+            f'{self.title}: the list of validation images is missing, '
+            f'expected {lists[0]} or {lists[1]}; write it with '
+            'pascal_context_59.py, or download pascalcontext_val.txt from '
             'https://github.com/cvlab-kaist/CAT-Seg (datasets)'
         )
 
 
 def convert(source: Path, output: Path) -> None:
-    """Write the labels of a .mat file.
+    """Convert a ``.mat`` file to a label file.
 
     Args:
         source (Path): ``.mat`` file of the release.
@@ -94,17 +95,18 @@ def convert(source: Path, output: Path) -> None:
     except Exception as error:  # SciPy raises many types
         raise InputError(
             f'{source} is not a label file of PASCAL-Context '
-            f'({type(error).__name__}: {error})'
+            f'({type(error).__name__}: {error}); download it again'
         ) from error
     if values.ndim != 2 or values.dtype != np.uint16:
         raise InputError(
-            f'{source} holds an array of shape {values.shape} and type '
-            f'{values.dtype}; expected (height, width) and uint16'
+            f'{source} holds an array of shape {values.shape} and dtype '
+            f'{values.dtype}, expected (height, width) and uint16; download '
+            'it again'
         )
     if values.max(initial=0) > NUM_LABELS:
         raise InputError(
             f'{source} holds the value {values.max()}; expected at most '
-            f'{NUM_LABELS}'
+            f'{NUM_LABELS}: download it again'
         )
-    # 0 (no class) wraps around to 65535.
+    # 0 (no class) becomes 65535.
     write_label_map(output, values - np.uint16(1), 65536)

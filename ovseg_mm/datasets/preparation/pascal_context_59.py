@@ -27,10 +27,10 @@ COUNTS = dict(train=(4996, 4998), val=(5104, 5105))
 
 
 class PascalContext59(Preparation):
-    """Draws the 59 classes from trainval_merged.json.
+    """Writes label files of PASCAL-Context 59 from trainval_merged.json.
 
-    Writes SegmentationClassContext/*.png (0 background, 1 to 59) and
-    ImageSets/SegmentationContext/{train,val}.txt.
+    Writes SegmentationClassContext/*.png (0 for background, 1 to 59 for the
+    classes) and the lists ImageSets/SegmentationContext/{train,val}.txt.
     """
 
     title = 'PASCAL-Context 59'
@@ -42,7 +42,7 @@ class PascalContext59(Preparation):
     )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the images of the file, and the two lists of samples."""
+        """Return one task for each image, and one for each sample list."""
         path = root / 'trainval_merged.json'
         if not path.is_file():
             raise self.missing(path, 'the file of annotations')
@@ -71,14 +71,14 @@ class PascalContext59(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Expected image counts and label values."""
+        """Return the checks: image counts and label values."""
         checks = []
         for split, counts in COUNTS.items():
             path = root / LISTS / f'{split}.txt'
             if not path.is_file():
                 raise FileNotFoundError(
-                    f'the list {path} is missing; run this command without '
-                    '--verify first'
+                    f'the sample list {path} is missing; run this command '
+                    'without --verify first'
                 )
             checks.append(
                 LabelCheck(
@@ -98,10 +98,13 @@ class PascalContext59(Preparation):
 def draw_segments(
     segments: list[tuple[int, Any]], size: tuple[int, int], output: Path
 ) -> None:
-    """Draw the segments of an image, later ones over earlier ones.
+    """Write the label file of an image from its segments.
+
+    Where segments overlap, the later segment is drawn over the earlier.
 
     Args:
-        segments (list[tuple[int, Any]]): Category and run-length code of each.
+        segments (list[tuple[int, Any]]): Category and run-length code of each
+            segment.
         size (tuple[int, int]): Height and width of the image.
         output (Path): Label file to write.
 
@@ -116,7 +119,7 @@ def draw_segments(
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f'trainval_merged.json: a segment of {output.stem} cannot be '
-                f'decoded ({error})'
+                f'decoded ({error}); download the file again'
             ) from error
     write_label_map(output, label_table(known, 0, np.uint8)[values], 256)
 
@@ -124,26 +127,30 @@ def draw_segments(
 def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     """Decode a mask in COCO's run-length code.
 
+    The code lists the lengths of alternating runs of 0 and 1, column by
+    column. In the compressed form it is a string of 6-bit characters, in
+    which a length after the third is the difference from the length two
+    places before.
+
     Args:
-        code (dict): ``size``, height and width, and ``counts``, the lengths of
-            runs of 0 and 1 in turn, down the columns: as a list, or as a
-            string of 6-bit characters in which each length after the third is
-            the difference from the length two before.
-        size (tuple[int, int]): Height and width that the mask must have.
+        code (dict): Run-length code, with the height and width of the mask in
+            ``size``, and the lengths in ``counts`` (list or string).
+        size (tuple[int, int]): Expected height H and width W.
 
     Returns:
-        np.ndarray: Boolean mask of that size.
+        np.ndarray: Mask, (H, W) bool.
 
     Raises:
-        InputError: If the code is for another size.
+        InputError: If the code has another size.
     """
     runs = code['counts']
     if not isinstance(runs, list):
         runs = _parse_runs(runs if isinstance(runs, str) else runs.decode())
     if tuple(code['size']) != tuple(size) or sum(runs) != size[0] * size[1]:
         raise InputError(
-            f'its code is for {code["size"]} and {sum(runs)} pixels, the '
-            f'image is {list(size)} (height, width)'
+            f'its run-length code has the size {code["size"]} and '
+            f'{sum(runs)} pixels, expected the size {list(size)} (height, '
+            'width) of the image'
         )
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(size[::-1]).T
@@ -168,7 +175,7 @@ def _parse_runs(text: str) -> list[int]:
 def _read_annotations(
     path: Path,
 ) -> tuple[list[dict], dict[int, list[tuple[int, Any]]]]:
-    """Images of the two splits, and segments by image id."""
+    """Return the images of both splits, and the segments by image id."""
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)

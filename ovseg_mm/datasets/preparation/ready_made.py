@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets that need no conversion: their files are only checked."""
+"""Checks of data sets whose downloaded files need no preparation."""
 
 import argparse
 from pathlib import Path
@@ -11,12 +11,12 @@ class _ReadyMade(Preparation):
     ready_made = True
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """No tasks."""
+        """Return no tasks, because the files need no preparation."""
         return []
 
 
 class ADE20K150(_ReadyMade):
-    """Checks the validation files; they need no preparation."""
+    """Checks the validation files of ADE20K; they need no preparation."""
 
     title = 'ADE20K-150'
     root = 'data/ade/ADEChallengeData2016'
@@ -25,7 +25,7 @@ class ADE20K150(_ReadyMade):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Expected image counts and label values."""
+        """Return the checks: image count and label values."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / 'validation',
@@ -40,7 +40,7 @@ class ADE20K150(_ReadyMade):
 
 
 class PascalVOC(_ReadyMade):
-    """Checks the validation files; they need no preparation."""
+    """Checks the validation files of PASCAL VOC, which need no preparation."""
 
     title = 'PASCAL VOC 2012'
     root = 'data/VOCdevkit/VOC2012'
@@ -52,10 +52,10 @@ class PascalVOC(_ReadyMade):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Expected image counts and label values."""
+        """Return the checks: image count and label values."""
         samples = root / 'ImageSets' / 'Segmentation' / 'val.txt'
         if not samples.is_file():
-            raise self.missing(samples, 'the list of validation')
+            raise self.missing(samples, 'the list of validation images')
         return [
             LabelCheck(
                 folder=root / 'SegmentationClass',

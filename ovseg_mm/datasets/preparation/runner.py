@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the tasks of a preparation, and check label files."""
+"""Running of the tasks of a preparation, and checks of label files."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,16 +24,16 @@ _SHOWN = 5
 def run_tasks(
     tasks: Sequence[Task], workers: int, title: str
 ) -> tuple[int, list[str]]:
-    """Run the tasks that are not done yet, in several processes.
+    """Run the unfinished tasks of a preparation in several processes.
 
     Args:
-        tasks (Sequence[Task]): All tasks, finished or not.
+        tasks (Sequence[Task]): All tasks; finished tasks are skipped.
         workers (int): Number of processes.
-        title (str): Shown before the progress bar.
+        title (str): Title of the progress bar.
 
     Returns:
-        tuple[int, list[str]]: Number of tasks that were run, and the error
-        messages of failed ones.
+        tuple[int, list[str]]: Number of tasks that succeeded, and one error
+        message for each task that failed.
     """
     for folder in {path.parent for task in tasks for path in task.outputs}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,14 +50,14 @@ def run_tasks(
 
 
 def check_files(check: LabelCheck, workers: int) -> list[str]:
-    """Compare finished label files with a check.
+    """Check finished label files.
 
     Args:
-        check (LabelCheck): Expected contents.
+        check (LabelCheck): Expected contents of the label files.
         workers (int): Number of processes.
 
     Returns:
-        list[str]: One message per problem; empty if there is none.
+        list[str]: One message for each problem; empty if there is none.
     """
     if not check.folder.is_dir():
         return [f'the folder {check.folder} does not exist']
@@ -124,7 +124,7 @@ def _run(task: Task) -> str | None:
 
 
 def _check_file(check: LabelCheck, name: str) -> tuple[str | None, set[int]]:
-    """Problem of a label file, if it has one, and its labels."""
+    """Return the problem of a label file (None if valid), and its labels."""
     path = check.folder / f'{name}{check.suffix}'
     image = check.images / f'{name}{check.image_suffix}'
     try:
@@ -155,7 +155,7 @@ def _check_image(
         size, orientation = image_size(path)
     except OSError as error:
         return f'the image {path} cannot be read ({error})'
-    # Data sets turn images by their EXIF orientation.
+    # OpenVocabDataset turns images by their EXIF orientation.
     size = size[::-1] if swaps_sides(orientation) else size
     try:
         compare_sizes(

@@ -24,7 +24,7 @@ FOLDER = 'labels_seen'
 
 @dataclass(frozen=True)
 class _Source:
-    """Folder of training labels and, for PASCAL, list of samples."""
+    """Folder of training labels and, for PASCAL data sets, a sample list."""
 
     folder: str
     samples: str | None = None
@@ -33,7 +33,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Split:
-    """Folders of a split, and value of label 0 in its label files."""
+    """Folders of a zero-shot split, and value of label 0 in its files."""
 
     root: str
     images: str
@@ -76,27 +76,28 @@ SPLITS = {
 
 
 class ZeroShot(Preparation):
-    """Writes training labels of the seen classes only, numbered from 0.
+    """Writes training labels of only the seen classes, numbered from 0.
 
-    Writes labels_seen/SPLIT/*.png (255 for all other pixels) and
-    labels_seen/SPLIT.txt, without images that have no seen class. They are
-    for other programs: unseen_labels='ignore' of the data sets does the same
-    while loading; SPLIT.txt can be its ann_file.
+    Writes the label files labels_seen/SPLIT/*.png, in which other pixels are
+    255, and the list labels_seen/SPLIT.txt of images with a seen class. The
+    label files are for other programs: the data sets of this package do the
+    same while loading, with unseen_labels='ignore'. The list can be used as
+    their ann_file.
     """
 
     title = 'Zero-shot training labels'
     download = 'the data set of the split, see data/README.md'
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add ``--split``."""
+        """Add the option ``--split``."""
         parser.add_argument('--split', choices=list(SPLITS), required=True)
 
     def folder(self, options: argparse.Namespace) -> Path:
-        """Return the folder of the split's data set."""
+        """Return the folder of the data set that ``--split`` belongs to."""
         return expanded(options.root or SPLITS[options.split].root)
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """List the training labels."""
+        """Return one task for each training label file."""
         split = SPLITS[options.split]
         tasks = []
         for source in split.sources:
@@ -108,7 +109,7 @@ class ZeroShot(Preparation):
         return tasks
 
     def finish(self, root: Path, options: argparse.Namespace) -> None:
-        """Write the list of the images with seen classes."""
+        """Write the list of the images that show a seen class."""
         folder = root / FOLDER
         made = (folder / options.split).glob('*.png')
         names = sorted(path.stem for path in made)
@@ -117,7 +118,7 @@ class ZeroShot(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Expected label values; every seen class occurs."""
+        """Return the checks: label values, and all seen classes occur."""
         num_seen = len(shipped_vocabulary(options.split).seen)
         return [
             LabelCheck(
@@ -136,7 +137,7 @@ class ZeroShot(Preparation):
         if source.samples is not None:
             path = root / source.samples
             if not path.is_file():
-                raise self.missing(path, 'the list')
+                raise self.missing(path, 'the list of training images')
             return read_list(path)
         names = sorted(
             path.name.removesuffix(source.suffix)
@@ -150,18 +151,18 @@ class ZeroShot(Preparation):
 
 
 def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
-    """Write the seen labels of an image.
+    """Write a label file that has only the seen classes, numbered from 0.
 
-    No file is written if the image has no seen label.
+    No file is written if the image shows no seen class.
 
     Args:
         source (Path): Label file with all classes.
         output (Path): Label file to write.
         split (str): Key of a vocabulary with unseen labels.
-        first (int): Value of label 0 in the source.
+        first (int): Value of label 0 in ``source``.
 
     Raises:
-        InputError: If the file is damaged or holds values that are not
+        InputError: If ``source`` is damaged or holds values that are not
             labels.
     """
     vocabulary = shipped_vocabulary(split)
@@ -170,8 +171,9 @@ def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
     wrong = values[(values >= total + first) & (values != 255)]
     if wrong.size:
         raise InputError(
-            f'{source} holds the values {np.unique(wrong).tolist()}, but '
-            f'{split} has {total} labels'
+            f'{source} holds the values {np.unique(wrong).tolist()}, expected '
+            f'at most {total + first - 1}, or 255; give the label files of '
+            f'the data set of {split}'
         )
     table = np.full(256, 255, dtype=np.uint8)
     table[np.asarray(seen) + first] = np.arange(len(seen))

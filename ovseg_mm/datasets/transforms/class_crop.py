@@ -13,29 +13,33 @@ from torchvision.transforms import RandomResizedCrop
 @TRANSFORMS.register_module()
 @dataclass(eq=False)
 class CropClass(BaseTransform):
-    """Crop one class of an image: all of it, or a random part.
+    """Crop one class out of an image and its label map.
 
-    The box is tight around all pixels of the class; as in ZSSeg, it excludes
-    the last row and column of the image. In training (``scale`` is given), a
-    random part of the box is resized to ``size``, bilinearly by Pillow (with
-    antialiasing). In tests, the centre of the box is cropped without
-    resizing; a side of the box that is shorter than ``size`` is padded with
-    pixels that are not in the mask.
+    The bounding box of the class contains all its pixels. As in ZSSeg, the
+    box excludes the last row and the last column of the image.
 
-    Required keys: ``img``, ``gt_seg_map``, ``crop_value`` (value of the
-    class).
+    - In training (``scale`` is given), a random part of the box is cropped
+      and resized to ``size`` (bilinear with antialiasing, by Pillow).
+    - In tests (``scale=None``), the centre of the box is cropped to ``size``
+      without resizing. A box smaller than ``size`` is padded with 0.
 
-    Modified keys: ``img``; ``gt_seg_map``, which becomes 1 inside the class
-    and 0 outside; ``img_shape``. The result is None if the box is empty or
-    the random part has no pixel of the class. The centre of a box may have
-    none either (of a ring): the mask is then 0 everywhere.
+    Required keys: ``img``; ``gt_seg_map``; ``crop_value``, the value of the
+    class in ``gt_seg_map``.
+
+    Modified keys: ``img``; ``gt_seg_map``, which becomes a mask with 1 for
+    pixels of the class and 0 elsewhere; ``img_shape``.
+
+    The result is None if the box is empty, or if the random part has no pixel
+    of the class. In tests, the mask may be 0 everywhere, for example if the
+    class is a ring.
 
     Args:
-        size (Sequence[int]): Height and width of the crop.
+        size (Sequence[int]): Height and width of the crop, in pixels.
         scale (Sequence[float], optional): Smallest and largest area of a
-            random part, as a share of the box. None: the centre of the box.
-        ratio (Sequence[float]): Smallest and largest aspect ratio of a random
-            part.
+            random part, as a fraction of the box in (0, 1]. None: crop the
+            centre of the box.
+        ratio (Sequence[float]): Smallest and largest aspect ratio (width /
+            height) of a random part.
     """
 
     size: Sequence[int] = (224, 224)
@@ -43,13 +47,14 @@ class CropClass(BaseTransform):
     ratio: Sequence[float] = (3 / 4, 4 / 3)
 
     def transform(self, results: dict) -> dict | None:
-        """Crop image and mask.
+        """Crop the image and the label map of a sample.
 
         Args:
-            results (dict): The sample.
+            results (dict): Sample to crop.
 
         Returns:
-            dict, optional: The cropped sample, or None, see the class.
+            dict, optional: Cropped sample; None if the crop would have no
+            pixel of the class.
         """
         mask = results['gt_seg_map'] == results['crop_value']
         size = (self.size[0], self.size[1])
@@ -83,20 +88,20 @@ class CropClass(BaseTransform):
 
 
 def within_crops(labels: np.ndarray) -> np.ndarray:
-    """Part of a label map (H, W) that crops can show.
+    """Return the part of a label map from which class crops are taken.
 
     Args:
-        labels (np.ndarray): Label map, or a mask.
+        labels (np.ndarray): Label map or mask, (H, W).
 
     Returns:
-        np.ndarray: The label map without its last row and column. Classes that
-        it lacks have an empty box.
+        np.ndarray: Label map without its last row and last column,
+        (H - 1, W - 1).
     """
     return labels[:-1, :-1]
 
 
 def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a mask (H, W)."""
+    """Return the bounding box of a mask (H, W): top, left, height, width."""
     edges = []
     for axis in (1, 0):
         inside = np.flatnonzero(mask.any(axis=axis))
@@ -121,7 +126,7 @@ def _resize(
 
 
 def _centre(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Crop the centre of an array (height, width, ...), padded with 0."""
+    """Crop the centre of an array (H, W, ...) to ``size``, padded with 0."""
     padding = [(0, 0)] * array.ndim
     for axis, (found, wanted) in enumerate(zip(array.shape, size)):
         start = max(found - wanted, 0) // 2

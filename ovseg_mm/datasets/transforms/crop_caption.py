@@ -17,20 +17,20 @@ from ovseg_mm.utils.image_files import read_image
 @TRANSFORMS.register_module()
 @dataclass(eq=False)
 class LoadCropCaption(BaseTransform):
-    """Read a masked crop and its whole image.
+    """Read a masked crop and the whole image that it was cut from.
 
     Required keys: ``crop_path``, ``img_path``. Added keys: ``crop`` and
-    ``image``, RGB images of Pillow.
+    ``image``, both Pillow images in RGB.
     """
 
     def transform(self, results: dict) -> dict:
-        """Read both files.
+        """Read the crop and the whole image of a sample.
 
         Args:
-            results (dict): The sample.
+            results (dict): Sample with ``crop_path`` and ``img_path``.
 
         Returns:
-            dict: The sample with ``crop`` and ``image``.
+            dict: Sample with ``crop`` and ``image``.
         """
         for key, path in (('crop', 'crop_path'), ('image', 'img_path')):
             results[key] = Image.fromarray(read_image(results[path]))
@@ -40,23 +40,29 @@ class LoadCropCaption(BaseTransform):
 @TRANSFORMS.register_module()
 @dataclass(eq=False)
 class PackCropCaption(BaseTransform):
-    """Convert a masked crop to the input of :class:`ShiftedCLIP`.
+    """Convert a masked crop and its image to the input of ShiftedCLIP.
 
-    The whole image is resized to S x S pixels (bilinear, by Pillow), without
-    its aspect ratio; in training, so is a random part of the crop (bicubic).
-    In tests, the crop keeps its aspect ratio: its shorter side is resized to
-    S and its centre cropped, as in CLIP's own transform.
+    Crop and whole image are resized to S x S pixels by Pillow:
 
-    Required keys: ``crop``, ``image``, ``caption``. The result has ``crops``
-    and ``images``, (3, S, S) uint8; ``masks``, (S, S) bool, False for pixels
-    of the fill colour; ``captions``; ``crop_paths``.
+    - The whole image is resized without keeping its aspect ratio (bilinear).
+    - In training (``scale`` is given), a random part of the crop is resized
+      without keeping its aspect ratio (bicubic).
+    - In tests (``scale=None``), the shorter side of the crop is resized to S
+      and the centre is cropped, as in CLIP's own transform (bicubic).
+
+    Required keys: ``crop``, ``image``, ``caption``.
+
+    Keys of the result: ``crops`` and ``images``, RGB pixels, (3, S, S) uint8;
+    ``masks``, False for pixels of the fill colour, (S, S) bool; ``captions``;
+    ``crop_paths``.
 
     Args:
-        size (int): Side S in pixels.
+        size (int): Height and width S of crop and image, in pixels.
         scale (Sequence[float], optional): Smallest and largest area of a
-            random part, as a share of the crop. None: the centre of the crop.
-        ratio (Sequence[float]): Smallest and largest aspect ratio of a random
-            part.
+            random part, as a fraction of the crop in (0, 1]. None: no random
+            part, as in tests.
+        ratio (Sequence[float]): Smallest and largest aspect ratio (width /
+            height) of a random part.
         fill (Sequence[int]): Fill colour of the crops (red, green, blue).
     """
 
@@ -66,13 +72,13 @@ class PackCropCaption(BaseTransform):
     fill: Sequence[int] = CLIP_MEAN_COLOUR
 
     def transform(self, results: dict) -> dict:
-        """Crop, resize and convert to tensors.
+        """Resize crop and image of a sample and convert them to tensors.
 
         Args:
-            results (dict): The sample.
+            results (dict): Sample with ``crop``, ``image`` and ``caption``.
 
         Returns:
-            dict: The packed sample, see the class.
+            dict: Packed sample with the keys that the class docstring lists.
         """
         crop, square = results['crop'], (self.size, self.size)
         if self.scale is not None:

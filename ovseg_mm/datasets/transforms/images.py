@@ -10,7 +10,7 @@ from mmseg.registry import TRANSFORMS
 from ovseg_mm.utils.errors import InputError
 from ovseg_mm.utils.image_files import decode_image
 
-# Options of a LoadImageFromFile that LoadOpenVocabImage can replace.
+# LoadOpenVocabImage replaces a LoadImageFromFile with these options.
 _BACKENDS = ('cv2', 'pillow', None)
 _STORED = 'color_ignore_orientation'
 _COLOR_TYPES = ('color', _STORED)
@@ -18,25 +18,27 @@ _COLOR_TYPES = ('color', _STORED)
 
 @TRANSFORMS.register_module()
 class LoadOpenVocabImage(LoadImageFromFile):
-    """Read an image with the reader of this package.
+    """Read a colour image with the image reader of this package.
 
-    See :func:`ovseg_mm.utils.image_files.decode_image`. An
-    :class:`OpenVocabDataset` replaces each ``LoadImageFromFile`` of its
-    pipeline that reads colour images with OpenCV or Pillow by this transform;
-    the pixels of 8-bit RGB images are the same.
+    In the pipeline of an :class:`OpenVocabDataset`, this transform replaces
+    each ``LoadImageFromFile`` that reads colour images with OpenCV or Pillow.
+    8-bit RGB images get the same pixels as before.
 
-    Required keys: ``img_path``. Added keys: ``img``, BGR uint8 of shape
-    (H, W, 3), or float32; ``img_shape``, ``ori_shape``;
-    ``exif_orientation``, 1 to 8, and ``exif_applied``, whether the image was
-    turned by its EXIF orientation.
+    Required keys: ``img_path``.
+
+    Added keys: ``img``, BGR pixels, (H, W, 3) uint8 or float32;
+    ``img_shape`` and ``ori_shape``, (H, W); ``exif_orientation``, 1 to 8;
+    ``exif_applied``, whether the image was turned by its EXIF orientation.
 
     Args:
         to_float32 (bool): Whether to convert the pixels to float32.
-        color_type (str): ``'color'``, or ``'color_ignore_orientation'`` to
-            read the pixels as stored, without the EXIF orientation.
-        imdecode_backend (str, optional): No effect; for configs that set it.
+        color_type (str): ``'color'`` to turn the image by its EXIF
+            orientation, ``'color_ignore_orientation'`` to read the pixels as
+            stored.
+        imdecode_backend (str, optional): Not used; accepted because configs
+            of ``LoadImageFromFile`` may set it.
         ignore_empty (bool): Whether to return None for an image that cannot
-            be read, instead of raising.
+            be read, instead of raising an error.
         backend_args (dict, optional): Options of MMEngine's file backend.
     """
 
@@ -51,8 +53,8 @@ class LoadOpenVocabImage(LoadImageFromFile):
     ) -> None:
         if color_type not in _COLOR_TYPES:
             raise InputError(
-                f'color_type of LoadOpenVocabImage is one of {_COLOR_TYPES}; '
-                f'found {color_type!r}'
+                f'color_type={color_type!r} of LoadOpenVocabImage must be one '
+                f'of {_COLOR_TYPES}'
             )
         super().__init__(
             to_float32=to_float32,
@@ -66,15 +68,15 @@ class LoadOpenVocabImage(LoadImageFromFile):
         """Read the image of a sample.
 
         Args:
-            results (dict): The sample.
+            results (dict): Sample with ``img_path``.
 
         Returns:
-            dict, optional: The sample with its image; None if the image
+            dict, optional: Sample with the added keys; None if the image
             cannot be read and ``ignore_empty`` is set.
 
         Raises:
             InputError: If the image cannot be decoded and ``ignore_empty`` is
-                not set; the message names the file.
+                not set. The message names the file.
         """
         path, applied = results['img_path'], self.color_type != _STORED
         try:
@@ -95,13 +97,14 @@ class LoadOpenVocabImage(LoadImageFromFile):
 def share_image_rule(
     transforms: list, exif_orientation: str | None
 ) -> bool | None:
-    """Replace image loading in a pipeline by :class:`LoadOpenVocabImage`.
+    """Replace ``LoadImageFromFile`` in a pipeline by LoadOpenVocabImage.
 
     Args:
-        transforms (list): Transforms, changed in place; transforms inside
-            other transforms are replaced too.
-        exif_orientation (str, optional): ``'apply'``, ``'ignore'``, or None
-            to keep each ``color_type``.
+        transforms (list): Transforms of the pipeline, changed in place.
+            Transforms inside other transforms are replaced too.
+        exif_orientation (str, optional): ``'apply'`` to turn images by their
+            EXIF orientation, ``'ignore'`` to read them as stored, None to
+            keep the ``color_type`` of each replaced transform.
 
     Returns:
         bool, optional: Whether images are turned by their EXIF orientation;
@@ -127,17 +130,25 @@ def share_image_rule(
 
 
 def inner_transforms(transform: Any) -> list:
-    """Transforms inside a transform or a chain; empty if there are none."""
-    # TestTimeAug has its chains in `subroutines`.
+    """Return the transforms inside a transform; empty if there are none."""
+    # The transforms of TestTimeAug are in `subroutines`.
     inner = getattr(transform, 'subroutines', [])
     inner = getattr(transform, 'transforms', inner)
-    # A list, or a chain with a list.
+    # Either a list, or a Compose with a list.
     inner = getattr(inner, 'transforms', inner)
     return inner if isinstance(inner, list) else []
 
 
 def _loaders(transforms: list) -> Iterator[tuple[list, int]]:
-    """Yield lists of transforms and the index of an image loader in each."""
+    """Yield the places of image loaders that can be replaced.
+
+    Args:
+        transforms (list): Transforms of a pipeline.
+
+    Yields:
+        tuple[list, int]: List that contains the loader, and the index of the
+        loader in this list.
+    """
     for index, step in enumerate(transforms):
         if (
             type(step) in (LoadImageFromFile, LoadOpenVocabImage)

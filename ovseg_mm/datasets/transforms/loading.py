@@ -19,22 +19,24 @@ from ovseg_mm.utils.image_files import (
 @TRANSFORMS.register_module()
 @dataclass(eq=False)
 class LoadOpenVocabAnnotations(BaseTransform):
-    """Load label maps with any number of classes.
+    """Load the label map of a sample, with any number of classes.
 
-    Unlike MMSegmentation's ``LoadAnnotations``, it keeps 16-bit values, has a
-    configurable ignore index, and checks sizes and values.
+    Unlike MMSegmentation's ``LoadAnnotations``, this transform keeps 16-bit
+    values, accepts any ignore index, and checks the sizes and values of label
+    maps. It warns once if the EXIF orientation of an image makes it uncertain
+    whether the labels fit the image.
 
-    Required keys: ``seg_map_path``. A sample without it passes unchanged, so
-    that one pipeline serves data sets and single images. Optional keys:
-    ``reduce_zero_label``, ``label_map``, ``ignore_index``, ``num_labels``,
-    ``ori_shape``, ``seg_fields``, and the EXIF keys of
-    :class:`LoadOpenVocabImage`. An EXIF orientation with which the labels may
-    not fit the image causes one warning.
+    Required keys: ``seg_map_path``. A sample without this key passes
+    unchanged, so that the same pipeline can be used for images without
+    labels.
 
-    Added keys: ``gt_seg_map``, of shape (H, W), and its name in
-    ``seg_fields``. The type is uint8 for 8-bit files, and int32 for files
-    with more bits or an ignore index above 255; of MMCV's transforms, only
-    ``Resize(backend='pillow')`` needs uint8.
+    Optional keys: ``reduce_zero_label``, ``label_map``, ``ignore_index``,
+    ``num_labels``, ``ori_shape``, ``seg_fields``, ``exif_orientation``,
+    ``exif_applied``, ``exif_chosen``.
+
+    Added keys: ``gt_seg_map``, label of each pixel, (H, W), and its name in
+    ``seg_fields``. The dtype is uint8 for 8-bit files, and int32 for 16-bit
+    files or an ignore index above 255.
 
     Args:
         ignore_index (int): Value of ignored pixels, for samples without the
@@ -50,15 +52,16 @@ class LoadOpenVocabAnnotations(BaseTransform):
         """Read, map and check the labels of a sample.
 
         Args:
-            results (dict): The sample.
+            results (dict): Sample with ``seg_map_path``.
 
         Returns:
-            dict: The sample with ``gt_seg_map``.
+            dict: Sample with ``gt_seg_map``.
 
         Raises:
             FileNotFoundError: If the label file is missing.
-            InputError: If it is damaged, is not a label map, differs in size
-                from the image, or holds values that are not labels.
+            InputError: If the label file is damaged, is not a label map,
+                differs in size from the image, or holds values that are not
+                labels.
         """
         path = results.get('seg_map_path')
         if path is None:
@@ -83,7 +86,7 @@ class LoadOpenVocabAnnotations(BaseTransform):
         return results
 
     def _compare(self, results: dict, shape: tuple[int, int]) -> None:
-        """Compare the size of a label map with its image."""
+        """Raise or warn if a label map may not fit the image of a sample."""
         image = results.get('img_path', 'its image')
         if 'exif_orientation' in results:
             orientation = results['exif_orientation']
@@ -106,16 +109,16 @@ class LoadOpenVocabAnnotations(BaseTransform):
 def check_label_values(
     labels: np.ndarray, num_labels: int, ignore_index: int, where: str
 ) -> None:
-    """Check that every pixel is a label or ignored.
+    """Check that every pixel has a label or is ignored.
 
     Args:
-        labels (np.ndarray): Integers of any shape.
+        labels (np.ndarray): Label of each pixel, integers of any shape.
         num_labels (int): Number of labels L; valid labels are 0 to L - 1.
         ignore_index (int): Value of ignored pixels.
-        where (str): File, for the message.
+        where (str): Name of the label file, used in the message.
 
     Raises:
-        InputError: If another value occurs.
+        InputError: If a pixel has neither a valid label nor ``ignore_index``.
     """
     wrong = ((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)
     if not wrong.any():
@@ -126,10 +129,12 @@ def check_label_values(
         'check vocabulary, reduce_zero_label and ignore_index of the data set'
     )
     if found == [num_labels]:
-        advice = 'if they are numbered from 1, set reduce_zero_label=True'
+        advice = (
+            'if the labels are numbered from 1, set reduce_zero_label=True'
+        )
     elif found == [255] and num_labels <= 2:
         advice = (
-            'if they are masks with foreground 255, set label_map={255: '
+            'if the files are masks with foreground 255, set label_map={255: '
             f'{num_labels - 1}}}'
         )
     elif len(found) > 8:
@@ -156,16 +161,16 @@ def compare_sizes(
     """Compare the size of a label map with the size of its image.
 
     Args:
-        image (str): Image file, for messages.
-        label_file (str): Label file, for messages.
+        image (str): Path of the image, used in messages.
+        label_file (str): Path of the label file, used in messages.
         size (tuple[int, int]): Height and width of the image as it was read.
         label_size (tuple[int, int]): Height and width of the label map.
         orientation (int): EXIF orientation of the image, 1 to 8.
         applied (bool): Whether the image was turned by its EXIF orientation.
 
     Returns:
-        str, optional: A warning if the sizes agree but the labels may have
-        been drawn on the image as stored; else None.
+        str, optional: Text of a warning if the sizes are equal, but the
+        labels may have been drawn before the image was turned; else None.
 
     Raises:
         InputError: If the sizes differ.
@@ -208,15 +213,15 @@ def map_label_values(
     """Convert the values of a label file to labels.
 
     Args:
-        values (np.ndarray): Integers of any shape.
+        values (np.ndarray): Values in the file, integers of any shape.
         ignore_index (int): Value of ignored pixels.
-        reduce_zero_label (bool): Whether 0 becomes ``ignore_index`` and other
-            values are reduced by one; before ``label_map``.
-        label_map (Mapping[int, int], optional): Maps values to labels; values
+        reduce_zero_label (bool): Whether 0 becomes ``ignore_index`` and all
+            other values are reduced by one. Applied before ``label_map``.
+        label_map (Mapping[int, int], optional): Labels by value; values
             without an entry stay.
 
     Returns:
-        np.ndarray: Labels, int32, of the same shape.
+        np.ndarray: Labels in the shape of ``values``, int32.
     """
     labels = values.astype(np.int32)
     if reduce_zero_label:

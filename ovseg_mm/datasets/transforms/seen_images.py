@@ -9,24 +9,27 @@ from mmseg.registry import TRANSFORMS
 @TRANSFORMS.register_module()
 @dataclass(eq=False)
 class SkipUnseenImages(BaseTransform):
-    """Skip images without a seen class; the data set then draws another one.
+    """Skip images without a seen class, so that another image is drawn.
 
-    Place it after :class:`LoadOpenVocabAnnotations`, before transforms that
-    crop the label map.
+    In a pipeline, place this transform after
+    :class:`LoadOpenVocabAnnotations` and before transforms that crop the
+    label map.
 
-    Required keys: ``gt_seg_map``. Optional keys: ``seen_labels``, which an
-    :class:`OpenVocabDataset` adds if it hides unseen labels; without it no
-    image is skipped. The result is None if no pixel has a seen label.
+    Required keys: ``gt_seg_map``.
+
+    Optional keys: ``seen_labels``, which an :class:`OpenVocabDataset` adds if
+    it hides unseen labels. Without this key, no image is skipped.
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Return the sample, or None.
+        """Return a sample if it shows a seen class, else None.
 
         Args:
-            results (dict): The sample.
+            results (dict): Sample with ``gt_seg_map``.
 
         Returns:
-            dict, optional: The sample, unchanged, or None.
+            dict, optional: The same sample; None if no pixel has a seen
+            label.
         """
         seen = results.get('seen_labels')
         if seen is None or np.isin(results['gt_seg_map'], seen).any():

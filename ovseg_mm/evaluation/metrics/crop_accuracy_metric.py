@@ -8,20 +8,20 @@ from mmseg.registry import METRICS
 
 @METRICS.register_module()
 class CropAccuracyMetric(BaseMetric):
-    """Accuracy of the classification of class crops.
+    """Accuracy of the classification of class crops, in percent.
 
-    Reports ``accuracy`` over all crops and ``class_accuracy``, the mean over
-    the classes that occur, in percent. See
-    :class:`mmengine.evaluator.BaseMetric` for the arguments.
+    The metric ``accuracy`` is the share of correct crops. The metric
+    ``class_accuracy`` is the mean of the accuracies of the classes that
+    occur. The arguments are those of :class:`mmengine.evaluator.BaseMetric`.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Store the labels of a batch.
+        """Store the true and predicted labels of a batch of crops.
 
         Args:
             data_batch (dict): Not used.
-            data_samples (Sequence[dict]): With ``crop_label`` and
-                ``pred_crop_label``.
+            data_samples (Sequence[dict]): Samples with the true label
+                ``crop_label`` and the predicted label ``pred_crop_label``.
         """
         self.results += [
             (sample['crop_label'], sample['pred_crop_label'])
@@ -29,10 +29,10 @@ class CropAccuracyMetric(BaseMetric):
         ]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute both accuracies.
+        """Compute the accuracies of all crops.
 
         Args:
-            results (list): Pairs of true and predicted label, one per crop.
+            results (list): Pair of true and predicted label of each crop.
 
         Returns:
             dict[str, float]: ``accuracy`` and ``class_accuracy``, in percent.

@@ -28,24 +28,25 @@ from ..scores import (
 
 @METRICS.register_module()
 class OpenVocabIoUMetric(BaseMetric):
-    """Mean IoU by both common averaging rules, and of (un)seen classes.
+    """Mean IoU of open-vocabulary segmentation, and related metrics.
 
-    The rules differ for classes that are predicted but do not occur in the
-    ground truth (114 of the 459 classes of PASCAL-Context 459 do not occur):
+    Publications average the IoU in two ways, which differ for classes that
+    are predicted but do not occur in the ground truth:
 
-    - ``mIoU``: the mean over the classes that occur in the ground truth, as
-      in current detectron2, CAT-Seg, FC-CLIP and SAN.
-    - ``mIoU_union``: these classes count as 0, as in MMSegmentation, older
+    - ``mIoU`` leaves these classes out, as current detectron2, CAT-Seg,
+      FC-CLIP and SAN.
+    - ``mIoU_union`` counts these classes as 0, as MMSegmentation, older
       detectron2, OVSeg, SCAN and ZSSeg.
 
-    Other metrics are ``aAcc``, ``mAcc`` and ``fwIoU``; with unseen labels
-    ``mIoU_seen``, ``mIoU_unseen`` and ``hIoU``; with ``relations`` the first
-    five again, prefixed ``SG_``. Formulas: :mod:`ovseg_mm.evaluation.scores`.
-    A pixel predicted as no label (the vocabulary's ignore label) is a miss
-    of its class and not a false positive of another.
+    Other metrics are ``aAcc``, ``mAcc`` and ``fwIoU``. Data sets with unseen
+    labels also have ``mIoU_seen``, ``mIoU_unseen`` and ``hIoU``. With
+    ``relations``, ``SG_mIoU``, ``SG_mIoU_union``, ``SG_aAcc``, ``SG_mAcc``
+    and ``SG_fwIoU`` are added. :mod:`ovseg_mm.evaluation.scores` documents
+    the formulas. All metrics are in percent.
 
-    Class names, and ``unseen`` labels if there are any, come from the meta
-    information of the data set.
+    A pixel may be predicted as no label (255, or 65535 for more than 255
+    labels). It then counts as an error of its true class only. Class names
+    and unseen labels come from the meta information of the data set.
 
     Args:
         ignore_index (int, optional): Ground-truth value of ignored pixels.
@@ -53,26 +54,26 @@ class OpenVocabIoUMetric(BaseMetric):
         relations (str | PathLike, optional): JSON file with the parents of
             classes, see :func:`ovseg_mm.evaluation.scores.load_relations`.
         iou_metrics (str | Sequence[str]): Additional metrics, as in
-            MMSegmentation's ``IoUMetric``: ``'mDice'``; ``'mFscore'`` with
-            ``mPrecision`` and ``mRecall``. ``'mIoU'`` is always reported.
-        nan_to_num (float, optional): Replaces undefined scores of classes, in
-            the table and in the averages of ``iou_metrics``. None: they are
-            left out.
+            MMSegmentation's ``IoUMetric``: ``'mDice'``, or ``'mFscore'``
+            (with ``mPrecision`` and ``mRecall``). ``'mIoU'`` adds nothing.
+        nan_to_num (float, optional): Value of undefined class scores in the
+            table and in the averages of ``iou_metrics``. None: undefined
+            scores are left out.
         beta (float): Weight of the recall in ``mFscore``.
-        per_class (bool): Whether to report the scores of each class too, as
-            ``IoU.NAME`` and ``Acc.NAME``, for logs and ``save_best``.
-        output_dir (str | PathLike, optional): Folder for predicted label maps,
-            PNGs named after the images, of 8 or, if needed, 16 bits. They have
-            the values of the data set's own label files: ``label_map`` and
+        per_class (bool): Whether to report also the scores of each class,
+            under the keys ``IoU.NAME`` and ``Acc.NAME``.
+        output_dir (str | PathLike, optional): Folder to write the predicted
+            label maps to, as PNG files named after the images. The pixels
+            have the values of the data set's label files: ``label_map`` and
             ``reduce_zero_label`` are undone.
-        format_only (bool): Whether to write these files without evaluation;
-            images then need no labels.
-        keep_results (bool): No effect; MMSegmentation's test script sets it.
-            Written files are always kept.
-        collect_device (str): See :class:`mmengine.evaluator.BaseMetric`.
-        collect_dir (str, optional): See
+        format_only (bool): Whether to only write the label maps, without
+            evaluation. The images then need no labels.
+        keep_results (bool): Not used; accepted because MMSegmentation's test
+            script sets it.
+        collect_device (str): As in :class:`mmengine.evaluator.BaseMetric`.
+        collect_dir (str, optional): As in
             :class:`mmengine.evaluator.BaseMetric`.
-        prefix (str, optional): See :class:`mmengine.evaluator.BaseMetric`.
+        prefix (str, optional): As in :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
         InputError: If ``format_only`` is set without ``output_dir``, or an
@@ -101,16 +102,16 @@ class OpenVocabIoUMetric(BaseMetric):
         )
         if format_only and output_dir is None:
             raise InputError(
-                'OpenVocabIoUMetric with format_only=True needs an '
-                'output_dir to write to'
+                'OpenVocabIoUMetric has format_only=True, but no output_dir; '
+                'set output_dir to the folder to write to'
             )
         if isinstance(iou_metrics, str):
             iou_metrics = [iou_metrics]
         unknown = sorted(set(iou_metrics) - set(IOU_METRICS))
         if unknown:
             raise InputError(
-                f'iou_metrics of OpenVocabIoUMetric has {unknown}; known are '
-                f'{", ".join(IOU_METRICS)}'
+                f'iou_metrics of OpenVocabIoUMetric has {unknown}, expected '
+                f'entries of {", ".join(IOU_METRICS)}'
             )
         self.ignore_index = ignore_index
         self.relations = relations
@@ -126,14 +127,14 @@ class OpenVocabIoUMetric(BaseMetric):
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, meta: dict) -> None:
-        """Set class names and unseen labels, and load ``relations``."""
+        """Set the meta information of the data set and load ``relations``."""
         wrong = sorted(
             set(meta.get('unseen', ())).difference(range(len(meta['classes'])))
         )
         if wrong:
             raise InputError(
-                f'unseen of the data set contains {wrong}, but the data set '
-                f'has {len(meta["classes"])} labels'
+                f'the unseen labels of the data set contain {wrong}, expected '
+                f'labels below {len(meta["classes"])}; correct the vocabulary'
             )
         self._dataset_meta = meta
         if self.relations is not None:
@@ -146,20 +147,21 @@ class OpenVocabIoUMetric(BaseMetric):
 
     @property
     def no_label(self) -> int:
-        """Predicted value of pixels that have none of the L labels."""
+        """Predicted value of pixels without a label."""
         return 255 if self.num_labels <= 255 else 65535
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count the pairs of true and predicted label of each image.
+        """Count, for each image, the pixels of each true and predicted label.
 
         Args:
             data_batch (dict): Not used.
-            data_samples (Sequence[dict]): With ``pred_sem_seg['data']`` and
-                ``gt_sem_seg['data']``, (1, H, W) each.
+            data_samples (Sequence[dict]): Samples with predicted labels in
+                ``pred_sem_seg['data']`` and true labels in
+                ``gt_sem_seg['data']``, both (1, H, W).
 
         Raises:
-            InputError: If ground truth and prediction differ in shape, or
-                hold values that are not labels; the message names the file.
+            InputError: If true and predicted labels differ in shape, or a
+                value is not a label. The message names the file.
         """
         for sample in data_samples:
             prediction = sample['pred_sem_seg']['data'].squeeze(0).long()
@@ -169,14 +171,14 @@ class OpenVocabIoUMetric(BaseMetric):
                 self.results.append(self._count_pairs(sample, prediction))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Sum the pairs of all images and compute the metrics.
+        """Compute the metrics of all images, and log the table of classes.
 
         Args:
-            results (list): Pairs and their numbers of pixels, one per image.
+            results (list): Pixel counts of each image, from :meth:`process`.
 
         Returns:
-            dict[str, float]: Metrics of the class docstring, in percent; NaN
-            if there are no values to average.
+            dict[str, float]: Metrics that the class docstring lists, in
+            percent; NaN if there is no class to average.
         """
         logger = MMLogger.get_current_instance()
         if self.format_only:
@@ -189,7 +191,7 @@ class OpenVocabIoUMetric(BaseMetric):
 
     @property
     def figures(self) -> list[str]:
-        """Keys of :meth:`compute_metrics` for this data set."""
+        """Names of the metrics that are reported for this data set."""
         if self.format_only:
             return []
         return list(self._figures(self._add_up([]))[0])
@@ -197,7 +199,15 @@ class OpenVocabIoUMetric(BaseMetric):
     def _figures(
         self, confusion: np.ndarray
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Metrics in percent, and scores of each class in [0, 1]."""
+        """Compute all metrics from a confusion matrix.
+
+        Args:
+            confusion (np.ndarray): Confusion matrix of L labels, (L, L + 1).
+
+        Returns:
+            tuple[dict[str, float], dict[str, np.ndarray]]: Metrics in
+            percent, and scores of each class, (L,), in [0, 1].
+        """
         scores = class_scores(confusion)
         metrics = averages(confusion, scores)
         if self._unseen:
@@ -230,7 +240,7 @@ class OpenVocabIoUMetric(BaseMetric):
         return metrics, scores
 
     def _add_up(self, results: list) -> np.ndarray:
-        """Confusion matrix of all images, (L, L + 1) int64."""
+        """Return the confusion matrix of all images, (L, L + 1) int64."""
         size = self.num_labels
         counts = np.zeros(size * (size + 1), dtype=np.int64)
         for pairs, pixels in results:
@@ -245,20 +255,31 @@ class OpenVocabIoUMetric(BaseMetric):
     def _count_pairs(
         self, sample: dict, prediction: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Values of ``truth * (L + 1) + prediction``, and pixels of each."""
+        """Count the pixels of each true and predicted label in an image.
+
+        Args:
+            sample (dict): Sample with true labels.
+            prediction (Tensor): Predicted labels, (H, W).
+
+        Returns:
+            tuple[np.ndarray, np.ndarray]: Pairs of true label t and predicted
+            label p that occur, as t * (L + 1) + p for L labels, and the
+            number of pixels of each pair. Both are (number of pairs,) int64.
+        """
         path = str(sample.get('seg_map_path') or sample.get('img_path'))
         if 'gt_sem_seg' not in sample:
             raise InputError(
-                f'there are no labels for {path}; to write predictions '
-                'without evaluation, set output_dir and format_only=True of '
-                'the metric'
+                f'there are no labels for {path}, which the evaluation needs; '
+                'to only write predictions, set output_dir and '
+                'format_only=True of the metric'
             )
         truth = sample['gt_sem_seg']['data'].squeeze(0).long()
         truth = truth.to(prediction.device)
         if truth.shape != prediction.shape:
             raise InputError(
-                f'{path} has labels of shape {tuple(truth.shape)}, but its '
-                f'prediction has shape {tuple(prediction.shape)}'
+                f'{path} has labels of shape {tuple(truth.shape)}, but the '
+                f'prediction has the shape {tuple(prediction.shape)}; check '
+                'the test pipeline'
             )
         size, ignore = self.num_labels, self.ignore_index
         if ignore is None:
@@ -285,13 +306,13 @@ class OpenVocabIoUMetric(BaseMetric):
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
     def has_written(self, sample: dict) -> bool:
-        """Whether the output file of a sample exists.
+        """Return whether the predicted label map of a sample is written.
 
         Args:
-            sample (dict): With ``sample_name`` or ``img_path``.
+            sample (dict): Sample with ``sample_name`` or ``img_path``.
 
         Returns:
-            bool: Whether the file exists; True without an ``output_dir``.
+            bool: Whether the file exists; True if there is no ``output_dir``.
         """
         return self.output_dir is None or self._file_of(sample).is_file()
 
