@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open-vocabulary semantic segmentation for MMSegmentation 1.x.
 
-Importing the package registers everything with MMSegmentation.
+Importing this package registers its modules with MMSegmentation.
 """
 
 import importlib
@@ -14,11 +14,11 @@ __all__ = ['__version__', 'register']
 
 
 def register() -> None:
-    """Register data sets, models, metrics, hooks and visualisers.
+    """Register data sets, models, metrics, hooks and visualizers.
 
     Raises:
-        ImportError: If MMSegmentation is missing or broken, with the
-            command that repairs it.
+        ImportError: If MMSegmentation is missing or broken. The message has
+            a command that repairs the installation.
     """
     check_stack()
     import_stack()
@@ -30,10 +30,10 @@ def register() -> None:
 
 
 def _is_own_command() -> bool:
-    """Return whether Python was started with ``-m ovseg_mm``.
+    """Whether Python was started with ``-m ovseg_mm``.
 
-    While Python looks for the module of ``-m``, ``sys.argv[0]`` is ``'-m'``.
-    Only ``sys.orig_argv`` has the name of the module, before its arguments.
+    While Python looks for this module, ``sys.argv[0]`` is ``'-m'``, and only
+    ``sys.orig_argv`` has the name of the module.
     """
     if sys.argv[:1] != ['-m']:
         return False
@@ -41,7 +41,7 @@ def _is_own_command() -> bool:
     return module in (__name__, f'-m{__name__}')
 
 
-# `python -m ovseg_mm doctor` must run where the installation is broken: the
-# commands register themselves. Every other import registers at once.
+# `python -m ovseg_mm doctor` must run with a broken installation, so commands
+# call register() themselves. Every other import registers at once.
 if not _is_own_command():
     register()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registries of the scope ``ovseg_mm``.
+"""Registries of the scope ``ovseg_mm``, which are empty.
 
-They are empty: all of our classes are registered with MMSegmentation. A name
-that is looked up in this scope, as MMEngine does for configs named
-``ovseg_mm::...``, is found there.
+The classes of this package are registered with MMSegmentation. MMEngine looks
+up the names of configs called ``ovseg_mm::...`` in the scope ``ovseg_mm``. An
+empty registry passes the look-up on to MMSegmentation's registry.
 """
 
 import mmseg.registry

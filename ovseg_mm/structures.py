@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of the values that modules of the package exchange.
+"""Types of the values that the modules of the package exchange.
 
-Letters: B images, V views (windows) of an image, Q proposals, D supervised
-decoder states, T class texts, C embedding width, N tokens, H, W pixels, h, w
-positions of a smaller grid.
+Letters: B images, V views (windows) of an image, Q proposals, T class texts,
+C width of CLIP's embeddings, N patch tokens, H, W height and width in pixels,
+h, w height and width of a smaller grid.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from torch import Tensor
 
 
 class CLIPFeatures(NamedTuple):
-    """Output of the image tower.
+    """Output of CLIP's image tower for B images.
 
     Attributes:
         dense (Tensor): Patch embeddings, (B, C, h, w), not normalised.
-        cls (Tensor): Class embedding, (B, C), not normalised; CLIP's own only
-            with ``last_block='attention'``.
-        layers (tuple[Tensor]): Residual streams after the blocks
-            ``out_indices``, (B, 1 + N, D) each, class token first; after
-            the norm of ``prompt_norm``, if there is one.
-        keys (Tensor, optional): Keys of the last block, (B, D, h, w), if
-            ``last_block`` gives them.
+        cls (Tensor): Class embeddings, (B, C), not normalised. They equal
+            CLIP's own only with ``last_block='attention'``.
+        layers (tuple[Tensor]): Tokens of width D after each block in
+            ``out_indices``, (B, 1 + N, D) each: the class token, then N
+            patches. With ``prompt_norm``, this norm is applied to them.
+        keys (Tensor, optional): Keys of the attention in the last block,
+            (B, D, h, w), for values of ``last_block`` that return them.
     """
 
     dense: Tensor
@@ -33,29 +33,29 @@ class CLIPFeatures(NamedTuple):
 
 
 class ImageContext(NamedTuple):
-    """CLIP's features of whole images.
+    """CLIP's features of B whole images.
 
     Attributes:
         embedding (Tensor): Class embeddings, (B, C), not normalised.
-        tokens (dict[int, Tensor]): Residual streams after some blocks
-            (0-based), (B, 1 + N, D), class token first.
+        tokens (dict[int, Tensor]): Tokens after some blocks, by index of the
+            block from 0, (B, 1 + N, D) each: the class token, then N patches.
     """
 
     embedding: Tensor
     tokens: dict[int, Tensor]
 
     def class_tokens(self, images: slice = slice(None)) -> dict[int, Tensor]:
-        """Class tokens of some images after each block, (B, D)."""
+        """Class tokens of some images, (B, D) each, by index of the block."""
         return {block: x[images, 0] for block, x in self.tokens.items()}
 
 
 class Regions(NamedTuple):
-    """Encoded regions of an image.
+    """CLIP embeddings of the regions of Q proposals in one image.
 
     Attributes:
-        embeddings (Tensor): CLIP embeddings of the n valid proposals,
+        embeddings (Tensor): Embeddings of the n proposals that have a region,
             (n, C), not normalised.
-        valid (Tensor): Which proposals have a region, (Q,) bool.
+        valid (Tensor): Which proposals have a region, (Q,) bool, n times True.
     """
 
     embeddings: Tensor
@@ -63,16 +63,16 @@ class Regions(NamedTuple):
 
 
 class PixelFeatures(NamedTuple):
-    """Input of a mask head: output of the pixel decoder for a batch.
-
-    The segmentor adds ``context`` if it has a context encoder.
+    """Input of a mask head: output of the pixel decoder for B images.
 
     Attributes:
-        mask_features (Tensor): Features of the pixels, (B, C, h, w) at stride
-            4; a mask is the product of a query's vector with them.
-        maps (tuple[Tensor, ...]): Maps that queries attend to, coarsest
-            first.
-        context (ImageContext, optional): CLIP's features of the images.
+        mask_features (Tensor): Features of the pixels at stride 4,
+            (B, C, h, w). A mask is the product of these features with the
+            vector of a query.
+        maps (tuple[Tensor, ...]): Feature maps that the queries attend to,
+            from coarse to fine.
+        context (ImageContext, optional): CLIP's features of the images. The
+            segmentor adds them if it has a context encoder.
     """
 
     mask_features: Tensor
@@ -81,12 +81,12 @@ class PixelFeatures(NamedTuple):
 
 
 class LevelFeatures(NamedTuple):
-    """Input of a head that matches text with several levels of an image.
+    """Input of a head that compares texts with several levels of an image.
 
     Attributes:
-        levels (tuple[Tensor]): Patch embeddings of several depths, shallow
-            to deep, (B, C, h, w) each, of length 1 along C.
-        cls (Tensor): Class embedding, (B, C), of length 1.
+        levels (tuple[Tensor]): Patch embeddings of several blocks of CLIP,
+            from shallow to deep, (B, C, h, w) each, with unit length along C.
+        cls (Tensor): Class embeddings, (B, C), with unit length.
     """
 
     levels: tuple[Tensor, ...]
@@ -94,13 +94,15 @@ class LevelFeatures(NamedTuple):
 
 
 class CostFeatures(NamedTuple):
-    """Input of a cost-aggregation head.
+    """Input of a cost-aggregation head (CAT-Seg).
 
     Attributes:
-        image (Tensor): Dense image embeddings, (B, C, h, w).
-        appearance (Tensor): Guidance at the same grid, (B, A, h, w).
-        decoder (tuple[Tensor]): Guidance of the upsampling stages, the i-th
-            at 2**(i + 1) times the grid.
+        image (Tensor): Patch embeddings of CLIP, (B, C, h, w).
+        appearance (Tensor): Features with A channels that guide the
+            aggregation, (B, A, h, w).
+        decoder (tuple[Tensor]): Features that guide the upsampling. The i-th
+            (from 0) has ``2 ** (i + 1)`` times the height and width of
+            ``image``.
     """
 
     image: Tensor
@@ -109,11 +111,13 @@ class CostFeatures(NamedTuple):
 
 
 class MaskProposals(NamedTuple):
-    """Proposals of a batch; the last entry of D is the final one.
+    """Mask proposals for B images, from D states of the decoder.
+
+    The last index along D is the final state; others are for training.
 
     Attributes:
-        embeddings (Tensor): Embeddings to compare with class texts, (D, B,
-            Q, E), not normalised.
+        embeddings (Tensor): Embeddings of Q proposals to compare with class
+            texts, (D, B, Q, E), not normalised, of width E.
         masks (Tensor): Mask logits at stride 4, (D, B, Q, h, w).
     """
 
@@ -122,12 +126,14 @@ class MaskProposals(NamedTuple):
 
 
 class MaskPredictions(NamedTuple):
-    """Classified proposals; the last entry of D is the final one.
+    """Mask proposals with class logits, from D states of the decoder.
+
+    The last index along D is the final state; others are for training.
 
     Attributes:
-        class_logits (Tensor): Class logits, (D, B, Q, T + 1); the last
-            class is ``no object``.
-        mask_logits (Tensor): Mask logits, (D, B, Q, h, w) at stride 4.
+        class_logits (Tensor): Logits of T class texts and, last, of
+            "no object", (D, B, Q, T + 1).
+        mask_logits (Tensor): Mask logits at stride 4, (D, B, Q, h, w).
     """
 
     class_logits: Tensor
@@ -135,18 +141,20 @@ class MaskPredictions(NamedTuple):
 
 
 class MaskVotes(NamedTuple):
-    """Class votes of the proposals in the views of one image.
+    """Class weights and masks of Q proposals in V views of one image.
 
-    The score of class t at a pixel is the sum over proposals of
-    ``weights[q, t] * masks[q]``; it is not computed for all classes at once.
+    The score of class t at a pixel is the sum of
+    ``weights[v, q, t] * masks[v, q]`` over the proposals q. Scores are
+    computed for a few classes at a time, to save memory.
 
     Attributes:
         weights (Tensor): Weight of each class for each proposal, (V, Q, T).
-        masks (Tensor): Probabilities at the size of the view, (V, Q, H, W).
-        proposal_probs (Tensor): Class probabilities from the proposals'
-            embeddings, (V, Q, T).
-        region_probs (Tensor): Class probabilities from the proposals'
-            regions, (V, Q, T); NaN without a region.
+        masks (Tensor): Mask probabilities at the size of a view,
+            (V, Q, H, W).
+        proposal_probs (Tensor): Class probabilities from the embeddings of
+            the proposals, (V, Q, T).
+        region_probs (Tensor): Class probabilities from the regions of the
+            proposals, (V, Q, T); NaN for a proposal without a region.
     """
 
     weights: Tensor
@@ -156,11 +164,11 @@ class MaskVotes(NamedTuple):
 
 
 class MaskTargets(NamedTuple):
-    """Targets of the proposals of one image.
+    """Training targets of the mask proposals of one image.
 
     Attributes:
-        labels (Tensor): Classes present, ascending, (n,) int64.
-        masks (Tensor): Their pixels, (n, H, W) bool.
+        labels (Tensor): The n classes in the image, ascending, (n,) int64.
+        masks (Tensor): Pixels of each class, (n, H, W) bool.
     """
 
     labels: Tensor
@@ -169,17 +177,17 @@ class MaskTargets(NamedTuple):
 
 @dataclass(frozen=True)
 class ViewLayout:
-    """Where the views of one image lie.
+    """Positions of the views of one image.
 
     Attributes:
-        size (tuple[int, int]): (H, W) that the fused scores cover.
-        window (tuple[int, int], optional): (H, W) of a window. None: there
-            is one view, the image as it is.
-        corners (tuple[tuple[int, int], ...]): Top and left of each window;
-            the windows are a grid, row by row.
+        size (tuple[int, int]): Height and width of the fused scores.
+        window (tuple[int, int], optional): Height and width of a window.
+            None: the only view is the image itself.
+        corners (tuple[tuple[int, int], ...]): First row and column of each
+            window. The windows form a grid and are listed row by row.
         global_view (bool): Whether the last view is the whole image.
-        padding (tuple[int, int, int, int]): Rows and columns of a view beyond
-            its window: left, right, top, bottom.
+        padding (tuple[int, int, int, int]): Number of padded columns (left,
+            right) and rows (top, bottom) of a view.
     """
 
     size: tuple[int, int]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes to a config that make it run on this machine with our checks."""
+"""Additions to a config: hooks that check a run, and bfloat16 on CPUs."""
 
 import logging
 
@@ -19,15 +19,15 @@ _AMP_ARGUMENTS = ('loss_scale', 'dtype', 'use_fsdp')
 
 
 def add_missing_hooks(cfg: Config) -> None:
-    """Add this package's hooks to a config that does not list them.
+    """Add the hooks that check a run to a config that lacks them.
 
-    Configs based on MMSegmentation's ``default_runtime.py`` have none of
-    them, but need the same checks: the order of the classes, losses that are
-    not finite, and checkpoints that do not fit.
+    The hooks are ``CheckpointGuardHook``, ``FiniteLossHook`` and
+    ``VocabularyHook``. Configs based on MMSegmentation's
+    ``default_runtime.py`` have none of the three.
 
     Args:
-        cfg (Config): Changed in place, if its model is an open-vocabulary
-            segmentor.
+        cfg (Config): Config, changed in place. A config whose model is not an
+            open-vocabulary segmentor stays unchanged.
     """
     model = cfg.get('model') or {}
     # Test-time augmentation wraps the segmentor.
@@ -42,11 +42,14 @@ def add_missing_hooks(cfg: Config) -> None:
 
 
 def replace_amp_on_cpu(cfg: Config) -> None:
-    """Train in bfloat16 where ``AmpOptimWrapper`` finds no accelerator.
+    """Replace ``AmpOptimWrapper`` by ``AutocastOptimWrapper`` on CPUs.
+
+    ``AmpOptimWrapper`` raises without an accelerator.
+    ``AutocastOptimWrapper`` trains in bfloat16 on any device.
 
     Args:
-        cfg (Config): Changed in place, if it names an ``AmpOptimWrapper``
-            and there is only a CPU.
+        cfg (Config): Config, changed in place. A config with another
+            optimizer wrapper stays unchanged.
     """
     wrapper = cfg.get('optim_wrapper')
     if get_device() != 'cpu' or not wrapper:

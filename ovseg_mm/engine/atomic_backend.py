@@ -9,22 +9,24 @@ from ovseg_mm.utils.paths import atomic_write, remove_leftovers, to_disk
 
 
 class AtomicBackend(LocalBackend):
-    """Local files, written under a temporary name and then renamed.
+    """File backend for local files that leaves no incomplete file.
 
-    If the process is killed while it writes a checkpoint, the previous file
-    stays unchanged; if writing fails, no file is left.
+    A file is written under a temporary name and then renamed. If writing
+    fails or the process is killed, an earlier file of the same name stays
+    unchanged.
     """
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         """Write bytes to a file.
 
         Args:
-            obj (bytes | memoryview): Content.
-            filepath (str | Path): File; its folder is made if missing.
+            obj (bytes | memoryview): Content of the file.
+            filepath (str | Path): Path of the file. A missing folder is
+                created.
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A checkpoint is large, and only one process writes it.
+        # Checkpoints are large, and only one process writes them.
         remove_leftovers(path.parent, path.name)
         with atomic_write(path) as file:
             file.write(obj)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loaders of checkpoints for MMEngine that execute no code of a file.
+"""Checkpoint loaders for MMEngine that execute no code from the file.
 
-MMEngine reads checkpoints with pickle, and falls back to unsafe loading
-where PyTorch refuses a file. With this package imported ``load_from``,
-``resume``, ``init_cfg=dict(type='Pretrained')``, ``init_model`` and
-``load_checkpoint`` use these loaders, in scripts of other packages too.
+MMEngine's own loaders unpickle checkpoints, which can execute code from the
+file. Importing this package replaces these loaders everywhere in MMEngine:
+for ``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')``,
+``init_model`` and ``load_checkpoint``, also in scripts of other packages.
 """
 
 import os
@@ -31,22 +31,24 @@ from mmengine.runner.checkpoint import (
 from ovseg_mm.checkpoints import read_content
 from ovseg_mm.checkpoints.safe_load import MapLocation
 
-# MMEngine logs the names of these functions from the tenth letter.
+# MMEngine's log shows the names of these functions without 'load_from_'.
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
-    """Load a weight file of any kind.
+    """Load a weight file from the local disk.
 
     Args:
         filename (str): Path; ``~`` is expanded.
-        map_location (MapLocation): See ``torch.load``. None: the CPU.
+        map_location (MapLocation): Device of the loaded tensors, as in
+            ``torch.load``. None: the CPU.
 
     Returns:
         Any: Content of the file, usually a dict.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it is damaged or contains more than weights.
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file is damaged, or contains objects that weight
+            files do not need.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
@@ -56,8 +58,8 @@ def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
     content = read_content(path, map_location or 'cpu')[1]
     meta = content.get('meta') if isinstance(content, dict) else None
     if isinstance(meta, dict):
-        # A resumed run of MMEngine would run this text as Python. MMEngine
-        # itself saves its config under another name.
+        # When resuming, MMEngine would execute this text as Python. MMEngine
+        # itself saves its config under another key.
         meta.pop('config', None)
     return content
 
@@ -68,12 +70,15 @@ def load_from_http(
     model_dir: str | None = None,
     progress: bool = True,
 ) -> Any:
-    """Download a file once into PyTorch's cache and load it.
+    """Load a weight file from a URL.
+
+    The file is downloaded into a cache folder if the folder does not have
+    the file yet.
 
     Args:
-        filename (str): URL.
+        filename (str): URL of the file.
         map_location (MapLocation): See :func:`load_from_local`.
-        model_dir (str, optional): Folder of the file. None: PyTorch's cache.
+        model_dir (str, optional): Cache folder. None: PyTorch's cache.
         progress (bool): Whether to show a progress bar.
 
     Returns:
@@ -82,7 +87,7 @@ def load_from_http(
     folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
     path = folder / Path(urlparse(filename).path).name
     rank, world_size = get_dist_info()
-    # Rank 0 goes first; others may have another disk.
+    # Rank 0 downloads first; other ranks may use other disks.
     if rank > 0:
         barrier()
     if not path.exists():
@@ -98,7 +103,7 @@ def load_from_http(
 def load_from_torchvision(
     filename: str, map_location: MapLocation = None
 ) -> Any:
-    """Load a file of torchvision by its name there."""
+    """Load weights of torchvision by name, ``torchvision://NAME``."""
     url = get_torchvision_models()[filename.partition('://')[2]]
     return load_from_http(url, map_location)
 
@@ -106,7 +111,7 @@ def load_from_torchvision(
 def load_from_openmmlab(
     filename: str, map_location: MapLocation = None
 ) -> Any:
-    """Load a file of OpenMMLab by its name there."""
+    """Load weights of OpenMMLab by name, ``open-mmlab://NAME``."""
     name = filename.partition('://')[2]
     name = get_deprecated_model_names().get(name, name)
     place = get_external_models()[name]
@@ -118,7 +123,7 @@ def load_from_openmmlab(
 
 
 def load_from_mmcls(filename: str, map_location: MapLocation = None) -> Any:
-    """Load the backbone of a model of MMClassification by its name there."""
+    """Load a backbone of MMClassification by name, ``mmcls://NAME``."""
     url = get_mmcls_models()[filename.partition('://')[2]]
     return _process_mmcls_checkpoint(load_from_http(url, map_location))
 
@@ -126,7 +131,7 @@ def load_from_mmcls(filename: str, map_location: MapLocation = None) -> Any:
 def load_from_ceph(
     filename: str, map_location: MapLocation = None, backend: str = 'petrel'
 ) -> Any:
-    """Load a file of an object store."""
+    """Load a weight file from an object store, ``s3://`` or ``petrel://``."""
     store = get_file_backend(filename, backend_args=dict(backend=backend))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, Path(filename).name)

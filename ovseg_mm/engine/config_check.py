@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check of a whole config before any part of it is built.
+"""Check of all names in a config before the run starts.
 
-MMEngine builds data loaders, evaluators, hooks and schedulers late, some
-after the first validation; their misspelt names are reported here, early.
+MMEngine builds data loaders, evaluators, hooks and schedulers late. Without
+this check, a misspelt name would stop the run only at that point.
 """
 
 import inspect
@@ -32,7 +32,7 @@ from .config_rules import check_data, check_hook, check_metric_names
 from .config_shape import check_loops, check_parts_are_dicts
 from .signatures import accepted_arguments, named_arguments, optional_arguments
 
-# Registry of the parts of a config by key, and the type of those without one.
+# Top-level keys of a config: registry and default type of the part.
 _PARTS = {
     'model': ('MODELS', None),
     'data_preprocessor': ('MODELS', None),
@@ -74,9 +74,9 @@ _TAKEN_OUT = {
 }
 # Other registries that parts of models come from.
 _BESIDE_MODELS = ('TASK_UTILS', 'WEIGHT_INITIALIZERS', 'TRANSFORMS')
-# Parts of models from which their owner removes arguments.
+# Parts of models whose arguments the owner changes before building.
 _PRIVATE = ('norm_cfg', 'act_cfg', 'conv_cfg', 'upsample_cfg', 'init_cfg')
-# Keys of models whose dicts are not parts, and keys with other dicts.
+# Keys of models whose dicts have no class to build.
 _NO_PARTS = ('vocabulary', 'train_vocabulary', 'metainfo', 'arch')
 _OWN_NAMES = ('Albu',)
 _KNOWN_PACKAGES = ('ovseg_mm', 'mmseg', 'mmengine', 'mmcv')
@@ -111,20 +111,20 @@ def check_config(
     keys: Collection[str] | None = None,
     scope: str = 'mmengine',
 ) -> None:
-    """Raise if a config has misspelt names.
+    """Raise if a config names an unknown class, argument or setting.
 
-    Looks up every ``type`` in its registry and compares the arguments beside
-    it with those that the class takes. Modules that ``custom_imports`` names
-    have been imported when the config was read. A ``type`` may also be a
-    class, which needs no registry.
+    Each ``type`` is looked up in its registry, unless ``type`` is the class
+    itself. The arguments next to ``type`` are compared with the signature of
+    the class. Modules in ``custom_imports`` must be imported before.
 
     Args:
         cfg (Config): A whole config.
         keys (Collection[str], optional): Top-level keys to check. None: all.
-        scope (str): Scope of a config without ``default_scope``.
+        scope (str): Registry scope of a config without ``default_scope``.
 
     Raises:
-        InputError: At the first unknown name, with the nearest known one.
+        InputError: For the first unknown name, with the nearest known name;
+            for a missing part; for settings that contradict each other.
     """
     dicts = (*_PARTS, *_LOADERS, 'default_hooks', 'env_cfg')
     check_parts_are_dicts(cfg, dicts, keys)
@@ -154,7 +154,8 @@ def _check_rest(cfg: Config) -> None:
             path = f'default_hooks.{name}'
             if 'type' not in hook:
                 others = set(cfg.default_hooks) - {name}
-                raise InputError(f'{path} has no type{nearest(name, others)}')
+                hint = nearest(name, others) or "; add type='...'"
+                raise InputError(f'{path} has no type{hint}')
             _check_part(hook, path, 'HOOKS')
     if cfg.get('runner_type') is not None:
         _find(cfg.runner_type, 'runner_type', 'RUNNERS')
@@ -192,7 +193,7 @@ def _check_loader(loader: Any, path: str) -> None:
 def _check_parts(
     node: Any, path: str, registry: str, default: str | None = None
 ) -> None:
-    """Check a part, or lists and dicts of parts."""
+    """Raise for unknown names in a part, or in a list or dict of parts."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
             _check_parts(item, f'{path}.{index}', registry)
@@ -200,23 +201,26 @@ def _check_parts(
         if 'type' in node or default is not None:
             _check_part(node, path, registry, default)
         elif registry == 'PARAM_SCHEDULERS':
-            # One of several optimizers by name.
+            # A dict of schedulers, by names of optimizers.
             for key, item in node.items():
                 _check_parts(item, f'{path}.{key}', registry)
         elif registry == 'LOOPS' and 'by_epoch' in node:
             by = 'Epoch' if node['by_epoch'] else 'Iter'
             _check_part(node, path, registry, f'{by}BasedTrainLoop')
         elif registry != 'MODELS':
-            raise InputError(f'{path} has no type; found {dict(node)}')
+            _check_part(node, path, registry)
 
 
 def _check_part(
     node: Mapping, path: str, registry: str, default: str | None = None
 ) -> None:
-    """Check the type of a part, its arguments, and its own parts."""
+    """Raise for unknown names in a part and in the parts inside it."""
     name = node.get('type', default)
     if name is None:
-        raise InputError(f'{path} has no type; found {dict(node)}')
+        raise InputError(
+            f'{path} has no type, found {dict(node)}; add the name of its '
+            "class, type='...'"
+        )
     if name == 'Evaluator':
         registry = 'EVALUATOR'
     with _scope_of(node.get('_scope_')):
@@ -232,13 +236,13 @@ def _check_part(
 def _check_below(
     node: Mapping, path: str, registry: str, owner: Callable
 ) -> None:
-    """Check the parts of a part whose class is known."""
+    """Raise for unknown names in parts of a part of class ``owner``."""
     if registry == 'EVALUATOR':
         registry = 'METRICS'
     children = _CHILDREN.get(registry, {})
     if getattr(owner, '__name__', '') in _OWN_NAMES:
         return
-    # Dicts of options without a type, and the class or function they go to.
+    # Dicts without a type, each with the class or function that gets them.
     for key, target in getattr(owner, 'option_dicts', {}).items():
         if isinstance(node.get(key), Mapping):
             check_keys(node[key], f'{path}.{key}', optional_arguments(target))
@@ -255,7 +259,11 @@ def _check_below(
 def _check_model_parts(
     node: Any, path: str, key: str, owner: Callable
 ) -> None:
-    """Check parts of a model; parts of other packages only loosely."""
+    """Raise for unknown names in a part, or a list of parts, of a model.
+
+    Arguments are checked only for losses and for parts that this package or a
+    segmentor builds, because other owners may add or remove arguments.
+    """
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
             _check_model_parts(item, f'{path}.{index}', key, owner)
@@ -292,18 +300,18 @@ def _check_arguments(
 
 
 def _check_like(name: str, path: str, found: Callable) -> None:
-    """Raise for a misspelt argument of a class that takes any argument."""
+    """Raise for a likely misspelling among the ``**kwargs`` of a class."""
     named = named_arguments(found)
     ours = found.__module__.partition('.')[0] in _KNOWN_PACKAGES
     near = nearest(name, named, cutoff=0.85)
     if ours and name not in named and near:
         raise InputError(
-            f'{path}.{name}: {found.__name__} names no argument {name!r}{near}'
+            f'{path}.{name}: {found.__name__} has no argument {name!r}{near}'
         )
 
 
 def _elsewhere(path: str, name: str) -> str:
-    """Right place of an argument that belongs to ``model.test_cfg``."""
+    """Hint that an argument belongs to ``model.test_cfg``; '' otherwise."""
     if path in ('test_cfg', 'model') and name in TEST_OPTIONS:
         return f'; did you mean model.test_cfg.{name}?'
     return ''
@@ -312,25 +320,18 @@ def _elsewhere(path: str, name: str) -> str:
 def _find(
     name: Any, path: str, registry: str, others: Collection[str] = ()
 ) -> Callable:
-    """Class or function of a registry by name.
+    """Find a class or function by its name in one of several registries.
 
-    Args:
-        name (Any): Name in the registry. A class or function is returned as
-            it is.
-        path (str): Key of ``name`` in the config, for messages.
-        registry (str): Registry to search first.
-        others (Collection[str]): Registries to search next.
-
-    Returns:
-        Callable: The class or function.
-
-    Raises:
-        InputError: If the registry has no such name.
+    A ``name`` that is a class or function is returned unchanged. ``path`` is
+    the key of ``name`` in the config, for messages.
     """
     if not isinstance(name, str):
         if callable(name):
             return name
-        raise InputError(f'{path}={name!r} is not the name of a class')
+        raise InputError(
+            f'{path}={name!r} is not the name of a class; give a name in '
+            "quotes, such as 'Adam'"
+        )
     for key in (registry, *others):
         found = _look_up(_scoped(key), name)
         if found is not None:
@@ -349,7 +350,7 @@ def _look_up(registry: Registry, name: str) -> Callable | None:
 
 
 def _remedy(name: str, registry: Registry) -> str:
-    """Suggestion for a name that is not in a registry."""
+    """End of a message about an unknown name: what to do."""
     package = name.partition('.')[0]
     if '.' in name and find_spec(package) is None:
         return f'; the package {package} is not installed'
@@ -385,7 +386,7 @@ def _everywhere() -> Iterator[Registry]:
 
 
 def _scoped(key: str) -> Registry:
-    """Registry of a kind in the current scope; the root one without it."""
+    """Registry, such as ``'MODELS'``, of the current scope or of MMEngine."""
     root = getattr(registries, key)
     scope = DefaultScope.get_current_instance()
     if scope is None:
@@ -395,5 +396,5 @@ def _scoped(key: str) -> Registry:
     except ImportError:
         return root
     found = root._search_child(scope.scope_name)
-    # An empty registry is false.
+    # An empty registry is falsy.
     return root if found is None else found

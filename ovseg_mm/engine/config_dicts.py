@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of dicts without a type; MMEngine ignores unknown ones."""
+"""Checks of config dicts without a type; MMEngine ignores unknown keys."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -48,15 +48,17 @@ _PROCESS_GROUP = {
 
 
 def check_keys(node: Mapping, path: str, known: Collection[str]) -> None:
-    """Raise for a key that nothing reads.
+    """Raise if a dict of a config has an unknown key.
 
     Args:
-        node (Mapping): A dict of a config.
-        path (str): Where it is, such as ``'env_cfg'``.
-        known (Collection[str]): Its keys.
+        node (Mapping): Dict of the config.
+        path (str): Key of the dict in the config, such as ``'env_cfg'``, for
+            messages.
+        known (Collection[str]): All keys that the dict may have.
 
     Raises:
-        InputError: For an unknown key; the message suggests the nearest one.
+        InputError: For the first unknown key; the message suggests the
+            nearest known key.
     """
     for name in node:
         if name not in known:
@@ -69,15 +71,17 @@ def check_keys(node: Mapping, path: str, known: Collection[str]) -> None:
 def check_similar_keys(
     node: Mapping, path: str, known: Collection[str]
 ) -> None:
-    """Raise for a misspelt key of a dict that may also have the user's keys.
+    """Raise if a dict of a config has a key that looks misspelt.
+
+    This check is for dicts in which users may also store keys of their own.
 
     Args:
-        node (Mapping): A dict of a config.
-        path (str): Where it is.
-        known (Collection[str]): Keys that have a meaning.
+        node (Mapping): Dict of the config.
+        path (str): Key of the dict in the config, for messages.
+        known (Collection[str]): Keys that MMEngine or this package read.
 
     Raises:
-        InputError: If an unknown key is similar to one of them.
+        InputError: If a key is not in ``known``, but resembles one of them.
     """
     for name in node:
         near = nearest(str(name), known, cutoff=0.8)
@@ -91,10 +95,10 @@ def check_optimizer_dicts(wrapper: Mapping, constructor: Any) -> None:
     Args:
         wrapper (Mapping): ``optim_wrapper`` of a config.
         constructor (type, optional): Class of ``optim_wrapper.constructor``.
-            None: MMEngine's own.
+            None: ``DefaultOptimWrapperConstructor``.
 
     Raises:
-        InputError: If the optimizer would ignore one of their keys.
+        InputError: If one of the two dicts has an unknown key.
     """
     factors = wrapper.get('paramwise_cfg') or {}
     path = 'optim_wrapper.paramwise_cfg'
@@ -119,12 +123,13 @@ def check_dataset_dicts(dataset: Mapping, path: str, kind: Callable) -> None:
 
     Args:
         dataset (Mapping): Config of the data set.
-        path (str): Where it is.
-        kind (type): Its class. Classes that are not based on a data set of
-            MMSegmentation are not checked.
+        path (str): Key of the data set in the whole config, for messages.
+        kind (type): Class of the data set. Only sub-classes of
+            ``BaseSegDataset`` are checked.
 
     Raises:
-        InputError: If the data set would ignore one of their keys.
+        InputError: If a key looks misspelt, or a data set of MMSegmentation
+            or this package has an unknown key in ``data_prefix``.
     """
     if not inspect.isclass(kind) or not issubclass(kind, BaseSegDataset):
         return
@@ -140,14 +145,16 @@ def check_dataset_dicts(dataset: Mapping, path: str, kind: Callable) -> None:
 
 
 def check_run_dicts(cfg: Mapping) -> None:
-    """Check dicts about logs, files, compiling and processes.
+    """Check dicts that MMEngine reads only during the run.
+
+    The dicts are ``backend_args`` of the checkpoint hook, ``custom_cfg`` of
+    the log processor, ``compile`` and ``env_cfg.dist_cfg``.
 
     Args:
         cfg (Mapping): A whole config.
 
     Raises:
-        InputError: If one of their keys is unknown, which would only be
-            noticed during the run.
+        InputError: If a key or the file backend is unknown.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     backend = (hook.get('backend_args') or {}).get('backend')
@@ -189,7 +196,7 @@ def _check_factors(factors: Mapping, path: str, constructor: Any) -> None:
 
 
 def _prefixes(kind: type) -> set[str]:
-    """Keys of ``data_prefix``: its defaults in a class and in its bases."""
+    """Keys of ``data_prefix`` in the defaults of a class and its bases."""
     found = {'img_path', 'seg_map_path'}
     for base in kind.__mro__:
         init = vars(base).get('__init__')

@@ -18,18 +18,19 @@ _DELETE = '_delete_'
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """Override settings of a config.
 
-    Does the same as ``Config.merge_from_dict``, with one sentence for keys
-    that cannot be set, and also for dicts whose keys are integers.
+    Unlike ``Config.merge_from_dict``, this function raises a one-sentence
+    error for settings that have no effect, and supports integer keys.
 
     Args:
         cfg (Config): Changed in place.
-        options (Mapping): Value by key; dots separate the parts of a key, an
-            integer is the index of a list.
+        options (Mapping): Values by dotted key, such as
+            ``{'model.test_cfg.mode': 'whole'}``. A number in a key is an
+            index of a list.
 
     Raises:
-        InputError: If a key is unknown or only a variable of the config
-            file, or leads through a value that is not a dict or list, or an
-            index is too high.
+        InputError: If the first part of a key is unknown or a variable of the
+            config file, if the key goes through a value that is neither a dict
+            nor a list, or if an index is too high.
     """
     for key, value in options.items():
         first, *path = key.split('.')
@@ -41,8 +42,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 def _check_is_read(
     cfg: Config, key: str, first: str, path: Sequence[str]
 ) -> None:
-    """Raise for a top-level key that nothing reads; suggest settings."""
-    # The pipeline of single images is a copy of the one of the test set.
+    """Raise or warn if no code reads a top-level key; suggest settings."""
+    # These pipelines are copies of the pipeline of the test set.
     read = set(RUN_KEYS) - {'test_pipeline', 'tta_pipeline'}
     places = places_of(cfg, first, read)
     known = first in cfg
@@ -69,7 +70,7 @@ def _check_is_read(
 
 
 def _merged(node: Any, path: Sequence[str], value: Any, key: str) -> Any:
-    """Copy of a part of a config with another value below it."""
+    """Copy of ``node`` in which the setting at ``path`` is ``value``."""
     if not path:
         return _with_value(node, value)
     part, rest = path[0], path[1:]
@@ -79,8 +80,8 @@ def _merged(node: Any, path: Sequence[str], value: Any, key: str) -> Any:
         return [*node[:index], below, *node[index + 1 :]]
     if node is not None and not isinstance(node, dict):
         raise InputError(
-            f'{key} cannot be set: {part!r} is a key of {node!r}, which '
-            'is not a dict or list; set its whole value instead'
+            f'{key} cannot be set: {part!r} is looked up in {node!r}, which '
+            'is neither a dict nor a list; set the whole value instead'
         )
     copied = ConfigDict() if node is None else node.copy()
     # Keys of label_map are integers.
@@ -105,6 +106,6 @@ def _index(node: list, part: str, key: str) -> int:
     if part.isdecimal() and int(part) < len(node):
         return int(part)
     raise InputError(
-        f'{key} cannot be set: {part!r} is not an index of a list of '
-        f'{len(node)} (0 to {len(node) - 1})'
+        f'{key} cannot be set: {part!r} is not an index of the list, which '
+        f'has {len(node)} elements; use 0 to {len(node) - 1}'
     )

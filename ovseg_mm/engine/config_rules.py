@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of settings that are valid, but do not fit each other."""
+"""Checks of settings that are valid alone, but contradict each other."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ _RESIZES = (
     *('ResizeShortestEdge', 'RandomCrop', 'RandomRotate', 'RandomCutOut'),
 )
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# Metrics of MMSegmentation's IoUMetric by the names in iou_metrics.
+# Names in iou_metrics of MMSegmentation's IoUMetric, and their metrics.
 _IOU_FIGURES = dict(
     mIoU=('mIoU', 'mAcc'),
     mDice=('mDice', 'mAcc'),
@@ -31,12 +31,13 @@ def check_data(cfg: Config, keys: Collection[str] | None = None) -> None:
     """Raise for pipelines and data sets that would fail during the run.
 
     Args:
-        cfg (Config): Config whose types and arguments exist.
+        cfg (Config): Config whose types and arguments are already checked.
         keys (Collection[str], optional): Top-level keys to check. None: all.
 
     Raises:
-        InputError: If labels are loaded on the wrong side of a resize, or
-            data sets that are joined have different class texts.
+        InputError: If a training pipeline resizes before loading labels, if
+            another pipeline loads labels before resizing, or if joined data
+            sets have different classes.
     """
     for loader in _LOADERS:
         if keys is not None and loader not in keys:
@@ -53,11 +54,11 @@ def check_hook(path: str, kind: type | Callable) -> None:
     """Raise for a hook that fails with every model of MMSegmentation.
 
     Args:
-        path (str): Where it is in the config.
-        kind (type): Its class.
+        path (str): Key of the hook in the config, for the message.
+        kind (type): Class of the hook.
 
     Raises:
-        InputError: If it is MMEngine's ``NaiveVisualizationHook``.
+        InputError: If the class is MMEngine's ``NaiveVisualizationHook``.
     """
     if kind is NaiveVisualizationHook:
         raise InputError(
@@ -68,13 +69,14 @@ def check_hook(path: str, kind: type | Callable) -> None:
 
 
 def check_metric_names(cfg: Config) -> None:
-    """Raise for names of metrics that the validation does not compute.
+    """Raise if a config names a metric that the validation does not compute.
 
     Args:
-        cfg (Config): The config.
+        cfg (Config): A whole config.
 
     Raises:
-        InputError: If ``iou_metrics`` or ``save_best`` name such a metric.
+        InputError: If ``iou_metrics`` of an evaluator or ``save_best`` of the
+            checkpoint hook names such a metric.
     """
     for key in ('val_evaluator', 'test_evaluator'):
         for metric in _metrics(cfg.get(key)):
@@ -96,7 +98,7 @@ def check_metric_names(cfg: Config) -> None:
 
 
 def _datasets(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
-    """Data sets of a loader, and the data sets that they wrap."""
+    """Keys and configs of the data sets of a loader, also of wrapped ones."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
             yield from _datasets(item, f'{path}.{index}')
@@ -119,18 +121,18 @@ def _check_order(pipeline: Any, path: str, loader: str) -> None:
     if loader == 'train_dataloader' and min(resizes) < min(loads):
         raise InputError(
             f'{path}.pipeline has {resize} before {load}: the labels would '
-            'keep the size of the file; load them first'
+            f'keep the size of the file; put {load} first'
         )
     if loader != 'train_dataloader' and min(loads) < max(resizes):
         raise InputError(
             f'{path}.pipeline has {load} before {names[max(resizes)]}: '
-            'predictions have the size of the image file, and so must the '
-            f'labels; put {load} after it'
+            'labels must keep the size of the image file, which predictions '
+            f'have; put {load} after {names[max(resizes)]}'
         )
 
 
 def _check_joined(dataset: Mapping, path: str) -> None:
-    """Raise if joined data sets have different class texts."""
+    """Raise if the data sets that a data set joins have different classes."""
     parts = dataset.get('datasets') or []
     words = [
         (index, load_vocabulary(part['vocabulary']))
@@ -143,14 +145,14 @@ def _check_joined(dataset: Mapping, path: str) -> None:
             if one != two:
                 raise InputError(
                     f'{path}.datasets.{index} has the class {two!r} where '
-                    f'{path}.datasets.{words[0][0]} has {one!r}; data sets '
-                    'that are joined need one vocabulary in one order'
+                    f'{path}.datasets.{words[0][0]} has {one!r}; joined '
+                    'data sets need the same classes in the same order'
                 )
         if first.num_labels != other.num_labels:
             raise InputError(
                 f'{path}.datasets.{index} has {other.num_labels} classes, '
                 f'but {path}.datasets.{words[0][0]} has {first.num_labels}; '
-                'data sets that are joined need one vocabulary'
+                'joined data sets need the same classes'
             )
 
 
@@ -174,7 +176,7 @@ def _check_iou_metrics(metric: Mapping, path: str) -> None:
 
 
 def _figures(cfg: Config) -> set[str] | None:
-    """Names of the metrics of a validation; None if they are not known."""
+    """Names of the metrics that the validation computes; None if unknown."""
     figures: set[str] = set()
     for metric in _metrics(cfg.get('val_evaluator')):
         names = _figures_of(metric)

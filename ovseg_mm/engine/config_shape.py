@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check that a config has the parts of a run, and that they are dicts."""
+"""Checks that a config has all parts of a run, and that they are dicts."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -33,36 +33,41 @@ def check_parts_are_dicts(
 
     Args:
         cfg (Config): A whole config.
-        parts (Collection[str]): Keys whose values are dicts, or lists of
-            them, or None.
-        keys (Collection[str], optional): Keys to look at. None: all of them.
+        parts (Collection[str]): Top-level keys whose values must be dicts or
+            None. Some keys, such as ``custom_hooks``, may also have lists.
+        keys (Collection[str], optional): Keys among ``parts`` to check. None:
+            all.
 
     Raises:
-        InputError: If there is no model, or a part is a number or a text.
+        InputError: If the model or its type is missing, or if a part has
+            another type, such as a number.
     """
     wanted = [key for key in parts if keys is None or key in keys]
     model = cfg.get('model')
     if 'model' in wanted and not model:
         raise InputError(
-            f'{cfg.filename or "the config"} has no model; base it on one '
-            "that has, _base_ = ['...']"
+            f'{cfg.filename or "the config"} has no model; base it on a '
+            "config with a model, _base_ = ['...']"
         )
     for key in wanted:
         _check_is_dict(cfg.get(key), key, key in _LISTS)
     if 'model' in wanted and isinstance(model, Mapping):
         if 'type' not in model:
-            raise InputError('model has no type')
+            raise InputError(
+                'model has no type; add the class of the segmentor, such as '
+                "type='OpenVocabSegmentor'"
+            )
         for key in _MODEL_PARTS:
             _check_is_dict(model.get(key), f'model.{key}', True)
 
 
 def check_loops(cfg: Config, wanted: str | None = None) -> None:
-    """Raise if a config has some keys of a loop, but not all of them.
+    """Raise if a config has only some of the keys that a loop needs.
 
     Args:
         cfg (Config): A whole config.
-        wanted (str, optional): Loop that must be there, ``'training'`` or
-            ``'testing'``. The other loops may also be left out as a whole.
+        wanted (str, optional): Loop that must have all its keys,
+            ``'training'`` or ``'testing'``. Other loops may have all or none.
 
     Raises:
         InputError: If a key is missing or None.
@@ -81,5 +86,5 @@ def _check_is_dict(value: Any, path: str, or_list: bool = False) -> None:
     kinds = (Mapping, list, tuple) if or_list else Mapping
     if value is not None and not isinstance(value, kinds):
         raise InputError(
-            f'{path}={value!r} is not a dict, such as dict(type=...)'
+            f'{path}={value!r} is not a dict; expected dict(type=...)'
         )

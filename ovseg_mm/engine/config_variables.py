@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variables of a config file, which have no effect after it was read."""
+"""Search for the settings that a variable of a config file has set.
+
+Changing the variable after the file was read has no effect, so error messages
+name these settings instead.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -7,24 +11,26 @@ from typing import Any
 from mmengine.config import Config
 
 _SHOWN = 4
-# Variables with such a value are found by their name alone.
+# Values of these types are so common that only the name counts.
 _COMMON = (bool, int, float, type(None))
 
 
 def places_of(
     cfg: Config, name: str, keys: Collection[str]
 ) -> list[tuple[str, ...]]:
-    """Settings that have the value of a variable, or its name.
+    """Find the settings that a variable of a config file has probably set.
+
+    The function first looks for settings with the value of the variable. If
+    there are none, it looks for settings with the name of the variable, and
+    then for strings that contain the value.
 
     Args:
         cfg (Config): A whole config.
-        name (str): Top-level key, whether the config has it or not.
-        keys (Collection[str]): Top-level keys that are read.
+        name (str): Name of the variable, or of a key that the config lacks.
+        keys (Collection[str]): Top-level keys below which to search.
 
     Returns:
-        list[tuple[str, ...]]: Paths of settings with the same value. If there
-        are none, of settings with the same name; if there are none either, of
-        texts that contain the value.
+        list[tuple[str, ...]]: Paths of the settings; empty if there are none.
     """
     known, value = name in cfg, cfg.get(name)
     equal, named, contained = [], [], []
@@ -42,14 +48,15 @@ def places_of(
 
 
 def name_places(paths: Sequence[tuple[str, ...]], rest: Sequence[str]) -> str:
-    """Join paths to settings for a message.
+    """Format paths of settings for a message.
 
     Args:
-        paths (Sequence[tuple[str, ...]]): Result of :func:`places_of`.
-        rest (Sequence[str]): Keys that follow each of them.
+        paths (Sequence[tuple[str, ...]]): Paths from :func:`places_of`.
+        rest (Sequence[str]): Keys to append to each path.
 
     Returns:
-        str: Such as ``'val_dataloader.dataset.data_root and 1 more'``.
+        str: The first four paths, separated by commas, and the number of
+        other paths.
     """
     shown = ', '.join('.'.join((*path, *rest)) for path in paths[:_SHOWN])
     more = len(paths) - _SHOWN

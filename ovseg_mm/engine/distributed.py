@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes on a machine without an accelerator."""
+"""Set-up of several processes, also on CPUs."""
 
 import os
 from datetime import timedelta
@@ -17,18 +17,19 @@ from torch import distributed, nn
 from ovseg_mm.utils.config_types import is_type, type_of
 from ovseg_mm.utils.errors import InputError
 
-# Seconds that processes wait for the last one.
+# Seconds that a finished process waits for the others.
 _PATIENCE = 30 * 24 * 60 * 60
 
 
 def setup_cpu_processes(cfg: Config) -> None:
-    """Make a distributed launch work on CPUs.
+    """Prepare a config for a distributed run on CPUs.
 
-    MMEngine's own set-up asks for a GPU. It leaves an existing process group
-    alone, so a gloo group is made here, and the model wrapper is told that
-    there are no device ids. Does nothing without a launcher or with an
-    accelerator. Call it after reading the config and before building the
-    runner.
+    MMEngine's own set-up needs a GPU, but uses a process group that exists
+    already. This function creates a gloo process group, removes GPU ids from
+    the model wrapper, and replaces SyncBN by BN. Nothing happens without a
+    launcher or with an accelerator.
+
+    Call the function after reading the config and before building the runner.
 
     Args:
         cfg (Config): Changed in place.
@@ -46,7 +47,7 @@ def setup_cpu_processes(cfg: Config) -> None:
             'find_unused_parameters', cfg.get('find_unused_parameters', False)
         )
         wrapper['device_ids'] = None
-        # Assigned whole: items set on the config's copy would be lost.
+        # Assigned as a whole, because wrapper is a copy.
         cfg.model_wrapper_cfg = wrapper
     elif is_type(cfg.strategy, FSDPStrategy, STRATEGIES):
         wrapper = dict(cfg.strategy.get('model_wrapper') or {})
@@ -58,19 +59,21 @@ def setup_cpu_processes(cfg: Config) -> None:
 
 
 def join_processes(launcher: str) -> tuple[int, int]:
-    """Connect processes that share files and need no gradients.
+    """Connect processes that divide a set of files, without training.
 
-    They wait for each other only at the end, with gloo, for any time.
+    The processes wait for each other only at the start and the end. The
+    timeout is 30 days, since some processes may have more work than others.
 
     Args:
-        launcher (str): ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``,
-            which needs GPUs.
+        launcher (str): How the processes were started: ``'none'`` (one
+            process), ``'pytorch'`` (torchrun) or ``'slurm'`` (only with
+            GPUs).
 
     Returns:
         tuple[int, int]: Rank of this process and number of processes.
 
     Raises:
-        InputError: If the processes were not started by the launcher.
+        InputError: If the launcher did not start the processes.
     """
     if launcher == 'none':
         return 0, 1
@@ -82,9 +85,9 @@ def join_processes(launcher: str) -> tuple[int, int]:
     if missing:
         start = dict(pytorch='torchrun --nproc_per_node N -m', slurm='srun')
         raise InputError(
-            f'--launcher {launcher} finds no {missing[0]} in the environment; '
-            f'start the command with {start[launcher]}, or leave --launcher '
-            'out for one process'
+            f'--launcher {launcher} needs the environment variable '
+            f'{missing[0]}; start the command with {start[launcher]}, or '
+            'omit --launcher to run one process'
         )
     if get_device() == 'cpu':
         _check_cpu_launcher(launcher)
@@ -98,14 +101,14 @@ def join_processes(launcher: str) -> tuple[int, int]:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the segmentor inside wrappers.
+    """Get the segmentor inside wrappers.
 
     Args:
-        model (nn.Module): Model of a runner, perhaps wrapped for
-            distribution or test-time augmentation.
+        model (nn.Module): Model of a runner, with or without wrappers for
+            distribution and test-time augmentation.
 
     Returns:
-        nn.Module: The innermost ``module``; ``model`` if it has none.
+        nn.Module: The segmentor; ``model`` itself if there is no wrapper.
     """
     while hasattr(model, 'module'):
         model = cast(nn.Module, model.module)
@@ -125,7 +128,7 @@ def _share_threads() -> None:
 
 
 def _replace_sync_bn(node: Any) -> None:
-    """Replace SyncBN by BN in a config, since SyncBN raises on CPUs."""
+    """Replace SyncBN by BN in a config, since SyncBN fails on CPUs."""
     if isinstance(node, (dict, Config)):
         if is_type(node, nn.SyncBatchNorm, MODELS):
             node['type'] = 'BN'

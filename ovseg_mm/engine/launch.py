@@ -40,18 +40,18 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
     """Read the config of a model and override settings.
 
     Args:
-        name (str | Path): Path, bare name of a shipped config, or name of a
-            model, which may also stand for settings.
-        options (dict, optional): Settings to override; keys may be dotted,
-            such as ``'model.test_cfg'``.
+        name (str | Path): Path of a config, name of a shipped config, or name
+            of a model in the zoo, whose settings are applied first.
+        options (dict, optional): Settings to override, by dotted key, such as
+            ``{'model.test_cfg.mode': 'whole'}``.
 
     Returns:
-        Config: The config.
+        Config: The config with the overridden settings.
 
     Raises:
         FileNotFoundError: If there is no such config.
-        InputError: If the file is empty or cannot be read, or a setting
-            cannot be set.
+        InputError: If the file is empty or cannot be read, or if a setting
+            cannot be overridden.
     """
     source = resolve_model(name)
     cfg = read_config_file(source.config)
@@ -67,12 +67,13 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
 
 
 def load_config(args: argparse.Namespace, wanted: str | None = None) -> Config:
-    """Read and check the config of a run with the command line's settings.
+    """Read the config of a run, apply the command-line options and check it.
 
     Args:
-        args (argparse.Namespace): Options of ``tools/common_options.py``.
-        wanted (str, optional): ``'training'`` or ``'testing'``, for which
-            the config must have all parts.
+        args (argparse.Namespace): Parsed command line with the options of
+            ``tools/common_options.py``.
+        wanted (str, optional): Loop that the config must have,
+            ``'training'`` or ``'testing'``. None: no loop is required.
 
     Returns:
         Config: The config, with ``launcher`` and ``work_dir``.
@@ -101,14 +102,14 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, also for several processes on CPUs.
 
     Args:
-        cfg (Config): Checked config; changed in place.
+        cfg (Config): Config from :func:`load_config`; changed in place.
 
     Returns:
         Runner: The runner.
 
     Raises:
-        InputError: If the config names an unknown class or option, or gives
-            an option a value that its class refuses.
+        InputError: If the config names an unknown class or option, or if a
+            class refuses the value of an option.
     """
     add_missing_hooks(cfg)
     replace_amp_on_cpu(cfg)
@@ -117,8 +118,8 @@ def build_runner(cfg: Config) -> Runner:
     with config_errors():
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
-        # MMEngine's own ways lose gradients, see the hook, and compile all
-        # steps again for each size.
+        # MMEngine's own checkpointing loses gradients; see the hook. Its own
+        # compiling compiles all training steps again for each size.
         modules = cfg.pop('activation_checkpointing', None)
         compiling = cfg.pop('compile', False)
         runner = Runner.from_cfg(cfg)
@@ -136,9 +137,10 @@ def build_model(
     """Build the model of a config in evaluation mode.
 
     Args:
-        args (argparse.Namespace): With ``config`` and ``cfg_options``.
-        checkpoint (str | Path, optional): Checkpoint. None: CLIP's weights
-            if the model needs no others, otherwise random ones.
+        args (argparse.Namespace): Parsed command line with ``config`` and
+            ``cfg_options``.
+        checkpoint (str | Path, optional): Checkpoint file. None: CLIP's
+            weights if the model needs no others, otherwise random weights.
         device (str, optional): Device of the model. None: a GPU if there is
             one.
 
@@ -147,8 +149,8 @@ def build_model(
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        InputError: If the checkpoint does not fit, or the device cannot be
-            used.
+        InputError: If the checkpoint does not fit the model, or the device
+            cannot be used.
     """
     keep_freed_memory()
     device = resolve_device(device)
@@ -158,7 +160,7 @@ def build_model(
     set_matmul_precision(cfg, device)
     with config_errors():
         model = init_model(cfg, device='cpu')
-    # The scores are not used here.
+    # Callers of this function do not use the scores.
     model.test_cfg.setdefault('keep_scores', False)
     if checkpoint is not None or not parameters_of_no_file(model):
         load_weights(model, checkpoint)
@@ -168,22 +170,23 @@ def build_model(
 def build_for_images(
     source: ModelSource, device: str | None, options: dict
 ) -> nn.Module:
-    """Build the model that segments single images, with its weights.
+    """Build a model that segments single images, with its weights.
 
     Args:
-        source (ModelSource): Config and weights.
-        device (str, optional): Device of the model. None: the best one.
-        options (dict): Settings to override in the config; keys may be
-            dotted.
+        source (ModelSource): Config and weights of the model.
+        device (str, optional): Device of the model. None: a GPU if there is
+            one.
+        options (dict): Settings to override, by dotted key, such as
+            ``{'model.test_cfg.mode': 'whole'}``.
 
     Returns:
-        nn.Module: The model on the device, in evaluation mode.
+        nn.Module: The model on ``device``, in evaluation mode.
 
     Raises:
         FileNotFoundError: If the config does not exist.
         InputError: If the config or an option is wrong, the weights do not
-            fit, or the device cannot be used.
-        OSError: If weights cannot be fetched or stored.
+            fit the model, or the device cannot be used.
+        OSError: If weights cannot be downloaded or stored.
     """
     device = resolve_device(device)
     if isinstance(source.config, Config):
@@ -202,7 +205,7 @@ def build_for_images(
 
 
 def enable_amp(cfg: Config) -> None:
-    """Set float16 with loss scaling on GPUs, bfloat16 on CPUs."""
+    """Set mixed precision: scaled float16 on GPUs, bfloat16 on CPUs."""
     wrapper = cfg.optim_wrapper
     kind = dict(type=wrapper.get('type', OptimWrapper))
     if type_of(kind, OPTIM_WRAPPERS) is not OptimWrapper:
@@ -225,15 +228,16 @@ def enable_pictures(
 
     Args:
         cfg (Config): Changed in place.
-        folder (str, optional): Where pictures are written.
-        show (bool): Whether they are shown in a window.
-        wait_time (float): Seconds to show each.
-        proposals (int): Mask proposals to draw below each.
+        folder (str, optional): Folder of the drawings. None: the folder of
+            the visualizer.
+        show (bool): Whether to show the drawings in a window.
+        wait_time (float): Seconds to show each drawing.
+        proposals (int): Number of mask proposals to draw below each image.
 
     Raises:
         OSError: If the folder cannot be written.
-        InputError: If ``proposals`` is set for a model that makes none, or
-            that is tested in windows.
+        InputError: If ``proposals`` is set and the model makes no mask
+            proposals, or the config tests in windows.
     """
     if proposals:
         if not is_type(cfg.model, OpenVocabMaskSegmentor, MODELS):
@@ -258,24 +262,28 @@ def enable_pictures(
 
 
 def enable_tta(cfg: Config) -> None:
-    """Test with the config's ``tta_pipeline`` and ``tta_model``.
+    """Set up a test with test-time augmentation.
 
     Args:
-        cfg (Config): Config; changed in place.
+        cfg (Config): Changed in place: ``tta_pipeline`` and ``tta_model``
+            replace the pipeline and the model of the test.
 
     Raises:
-        InputError: If the config lacks one of the two.
+        InputError: If the config lacks ``tta_pipeline`` or ``tta_model``.
     """
     for key in ('tta_pipeline', 'tta_model'):
         if key not in cfg:
-            raise InputError(f'--tta needs {key} in the config')
+            raise InputError(
+                f'--tta needs {key}, which the config lacks; add {key} or '
+                'omit --tta'
+            )
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.tta_model.module = cfg.model
     cfg.model = cfg.tta_model
 
 
 def set_output_dir(cfg: Config, folder: str) -> None:
-    """Have the metric write predicted label maps into a folder."""
+    """Make the metrics of a test write predicted label maps to a folder."""
     check_writable(Path(folder), '--out')
     evaluators = cfg.test_evaluator
     for evaluator in (
@@ -285,14 +293,15 @@ def set_output_dir(cfg: Config, folder: str) -> None:
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Make a folder, so that a run without write access fails early.
+    """Create a folder, and raise early if files cannot be written there.
 
     Args:
         folder (Path): The folder.
-        option (str): Command-line option of the folder, for the message.
+        option (str): Command-line option that names the folder, for the
+            message.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the folder cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

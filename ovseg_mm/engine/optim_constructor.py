@@ -14,25 +14,26 @@ NO_DECAY_MODULES = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class OpenVocabOptimWrapperConstructor:
-    """Builds an optimizer of the trained parameters only.
+    """Builds an optimizer wrapper for the trainable parameters of a model.
 
-    MMEngine's own constructor lets weight decay return to the norms of a
-    module that has a learning-rate factor, and keeps frozen parameters in
-    the optimizer.
+    MMEngine's own constructor also passes frozen parameters to the optimizer.
+    In a module with a learning-rate factor, it applies weight decay to
+    normalization layers even where this is switched off.
 
     Args:
         optim_wrapper_cfg (dict): Config of the wrapper with ``optimizer``.
-        paramwise_cfg (dict, optional): ``lr_mult``: factors of the learning
-            rate by prefix of parameter names, such as
-            ``dict(backbone=0.01)``; a prefix consists of whole parts of the
-            name, and the longest one counts. ``norm_decay`` (default
-            False): whether layer and group norms and embeddings also have
-            weight decay. ``no_decay``: parts of parameter names;
-            these parameters never have weight decay.
+        paramwise_cfg (dict, optional): Dict with three optional keys.
+            ``lr_mult`` (dict): factors of the learning rate by prefix of
+            parameter names, such as ``dict(backbone=0.01)``. A prefix ends
+            where the name has a dot; the longest prefix of a name counts.
+            ``norm_decay`` (bool, default False): whether layer norms, group
+            norms and embeddings have weight decay.
+            ``no_decay`` (Sequence[str]): parts of names. Parameters with such
+            a part in their name have no weight decay.
 
     Raises:
-        InputError: If no parameter has a prefix of ``lr_mult``, or none is
-            trained, or ``paramwise_cfg`` has other keys.
+        InputError: If no parameter has a prefix of ``lr_mult``, if no
+            parameter is trainable, or if ``paramwise_cfg`` has other keys.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class OpenVocabOptimWrapperConstructor:
         self.no_decay = tuple(paramwise_cfg.pop('no_decay', ()))
         if paramwise_cfg:
             raise InputError(
-                f'paramwise_cfg has the keys {sorted(paramwise_cfg)}, but '
-                "only 'lr_mult', 'norm_decay' and 'no_decay' are known"
+                f'paramwise_cfg has the unknown keys {sorted(paramwise_cfg)}; '
+                "use only 'lr_mult', 'norm_decay' and 'no_decay'"
             )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the wrapper for a model, wrapped for distribution or not."""
+        """Build the optimizer wrapper of a model, with or without DDP."""
         model = unwrap(model)
         cfg = dict(self.optim_wrapper_cfg)
         cfg.setdefault('type', 'OptimWrapper')
@@ -84,7 +85,8 @@ class OpenVocabOptimWrapperConstructor:
         if unused:
             raise InputError(
                 f'paramwise_cfg.lr_mult names {sorted(unused)}, but no '
-                'parameter of the model has such a prefix'
+                'parameter has such a prefix; use prefixes of parameter names '
+                "such as 'backbone'"
             )
         if not groups:
             raise InputError(

@@ -11,15 +11,15 @@ from torch import nn
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Forward passes in bfloat16 on any device, weights in float32.
+    """Optimizer wrapper for forward passes in bfloat16, on any device.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to run without an accelerator.
-    bfloat16 has float32's range, so nothing is scaled.
+    Weights stay in float32. The loss is not scaled, because bfloat16 has the
+    range of float32. MMEngine's ``AmpOptimWrapper`` needs an accelerator.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast around the forward pass."""
+        """Context of the forward pass, with autocast to bfloat16."""
         device = torch.device(get_device()).type
         with (
             super().optim_context(model),

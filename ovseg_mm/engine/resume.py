@@ -21,27 +21,29 @@ NOTE = 'last_checkpoint'
 def find_starting_checkpoint(
     work_dir: str, load_from: str | None
 ) -> tuple[str | None, bool]:
-    """Choose between resuming the run of a work folder and a new run.
+    """Choose the checkpoint that a run with ``resume`` starts from.
 
-    MMEngine resumes the run of ``load_from``. In a second stage of training
-    this is the checkpoint of the first stage: the run would continue at the
-    last iteration of the first stage, which is the end of its own schedule.
+    If the work folder has a file ``last_checkpoint``, the run is resumed from
+    the checkpoint that this file names. If the file is damaged, or the
+    checkpoint is damaged or missing, the run is resumed from the newest
+    undamaged checkpoint of the folder, with a warning. Without a file
+    ``last_checkpoint``, a new run starts with the weights of ``load_from``.
 
-    This function chooses the checkpoint that ``last_checkpoint`` of the work
-    folder names. If that file is empty or damaged, or the checkpoint is
-    damaged or missing, it chooses the newest whole checkpoint of the folder,
-    with a warning.
+    MMEngine itself would resume from ``load_from``. For a second stage of
+    training, that file is the last checkpoint of the first stage, and the
+    second stage would end at once.
 
     Args:
-        work_dir (str): Work folder.
-        load_from (str, optional): Weights that a new run begins with.
+        work_dir (str): Work folder of the run.
+        load_from (str, optional): Checkpoint with the weights of a new run.
 
     Returns:
-        tuple[str | None, bool]: The checkpoint, and whether to resume it;
-        otherwise only its weights are loaded.
+        tuple[str | None, bool]: Path of the checkpoint; and True to resume
+        the run, or False to load only the weights.
 
     Raises:
-        InputError: If ``last_checkpoint`` exists, but no checkpoint is whole.
+        InputError: If ``last_checkpoint`` exists, but all checkpoints are
+            damaged.
     """
     note = Path(work_dir, NOTE)
     if not note.exists():
@@ -56,13 +58,13 @@ def find_starting_checkpoint(
         whole = _newest_whole(note.parent)
         if whole is None:
             raise InputError(
-                f'the last checkpoint cannot be resumed: {error}; there is '
-                f'no whole checkpoint in {work_dir}: remove {note} to start '
-                'from the beginning'
+                f'the last checkpoint cannot be resumed: {error}; '
+                f'{work_dir} has no undamaged checkpoint; remove {note} to '
+                'start from the beginning'
             ) from error
         print_log(
             f'the last checkpoint cannot be resumed: {error}; resuming from '
-            f'{whole}, the newest whole one',
+            f'{whole}, the newest undamaged checkpoint',
             'current',
             logging.WARNING,
         )
@@ -70,18 +72,18 @@ def find_starting_checkpoint(
 
 
 def _named_in(note: Path) -> Path:
-    """Path that ``last_checkpoint`` holds."""
+    """Path of the checkpoint that the file ``last_checkpoint`` names."""
     try:
         text = note.read_text(encoding='utf-8').strip()
     except UnicodeDecodeError:
         text = ''
     if not text or '\0' in text or '\n' in text:
-        raise InputError(f'{note} does not hold the path of a checkpoint')
+        raise InputError(f'{note} does not contain the path of a checkpoint')
     return Path(text)
 
 
 def _newest_whole(folder: Path) -> Path | None:
-    """The checkpoint of most iterations or epochs that is not damaged."""
+    """Undamaged checkpoint with the most iterations or epochs, or None."""
     found = {
         int(match[1]): path
         for path in folder.glob('*.pth')
@@ -98,7 +100,7 @@ def _newest_whole(folder: Path) -> Path | None:
 
 @contextmanager
 def _open_whole(path: str, mode: str = 'r') -> Iterator[IO[str]]:
-    """Open a file; a written text file appears only when it is complete."""
+    """Open a file; with mode 'w', the file appears when it is complete."""
     if mode != 'w':
         with open(path, mode) as file:
             yield file
@@ -109,6 +111,6 @@ def _open_whole(path: str, mode: str = 'r') -> Iterator[IO[str]]:
         to_disk(binary)
 
 
-# MMEngine's hook opens last_checkpoint, the only file that it opens, in the
-# middle of a long method; a kill in between would leave an empty one.
+# MMEngine's checkpoint hook opens only one file, last_checkpoint. If the
+# process were killed while writing, MMEngine would leave an empty file.
 checkpoint_hook.open = _open_whole

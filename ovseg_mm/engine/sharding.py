@@ -13,36 +13,36 @@ from ovseg_mm.models.layers import CLIPBlock
 def is_clip_block(
     module: nn.Module, recurse: bool = False, nonwrapped_numel: int = 0
 ) -> bool:
-    """Whether a module is a unit of sharding or activation checkpointing.
+    """Whether a module is a transformer block of CLIP.
 
-    Used as ``auto_wrap_policy`` of a sharding strategy and as ``check_fn`` of
-    its activation checkpointing.
+    FSDP shards these blocks one by one (``auto_wrap_policy``), and recomputes
+    their activations (``check_fn`` of ``activation_checkpointing``).
 
     Args:
         module (nn.Module): Part of the model.
-        recurse (bool): Whether FSDP asks about the parts of ``module``.
+        recurse (bool): Whether FSDP asks if it shall visit the children of
+            ``module``; the answer is always True.
         nonwrapped_numel (int): Number of parameters of ``module``; unused.
 
     Returns:
-        bool: Whether ``module`` is a block of CLIP; always True with
-        ``recurse``.
+        bool: Whether ``module`` is a block of CLIP; True with ``recurse``.
     """
     return recurse or isinstance(module, CLIPBlock)
 
 
 @STRATEGIES.register_module()
 class ResumableFSDPStrategy(FSDPStrategy):
-    """MMEngine's FSDP strategy with a working resume.
+    """FSDP strategy that can resume a training with PyTorch 2.1 or later.
 
-    MMEngine passes the optimizer's states in the order of PyTorch 2.0 and
-    before.
+    MMEngine's own strategy calls PyTorch with the order of arguments of
+    PyTorch 2.0, which fails in later versions.
     """
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load the optimizer's states, each rank its shard.
+        """Load the states of the optimizer; each rank keeps its shard.
 
         Args:
-            state_dict (dict): Optimizer's states of a full checkpoint.
+            state_dict (dict): States of the optimizer for the whole model.
         """
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(

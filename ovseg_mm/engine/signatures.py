@@ -15,17 +15,17 @@ _NAMED = (
 
 @cache
 def accepted_arguments(target: Callable) -> frozenset[str] | None:
-    """Names of the arguments that a class or function takes.
+    """Names of the arguments that a class or function accepts.
 
-    A ``**kwargs`` that a constructor only passes to its base class stands for
-    the arguments of the base class.
+    If a constructor only passes its ``**kwargs`` to the base class, the
+    arguments of the base class are included.
 
     Args:
         target (Callable): Class or function.
 
     Returns:
-        frozenset[str] | None: The names; None if any name is allowed, or if
-        this is unknown.
+        frozenset[str] | None: The names; None if any name is accepted, or if
+        the names cannot be determined.
     """
     if not inspect.isclass(target):
         names, rest = _parameters(target)
@@ -52,11 +52,12 @@ def accepted_arguments(target: Callable) -> frozenset[str] | None:
 
 @cache
 def named_arguments(target: Callable) -> frozenset[str]:
-    """Argument names in the signatures of a class and its bases.
+    """Names of the arguments in the signatures of a class and its bases.
+
+    ``**kwargs`` in a signature adds no names.
 
     Args:
-        target (Callable): Class or function. Arguments that it takes by
-            ``**kwargs`` are left out.
+        target (Callable): Class or function.
 
     Returns:
         frozenset[str]: The names, without ``self``.
@@ -70,7 +71,7 @@ def named_arguments(target: Callable) -> frozenset[str]:
 
 @cache
 def optional_arguments(target: Callable) -> frozenset[str]:
-    """Names of the arguments of a class or function that have defaults.
+    """Names of the arguments that have a default value.
 
     Args:
         target (Callable): Class or function.
@@ -85,7 +86,7 @@ def optional_arguments(target: Callable) -> frozenset[str]:
 def _parameters(
     function: Callable,
 ) -> tuple[frozenset[str] | None, str | None]:
-    """Names of arguments, and the name of ``**kwargs`` if there is one."""
+    """Names of the arguments, and the name of ``**kwargs`` or None."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C
@@ -96,7 +97,7 @@ def _parameters(
 
 
 def _only_hands_on(init: Callable, rest: str) -> bool:
-    """Whether ``**kwargs`` is used once, in ``super().__init__(**kwargs)``."""
+    """Whether ``**kwargs`` has one use, in ``super().__init__(**kwargs)``."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
     except (OSError, TypeError, SyntaxError):

@@ -20,10 +20,10 @@ from ovseg_mm.utils.paths import file_sha256, find_checkpoint
 
 
 class LoadedWeights(NamedTuple):
-    """Origin of the weights of a model.
+    """Description of the weights that a model has loaded.
 
     Attributes:
-        text (str): Description for a log.
+        text (str): Where the weights come from, as a line for a log.
         source (Path, optional): Checkpoint file. None: CLIP's weights alone.
     """
 
@@ -31,7 +31,7 @@ class LoadedWeights(NamedTuple):
     source: Path | None
 
     def sha256(self, model: nn.Module) -> str:
-        """Return the SHA-256 of the checkpoint, or of the model's tensors."""
+        """Return the SHA-256 of the checkpoint, or else of all tensors."""
         if self.source is not None:
             return file_sha256(self.source)
         digest = hashlib.sha256()
@@ -45,22 +45,23 @@ class LoadedWeights(NamedTuple):
 def load_weights(
     model: BaseModule, checkpoint: str | Path | None
 ) -> LoadedWeights:
-    """Fill a model with its weights.
+    """Load the weights of a model for prediction.
 
     Args:
-        model (BaseModule): Model of this package or of one that extends it.
-        checkpoint (str | Path, optional): Checkpoint, ours or a published
-            one. None or ``'none'`` for a model that learns nothing: CLIP's
-            weights fill its towers.
+        model (BaseModule): Model of this package, or of a package that
+            extends this one.
+        checkpoint (str | Path, optional): Checkpoint of this package, or one
+            that the authors of the method published. None or ``'none'``:
+            CLIP's weights, for a model without other learned parameters.
 
     Returns:
-        LoadedWeights: Where the weights come from.
+        LoadedWeights: Description of the weights.
 
     Raises:
         FileNotFoundError: If the checkpoint does not exist, or CLIP's weights
-            cannot be fetched.
-        InputError: If the checkpoint does not fit the model; or if there is
-            none and the model has learned parameters.
+            cannot be downloaded.
+        InputError: If the checkpoint does not fit the model, or if the model
+            needs a checkpoint and none is given.
     """
     path = find_checkpoint(checkpoint)
     if path is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Correction of scores, and combination of two classifiers.
+"""Class weights of mask proposals, and scores of classes at pixels.
 
-Letters: V views of an image, Q proposals, n of them valid (they have a
-region), T class texts, H, W pixels.
+Letters: V views of an image, Q proposals, n valid proposals (proposals that
+have a region), T class texts, H, W height and width in pixels.
 """
 
 import torch
@@ -19,27 +19,26 @@ def geometric_ensemble(
     weight: float,
     seen: Tensor | None = None,
 ) -> Tensor:
-    """Weighted geometric mean of two classifiers.
+    """Combine the probabilities of two classifiers by a geometric mean.
 
-    p are the probabilities of the proposal classifier, g of the region
-    classifier (1 for all classes of a proposal without a region), and a is
-    the weight:
-
-    - seen classes: ``p ** a * g ** (1 - a)``,
-    - unseen classes, and all classes without ``seen``:
-      ``p ** (1 - a) * g ** a``.
-
-    Rows are not normalised again.
+    The result is ``p ** a * g ** (1 - a)`` for seen classes and
+    ``p ** (1 - a) * g ** a`` for all others. Here, p is the probability of the
+    proposal classifier, g the probability of the region classifier (1 for
+    proposals without a region), and a is ``weight``. The result is not
+    normalised.
 
     Args:
-        proposal_probs (Tensor): p, (Q, T).
-        region_probs (Tensor): g of the valid proposals, (n, T).
+        proposal_probs (Tensor): Probabilities p of T class texts for Q
+            proposals, (Q, T).
+        region_probs (Tensor): Probabilities g for the n valid proposals,
+            (n, T).
         valid (Tensor): Which proposals have a region, (Q,) bool.
-        weight (float): a in (0, 1].
-        seen (Tensor, optional): Which classes are seen, (T,) bool.
+        weight (float): Exponent a in (0, 1].
+        seen (Tensor, optional): Which classes training has seen, (T,) bool.
+            None: no class.
 
     Returns:
-        Tensor: Class weights, (Q, T).
+        Tensor: Class weights of the proposals, (Q, T).
     """
     exponents = proposal_probs.new_full(proposal_probs.shape[1:], weight)
     if seen is not None:
@@ -51,31 +50,36 @@ def geometric_ensemble(
 
 @in_float32
 def join_votes(weights: Tensor, masks: Tensor) -> Tensor:
-    """Scores of classes at pixels: the sum of the votes of all proposals.
+    """Compute scores of classes at pixels from weighted mask proposals.
+
+    The score is the sum of weight times mask over all Q proposals.
 
     Args:
-        weights (Tensor): Class weights of the proposals of each view,
-            (V, Q, T).
-        masks (Tensor): Their mask probabilities, (V, Q, H, W).
+        weights (Tensor): Weights of T class texts for the proposals of V
+            views, (V, Q, T).
+        masks (Tensor): Mask probabilities of the proposals, (V, Q, H, W).
 
     Returns:
-        Tensor: (V, T, H, W).
+        Tensor: Scores of the classes at each pixel, (V, T, H, W).
     """
     return torch.einsum('vqt,vqhw->vthw', weights, masks)
 
 
 @in_float32
 def contenders(strengths: Tensor, masks: Tensor, share: float) -> Tensor:
-    """Proposals that come close to the strongest one at some pixel.
+    """Find the proposals that are almost the strongest at some pixel.
+
+    The strength of a proposal at a pixel is its mask probability times its
+    largest class weight.
 
     Args:
         strengths (Tensor): Largest class weight of each proposal, (Q,).
-        masks (Tensor): Mask probabilities, (Q, H, W).
-        share (float): Part of the strongest vote at a pixel that a proposal
-            must reach there, in [0, 1]. 0: all are contenders.
+        masks (Tensor): Mask probabilities of the proposals, (Q, H, W).
+        share (float): Part of the largest strength at a pixel that a proposal
+            must reach there, in [0, 1]. With 0, all proposals are kept.
 
     Returns:
-        Tensor: (Q,) bool.
+        Tensor: Which proposals to keep, (Q,) bool.
     """
     votes = strengths[:, None, None] * masks
     return (votes >= share * votes.amax(dim=0)).flatten(1).any(dim=1)
@@ -83,14 +87,16 @@ def contenders(strengths: Tensor, masks: Tensor, share: float) -> Tensor:
 
 @in_float32
 def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
-    """Class weights of the region classifier alone.
+    """Class weights of the proposals from the region classifier alone.
 
     Args:
-        region_probs (Tensor): Probabilities of the valid proposals, (n, T).
+        region_probs (Tensor): Probabilities of T class texts for the n valid
+            proposals, (n, T).
         valid (Tensor): Which proposals have a region, (Q,) bool.
 
     Returns:
-        Tensor: (Q, T); a proposal without a region has no vote.
+        Tensor: Class weights of the proposals, (Q, T); 0 for proposals without
+        a region.
     """
     weights = region_probs.new_zeros(len(valid), region_probs.shape[1])
     weights[valid] = region_probs
@@ -98,18 +104,17 @@ def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
 
 
 def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """``scores[c] - penalty`` for every class c that training has seen.
+    """Subtract a penalty from the scores of classes that training has seen.
 
-    A model that was trained on some classes prefers them; the penalty gives
-    the others a chance.
+    A trained model prefers seen classes; the penalty compensates for this.
 
     Args:
-        scores (Tensor): Class scores, (T, ...); overwritten.
-        seen (Tensor): Which classes are seen, (T,) bool.
-        penalty (float): In units of the scores.
+        scores (Tensor): Scores of T class texts, (T, ...); overwritten.
+        seen (Tensor): Which classes training has seen, (T,) bool.
+        penalty (float): Value to subtract.
 
     Returns:
-        Tensor: ``scores``.
+        Tensor: ``scores`` itself.
     """
     shares = (seen * penalty).to(scores)
     return scores.sub_(shares.view(-1, *[1] * (scores.ndim - 1)))
@@ -119,21 +124,22 @@ def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
 def with_no_object(
     weights: Tensor, no_object: Tensor, eps: float = 1e-8
 ) -> Tensor:
-    """Normalise class weights again, together with no object.
+    """Normalise class weights together with the class "no object".
 
-    v is the probability of no object. The weights of a proposal become
-    ``(1 - v) weights / sum(weights)``; then ``eps`` is added to them and to
-    v, and all are divided by their sum. SCAN does this for vocabularies of
-    hundreds of classes, since the weights that :func:`geometric_ensemble`
-    gives them are small.
+    For one proposal with weights w and probability v of "no object", w becomes
+    ``(1 - v) * w / sum(w)``. Then ``eps`` is added to all w and to v, and all
+    are divided by their common sum. SCAN does this for vocabularies of
+    hundreds of classes, whose weights from :func:`geometric_ensemble` are
+    small.
 
     Args:
-        weights (Tensor): Class weights, (Q, T), not negative.
-        no_object (Tensor): v, (Q,).
-        eps (float): See above.
+        weights (Tensor): Weights of T class texts for Q proposals, (Q, T),
+            not negative.
+        no_object (Tensor): Probability of "no object", (Q,).
+        eps (float): Small value that avoids weights of 0.
 
     Returns:
-        Tensor: (Q, T).
+        Tensor: Normalised class weights, (Q, T).
     """
     total = weights.sum(dim=1, keepdim=True)
     shares = weights / total.clamp(min=torch.finfo(total.dtype).tiny)

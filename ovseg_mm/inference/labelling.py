@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From fused scores of class texts to labels.
+"""Labels of pixels from the scores of class texts.
 
-Letters: T class texts, L labels, H, W pixels.
+Letters: T class texts, t texts of a slice, L labels, H, W height and width in
+pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,29 +17,30 @@ from .top_labels import TopLabels
 
 @dataclass(frozen=True)
 class Labelling:
-    """Rule that turns scores of an image into labels.
+    """Rule that turns the scores of class texts into labels of pixels.
 
-    Without ``scale``, a pixel gets the label of the text with the best score.
-    With ``scale``, scores first become probabilities: the softmax of
-    ``scale * score`` over all texts. A label has the probability of its best
-    text, so the probabilities of all labels may sum to less than 1.
+    Several class texts may belong to one label. Without ``scale``, a pixel
+    gets the label of the text with the highest score. With ``scale``, scores
+    become probabilities by a softmax of ``scale * score`` over all texts. Only
+    the best text of a label counts, so the probabilities of all labels may sum
+    to less than 1.
 
     Args:
-        prompt_to_label (Sequence[int]): Label of each of the T texts. Texts
-            with a value outside [0, L) compete with the others, but pixels
-            that they win stay unlabelled.
-        num_labels (int): L.
+        prompt_to_label (Sequence[int]): Label of each of the T class texts. A
+            pixel whose best text has a value outside [0, L) is unlabelled.
+        num_labels (int): Number of labels L.
         ignore_label (int): Value of unlabelled pixels.
-        threshold (float, optional): Pixels whose best score is not above it
-            get the background, or stay unlabelled if there is none. Only
-            without ``scale``.
-        scale (float, optional): See above.
-        least_prob (float): Pixels whose best probability is below it get the
-            background, or stay unlabelled if there is none.
-        least_area (float, optional): Share of the pixels that have a label
-            other than the background. A label with at most this share is
-            removed from the image: its pixels get the best other label.
-        background (int, optional): Label of the background.
+        threshold (float, optional): Pixels whose best score is at or below the
+            threshold become background. Only without ``scale``.
+        scale (float, optional): Factor of the scores in the softmax.
+        least_prob (float): Pixels whose best probability is lower become
+            background. Only with ``scale``.
+        least_area (float, optional): Minimum share of a label among all
+            pixels with a label other than the background. A label with at
+            most this share is removed, and its pixels get the best of the
+            other labels. Only with ``scale``.
+        background (int, optional): Label of the background. None: pixels that
+            would become background are unlabelled.
     """
 
     prompt_to_label: Sequence[int]
@@ -51,33 +53,35 @@ class Labelling:
     background: int | None = None
 
     def labels(self, scores_of: Callable[[slice], Tensor]) -> Tensor:
-        """Labels, with only a few texts' scores in memory at a time.
+        """Compute the label of each pixel, a few class texts at a time.
 
         Args:
-            scores_of (Callable): Gives the scores (t, H, W) of a slice of the
-                texts; with ``least_area`` it may be called twice for each.
+            scores_of (Callable): Function that returns the scores, (t, H, W),
+                of a slice of the texts. With ``least_area``, it may be called
+                twice for each text.
 
         Returns:
-            Tensor: (H, W) int64 in [0, L), or ``ignore_label``.
+            Tensor: Labels in [0, L) or ``ignore_label``, (H, W) int64.
         """
         return self._label(scores_of, scores_of)[0]
 
     def labels_and_top(
         self, scores_of: Callable[[slice], Tensor], count: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Labels, and the labels with the best scores at every pixel.
+        """Compute the label, and the k best labels, of each pixel.
 
         Args:
-            scores_of (Callable): See :meth:`labels`. With ``least_area`` it
-                may be called three times for each slice, otherwise once.
+            scores_of (Callable): Function that returns the scores, (t, H, W),
+                of a slice of the texts. With ``least_area``, it may be called
+                three times for each text.
             count (int): Number k of best labels per pixel; at most L are
                 returned.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: Labels, as :meth:`labels` returns
-            them, (H, W) int64; the k best scores of each pixel, as
-            :meth:`probabilities` computes them, (k, H, W) float32, best
-            first; and the labels that have these scores, (k, H, W) int64.
+            tuple[Tensor, Tensor, Tensor]: Labels as in :meth:`labels`, (H, W)
+            int64; the k highest values of :meth:`probabilities` at each pixel,
+            (k, H, W) float32, highest first; and the labels of these values,
+            (k, H, W) int64.
         """
         tops = TopLabels(min(count, self.num_labels))
 
@@ -101,14 +105,15 @@ class Labelling:
         return labels, scores, tops.labels
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Scores of labels.
+        """Compute the probabilities or scores of the labels.
 
         Args:
-            scores (Tensor): Scores of all texts, (T, H, W).
+            scores (Tensor): Scores of all class texts, (T, H, W).
 
         Returns:
-            Tensor: (L, H, W). With ``scale``, probabilities, 0 for labels that
-            are removed; otherwise the best score of each label's texts.
+            Tensor: Values of the labels, (L, H, W). With ``scale``, these are
+            probabilities, 0 for removed labels. Without ``scale``, they are
+            the scores of the best text of each label.
         """
         if self.scale is not None:
             scores = (self.scale * scores.float()).softmax(dim=0)
@@ -127,14 +132,15 @@ class Labelling:
         return merged
 
     def labels_of(self, probabilities: Tensor) -> Tensor:
-        """Labels of the mean of several maps of :meth:`probabilities`.
+        """Compute labels from the mean of several :meth:`probabilities`.
 
         Args:
-            probabilities (Tensor): Mean probabilities, (L, H, W).
+            probabilities (Tensor): Mean over several views of an image, such
+                as flipped ones, (L, H, W).
 
         Returns:
-            Tensor: (H, W) int64. If some texts belong to no label, a pixel
-            gets a label only with a probability of at least 0.5.
+            Tensor: Labels, (H, W) int64. With ``scale``, if some texts belong
+            to no label, pixels whose best mean is below 0.5 are unlabelled.
         """
         best, labels = probabilities.max(dim=0)
         if self.scale is None:
@@ -156,18 +162,19 @@ class Labelling:
         first: Callable[[slice], Tensor],
         scores_of: Callable[[slice], Tensor],
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Labels; with ``scale``, also the softmax's sums and small labels.
+        """Compute the label of each pixel, and what ``least_area`` removed.
 
         Args:
-            first (Callable): Gives the scores of a slice of the texts in the
-                first pass over all texts.
-            scores_of (Callable): The same for a second pass, which is needed
-                if labels are removed for their area.
+            first (Callable): Function that returns the scores, (t, H, W), of
+                a slice of the texts, in the first pass over all texts.
+            scores_of (Callable): Such a function for a second pass, which is
+                needed if ``least_area`` removes labels.
 
         Returns:
-            tuple[Tensor, Tensor | None, Tensor | None]: Labels, (H, W); the
-            logarithm of the sum of the softmax, (H, W); whether each label
-            is removed, bool.
+            tuple[Tensor, Tensor | None, Tensor | None]: Labels, (H, W) int64;
+            log-sum-exp of all scaled scores, (H, W), or None without
+            ``scale``; which labels are removed, bool, or None without
+            ``least_area``.
         """
         if self.scale is None:
             table = torch.tensor(self.prompt_to_label)
@@ -187,13 +194,14 @@ class Labelling:
         scores: Tensor,
         removed: Tensor | None = None,
     ) -> None:
-        """Add the scores (t, H, W) of a slice of the texts to the best ones.
+        """Add the scores of a slice of the texts to the best labels.
 
         Args:
-            tops (TopLabels): Best labels so far.
-            texts (slice): The texts.
-            scores (Tensor): Their scores, (t, H, W).
-            removed (Tensor, optional): Whether each label is removed, bool.
+            tops (TopLabels): Best labels so far; changed in place.
+            texts (slice): Slice of t texts.
+            scores (Tensor): Scores of these texts, (t, H, W).
+            removed (Tensor, optional): Which labels are removed, bool. Their
+                scores become the lowest number.
         """
         table = self.prompt_to_label[texts]
         for label in dict.fromkeys(filter(self._named, table)):
@@ -208,15 +216,16 @@ class Labelling:
         scores_of: Callable[[slice], Tensor],
         left_out: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Best score, its label, and the log of the sum of the softmax.
+        """Find the best score, its label and the softmax denominator.
 
         Args:
-            scores_of (Callable): See :meth:`labels`.
+            scores_of (Callable): Function that returns the scores, (t, H, W),
+                of a slice of the texts.
             left_out (Tensor, optional): Which labels cannot win, (L,) bool.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: Best scores, labels (int64) and
-            logs, (H, W) each.
+            tuple[Tensor, Tensor, Tensor]: Best scores, their labels (int64),
+            and the log-sum-exp of all scaled scores, (H, W) each.
         """
         assert self.scale is not None, 'without it there is no softmax'
         highest = Highest()
@@ -238,7 +247,7 @@ class Labelling:
         return highest.scores, highest.labels, total
 
     def _small(self, labels: Tensor) -> Tensor | None:
-        """Whether to remove each label, bool; None without ``least_area``."""
+        """Which labels ``least_area`` removes, bool, or None without it."""
         if self.least_area is None:
             return None
         counts = labels.flatten().bincount(minlength=self.ignore_label + 1)
@@ -251,12 +260,12 @@ class Labelling:
         return foreground & (counts <= self.least_area * total.double())
 
     def _without_unsure(self, labels: Tensor, probability: Tensor) -> Tensor:
-        """Remove labels with a probability below ``least_prob``."""
+        """Label map without labels of a probability below ``least_prob``."""
         return labels.masked_fill(probability < self.least_prob, self._rest)
 
     @property
     def _rest(self) -> int:
-        """Value of pixels without a label: background or ignore label."""
+        """Value of pixels without a label: background or ``ignore_label``."""
         if self.background is None:
             return self.ignore_label
         return self.background

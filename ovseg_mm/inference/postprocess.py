@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From scores of classes to a label map, a few classes at a time.
+"""Labels from scores of class texts, computed for a few texts at a time.
 
-Letters: T class texts, t texts of a slice, L labels, H, W pixels.
+Letters: T class texts, t texts of a slice, L labels, H, W height and width in
+pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-# Largest number of classes, and of their scores, in memory at full size; the
-# scores of larger images are computed one class at a time.
+# Largest number of class texts, and of their scores, in one part. For large
+# images, a part has one text.
 CLASSES_AT_A_TIME = 32
 SCORES_AT_A_TIME = 1 << 20
 
@@ -18,19 +19,19 @@ SCORES_AT_A_TIME = 1 << 20
 def class_parts(
     scores_of: Callable[[slice], Tensor], num_texts: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Go through the scores of all class texts, a few texts at a time.
+    """Iterate over the scores of all class texts, a few texts at a time.
 
-    A part has at most :data:`CLASSES_AT_A_TIME` texts, all from one block of
-    this length, and at most :data:`SCORES_AT_A_TIME` scores, but at least one
-    text. The first part has one text, whose scores give the number of pixels.
+    A part has at most :data:`CLASSES_AT_A_TIME` texts and
+    :data:`SCORES_AT_A_TIME` scores, but at least one text. The first part has
+    one text, because the number of scores per text is not known before.
 
     Args:
-        scores_of (Callable): Gives the scores (t, H, W) of a slice of the
-            texts; called once for each text.
-        num_texts (int): T.
+        scores_of (Callable): Function that returns the scores, (t, H, W), of
+            a slice of the texts. The slices do not overlap.
+        num_texts (int): Number T of class texts.
 
     Yields:
-        tuple[slice, Tensor]: Some texts and their scores, (t, H, W).
+        tuple[slice, Tensor]: Slice of the texts, and their scores, (t, H, W).
     """
     start, stop = 0, 1
     while start < num_texts:
@@ -49,21 +50,22 @@ def argmax_labels(
     threshold: float | None = None,
     ignore_label: int = 255,
 ) -> Tensor:
-    """Label of the class with the highest score at every pixel.
+    """Label of the class text with the highest score at every pixel.
 
-    Equal to the argmax over all scores (the first class wins a tie). Memory
-    does not depend on T: 13 bytes per pixel for label, best score and a mask,
-    and the scores of one part of :func:`class_parts`.
+    The result equals the argmax over all scores; of equal scores, the first
+    wins. Memory does not grow with the number T of texts: it holds 13 bytes
+    per pixel, and the scores of one part of :func:`class_parts`.
 
     Args:
-        scores_of (Callable): Scores (t, H, W) of a slice of the classes.
-        prompt_to_label (Tensor): Label of each class, (T,) int64.
-        threshold (float, optional): Pixels whose best score is not above it
-            get ``ignore_label``.
-        ignore_label (int): See ``threshold``.
+        scores_of (Callable): Function that returns the scores, (t, H, W), of
+            a slice of the texts.
+        prompt_to_label (Tensor): Label of each text, (T,) int64.
+        threshold (float, optional): Pixels whose highest score is at or below
+            the threshold get ``ignore_label``.
+        ignore_label (int): Value of such pixels.
 
     Returns:
-        Tensor: (H, W) int64.
+        Tensor: Labels, (H, W) int64.
     """
     highest = Highest()
     for classes, scores in class_parts(scores_of, len(prompt_to_label)):
@@ -74,16 +76,15 @@ def argmax_labels(
 
 
 class Highest:
-    """Highest score at every pixel, and the label that has this score.
+    """Highest score so far at every pixel, and the label with this score.
 
-    :meth:`update` is called with the scores of a few class texts at a time.
-    Of equal scores, the first one is kept. The two maps are overwritten in
-    place.
+    :meth:`update` takes the scores of a few class texts at a time. Of equal
+    scores, the first is kept.
 
     Attributes:
-        scores (Tensor): Highest scores so far, (H, W), of the dtype of the
-            scores of the first call.
-        labels (Tensor): Labels that have them, (H, W) int64.
+        scores (Tensor): Highest scores so far, (H, W), with the dtype of the
+            first scores.
+        labels (Tensor): Labels with these scores, (H, W) int64.
     """
 
     scores: Tensor
@@ -93,10 +94,10 @@ class Highest:
         self._higher: Tensor | None = None
 
     def update(self, scores: Tensor, table: Tensor) -> None:
-        """Compare the scores of more class texts.
+        """Update the two maps with the scores of more class texts.
 
         Args:
-            scores (Tensor): Scores of the texts, (t, H, W).
+            scores (Tensor): Scores of t texts, (t, H, W).
             table (Tensor): Labels of these texts, (t,) int64.
         """
         if len(scores) == 1:
@@ -117,10 +118,15 @@ class Highest:
 def label_scores(
     scores: Tensor, prompt_to_label: Sequence[int], num_labels: int
 ) -> Tensor:
-    """Score of each label, the highest one of its class texts.
+    """Score of each label: the highest score of its class texts.
 
-    A label without a class text has the score -inf. Scores of class texts are
-    (T, ...), scores of labels (L, ...).
+    Args:
+        scores (Tensor): Scores of T class texts, (T, ...).
+        prompt_to_label (Sequence[int]): Label of each text, in [0, L).
+        num_labels (int): Number L of labels.
+
+    Returns:
+        Tensor: Scores of the labels, (L, ...); -inf for a label without text.
     """
     if list(prompt_to_label) == list(range(num_labels)):
         return scores

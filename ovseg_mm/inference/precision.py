@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed precision, and steps that run in float32 despite it."""
+"""Mixed precision, and functions that always compute in float32."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,38 +12,37 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 def amp_dtype(device_type: str) -> torch.dtype:
-    """Data type of mixed precision: float16 on GPUs, bfloat16 on CPUs."""
+    """Data type of mixed precision: bfloat16 on CPUs, float16 elsewhere."""
     return torch.bfloat16 if device_type == 'cpu' else torch.float16
 
 
 def mixed_precision(
     device: torch.device, enabled: bool = True
 ) -> torch.autocast:
-    """Context in which layers compute in half precision.
+    """Context manager for mixed precision (autocast).
 
     Args:
         device (torch.device): Device of the model.
-        enabled (bool): Whether they do.
+        enabled (bool): Whether layers compute in half precision.
 
     Returns:
-        torch.autocast: The context.
+        torch.autocast: The context manager.
     """
     return torch.autocast(device.type, amp_dtype(device.type), enabled=enabled)
 
 
 def in_float32(function: Callable) -> Callable:
-    """Run a function of tensors in float32.
+    """Decorator that makes a function compute in float32.
 
-    Autocast is switched off inside the function, and tensors of half
-    precision among its arguments become float32. For steps whose result
-    decides between classes: half precision has so few digits that the scores
-    of several classes become equal.
+    Autocast is disabled inside the function, and its tensor arguments in half
+    precision are converted to float32. The decorator is for functions that
+    decide between classes, because scores in half precision are often equal.
 
     Args:
-        function (Callable): At least one of its arguments is a tensor.
+        function (Callable): Function with at least one tensor argument.
 
     Returns:
-        Callable: The function, whose result is not in half precision.
+        Callable: The decorated function.
     """
 
     @wraps(function)

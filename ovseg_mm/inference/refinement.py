@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixel-adaptive refinement: maps follow the edges of the image.
+"""Pixel-adaptive refinement: maps become smooth except at image edges.
 
-Letters: C channels of the image, M maps, P neighbours of a pixel, H, W
-pixels.
+Letters: C channels of the image, M maps, P neighbours of a pixel, H, W height
+and width in pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,18 +13,18 @@ from torch import Tensor
 
 
 class PixelRefiner:
-    """PAMR of one image.
+    """Pixel-adaptive mask refinement (PAMR) with the colours of one image.
 
     `Single-Stage Semantic Segmentation from Image Labels
-    <https://arxiv.org/abs/2005.08104>`_. At every step the value of a pixel
-    becomes a weighted mean of its neighbours; neighbours of a similar colour
-    have the largest weights. Neighbours are the 8 surrounding pixels at each
-    of several distances; the image is padded with copies of its edge.
+    <https://arxiv.org/abs/2005.08104>`_. In each step, the value of a pixel
+    becomes a weighted mean of its neighbours. Neighbours with a similar colour
+    have large weights. A pixel has 8 neighbours at each distance. Beyond the
+    border, the nearest pixel of the image is used.
 
     Args:
-        img (Tensor): Image, (C, H, W), of any scale.
-        steps (int): Number of steps, 0 or more.
-        dilations (Sequence[int]): Distances of neighbours in pixels.
+        img (Tensor): Image, (C, H, W), with any range of values.
+        steps (int): Number of steps. 0: maps stay unchanged.
+        dilations (Sequence[int]): Distances of the neighbours, in pixels.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class PixelRefiner:
         self.weights = self._weigh(img.float()) if steps else None
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """Refine maps independently of each other.
+        """Refine each map.
 
         Args:
-            maps (Tensor): Maps to refine, (M, H, W) float32.
+            maps (Tensor): M maps to refine, (M, H, W) float32.
 
         Returns:
-            Tensor: (M, H, W). Peak memory is three times its size.
+            Tensor: Refined maps, (M, H, W).
         """
         for _ in range(self.steps):
             assert self.weights is not None, 'there are steps'
@@ -55,7 +55,7 @@ class PixelRefiner:
         return maps
 
     def _weigh(self, img: Tensor) -> Tensor:
-        """Weights of the neighbours of each pixel, (P, H, W)."""
+        """Weights of the P neighbours of each pixel, (P, H, W), of sum 1."""
         deviation = 1e-8 + 0.1 * self._deviation(img)
         logits = torch.stack(
             [
@@ -66,7 +66,7 @@ class PixelRefiner:
         return logits.softmax(dim=0)
 
     def _deviation(self, img: Tensor) -> Tensor:
-        """Standard deviation over each pixel and its neighbours, (C, H, W)."""
+        """Standard deviation of each pixel and its neighbours, (C, H, W)."""
         repeats = len(self.dilations)
         total = repeats * img
         for near in self._neighbours(img):
@@ -78,7 +78,7 @@ class PixelRefiner:
         return (squares / (9 * repeats - 1)).sqrt()
 
     def _neighbours(self, x: Tensor) -> Iterator[Tensor]:
-        """Views (M, H, W) of maps (M, H, W), shifted to each neighbour."""
+        """Yield the maps, (M, H, W), shifted to each of the P neighbours."""
         height, width = x.shape[1:]
         for distance in self.dilations:
             padded = F.pad(x[None], (distance,) * 4, mode='replicate')[0]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of one image from the logits of its views.
 
-Letters: V views, Q proposals, T class texts, t texts of a slice, H, W pixels,
-h, w size of a view's logits.
+Letters: V views of an image, Q proposals, T class texts, t texts of a slice,
+H, W height and width of the image, h, w height and width of a view's logits.
 """
 
 from collections.abc import Callable
@@ -26,24 +26,23 @@ FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 class ScoreMap:
     """Scores of an image, computed for a few class texts at a time.
 
-    To compute a label map, memory holds the logits or votes of the views and
-    at most 32 bytes per pixel of the image or the canvas (0.36 GiB at 12
-    megapixels), four times the label map itself, for any number of texts.
-    Votes add the logits of 32 texts at the size of the views; refinement adds
-    the weights of 16 neighbours per pixel.
+    The memory for a label map does not grow with the number T of texts, apart
+    from the logits or votes. At most 32 bytes per pixel of the image are
+    needed. Votes also need the logits of 32 texts in all views, and refinement
+    needs 16 weights per pixel.
 
     Args:
-        logits (Tensor | MaskVotes): Logits of the views, (V, T, h, w), or the
-            votes of their proposals.
-        layout (ViewLayout): Where the views lie in the image.
-        size (tuple[int, int]): (H, W) of the scores.
-        activate (Callable): Logits (t, H, W) to scores; may write in place.
-        refiner (PixelRefiner): Refinement at ``size``.
+        logits (Tensor | MaskVotes): Logits of the V views, (V, T, h, w), or
+            the votes of their mask proposals.
+        layout (ViewLayout): Positions of the views in the image.
+        size (tuple[int, int]): Height and width of the scores.
+        activate (Callable): Function that turns logits, (t, h, w), into scores
+            of the same shape; may overwrite the logits.
+        refiner (PixelRefiner): Refinement of scores of this ``size``.
         score_size (tuple[int, int] | str, optional): See :func:`fuse_views`.
-        seen (Tensor, optional): Texts that training has seen, (T,) bool.
-        penalty (float): Subtracted from the scores of seen texts, see
-            :func:`penalise_seen`.
-        flip (str, optional): Direction of a flip to undo, ``'horizontal'``,
+        seen (Tensor, optional): Which texts training has seen, (T,) bool.
+        penalty (float): Value to subtract from the scores of seen texts.
+        flip (str, optional): Flip of the views to undo: ``'horizontal'``,
             ``'vertical'`` or ``'diagonal'``.
     """
 
@@ -62,13 +61,13 @@ class ScoreMap:
     )
 
     def of(self, classes: slice = slice(None)) -> Tensor:
-        """Scores of some class texts.
+        """Compute the scores of some class texts.
 
         Args:
-            classes (slice): Indices of the texts. Default: all.
+            classes (slice): Slice of t texts. Default: all texts.
 
         Returns:
-            Tensor: (t, H, W) float32.
+            Tensor: Scores of the texts at each pixel, (t, H, W) float32.
         """
         activate = self.activate
         if self.seen is not None and self.penalty:
@@ -80,10 +79,10 @@ class ScoreMap:
         return self.refiner(resize(fused[None], self.size)[0])
 
     def _view_logits(self, classes: slice) -> Tensor:
-        """See :func:`view_logits`.
+        """Logits of some class texts in the views, (V, t, h, w) float32.
 
-        The votes for one text take all masks of the proposals to join, so
-        they are joined for a block of texts, which is kept for later calls.
+        Joining votes reads all masks, even for one text. Therefore, votes are
+        joined for a block of 32 texts, which is kept for later calls.
         """
         if not isinstance(self.logits, MaskVotes):
             return view_logits(self.logits, classes)
@@ -106,11 +105,12 @@ def view_logits(encoded: Tensor | MaskVotes, classes: slice) -> Tensor:
     """Logits of some class texts in the views of an image.
 
     Args:
-        encoded (Tensor | MaskVotes): Logits (V, T, h, w), or votes.
-        classes (slice): Indices of the texts.
+        encoded (Tensor | MaskVotes): Logits of all T texts in V views,
+            (V, T, h, w), or votes of mask proposals.
+        classes (slice): Slice of t texts.
 
     Returns:
-        Tensor: (V, t, h, w) float32.
+        Tensor: Logits of these texts, (V, t, h, w) float32.
     """
     if isinstance(encoded, MaskVotes):
         return join_votes(encoded.weights[:, :, classes], encoded.masks)

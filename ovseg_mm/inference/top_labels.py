@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The best labels of every pixel, collected one label at a time.
+"""The k best labels of every pixel, collected one label at a time.
 
-Letters: k best labels, H, W pixels.
+Letters: k best labels, H, W height and width in pixels.
 """
 
 import torch
@@ -11,26 +11,26 @@ from torch import Tensor
 class TopLabels:
     """Scores and labels of the k best labels of every pixel.
 
-    If scores are equal, the label that was added first comes first.
+    Of labels with equal scores, the first one added comes first.
 
     Args:
-        count (int): k.
+        count (int): Number k of labels to keep.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.scores: Tensor | None = None
-        """(k, H, W), best first; None before the first label."""
+        """Best scores, (k, H, W), highest first; None at the beginning."""
         self.labels: Tensor | None = None
-        """(k, H, W) int64."""
+        """Labels of the best scores, (k, H, W) int64."""
         self._known: set[int] = set()
 
     def add(self, score: Tensor, label: int) -> None:
-        """Add a label.
+        """Add the scores of a label.
 
         Args:
-            score (Tensor): Its score, (H, W). If the label was added before,
-                the higher score counts.
+            score (Tensor): Scores of the label at each pixel, (H, W). If the
+                label was added before, the higher score counts.
             label (int): The label.
         """
         if self.scores is None or self.labels is None:
@@ -52,7 +52,7 @@ class TopLabels:
             self.labels[rank] = better
 
     def _taken_out(self, score: Tensor, label: int) -> Tensor:
-        """Remove a label; return the higher of its old and new score."""
+        """Remove a label; return the maximum of its old and new scores."""
         assert self.scores is not None and self.labels is not None
         mine = self.labels == label
         former = self.scores.masked_fill(~mine, -torch.inf).amax(dim=0)

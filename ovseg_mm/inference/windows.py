@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windows of an image and the fusion of their scores.
+"""Windows of an image, and the fusion of their scores.
 
-Letters: V views (windows, then perhaps the whole image), T classes, H, W
-pixels of the image, h, w size of a view's logits.
+Letters: V views (the windows, and optionally the whole image), T class texts,
+H, W height and width of the image, h, w height and width of a view or of its
+logits.
 """
 
 from collections.abc import Callable
@@ -17,15 +18,21 @@ from ovseg_mm.utils.resize import resize
 def window_starts(size: int, window: int, stride: int) -> list[int]:
     """First pixels of the windows along one axis, as in MMSegmentation.
 
-    The last window is shifted to lie inside the image; an axis shorter than
-    a window has one window, at 0.
+    Args:
+        size (int): Length of the axis, in pixels.
+        window (int): Length of a window.
+        stride (int): Distance between the starts of two windows.
+
+    Returns:
+        list[int]: Ascending starts. The last window is moved back to end at
+        the border. An axis shorter than a window has one window, at 0.
     """
     count = max(size - window + stride - 1, 0) // stride + 1
     return [max(min(i * stride, size - window), 0) for i in range(count)]
 
 
 def whole_view(img: Tensor) -> tuple[Tensor, ViewLayout]:
-    """The image (3, H, W) as its only view (1, 3, H, W)."""
+    """View of the whole image, (1, 3, H, W) from (3, H, W), and its layout."""
     height, width = img.shape[1:]
     return img[None], ViewLayout((height, width))
 
@@ -45,20 +52,22 @@ def sliding_views(
         img (Tensor): Normalised image, (3, H, W).
         window (tuple[int, int]): Height and width of a window. A smaller
             image is padded with zeros on the right and at the bottom.
-        stride (tuple[int, int]): Steps between windows.
-        canvas (tuple[int, int], optional): Size that the image is resized to
-            first; its aspect ratio may change. None: no resizing.
-        global_view (bool): Whether the whole image, resized to a window, is
-            an additional view.
-        fit (bool): Whether windows shrink to the size of a smaller image, as
-            in MMSegmentation, instead of padding it.
-        divisor (int): Views are padded with zeros, half of them on each side,
-            so that their sides are multiples of it; fusion cuts the scores
-            of the padding away.
+        stride (tuple[int, int]): Vertical and horizontal distance between
+            windows.
+        canvas (tuple[int, int], optional): Height and width to which the
+            image is resized first, without keeping its aspect ratio. None: no
+            resizing.
+        global_view (bool): Whether to add the whole image, resized to a
+            window, as the last view.
+        fit (bool): Whether to shrink windows to a smaller image, as in
+            MMSegmentation, instead of padding the image.
+        divisor (int): Height and width of a view become multiples of
+            ``divisor`` by padding with zeros on all sides. :func:`fuse_views`
+            removes the padding.
 
     Returns:
-        tuple[Tensor, ViewLayout]: Views (V, 3, h, w), row by row and the
-        whole image last, and where they lie.
+        tuple[Tensor, ViewLayout]: Views, (V, 3, h, w), row by row; and their
+        positions in the image.
     """
     whole = img[None]
     img = whole if canvas is None else resize(whole, canvas)
@@ -98,24 +107,26 @@ def fuse_views(
     activate: Callable[[Tensor], Tensor],
     score_size: tuple[int, int] | str | None = None,
 ) -> Tensor:
-    """Scores of an image from the logits of its views.
+    """Fuse the logits of the views of an image into scores.
 
-    Logits are resized to the window (bilinear), activated, and averaged over
-    the windows that cover a pixel; the global view, activated at the size of
-    a window and resized to the image, has half of the weight. The only view
-    of :func:`whole_view` is activated without resizing.
+    The logits of a window are resized to the window (bilinear) and activated.
+    Where windows overlap, their scores are averaged. With a global view, the
+    result is the mean of these scores and the scores of the global view.
+    Without windows (:func:`whole_view`), logits are not resized.
 
     Args:
         logits (Tensor): Logits of the views, (V, T, h, w).
-        layout (ViewLayout): Where the views lie.
-        activate (Callable): Logits to scores; may write in place.
-        score_size (tuple[int, int] | str, optional): Size at which logits of
-            every view are activated instead; scores are then resized
-            (bilinear) to the window or the image. ``'input'``: the size of
-            the window or the image itself, as MMSegmentation resizes logits.
+        layout (ViewLayout): Positions of the views in the image.
+        activate (Callable): Function that turns logits into scores of the same
+            shape; may overwrite the logits.
+        score_size (tuple[int, int] | str, optional): Height and width to which
+            the logits of a view are resized before the activation. The scores
+            are then resized to the window or image. ``'input'``: the size of
+            the window or image itself. None: as described above.
 
     Returns:
-        Tensor: (T, H, W); (T, h, w) without windows and ``score_size``.
+        Tensor: Scores of the image, (T, H, W); or (T, h, w) without windows
+        and ``score_size``.
     """
     if score_size == 'input':
         score_size = layout.window or layout.size
@@ -151,10 +162,10 @@ def _activated(
     activate: Callable[[Tensor], Tensor],
     score_size: tuple[int, int] | None,
 ) -> Tensor:
-    """Logits (T, h, w) to scores (T, *size)."""
+    """Resize and activate logits, (T, h, w), to scores, (T, *size)."""
     height, width = score_size or size
     wanted = (height, width)
-    # Resizing made a new tensor, which may be overwritten.
+    # The activation may overwrite a new tensor, but not the caller's.
     if tuple(view.shape[1:]) == wanted:
         resized = view.clone()
     else:
@@ -163,7 +174,7 @@ def _activated(
 
 
 def _window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
-    """Number (H, W) of windows that cover each pixel, dtype of ``like``."""
+    """Number of windows at each pixel, (H, W), in the dtype of ``like``."""
     assert layout.window is not None, 'without windows nothing is counted'
     covered = []
     # Windows form a grid, so rows and columns can be counted separately.
@@ -176,7 +187,7 @@ def _window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
 
 
 def _unpadded(view: Tensor, layout: ViewLayout) -> Tensor:
-    """Logits (T, h, w) of a padded view at the size of its window."""
+    """Logits of a padded view, (T, h, w), resized and cut to its window."""
     assert layout.window is not None, 'only windows are padded'
     height, width = layout.window
     left, right, top, bottom = layout.padding

@@ -3,11 +3,14 @@
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:
-    """Register all modules; MMEngine's hub calls this function.
+    """Register all modules of MMSegmentation and this package.
+
+    MMEngine's model hub calls the function of this name in the ``utils`` of a
+    package.
 
     Args:
-        init_default_scope (bool): Whether to make MMSegmentation's scope the
-            default one, if no scope is set.
+        init_default_scope (bool): Whether to set ``'mmseg'`` as the default
+            scope of the registries, if no scope is set.
     """
     from mmengine import registry
 

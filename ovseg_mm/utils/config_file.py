@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of config files, with a one-sentence error for wrong files."""
+"""Reading of config files; a wrong file raises a one-sentence error."""
 
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from ovseg_mm.utils.paths import find_config
 
 
 def read_config_file(name: str | Path) -> Config:
-    """Read a config by path or bare name.
+    """Read a config file and import the modules of its ``custom_imports``.
 
     Args:
-        name (str | Path): See :func:`ovseg_mm.utils.paths.find_config`.
+        name (str | Path): Path of the file, or name of a shipped config; see
+            :func:`ovseg_mm.utils.paths.find_config`.
 
     Returns:
-        Config: The config; the modules of ``custom_imports`` are imported.
+        Config: The config.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -28,8 +29,8 @@ def read_config_file(name: str | Path) -> Config:
     try:
         if path.suffix != '.py' and not isinstance(load(path), dict):
             raise InputError(
-                f'{path} is not a config: expected an object with the keys '
-                'model, test_dataloader and so on'
+                f'{path} is not a config; expected a dict with keys such as '
+                'model and test_dataloader'
             )
         cfg = Config.fromfile(path)
     except InputError:
@@ -43,19 +44,19 @@ def read_config_file(name: str | Path) -> Config:
         raise InputError(f'{path}: {_missing_module(error)}') from error
     except Exception as error:  # a config is a program, which may raise any
         raise InputError(
-            f'{path} cannot be read as a config: {_reason(error)}; with '
-            'OVSEG_DEBUG=1 the whole traceback is shown'
+            f'{path} cannot be read as a config: {_reason(error)}; set '
+            'OVSEG_DEBUG=1 to see the whole traceback'
         ) from error
     if not cfg:
         raise InputError(
-            f'the config {path} is empty; expected at least a model, such as '
+            f'the config {path} is empty; expected at least a base, such as '
             "_base_ = 'ovseg_mm::cat_seg/CONFIG.py'"
         )
     return cfg
 
 
 def _missing_module(error: ImportError) -> str:
-    """The first import that failed; MMEngine's message lists ``sys.path``."""
+    """Message about the first import that failed."""
     first: BaseException = error
     while isinstance(first.__context__, ImportError):
         first = first.__context__
@@ -66,7 +67,7 @@ def _missing_module(error: ImportError) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Kind, line and message of an error in one line."""
+    """Type, line number and message of an error, in one line."""
     message, where = str(error), ''
     if isinstance(error, SyntaxError):
         message = error.msg

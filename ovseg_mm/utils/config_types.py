@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class or function that the ``type`` of a config names.
+"""Look-up of the class or function in the ``type`` of a config.
 
-``type`` is the class itself in pure-Python configs and a name in others, with
-or without the scope of a registry (``'mmseg.CLIPViT'``) or the module
-(``'ovseg_mm.models.CLIPViT'``).
+In pure-Python configs, ``type`` is the class itself. In other configs, it is
+the name of the class, with or without a registry scope
+(``'mmseg.CLIPViT'``) or a module (``'ovseg_mm.models.CLIPViT'``).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ from mmengine.registry import Registry
 
 
 def type_of(cfg: Mapping, registry: Registry) -> type | Callable | None:
-    """Class or function that builds a config.
+    """Get the class or function in the ``type`` of a config.
 
     Args:
         cfg (Mapping): Config, with or without ``type``.
-        registry (Registry): Registry to look names up in.
+        registry (Registry): Registry to look up the name in.
 
     Returns:
-        type | Callable | None: None if ``type`` is missing or its name
-        unknown.
+        type | Callable | None: The class or function; None if ``type`` is
+        missing or has an unknown name.
     """
     kind = cfg.get('type')
     if not isinstance(kind, str):
@@ -34,22 +34,22 @@ def type_of(cfg: Mapping, registry: Registry) -> type | Callable | None:
 def is_type(
     cfg: Mapping, kinds: type | tuple[type, ...], registry: Registry
 ) -> bool:
-    """Whether a config builds an instance of the given classes.
+    """Whether the ``type`` of a config is one of the given classes.
 
     Args:
         cfg (Mapping): Config, with or without ``type``.
         kinds (type | tuple[type, ...]): The classes.
-        registry (Registry): Registry to look names up in.
+        registry (Registry): Registry to look up the name in.
 
     Returns:
-        bool: True for a sub-class too.
+        bool: True for one of the classes or a sub-class.
     """
     found = type_of(cfg, registry)
     return isinstance(found, type) and issubclass(found, kinds)
 
 
 def type_name(cfg: Mapping) -> str:
-    """Name of a config's ``type`` without scope and module, for messages."""
+    """Name in the ``type`` of a config, without scope and module."""
     kind = cfg.get('type')
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', kind)
     return str(name).rpartition('.')[2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choice of the device and of its precision."""
+"""Choice of the device, and of the precision of its matrix products."""
 
 import torch
 from mmengine.config import Config
@@ -11,11 +11,11 @@ MATMUL_PRECISIONS = ('highest', 'high', 'medium')
 
 
 def resolve_device(name: str | None) -> str:
-    """Name of a device that works.
+    """Choose a device and check that it works.
 
     Args:
-        name (str, optional): Device, such as ``'cuda:0'``. None: the best
-            one.
+        name (str, optional): Name of the device, such as ``'cuda:0'``. None:
+            an accelerator if there is one, otherwise the CPU.
 
     Returns:
         str: Name of the device.
@@ -30,8 +30,8 @@ def resolve_device(name: str | None) -> str:
     except (AssertionError, ImportError, RuntimeError) as error:
         reason = str(error).strip().partition('\n')[0]
         raise InputError(
-            f'the device {name!r} cannot be used ({reason}); the best one '
-            f'here is {best!r}'
+            f'the device {name!r} cannot be used ({reason}); use '
+            f'{best!r} on this machine'
         ) from error
     return name
 
@@ -39,13 +39,14 @@ def resolve_device(name: str | None) -> str:
 def set_matmul_precision(cfg: Config, device: str | None = None) -> None:
     """Set the precision of float32 matrix products on GPUs.
 
-    The setting is ``env_cfg.float32_matmul_precision``, see
-    :func:`torch.set_float32_matmul_precision`. Without it, and on CPUs,
-    PyTorch's default stays.
+    The precision is ``env_cfg.float32_matmul_precision`` of the config, see
+    :func:`torch.set_float32_matmul_precision`. Without this setting, or on
+    another device than a GPU, nothing changes.
 
     Args:
         cfg (Config): Config of a run or model.
-        device (str, optional): Device of the model. None: the best one.
+        device (str, optional): Device of the model. None: a GPU if there is
+            one.
 
     Raises:
         InputError: If PyTorch has no such precision.
@@ -55,8 +56,8 @@ def set_matmul_precision(cfg: Config, device: str | None = None) -> None:
         return
     if precision not in MATMUL_PRECISIONS:
         raise InputError(
-            f'env_cfg.float32_matmul_precision={precision!r} is not one of '
-            f'{", ".join(MATMUL_PRECISIONS)}'
+            f'env_cfg.float32_matmul_precision={precision!r}; '
+            f'expected one of {", ".join(MATMUL_PRECISIONS)}'
         )
     if (device or get_device()).startswith('cuda'):
         torch.set_float32_matmul_precision(precision)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exceptions reported to the user as one line.
+"""Errors that commands report to the user as one line.
 
-All other exceptions are bugs and keep their traceback.
+These are :data:`REPORTED_ERRORS`. All other exceptions are bugs, so commands
+print their traceback.
 """
 
 import argparse
@@ -27,15 +28,15 @@ _CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
 
 
 def shortened(message: str) -> str:
-    """Cut long quotes, long words and long lists out of a message.
+    """Shorten long quotes, long words and long lists in a message.
 
-    Beginning and end stay, because a message ends with the remedy.
+    The beginning and the end remain, because the end tells what to do.
 
     Args:
-        message (str): Such as ``"'aaaa...' is not a file"``.
+        message (str): Message of an error.
 
     Returns:
-        str: At most about ``LONGEST_MESSAGE`` characters.
+        str: Message of at most about ``LONGEST_MESSAGE`` characters.
     """
     message = _LONG_WORDS.sub(lambda found: _cut(found[0], 80, 40), message)
     if len(message) > LONGEST_MESSAGE:
@@ -49,15 +50,15 @@ def _cut(text: str, first: int, last: int) -> str:
 
 
 class InputError(ValueError):
-    """Error that the user can correct: a bad file, option, setting or word.
+    """Error that the user can correct, such as a bad file or setting.
 
     Args:
         message (str): One sentence: the file or key, the value found, the
-            value expected, and what to do. Long quotes in it are cut.
+            value expected, and what to do. Long quotes are shortened.
     """
 
     def __init__(self, message: str = '') -> None:
-        # A traceback of another process ends with the message itself.
+        # A worker's traceback has its message at the end; cut it later.
         if not message.startswith(_HANDED_ON):
             message = shortened(message)
         super().__init__(message)
@@ -68,15 +69,16 @@ REPORTED_ERRORS = (InputError, OSError, ImportError)
 
 
 def error_message(error: Exception) -> str:
-    """Message of an error, without the traceback of another process.
+    """Get the message of an error, without the traceback of a worker.
 
-    Data loaders put the whole traceback of a worker into the message.
+    If a worker process of a data loader fails, PyTorch puts the whole
+    traceback into the message.
 
     Args:
         error (Exception): Error that was raised.
 
     Returns:
-        str: The message; long quotes in it are cut.
+        str: The message, with long quotes shortened.
     """
     text = str(error)
     if text.startswith(_HANDED_ON):
@@ -85,7 +87,7 @@ def error_message(error: Exception) -> str:
 
 
 def report_error(error: Exception) -> int:
-    """Print an error of the user's input as one line on stderr.
+    """Print an error as one line on stderr, and return the exit status.
 
     Args:
         error (Exception): One of ``REPORTED_ERRORS``.
@@ -94,7 +96,7 @@ def report_error(error: Exception) -> int:
         int: Exit status 2.
 
     Raises:
-        Exception: The error itself, if ``OVSEG_DEBUG`` is set.
+        Exception: ``error`` itself, if ``OVSEG_DEBUG`` is set.
     """
     if debugging():
         raise error
@@ -104,10 +106,12 @@ def report_error(error: Exception) -> int:
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """End the process with :func:`report_error` on an input error.
+    """Context manager that reports errors of the user and ends the process.
+
+    It prints the message of one of ``REPORTED_ERRORS`` as one line.
 
     Raises:
-        SystemExit: With status 2, on one of ``REPORTED_ERRORS``.
+        SystemExit: With status 2, if the block raises such an error.
     """
     try:
         yield
@@ -117,14 +121,14 @@ def report_errors() -> Iterator[None]:
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Turn errors of building a model or runner into input errors.
+    """Context manager that converts errors of a wrong config.
 
-    Constructors of MMEngine, MMSegmentation and PyTorch raise ValueError for
-    a bad value; registries and Python raise KeyError and TypeError for an
-    unknown name.
+    The block builds a model or runner. MMEngine, MMSegmentation and PyTorch
+    raise ``ValueError`` for a bad value in a config, and ``KeyError`` or
+    ``TypeError`` for an unknown name.
 
     Raises:
-        InputError: For such an error.
+        InputError: If the block raises such an error.
     """
     try:
         yield
@@ -140,16 +144,16 @@ def config_errors() -> Iterator[None]:
 
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
-    """Suggestion for a misspelt name, to be appended to a message.
+    """Suggest known names that resemble a misspelt name.
 
     Args:
-        name (str): The name found.
-        names (Iterable[str]): The names known.
-        cutoff (float): Least similarity of a suggestion, in [0, 1].
+        name (str): Misspelt name.
+        names (Iterable[str]): Known names.
+        cutoff (float): Minimum similarity of a suggestion, in [0, 1].
 
     Returns:
-        str: Such as ``"; did you mean 'img_suffix'?"``; empty if no name is
-        similar.
+        str: Text to append to a message, such as
+        ``"; did you mean 'img_suffix'?"``; empty if no name is similar.
     """
     by_small = {known.lower(): known for known in sorted(names)}
     near = difflib.get_close_matches(name.lower(), by_small, 2, cutoff)
@@ -158,14 +162,14 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def debugging() -> bool:
-    """Whether ``OVSEG_DEBUG`` is set, so that errors show a traceback."""
+    """Whether ``OVSEG_DEBUG`` is set, which shows tracebacks of errors."""
     return os.environ.get('OVSEG_DEBUG', '') not in ('', '0')
 
 
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--debug``, which sets ``OVSEG_DEBUG``.
+    """Add the option ``--debug``, which shows tracebacks of errors.
 
-    Processes started by the command inherit the variable.
+    The option sets ``OVSEG_DEBUG``, so that child processes see it too.
 
     Args:
         parser (argparse.ArgumentParser): Parser of a command.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads from the hub, resumed after an interruption and checked.
+"""Downloads from the Hugging Face hub, which can be resumed and are checked.
 
-``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are used.
-The hub's client shows a progress bar.
+The variables ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and
+``HF_HUB_OFFLINE`` have their usual effect.
 """
 
 import glob
@@ -17,15 +17,16 @@ from .paths import file_sha256
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository of the hub.
+    """A file in a repository of the Hugging Face hub.
 
     Attributes:
-        repository (str): ``'ORG/NAME'``.
+        repository (str): Name of the repository, ``'ORG/NAME'``.
         name (str): Path of the file in the repository.
-        kind (str): ``'model'``, ``'space'`` or ``'dataset'``.
+        kind (str): Kind of the repository: ``'model'``, ``'space'`` or
+            ``'dataset'``.
         revision (str): Commit, tag or branch.
-        num_bytes (int): Size that the file must have; 0 if unknown.
-        sha256 (str): Hash that the file must have; empty if unknown.
+        num_bytes (int): Expected size of the file; 0 if unknown.
+        sha256 (str): Expected SHA-256 of the file; empty if unknown.
     """
 
     repository: str
@@ -37,13 +38,13 @@ class HubFile:
 
     @property
     def page(self) -> str:
-        """Page of the repository that lists the file."""
+        """URL of the page that lists the files of the repository."""
         kind = '' if self.kind == 'model' else f'{self.kind}s/'
         return f'{endpoint()}/{kind}{self.repository}/tree/{self.revision}'
 
 
 def endpoint() -> str:
-    """Address of the hub, without a slash at its end."""
+    """URL of the hub, without a slash at the end."""
     address = os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
     return address.rstrip('/')
 
@@ -55,8 +56,8 @@ def find_in_hub_cache(file: HubFile) -> Path | None:
         file (HubFile): The file.
 
     Returns:
-        Path | None: Its path, if it is there and has the right size and
-        hash.
+        Path | None: Path of the file; None if the cache has no such file, or
+        one with another size or hash.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -77,25 +78,24 @@ def find_in_hub_cache(file: HubFile) -> Path | None:
 
 
 def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
-    """Download a file, or the rest of a partly downloaded one.
+    """Download a file, or continue an interrupted download.
 
-    The client of the hub starts from the beginning in every process.
+    The hub's own client cannot continue the download of a killed process.
 
     Args:
         file (HubFile): The file.
-        folder (Path): Folder of the file; created if missing.
-        copies (int): Number of additional copies for which the disk must have
-            room.
+        folder (Path): Folder to download into; created if missing.
+        copies (int): Number of extra copies of the file that must fit on the
+            disk too.
 
     Returns:
-        Path: The file. It has the size and hash of ``file``, or of the hub if
-        they are unknown.
+        Path: The downloaded file, whose size and hash are checked.
 
     Raises:
-        InputError: If the hub has or sent another file than expected, or
-            the disk has no room.
-        OSError: If the download fails; the hub's client raises other types
-            as well.
+        InputError: If the file on the hub, or the received file, has another
+            size or hash than expected, or if the disk is too full.
+        OSError: If the download fails. The hub's client may also raise
+            errors of other types.
     """
     from filelock import FileLock
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -112,19 +112,19 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
         )
 
     found = get_hf_file_metadata(address(file.revision))
-    # For large files, the hub's tag is the hash.
+    # For large files, the ETag of the hub is the SHA-256.
     etag = found.etag or 'unknown'
     sha256 = file.sha256 or (etag if len(etag) == 64 else '')
     if len(etag) == 64 and sha256 != etag:
-        raise InputError(_other_file(file, 'SHA-256', etag, sha256))
+        raise InputError(_changed_on_hub(file, 'SHA-256', etag, sha256))
     if file.num_bytes and found.size not in (None, file.num_bytes):
         sizes = (f'{found.size} bytes', f'{file.num_bytes}')
-        raise InputError(_other_file(file, 'size', *sizes))
+        raise InputError(_changed_on_hub(file, 'size', *sizes))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / Path(file.name).name
     partial = target.with_name(f'{target.name}.{etag[:16]}.part')
     with FileLock(f'{target}.lock'):
-        # Another or an earlier process has downloaded it.
+        # Another process has downloaded the file.
         if target.is_file() and sha256 in ('', file_sha256(target)):
             return target
         with open(partial, 'ab', buffering=0) as stream:
@@ -142,22 +142,22 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
         if received != sha256:
             partial.unlink()
             raise InputError(
-                f'what was received as {file.name} of {file.repository} has '
-                f'another SHA-256, {received} instead of {sha256}, and was '
-                'removed; try again, or use another network'
+                f'the download of {file.name} from {file.repository} has the '
+                f'SHA-256 {received}, expected {sha256}, and was removed; try '
+                'again, or use another network'
             )
         os.replace(partial, target)
-        # Parts of an earlier file of this name.
+        # Unfinished downloads of older versions of the file.
         for other in folder.glob(f'{glob.escape(target.name)}.*.part'):
             other.unlink()
     return target
 
 
-def _other_file(file: HubFile, what: str, found: str, wanted: str) -> str:
+def _changed_on_hub(file: HubFile, what: str, found: str, wanted: str) -> str:
     return (
-        f'the hub has another {file.name} in {file.repository} than this '
-        f'version of the package knows: its {what} is {found} instead of '
-        f'{wanted}; nothing was downloaded'
+        f'{file.name} in {file.repository} has changed on the hub: the '
+        f'{what} is {found}, expected {wanted}; nothing was downloaded; '
+        'check HF_ENDPOINT, or update ovseg_mm'
     )
 
 
@@ -165,9 +165,9 @@ def _check_room(folder: Path, needed: int, file: HubFile) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f'{file.name} needs {_gigabytes(needed)} in {folder}, where '
-            f'{_gigabytes(free)} are free; make room, or name a folder of '
-            'another disk with OVSEG_CACHE'
+            f'{file.name} needs {_gigabytes(needed)} in {folder}, but only '
+            f'{_gigabytes(free)} are free; delete files, or set OVSEG_CACHE '
+            'to a folder on another disk'
         )
 
 

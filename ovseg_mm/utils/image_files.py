@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading and writing of image files and label files.
 
-Data sets, ``predict``, drawings and preparation all read images with
-:func:`decode_image`, by one rule:
+All parts of the package read images with :func:`decode_image`:
 
-- The result is RGB, 8 bits a channel; Pillow decodes.
+- The result is RGB with 8 bits per channel, decoded by Pillow.
 - Grey, 1-bit, palette and CMYK images are converted to RGB.
 - Channels of 16 bits keep their upper 8 bits, as in OpenCV.
 - An alpha channel is dropped; the stored colours do not change.
-- Files with several pages or frames: the first one is read.
-- Images of 32-bit integers or floats are an error, because their range is
+- Of a file with several pages or frames, the first one is read.
+- Images of 32-bit integers or floats raise an error, because their range is
   unknown.
 - The EXIF orientation is applied unless the caller passes ``turn=False``.
 """
@@ -58,7 +57,7 @@ def read_image(
         backend_args (dict, optional): Options of MMEngine's file backend.
 
     Returns:
-        np.ndarray: RGB, (H, W, 3) uint8.
+        np.ndarray: RGB image, (H, W, 3) uint8.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -73,7 +72,7 @@ def read_image(
         content = fileio.get(path, backend_args=backend_args)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise FileNotFoundError(
-            f'{path}: there is no such image file'
+            f'{path}: there is no such image file; correct the path'
         ) from None
     return decode_image(content, path, turn)[0]
 
@@ -89,8 +88,8 @@ def decode_image(
         turn (bool): Whether to apply the EXIF orientation.
 
     Returns:
-        tuple[np.ndarray, int]: RGB, (H, W, 3) uint8; and the EXIF
-        orientation, 1 to 8 (1: stored upright, or not given).
+        tuple[np.ndarray, int]: RGB image, (H, W, 3) uint8; and the EXIF
+        orientation, 1 to 8, where 1 means upright or not given.
 
     Raises:
         InputError: If the file is damaged, is not an image, or has pixels of
@@ -98,7 +97,8 @@ def decode_image(
     """
     if not content:
         raise InputError(
-            f'{name} cannot be read as an image; it is empty (0 bytes)'
+            f'{name} cannot be read as an image, because it is empty (0 '
+            'bytes); replace the file'
         )
     if content[4:12] in _HEIC:
         _enable_heic(name)
@@ -112,17 +112,19 @@ def decode_image(
 
 
 def image_pixels(image: Image.Image, name: str) -> np.ndarray:
-    """Pixels of a PIL image by the same rule, EXIF orientation applied.
+    """Convert a PIL image to RGB by the rules of :func:`decode_image`.
 
     Args:
-        image (Image.Image): The image, from a file or not; it stays open.
-        name (str): Name of the image in messages.
+        image (Image.Image): PIL image, opened from a file or made in memory.
+            The image is not closed.
+        name (str): Name of the image, for messages.
 
     Returns:
-        np.ndarray: RGB, (H, W, 3) uint8.
+        np.ndarray: RGB image, (H, W, 3) uint8, with the EXIF orientation
+        applied.
 
     Raises:
-        InputError: If it is damaged, or has pixels of 32 bits.
+        InputError: If the image is damaged or has pixels of 32 bits.
     """
     try:
         return _decoded(image, name, turn=True)[0]
@@ -133,12 +135,13 @@ def image_pixels(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _enable_heic(name: str) -> None:
-    """Let Pillow read HEIC, the format of many telephones."""
+    """Enable HEIC, an image format of phones, in Pillow."""
     try:
         from pillow_heif import register_heif_opener as enable
     except ImportError:
         raise InputError(
-            f'{name} is HEIC; pip install pillow-heif, or save it as JPEG'
+            f'{name} is a HEIC file; run pip install pillow-heif, or save the '
+            'image as JPEG'
         ) from None
     enable()
 
@@ -153,13 +156,13 @@ def _unreadable(name: str, error: Exception) -> InputError:
 def _decoded(
     image: Image.Image, name: str, turn: bool
 ) -> tuple[np.ndarray, int]:
-    """RGB pixels and EXIF orientation of an opened image."""
+    """RGB pixels, (H, W, 3) uint8, and EXIF orientation of a PIL image."""
     orientation = _orientation(image)
     depth = _grey_bits(image)
     if depth == 32:
         raise InputError(
             f'{name} has pixels of 32 bits, whose range is unknown; convert '
-            'it to 8 or 16 bits'
+            'the image to 8 or 16 bits'
         )
     pixels = _rgb(image, depth)
     turned_already = _orientation(image) != orientation
@@ -173,17 +176,15 @@ def _decoded(
 def image_size(
     path: str | Path, backend_args: dict | None = None
 ) -> tuple[tuple[int, int], int]:
-    """Stored size of an image and its EXIF orientation.
-
-    Only the header of a local file is read.
+    """Read the size and the EXIF orientation of an image from its header.
 
     Args:
         path (str | Path): Image file.
         backend_args (dict, optional): Options of MMEngine's file backend.
 
     Returns:
-        tuple[tuple[int, int], int]: Height and width before any turn, and
-        the orientation, 1 to 8.
+        tuple[tuple[int, int], int]: Height and width as stored, before the
+        orientation is applied; and the orientation, 1 to 8.
 
     Raises:
         OSError: If the file is missing or cannot be opened as an image.
@@ -208,7 +209,7 @@ def swaps_sides(orientation: int) -> bool:
 
 
 def orientation_text(orientation: int) -> str:
-    """Description of how an EXIF orientation changes the stored image."""
+    """What an EXIF orientation does, such as 'turned by 180 degrees'."""
     return {
         2: 'mirrored left to right',
         3: 'turned by 180 degrees',
@@ -221,20 +222,20 @@ def orientation_text(orientation: int) -> str:
 
 
 def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """Read the pixel values of a label file, unchanged.
+    """Read the pixel values of a label file.
 
     Args:
-        path (str): Image of one channel, 1 to 16 bits, grey or with a colour
-            palette, whose indices are the values.
+        path (str): Image of one channel with 1 to 16 bits. Of an image with a
+            colour palette, the palette indices are read.
         backend_args (dict, optional): Options of MMEngine's file backend.
 
     Returns:
-        np.ndarray: Values, (H, W) uint8, or int32 for more than 8 bits.
+        np.ndarray: Pixel values, (H, W) uint8, or int32 for more than 8 bits.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file is damaged or not a label map: colours,
-            several pages, a lossy format, an EXIF orientation.
+        InputError: If the file is damaged, or has colours, several pages,
+            lossy compression or an EXIF orientation.
     """
     from mmengine import fileio
 
@@ -242,7 +243,7 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
         content = fileio.get(path, backend_args=backend_args)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise FileNotFoundError(
-            f'{path}: there is no such label file'
+            f'{path}: there is no such label file; correct the path'
         ) from None
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -267,15 +268,15 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
 
 
 def sample_name(sample: 'Mapping | BaseDataElement') -> str:
-    """File name, without suffix, of the outputs of a sample.
+    """Name of the output files of a sample, without suffix.
 
     Args:
-        sample (Mapping | BaseDataElement): Data sample or its dictionary.
-            ``sample_name``, which an ``OpenVocabDataset`` sets to distinguish
-            images of one name in several folders, comes before ``img_path``.
+        sample (Mapping | BaseDataElement): Data sample, or a dict of its
+            values.
 
     Returns:
-        str: File name without suffix.
+        str: ``sample_name``, which data sets set if several folders have
+        images of equal names; otherwise the stem of ``img_path``.
     """
     name = sample.get('sample_name')
     return name or Path(str(sample.get('img_path'))).stem
@@ -284,26 +285,26 @@ def sample_name(sample: 'Mapping | BaseDataElement') -> str:
 def write_label_map(
     path: str | Path, labels: np.ndarray, num_values: int
 ) -> None:
-    """Write a label map as a grey image of 8 bits, or 16 if needed.
+    """Write a label map as a grey image of 8 or 16 bits.
 
     Args:
         path (str | Path): PNG or TIFF file to write.
         labels (np.ndarray): Labels, (H, W) integers in [0, ``num_values``).
-        num_values (int): Number of values that may occur in any file of the
-            set, so that all its files have one type.
+        num_values (int): Number of possible values. More than 256 need 16
+            bits.
     """
     deep = np.uint8 if num_values <= 256 else np.uint16
     write_image(path, labels.astype(deep))
 
 
 def write_image(path: str | Path, pixels: np.ndarray) -> None:
-    """Write an image file with :func:`~ovseg_mm.utils.paths.atomic_write`.
+    """Write an image file; see :func:`~ovseg_mm.utils.paths.atomic_write`.
 
     Args:
-        path (str | Path): PNG, TIFF or JPEG file to write; its folder is
-            created.
-        pixels (np.ndarray): RGB, (H, W, 3) uint8; or grey, (H, W) uint8 or
-            uint16.
+        path (str | Path): PNG, TIFF or JPEG file to write. A missing folder
+            is created.
+        pixels (np.ndarray): RGB image, (H, W, 3) uint8; or grey image, (H, W)
+            uint8 or uint16.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -328,10 +329,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _grey_bits(image: Image.Image) -> int:
-    """Bits of a channel of an opened image: 8, 16 or 32.
-
-    Pillow clips grey images of more than 8 bits when it converts them.
-    """
+    """Bits per channel of a PIL image: 8, 16 or 32."""
     # Pillow opens PNG files of 16 bits as 32 in some versions.
     if image.mode.startswith('I;16') or (
         image.mode == 'I' and image.format == 'PNG'
@@ -341,8 +339,9 @@ def _grey_bits(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image, depth: int) -> np.ndarray:
-    """Pixels (H, W, 3) uint8 of an opened image."""
+    """RGB pixels, (H, W, 3) uint8, of a PIL image of 8 or 16 bits."""
     if depth == 16:
+        # Pillow's own conversion would clip the values.
         grey = (np.array(image) >> 8).astype(np.uint8)
         return np.stack([grey] * 3, axis=-1)
     image.load()
@@ -353,14 +352,14 @@ def _rgb(image: Image.Image, depth: int) -> np.ndarray:
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation to pixels (H, W, 3) uint8."""
+    """Apply an EXIF orientation to RGB pixels, (H, W, 3) uint8."""
     if orientation not in _TURNS:
         return pixels
     return np.array(Image.fromarray(pixels).transpose(_TURNS[orientation]))
 
 
 def _fault_of_labels(image: Image.Image) -> str | None:
-    """Reason why an opened file cannot be a label map."""
+    """Reason why an image file cannot be a label map, or None."""
     if image.format in _LOSSY:
         return (
             'is a JPEG, whose compression changes label values; save the '
@@ -380,7 +379,7 @@ def _fault_of_labels(image: Image.Image) -> str | None:
 
 
 def _advice_for_colours(values: np.ndarray) -> str:
-    """Advice for a file with several channels."""
+    """End of the message about a label file with several channels."""
     if values.ndim != 3 or values.shape[2] < 3:
         return ''
     if (values[..., :3] == values[..., :1]).all():
@@ -389,9 +388,9 @@ def _advice_for_colours(values: np.ndarray) -> str:
 
 
 def _grey_step(content: bytes) -> int:
-    """Divisor that restores the values of a PNG file of 2 or 4 bits.
+    """Divisor that restores the grey values of PNG files of 2 or 4 bits.
 
-    Decoders stretch such grey values to [0, 255].
+    Decoders scale these values to [0, 255].
     """
     is_png = content[:8] == b'\x89PNG\r\n\x1a\n'
     bits, colour_type = content[24:26] if is_png else (8, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of JSON lines that a killed process may leave unfinished."""
+"""Files of JSON lines, whose last line may be incomplete."""
 
 import json
 import os
@@ -17,7 +17,8 @@ def append_lines(path: Path) -> TextIO:
         path (Path): The file.
 
     Returns:
-        TextIO: The file; each line is written as soon as it is complete.
+        TextIO: Open file. Each complete line is written at once. If a killed
+        process left an incomplete last line, a line break follows it.
 
     Raises:
         OSError: If the file cannot be written, or is a symbolic link.
@@ -26,20 +27,20 @@ def append_lines(path: Path) -> TextIO:
     file = open(
         path, 'a', buffering=1, encoding='utf-8', opener=_without_links
     )
-    # Ends the unfinished line that a killed process may have left.
+    # A killed process may have left an incomplete line.
     if path.stat().st_size:
         file.write('\n')
     return file
 
 
 def read_lines(path: Path) -> Iterator[Any]:
-    """Values of a file of JSON lines; broken lines are left out.
+    """Read the values in a file of JSON lines, and skip damaged lines.
 
     Args:
         path (Path): The file.
 
     Yields:
-        Any: The value of a line.
+        Any: Value of a line.
     """
     with open(path, encoding='utf-8', errors='replace') as file:
         for line in file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of the process."""
+"""Setting of the memory allocator."""
 
 import ctypes
 import os
@@ -10,13 +10,15 @@ _SETTINGS = {-3: 1 << 25, -1: (1 << 31) - 1}
 
 
 def keep_freed_memory() -> None:
-    """Keep the memory of freed tensors for the next ones.
+    """Make the process reuse the memory of freed tensors.
 
-    By default glibc returns the memory of a large tensor to the system when
-    it is freed. The next tensor gets new pages, which the system fills with
-    zeros: 5 to 20 % of the CPU time of a prediction. Commands call this when
-    they start. Without effect if a variable ``MALLOC_...`` of glibc is set,
-    and with other C libraries.
+    By default, glibc returns the memory of a large freed tensor to the
+    system. The next tensor then gets new memory, which the system fills with
+    zeros. This takes 5 to 20 % of the CPU time of a prediction. Commands call
+    this function when they start.
+
+    Nothing happens with other C libraries, or if the user has set a variable
+    ``MALLOC_...`` of glibc.
     """
     if any(name.startswith('MALLOC_') for name in os.environ):
         return

@@ -29,17 +29,17 @@ BENCHMARKS = {
 
 
 def config_of_benchmark(key: str) -> Path | None:
-    """Config that a benchmark of the command line names, if it is one.
+    """Find the config file of a benchmark, if it is given as a file.
 
     Args:
-        key (str): Key of :data:`BENCHMARKS`, or a config file by path or
-            bare name.
+        key (str): Benchmark: a key of :data:`BENCHMARKS`, or the path or name
+            of a config file.
 
     Returns:
-        Path | None: The config file; None for a key.
+        Path | None: The config file; None for a key of :data:`BENCHMARKS`.
 
     Raises:
-        FileNotFoundError: If it is neither.
+        FileNotFoundError: If there is no such key or config file.
     """
     if key in BENCHMARKS:
         return None
@@ -47,28 +47,29 @@ def config_of_benchmark(key: str) -> Path | None:
         return find_config(key)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f'{key!r} is neither a benchmark ({", ".join(BENCHMARKS)}) '
-            'nor a config file'
+            f'{key!r} is neither a benchmark nor a config file; choose from '
+            f'{", ".join(BENCHMARKS)}, or give the path of a config'
         ) from error
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One config of the index.
+    """Entry of one config in the index of models.
+
+    Missing texts are empty.
 
     Attributes:
         name (str): Name of the config file without ``.py``.
-        method (str): Name of the metafile's collection.
-        config (str): Config file, relative to the project's root.
-        clip (str): CLIP of the model; empty if the metafile has none.
-        family (str): Name shared by the configs that take the same weights
-            and differ in the test set; empty if the metafile has none.
-        training_data (str): Data set; empty if the metafile has none.
-        test_set (str): File of ``configs/_base_/test_sets``, without
-            ``.py``, or a description; empty if the metafile has none.
-        miou (dict[str, float]): Published mIoU in percent by test set.
-        weights (str): Address of weights, or how to get them; empty if the
-            metafile has none.
+        method (str): Name of the method, from the metafile's collection.
+        config (str): Path of the config file in the project.
+        clip (str): CLIP model.
+        family (str): Name shared by configs that use the same weights and
+            differ only in the test set.
+        training_data (str): Data set of the training.
+        test_set (str): Name of a file in ``configs/_base_/test_sets`` without
+            ``.py``, or a description.
+        miou (dict[str, float]): Published mIoU in percent, by test set.
+        weights (str): URL of the weights, or how to get them.
     """
 
     name: str
@@ -83,15 +84,15 @@ class ModelEntry:
 
 
 def list_models() -> list[ModelEntry]:
-    """Read the metafiles of all shipped configs.
+    """List the models in the metafiles of all shipped configs.
 
     Returns:
-        list[ModelEntry]: Sorted by method; within a method, in the order of
-        the metafile.
+        list[ModelEntry]: Entries, sorted by method; within a method, in the
+        order of the metafile.
 
     Raises:
-        InputError: If a metafile cannot be read, one of its entries lacks a
-            key, or a value has another type than expected.
+        InputError: If a metafile cannot be read, or an entry lacks a key or
+            has a value of the wrong type.
     """
     return list(_entries_below(resource('configs')))
 
@@ -115,7 +116,7 @@ def read_metafiles(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
         path.
 
     Raises:
-        InputError: If a file is not readable as a YAML dict.
+        InputError: If a metafile cannot be read, or is not a YAML dict.
     """
     return list(_metafiles(folder))
 
@@ -139,24 +140,23 @@ def _metafiles(folder: Path) -> tuple[tuple[Path, dict[str, Any]], ...]:
             ) from error
         if content is not None and not isinstance(content, dict):
             raise InputError(
-                f'{path} is a {type(content).__name__}, expected the keys '
-                'Collections, Models and Zoo'
+                f'{path} contains a {type(content).__name__}; expected a dict '
+                'with the keys Collections, Models and Zoo'
             )
         found.append((path, content or {}))
     return tuple(found)
 
 
 def find_config_of_family(config: str | Path, test_set: str) -> Path | None:
-    """Find the shipped config that tests the same weights on a test set.
+    """Find a shipped config with the same weights for another test set.
 
     Args:
-        config (str | Path): Config file.
-        test_set (str): As in :attr:`ModelEntry.test_set`.
+        config (str | Path): Path of a config file.
+        test_set (str): Test set, as in :attr:`ModelEntry.test_set`.
 
     Returns:
-        Path | None: Path of the config, which may be ``config`` itself; None
-        if ``config`` is not a shipped one, or none of its family has this
-        test set.
+        Path | None: Path of a config in the family of ``config`` that has the
+        test set; may be ``config`` itself. None if there is no such config.
     """
     given = Path(config).resolve()
     entries = list_models()
@@ -191,8 +191,9 @@ def _entries_of(
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f'{metafile} has a model of another form than expected '
-                f'(Name, In Collection, Config, Metadata, Results): {error!r}'
+                f'{metafile} has a wrong entry below Models ({error!r}); '
+                'expected the keys Name, In Collection, Config, Metadata and '
+                'Results'
             ) from error
 
 

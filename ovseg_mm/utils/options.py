@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parser of ``--cfg-options KEY=VALUE``.
 
-MMEngine's ``DictAction`` damages class texts: it removes blanks and quotes,
-splits quoted texts at commas, and has no dicts.
+MMEngine's ``DictAction`` damages class texts, since it removes blanks and
+quotes and splits quoted texts at commas. It also has no dicts.
 """
 
 import argparse
@@ -24,10 +24,10 @@ _WORDS = {'true': True, 'false': False}
 
 
 class KeyValues(argparse.Action):
-    """Collects ``KEY=VALUE`` arguments in a dict.
+    """Action of argparse that collects ``KEY=VALUE`` arguments in a dict.
 
-    :func:`parse_value` reads the values. A bad one ends the command with one
-    sentence and exit status 2.
+    :func:`parse_value` parses the values. A wrong argument ends the command
+    with one sentence and exit status 2.
     """
 
     def __call__(
@@ -37,7 +37,7 @@ class KeyValues(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Add the values of one ``--cfg-options`` to the earlier ones."""
+        """Add the arguments of one ``--cfg-options`` to the dict."""
         options = dict(getattr(namespace, self.dest, None) or {})
         try:
             options.update(map(key_value, values or ()))
@@ -59,44 +59,51 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """Split ``KEY=VALUE``.
+    """Split an argument ``KEY=VALUE`` and parse the value.
 
     Args:
-        text (str): Such as ``'model.test_cfg.mode=whole'``.
+        text (str): Argument, such as ``'model.test_cfg.mode=whole'``.
 
     Returns:
-        tuple[str, Any]: The key, and the value of :func:`parse_value`.
+        tuple[str, Any]: The key, and the value from :func:`parse_value`.
 
     Raises:
-        InputError: If there is no key, or the value has an open bracket or
-            quote.
+        InputError: If the key is missing, or a bracket or quote of the value
+            is not closed.
     """
     key, sign, value = text.partition('=')
     if not sign or not key.strip():
-        raise InputError(f'{text!r} is not key=value')
+        raise InputError(
+            f'{text!r} is not key=value; expected an argument such as '
+            'model.test_cfg.mode=whole'
+        )
     try:
         return key.strip(), parse_value(value)
     except InputError as error:
         raise InputError(f'{text!r}: {error}') from error
     except RecursionError as error:
-        raise InputError(f'{key} has too many nested brackets') from error
+        raise InputError(
+            f'{key} has too many nested brackets; use fewer'
+        ) from error
 
 
 def parse_value(text: str) -> Any:
-    """Read a value of the command line.
+    """Parse a value from the command line.
 
-    - ``'a, b'`` in quotes: the text between the quotes;
-    - ``1``, ``1e-3``, ``true``, ``False``, ``None``: number, bool or None;
-    - ``[a,b]`` and ``a,b``: list; ``(a,b)``: tuple; ``{a:b}``: dict; their
-      elements are values too;
-    - anything else: the text itself, with its inner blanks.
+    - ``'a, b'`` in quotes becomes the text between the quotes.
+    - ``1``, ``1e-3``, ``true`` and ``None`` become a number, bool or None.
+    - ``[a,b]`` and ``a,b`` become a list, ``(a,b)`` a tuple, ``{a:b}`` a dict.
+      Their elements are parsed too.
+    - Anything else stays a text, without blanks at the ends.
+
+    MMEngine's ``DictAction`` gives the same value for texts without blanks,
+    quotes and braces.
 
     Args:
         text (str): Text after ``KEY=``.
 
     Returns:
-        Any: The value. MMEngine's ``DictAction`` gives the same value if the
-        text has no blanks, quotes and braces.
+        Any: The value.
 
     Raises:
         InputError: If a bracket or quote is not closed.
@@ -113,7 +120,7 @@ def parse_value(text: str) -> Any:
 
 
 def _bracketed(text: str) -> Any:
-    """List, tuple or dict of a text in brackets."""
+    """Parse a text in brackets as a list, tuple or dict."""
     inside = text[1:-1].strip()
     parts = _without_last_empty(_split(inside, ',')) if inside else []
     if text[0] == '{':
@@ -128,11 +135,13 @@ def _dict(text: str, parts: list[str]) -> Any:
         # A template such as {name}, not a dict.
         return text
     if any(len(pair) == 1 for pair in pairs):
-        raise InputError(f'{text} is not a dict such as {{key: value}}')
+        raise InputError(f'{text} is not a dict; expected {{key: value, ...}}')
     try:
         return {parse_value(key): parse_value(value) for key, value in pairs}
     except TypeError as error:
-        raise InputError(f'{text} has a list or dict as a key') from error
+        raise InputError(
+            f'{text} has a list or dict as a key; use a text or number'
+        ) from error
 
 
 def _quoted(text: str) -> Any:
@@ -146,7 +155,10 @@ def _quoted(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError) as error:
-        raise InputError(f'{text} is not a text in quotes') from error
+        raise InputError(
+            f'{text} cannot be read as a text in quotes; follow the rules of '
+            'Python for quotes and backslashes'
+        ) from error
 
 
 def _scalar(text: str) -> Any:
@@ -166,15 +178,15 @@ def _scalar(text: str) -> Any:
 
 
 def _split(text: str, sign: str, times: int = -1) -> list[str]:
-    """Split a text at a character outside quotes and brackets.
+    """Split a text at each ``sign`` that is outside quotes and brackets.
 
     Args:
-        text (str): Text.
-        sign (str): Character to split at.
-        times (int): Largest number of splits. -1: no limit.
+        text (str): Text to split.
+        sign (str): Separator, one character.
+        times (int): Maximum number of splits. -1: no limit.
 
     Returns:
-        list[str]: The parts, without ``sign``.
+        list[str]: Parts of the text, without the separators.
 
     Raises:
         InputError: If a bracket or quote is not closed.
@@ -197,17 +209,17 @@ def _split(text: str, sign: str, times: int = -1) -> list[str]:
 
 
 def _whole_word(text: str, bracket: str) -> list[str]:
-    """Return a text with a bracket inside a word; raise for other texts."""
+    """List with the text, if its bracket is inside a word; else raise."""
     if ',' in text or text[0] in _PAIRS or text[-1] in _PAIRS.values():
         raise InputError(
-            f'the bracket {bracket} of {text} has no partner; write a text '
-            'with a single bracket in quotes'
+            f'the bracket {bracket} in {text} has no matching bracket; add '
+            'one, or write the text in quotes'
         )
     return [text]
 
 
 def _closes_last(text: str) -> bool:
-    """Whether the last character closes the first bracket of a text."""
+    """Whether the first bracket of a text is closed by the last character."""
     depth = 0
     for index, char in _outside_quotes(text):
         depth += (char in _PAIRS) - (char in _PAIRS.values())
@@ -217,13 +229,13 @@ def _closes_last(text: str) -> bool:
 
 
 def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
-    """Positions and characters of a text that are outside quotes.
+    """Find the characters of a text that are not inside quotes.
 
-    Only a quote at the start of an element opens a quoted text; the quote in
+    A quote opens a quoted text only at the start of an element. The quote in
     ``potter's wheel`` is an apostrophe.
 
     Args:
-        text (str): Text.
+        text (str): Text to search.
 
     Yields:
         tuple[int, str]: Position and character.
@@ -238,12 +250,15 @@ def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
             index, at_start = quoted.end(), False
             continue
         if at_start and char in '\'"':
-            raise InputError(f'the quote {char} of {text[index:]} stays open')
+            raise InputError(
+                f'the quote {char} before {text[index + 1 :]} is not closed; '
+                f'add another {char}'
+            )
         yield index, char
         at_start = char in ',:([{' or (at_start and char.isspace())
         index += 1
 
 
 def _without_last_empty(parts: list[str]) -> list[str]:
-    """Parts without the empty one after a final comma."""
+    """Parts without the empty last part that a final comma makes."""
     return parts if parts[-1].strip() else parts[:-1]

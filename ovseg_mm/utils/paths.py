@@ -15,7 +15,7 @@ from .errors import InputError
 
 # Name of a file while it is written; a killed process may leave one.
 _TEMPORARY = '.{name}.{token}.tmp'
-# Characters of the file's own name, since file systems limit the length.
+# Characters of the final name in a temporary name, whose length is limited.
 _SHOWN_NAME = 100
 # For launchers that need a checkpoint: `mim test ... --checkpoint none`.
 NO_CHECKPOINT = 'none'
@@ -24,16 +24,16 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def expanded(path: str | Path) -> Path:
-    """Path with ``~`` expanded.
+    """Expand ``~`` or ``~user`` at the start of a path.
 
     Args:
-        path (str | Path): Path, perhaps with ``~`` or ``~user``.
+        path (str | Path): Path, with or without ``~``.
 
     Returns:
         Path: The expanded path.
 
     Raises:
-        InputError: If the user of ``~user`` is unknown.
+        InputError: If this computer does not know the user of ``~user``.
     """
     try:
         return Path(path).expanduser()
@@ -41,22 +41,23 @@ def expanded(path: str | Path) -> Path:
         user = Path(path).parts[0]
         raise InputError(
             f'{path}: this computer has no home folder {user}; write the '
-            f'path out, or ./{user} for a file of that name'
+            f'whole path, or ./{user} if the name really starts with ~'
         ) from None
 
 
 def resource(*parts: str | Path) -> Path:
-    """Path of a file or folder of the project.
+    """Path of a file or folder that is shipped with the package.
 
-    ``configs``, ``tools`` and ``data`` lie beside the package in a checkout
-    or an editable install, and in its ``.mim`` folder in a wheel.
+    The folders ``configs``, ``tools`` and ``data`` are next to the package in
+    a checkout or editable install. A wheel has them in the folder ``.mim`` of
+    the package.
 
     Args:
-        *parts (str | Path): Path below the project's root, such as
+        *parts (str | Path): Parts of the path, such as
             ``'configs', 'cat_seg'``.
 
     Returns:
-        Path: The path; it may not exist.
+        Path: The path, which need not exist.
     """
     root = _PACKAGE / '.mim'
     if not (root / 'configs').is_dir():
@@ -65,18 +66,19 @@ def resource(*parts: str | Path) -> Path:
 
 
 def find_config(name: str | Path) -> Path:
-    """Path of a config file, given by path or by the name of a shipped one.
+    """Find a config file by its path, or a shipped config by its name.
 
     Args:
-        name (str | Path): Path; or file name of a shipped config, with or
-            without ``.py`` and with or without its folders (``cat_seg/...``).
+        name (str | Path): Path of a config file; or name of a shipped config,
+            such as ``'NAME'``, ``'NAME.py'`` or ``'cat_seg/NAME'``.
 
     Returns:
-        Path: The config file.
+        Path: Path of the config file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If it is a folder, or its suffix is not one of a config.
+        InputError: If the path is a folder, or its suffix is not in
+            ``CONFIG_SUFFIXES``.
     """
     path = expanded(name)
     if path.is_file():
@@ -94,25 +96,25 @@ def find_config(name: str | Path) -> Path:
             return config
     if str(name) and path.is_dir():
         raise InputError(
-            f'{name} is a folder, not a config file '
+            f'{name} is a folder; give the path of a config file '
             f'({", ".join(CONFIG_SUFFIXES)})'
         )
     raise FileNotFoundError(
-        f'{name}: there is no such config file, here or among the shipped '
-        "ones; 'python -m ovseg_mm models' lists those"
+        f'{name}: there is no config file with this path or name; run '
+        "'python -m ovseg_mm models' to list the shipped configs"
     )
 
 
 def find_weights(name: str | Path) -> Path:
-    """Path of a weight file, relative to the current folder or the project.
+    """Find a weight file in the current folder or in the project.
 
     Args:
-        name (str | Path): Path; ``~`` is expanded. A relative path that does
-            not exist in the current folder is looked up in the project's
-            root, which has ``data/toy_clip.safetensors``.
+        name (str | Path): Path; ``~`` is expanded. If the current folder has
+            no such file, the path is looked up in the project, which has
+            for example ``data/toy_clip.safetensors``.
 
     Returns:
-        Path: The path; it may not exist.
+        Path: The path, which need not exist.
     """
     path = expanded(name)
     shipped = resource(path)
@@ -120,17 +122,17 @@ def find_weights(name: str | Path) -> Path:
 
 
 def find_checkpoint(name: str | Path | None) -> Path | None:
-    """Path of a checkpoint, checked to exist before long work.
+    """Check that a checkpoint exists, before any long work.
 
     Args:
         name (str | Path, optional): Path; ``~`` is expanded. None or
-            :data:`NO_CHECKPOINT` for a model that uses only CLIP's weights.
+            ``'none'`` for a model that uses only CLIP's weights.
 
     Returns:
         Path | None: The path; None for CLIP's weights alone.
 
     Raises:
-        FileNotFoundError: If a file is named and does not exist.
+        FileNotFoundError: If the checkpoint does not exist.
     """
     if name is None or str(name) == NO_CHECKPOINT:
         return None
@@ -143,7 +145,7 @@ def find_checkpoint(name: str | Path | None) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Folder of cached files: ``$OVSEG_CACHE`` or the user's cache folder."""
+    """Folder of cached files: ``$OVSEG_CACHE`` or ``~/.cache/ovseg_mm``."""
     folder = os.environ.get('OVSEG_CACHE')
     if folder:
         return expanded(folder)
@@ -152,10 +154,10 @@ def cache_folder() -> Path:
 
 
 def check_destination(path: str | Path) -> None:
-    """Raise if a path must not be replaced by a new file.
+    """Raise if a file cannot be written, or must not be replaced.
 
-    A finished file gets its name by renaming, which would replace a device,
-    a pipe or a read-only file.
+    :func:`atomic_write` renames a finished file, which would replace even a
+    device, a pipe or a read-only file.
 
     Args:
         path (str | Path): File to write; links are followed.
@@ -176,9 +178,9 @@ def check_destination(path: str | Path) -> None:
     if mode is not None and not stat.S_ISREG(mode):
         raise OSError(
             f'{path} cannot be written: it is {_kind_of(mode)}, not a file; '
-            'give the name of a file'
+            'give another name'
         )
-    # Root may write such a file, but did not mean to.
+    # Root could write such a file, but hardly wants to.
     if mode is not None and not mode & 0o222:
         raise PermissionError(
             f'{path} cannot be written: the file is read-only; give another '
@@ -188,33 +190,33 @@ def check_destination(path: str | Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(
             f'{path} cannot be written: the folder {folder} does not exist; '
-            'make it first'
+            'create it first'
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(
             f'{path} cannot be written: the folder {folder} is read-only; '
-            'name another one'
+            'give a path in another folder'
         )
 
 
 def path_inside(folder: str | Path, name: str) -> Path:
-    """Path of a file in a folder; raise for names that lead out of it.
+    """Join a folder and a relative path, and check that the result is inside.
 
     Args:
         folder (str | Path): The folder.
-        name (str): Relative path of the file below it.
+        name (str): Path of a file, relative to ``folder``.
 
     Returns:
         Path: Path of the file.
 
     Raises:
-        InputError: If the name is absolute or contains ``..``.
+        InputError: If ``name`` is empty, is absolute or contains ``..``.
     """
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or '..' in parts:
         raise InputError(
             f'the name {name!r} leads out of the folder {folder}; expected a '
-            'path below it, without ".."'
+            'relative path without ".."'
         )
     return Path(folder, name)
 
@@ -223,8 +225,8 @@ def path_inside(folder: str | Path, name: str) -> Path:
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears only when it is complete.
 
-    The content goes to a new temporary file of a random name in the same
-    folder, which is renamed when the block ends.
+    The block writes to a temporary file in the same folder. At the end of the
+    block, this file is renamed to ``path``; after an error, it is removed.
 
     >>> with atomic_write(path) as file:
     ...     file.write(content)
@@ -236,9 +238,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         BinaryIO: The open temporary file.
 
     Raises:
-        OSError: If the file cannot be written, see also
-            :func:`check_destination`; the message names the file and the
-            reason.
+        OSError: If the file cannot be written or :func:`check_destination`
+            refuses ``path``. The message names the file and the reason.
     """
     path = Path(path)
     check_destination(path)
@@ -264,13 +265,13 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def file_sha256(path: str | Path) -> str:
-    """Hash a file.
+    """SHA-256 of a file.
 
     Args:
-        path (str | Path): File.
+        path (str | Path): The file.
 
     Returns:
-        str: SHA-256, 64 hexadecimal digits.
+        str: The hash, 64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
@@ -286,17 +287,19 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def to_disk(file: BinaryIO) -> None:
-    """Flush a file to the disk; this can be slow."""
+    """Wait until the content of an open file is on the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def remove_leftovers(folder: Path, name: str = '*') -> None:
-    """Remove temporary files that killed processes have left.
+    """Remove temporary files of :func:`atomic_write` from killed processes.
 
     Args:
-        folder (Path): Folder to clean. No other process may write there now.
-        name (str): Name of the file that was being written; all by default.
+        folder (Path): Folder to clean. No other process may write there at
+            the same time.
+        name (str): Name of the file that was being written. By default, the
+            temporary files of all names are removed.
     """
     known = '*' if name == '*' else glob.escape(name[:_SHOWN_NAME])
     for leftover in folder.glob(_TEMPORARY.format(name=known, token='*')):
@@ -304,7 +307,7 @@ def remove_leftovers(folder: Path, name: str = '*') -> None:
 
 
 def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:
-    """Create and open a new file next to a path, never an existing one."""
+    """Create a temporary file next to ``path`` and open it for writing."""
     name = _TEMPORARY.format(
         name=path.name[:_SHOWN_NAME], token=secrets.token_hex(8)
     )

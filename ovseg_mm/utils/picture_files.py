@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image files of folders and patterns, and names of their results."""
+"""Search for image files, and names of their results."""
 
 import difflib
 import glob
@@ -27,12 +27,13 @@ _ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+:/', re.IGNORECASE)
 
 
 class Job(NamedTuple):
-    """File to segment.
+    """An image file to segment.
 
     Attributes:
-        path (Path): The file.
-        name (str): Start of the names of its results, without suffix; files
-            of a folder keep their sub-folders.
+        path (Path): Path of the image file.
+        name (str): Beginning of the names of all result files, without
+            suffix. For a file found in a folder, this is the path relative to
+            the folder.
     """
 
     path: Path
@@ -40,20 +41,20 @@ class Job(NamedTuple):
 
 
 def find_images(names: Iterable[str | Path]) -> list[Path]:
-    """List image files, with folders and patterns expanded.
+    """List the image files that files, folders and patterns name.
 
     Args:
-        names (Iterable[str | Path]): Files; folders, which are searched with
-            their sub-folders; patterns such as ``'street/*.jpg'``.
+        names (Iterable[str | Path]): Files, folders or patterns such as
+            ``'street/*.jpg'``. Folders are searched with their sub-folders.
 
     Returns:
-        list[Path]: Each file once; files of a folder or pattern are sorted
-        by name.
+        list[Path]: Paths without duplicates. Files of one folder or pattern
+        are sorted by path.
 
     Raises:
         FileNotFoundError: If a file does not exist, or a folder or pattern
             has no image.
-        InputError: If a name is an address or a device.
+        InputError: If a name is a URL or a device.
     """
     return [job.path for job in find_jobs(names)]
 
@@ -68,8 +69,8 @@ def find_jobs(
         out (Path, optional): Folder of results, which is not searched.
 
     Returns:
-        list[Job]: Each file once. Where names of results are equal, all but
-        the first have a number at the end.
+        list[Job]: Files without duplicates. If several files would have the
+        same name of results, a number is appended to all names but the first.
 
     Raises:
         FileNotFoundError: See :func:`find_images`.
@@ -93,8 +94,8 @@ def find_jobs(
 def _jobs_of(name: str, out: Path | None) -> list[Job]:
     if _ADDRESS.match(name):
         raise InputError(
-            f'{name} is an address, not a file; download the image first '
-            'and give the path of its file'
+            f'{name} is a URL, not a file; download the image and give the '
+            'path of the file'
         )
     path = expanded(name)
     if path.is_dir():
@@ -103,16 +104,21 @@ def _jobs_of(name: str, out: Path | None) -> list[Job]:
         return [Job(path, path.stem)]
     if path.is_symlink():
         raise FileNotFoundError(
-            f'{path} is a link to {os.readlink(path)}, which does not exist'
+            f'{path} is a link to {os.readlink(path)}, which does not exist; '
+            'correct the link'
         )
     if path.exists():
-        raise InputError(f'{path} is neither a file nor a folder of images')
+        raise InputError(
+            f'{path} is neither a file nor a folder; give the path of an '
+            'image or a folder of images'
+        )
     if glob.has_magic(name):
         files = map(Path, glob.glob(str(path), recursive=True))
         found = sorted(file for file in files if _is_image(file))
         if not found:
             raise FileNotFoundError(
-                f'no image ({", ".join(PICTURE_SUFFIXES)}) matches {name}'
+                f'no image matches the pattern {name}; expected a file with '
+                f'one of the suffixes {", ".join(PICTURE_SUFFIXES)}'
             )
         fixed = itertools.takewhile(
             lambda part: not glob.has_magic(part), path.parts
@@ -128,7 +134,7 @@ def _jobs_of(name: str, out: Path | None) -> list[Job]:
 
 
 def _jobs_in(folder: Path, out: Path | None) -> list[Job]:
-    """Images in a folder and below, with broken links to images."""
+    """Jobs of the images in a folder and its sub-folders."""
     left_out = set() if out is None else {os.path.realpath(out)}
     visited = {os.path.realpath(folder)}
     images = []
@@ -147,14 +153,14 @@ def _jobs_in(folder: Path, out: Path | None) -> list[Job]:
         folders[:] = deeper
     if not images:
         raise FileNotFoundError(
-            f'the folder {folder} has no image in it or below '
-            f'({", ".join(PICTURE_SUFFIXES)})'
+            f'the folder {folder} and its sub-folders have no image; expected '
+            f'a file with one of the suffixes {", ".join(PICTURE_SUFFIXES)}'
         )
     return _below(folder, sorted(images))
 
 
 def _below(folder: Path, files: list[Path]) -> list[Job]:
-    """Jobs whose names are paths relative to a folder."""
+    """Jobs of files, named by their paths relative to a folder."""
     return [
         Job(file, file.relative_to(folder).with_suffix('').as_posix())
         for file in files

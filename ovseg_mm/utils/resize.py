@@ -4,7 +4,15 @@ from torch import Tensor
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (B, C, H, W) bilinearly; return x itself if the size is right."""
+    """Resize feature maps bilinearly.
+
+    Args:
+        x (Tensor): Feature maps, (B, C, H, W).
+        size (tuple[int, int]): Height and width of the result.
+
+    Returns:
+        Tensor: Resized maps, (B, C, *size); ``x`` itself if it has this size.
+    """
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x, size, mode='bilinear', align_corners=False)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of files that results are saved as, and their names."""
+"""Kinds of result files, and the endings of their names."""
 
 from collections.abc import Collection
 from importlib.util import find_spec
 
 from .errors import InputError, nearest
 
-# Ends of the names of an image's results. A name without a dot is a folder.
+# Endings of the results of an image. Without a dot, the result is a folder.
 OUTPUTS = dict(
     labels='_labels.png',
     overlay='_overlay.png',
@@ -16,7 +16,7 @@ OUTPUTS = dict(
     coco='_coco.json',
     geojson='.geojson',
 )
-# Of a raster that is read in windows.
+# Endings of the results of a raster that is read in windows.
 RASTER_OUTPUTS = dict(
     labels='_labels.tif',
     overlay='_overlay.png',
@@ -24,7 +24,7 @@ RASTER_OUTPUTS = dict(
     gpkg='.gpkg',
 )
 _SHARES = '_shares.jsonl'  # JSON lines, one per frame
-# Of a video, by its suffix; all others have the results of an MP4.
+# Endings of the results of a video, by its suffix; others are as for MP4.
 VIDEO_OUTPUTS = {
     '.avi': dict(overlay='_overlay.avi', shares=_SHARES),
     '.mp4': dict(overlay='_overlay.mp4', shares=_SHARES),
@@ -32,13 +32,14 @@ VIDEO_OUTPUTS = {
 
 
 def video_outputs(suffix: str) -> dict[str, str]:
-    """Ends of the names of a video's results.
+    """Endings of the names of the result files of a video.
 
     Args:
-        suffix (str): Suffix of the video.
+        suffix (str): Suffix of the video file, such as ``'.mp4'``.
 
     Returns:
-        dict[str, str]: End of the name by kind.
+        dict[str, str]: Ending by kind of result, such as
+        ``{'overlay': '_overlay.mp4'}``.
     """
     return VIDEO_OUTPUTS.get(suffix.lower(), VIDEO_OUTPUTS['.mp4'])
 
@@ -46,15 +47,15 @@ def video_outputs(suffix: str) -> dict[str, str]:
 def check_outputs_known(
     kinds: Collection[str], known: Collection[str] = tuple(OUTPUTS)
 ) -> None:
-    """Check the kinds of files to save.
+    """Raise if a kind of result file is unknown or cannot be written.
 
     Args:
-        kinds (Collection[str]): Kinds of files.
-        known (Collection[str]): Kinds that exist.
+        kinds (Collection[str]): Kinds to save, such as ``('labels',)``.
+        known (Collection[str]): Kinds that can be saved.
 
     Raises:
-        ImportError: If a library is missing that writes one of them.
-        InputError: If one is unknown.
+        ImportError: If ``kinds`` has ``'coco'`` and pycocotools is missing.
+        InputError: If a kind is unknown.
     """
     for kind in kinds:
         if kind not in known:
@@ -67,12 +68,13 @@ def check_outputs_known(
 
 
 def check_pycocotools() -> None:
-    """Check that the library of COCO annotations is installed.
+    """Check that pycocotools is installed, which writes COCO annotations.
 
     Raises:
-        ImportError: If it is not.
+        ImportError: If pycocotools is not installed.
     """
     if find_spec('pycocotools') is None:
         raise ImportError(
-            'COCO annotations need pycocotools: pip install "ovseg_mm[coco]"'
+            'COCO annotations need pycocotools, which is not installed; run: '
+            'pip install "ovseg_mm[coco]"'
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check and import of the installed OpenMMLab packages."""
+"""Check of the installed OpenMMLab packages, and their import."""
 
 import functools
 import importlib
@@ -20,8 +20,8 @@ INSTALL_STACK = 'pip install ' + ' '.join(
     [*(onedl for _, onedl in DISTRIBUTIONS.values()), 'onedl-mim']
 )
 INSTALL_COMMAND = f'pip install torch torchvision && {INSTALL_STACK}'
-# The classic releases that fit together, from and below: MMSegmentation
-# itself does not accept other versions of mmcv.
+# Classic releases that work together: first version, and first version that
+# is too new. MMSegmentation itself refuses other versions of mmcv.
 CLASSIC_VERSIONS = {
     'mmengine': ((0, 10), (1, 0)),
     'mmcv': ((2, 0), (2, 2)),
@@ -36,12 +36,12 @@ NO_OPERATOR = r'Fail to import ``MultiScaleDeformableAttention`` from'
 
 @dataclass(frozen=True)
 class Package:
-    """An installed distribution.
+    """An installed package.
 
     Attributes:
-        name (str): Distribution name.
-        version (str): Its version.
-        onedl (bool): Whether it belongs to the OneDL release.
+        name (str): Name for ``pip``, such as ``'mmsegmentation'``.
+        version (str): Installed version.
+        onedl (bool): Whether the package is from OneDL, a fork of OpenMMLab.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Package:
 
 
 def installed_packages() -> dict[str, list[Package]]:
-    """Installed OpenMMLab distributions.
+    """List the installed OpenMMLab packages.
 
     Returns:
-        dict[str, list[Package]]: Distributions by import name. Several
-        distributions of one name overwrite each other.
+        dict[str, list[Package]]: Packages by import name, such as ``'mmseg'``.
+        Two packages of one import name overwrite each other's files.
     """
     found: dict[str, list[Package]] = {}
     for module, names in DISTRIBUTIONS.items():
@@ -67,10 +67,11 @@ def installed_packages() -> dict[str, list[Package]]:
 
 
 def check_stack() -> None:
-    """Check that one complete stack of OpenMMLab packages is installed.
+    """Check that either the classic or the OneDL packages are complete.
 
     Raises:
-        ImportError: If not; the message has the command that repairs it.
+        ImportError: If packages are missing, mixed or too old. The message
+            has a command that repairs the installation.
     """
     found = installed_packages()
     missing = [module for module in REQUIRED if not found[module]]
@@ -104,8 +105,8 @@ def import_stack() -> None:
     """Import MMEngine, MMCV and MMSegmentation.
 
     Raises:
-        ImportError: If an installed package does not import; the message has
-            the reason and the command that repairs it.
+        ImportError: If an installed package cannot be imported. The message
+            has the reason and a command that repairs the installation.
     """
     for module in REQUIRED:
         try:
@@ -129,7 +130,7 @@ def import_stack() -> None:
 
 
 def _silence_known_lines() -> None:
-    """Drop the messages of the OneDL packages at import, and no others."""
+    """Hide two harmless messages of the OneDL packages at import."""
     warnings.filterwarnings(
         'ignore',
         message=NO_OPERATOR,
@@ -156,14 +157,15 @@ def _check_classic(found: dict[str, list[Package]]) -> None:
         (package,) = found[module]
         if not first <= _release(package.version) < end:
             raise ImportError(
-                f'{package.name} {package.version} does not fit ovseg_mm; '
+                f'ovseg_mm does not work with {package.name} '
+                f'{package.version}; '
                 f"run: pip install '{package.name}>={_dotted(first)},"
                 f"<{_dotted(end)}'"
             )
 
 
 def _check_torch() -> None:
-    """Check that torch is installed, recent and built for this NumPy."""
+    """Check that torch and NumPy are installed and work together."""
     for name in ('torch', 'numpy'):
         if not _installed(name):
             raise ImportError(
@@ -176,7 +178,7 @@ def _check_torch() -> None:
             f'torch {torch} is too old for ovseg_mm; run: pip install '
             f"'torch>={_dotted(OLDEST_TORCH)}' torchvision"
         )
-    # Before 2.3 it was built for NumPy 1 and cannot see NumPy 2.
+    # Releases before torch 2.3 were built for NumPy 1 and fail with NumPy 2.
     if _release(torch) < (2, 3) and _release(numpy) >= (2, 0):
         raise ImportError(
             f'torch {torch} does not work with numpy {numpy}; run: pip '

@@ -214,18 +214,21 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
     'arguments, words',
     [
         (['gone.jpg', '--classes', 'a'], 'gone.jpg: there is no such image'),
-        (['empty', '--classes', 'a'], 'empty has no image in it'),
+        (
+            ['empty', '--classes', 'a'],
+            'empty and its sub-folders have no image',
+        ),
         (['broken.jpg', '--classes', 'a'], 'broken.jpg'),
         (['nothing.jpg', '--classes', 'a'], 'nothing.jpg cannot be read as '),
         (['text.jpg', '--classes', 'a'], 'text.jpg cannot be read as an'),
         (['link.jpg', '--classes', 'a'], 'is a link to gone.png, which does'),
         (['pipe.jpg', '--classes', 'a'], 'is neither a file nor a folder'),
         (['1.jpeg', '--classes', 'a'], 'did you mean 1.jpg?'),
-        (['*.bmp', '--classes', 'a'], ') matches *.bmp'),
+        (['*.bmp', '--classes', 'a'], 'no image matches the pattern *.bmp'),
         (['http://x.org/a.jpg', '--classes', 'a'], 'download the image'),
         (['~nobody_here/a.jpg', '--classes', 'a'], 'no home folder ~nobody_'),
         (['a' * 5000 + '.jpg', '--classes', 'a'], 'characters'),
-        (['deep', '--classes', 'a'], 'deep has no image in it or below ('),
+        (['deep', '--classes', 'a'], 'deep and its sub-folders have no image'),
         (['--classes', 'a', 'b'], 'no image is given; write: predict IMAGE'),
         (['--classes', '1.jpg'], 'has no class text, only the image 1.jpg'),
         (['--classes', 'a', 'gone.jpg'], 'gone.jpg: there is no such image'),
@@ -308,7 +311,7 @@ def test_patterns_and_repeated_pictures(tmp_path, monkeypatch):
         'b.png',
         'x/c.jpg',
     ]
-    with pytest.raises(InputError, match='file:/.* is an address'):
+    with pytest.raises(InputError, match='file:/.* is a URL'):
         find_images(['file:///a.jpg'])
 
 

@@ -415,5 +415,5 @@ def test_missing_options(model):
 
 def test_double_normalisation_is_refused(model):
     model['data_preprocessor'].update(mean=[1.0] * 3, std=[2.0] * 3)
-    with pytest.raises(ValueError, match='leave mean and std out'):
+    with pytest.raises(ValueError, match='remove mean and std'):
         own(model)

@@ -304,4 +304,7 @@ def test_config_as_data_set_and_wrong_names(
     assert second['settings']['windows'] == dict(mode='whole')
     assert first['metrics'] != second['metrics']
     output = evaluate(checkpoint, tmp_path, '--datasets', 'ade15', status=2)
-    assert "'ade15' is neither a benchmark (ade150, ade847" in output
+    assert (
+        "'ade15' is neither a benchmark nor a config file; choose from ade150"
+        in output
+    )

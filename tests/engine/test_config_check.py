@@ -241,7 +241,7 @@ def test_sound_configs(cfg):
                     {'type': 'PackSegInputs'},
                 ]
             },
-            'load them first',
+            'put LoadOpenVocabAnnotations first',
         ),
         (
             {

@@ -210,7 +210,7 @@ def test_resume_without_a_checkpoint_begins_anew(tool, tiny_data, tmp_path):
         (
             'train',
             [TINY, '--cfg-options', 'model.test_cfg.crop_size=64'],
-            r'found 64; write \(64, 64\)',
+            r'in pixels; write \(64, 64\)',
         ),
         (
             'test',
@@ -218,7 +218,7 @@ def test_resume_without_a_checkpoint_begins_anew(tool, tiny_data, tmp_path):
                 *(TINY, 'none', '--cfg-options'),
                 'model.test_cfg.stride=(42.67, 42.67)',
             ],
-            r'found \(42.67, 42.67\); pixels are whole numbers',
+            r'stride=\(42.67, 42.67\); .*; pixels are whole numbers',
         ),
         (
             'test',

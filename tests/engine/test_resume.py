@@ -66,7 +66,7 @@ def test_of_damaged_ones_the_newest_whole_is_resumed(work_dir, warnings):
     assert find_starting_checkpoint(str(work_dir), None) == (whole, True)
     (warning,) = warnings
     assert f'{work_dir / "iter_10.pth"} is cut short' in warning
-    assert f'resuming from {whole}, the newest whole one' in warning
+    assert f'resuming from {whole}, the newest undamaged checkpoint' in warning
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,12 @@ TINY = Path(__file__).parents[1] / 'end_to_end' / 'tiny.py'
         ),
         ('a.py', "custom_imports = dict(import_=['os'])\n", 'import_'),
         ('a.py', b'# \xe9\nmodel = 3\n', "can't decode byte 0xe9"),
-        ('a.py', '', 'is empty; expected at least a model'),
+        ('a.py', '', 'is empty; expected at least a base'),
         ('a.py', b'\0\1PK', 'null bytes'),
         ('a.json', '{"model": ', 'Expecting value'),
         ('a.json', '', 'Expecting value'),
-        ('a.json', '[1, 2]', 'expected an object with the keys'),
-        ('a.yaml', '', 'expected an object with the keys'),
+        ('a.json', '[1, 2]', 'expected a dict with keys'),
+        ('a.yaml', '', 'expected a dict with keys'),
         ('a.yml', 'a: [1\n', 'ParserError'),
     ],
 )
@@ -72,7 +72,9 @@ def test_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'configs.py').mkdir()
     for name in ('configs.py', '.', tmp_path):
-        with pytest.raises(InputError, match='is a folder, not a config'):
+        with pytest.raises(
+            InputError, match='is a folder; give the path of a config'
+        ):
             read_config_file(name)
 
 

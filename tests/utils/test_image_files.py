@@ -115,7 +115,9 @@ def test_grey_of_16_bits_keeps_its_shades(tmp_path, suffix):
 def test_pictures_of_unknown_range_are_refused(tmp_path, dtype):
     path = tmp_path / 'a.tif'
     Image.fromarray(np.full((4, 5), 7, dtype)).save(path)
-    with pytest.raises(ValueError, match='32 bits.*convert it') as error:
+    with pytest.raises(
+        ValueError, match='32 bits.*convert the image'
+    ) as error:
         read_image(path)
     assert str(path) in str(error.value)
 
@@ -296,14 +298,18 @@ def write_png(path, packed, width, bits):
 def test_empty_file_says_so(tmp_path):
     path = tmp_path / 'a.jpg'
     path.write_bytes(b'')
-    with pytest.raises(InputError, match=r'image; it is empty \(0 bytes\)'):
+    with pytest.raises(
+        InputError, match=r'image, because it is empty \(0 bytes\)'
+    ):
         read_image(path)
 
 
 def test_heic_needs_a_library(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, 'pillow_heif', None)
-        with pytest.raises(InputError, match='a.heic is HEIC; pip install'):
+        with pytest.raises(
+            InputError, match='a.heic is a HEIC file; run pip install'
+        ):
             decode_image(b'\0\0\0\x18ftypheic\0\0\0\0', 'a.heic')
     pillow_heif = pytest.importorskip('pillow_heif')
     pixels = np.full((16, 16, 3), (200, 100, 50), np.uint8)

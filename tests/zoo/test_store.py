@@ -109,7 +109,7 @@ def test_the_cache_of_the_hubs_client(hub, use_table, tmp_path, sha256):
     resolve_model('tiny-catseg').fetch()
     assert not hub.requests
     assert Path(kept).is_file()
-    with pytest.raises(InputError, match='another model.pth in org/tiny'):
+    with pytest.raises(InputError, match='model.pth in org/tiny has changed'):
         resolve_model('other').fetch()
 
 
@@ -119,7 +119,7 @@ def test_another_file_than_the_table_names(hub, use_table, tmp_path):
         zoo_row('size', dict(TINY_FILE, Bytes=5)),
     )
     for name, message in (
-        ('hash', 'SHA-256 is .* instead of 0000.*nothing was downloaded'),
+        ('hash', 'SHA-256 is .* expected 0000.*nothing was downloaded'),
         ('size', 'size is .* bytes instead of 5; nothing was downloaded'),
     ):
         with pytest.raises(InputError, match=message):
@@ -133,7 +133,7 @@ def test_a_damaged_download_is_removed(hub, use_table, tmp_path, sha256):
     hub.etags['org/tiny'] = sha256
     good = hub.files['org/tiny', 'model.pth']
     hub.files['org/tiny', 'model.pth'] = good[:-4] + b'1234'
-    with pytest.raises(InputError, match='another SHA-256, .* was removed'):
+    with pytest.raises(InputError, match='the SHA-256 .* was removed'):
         resolve_model('tiny-catseg').fetch()
     assert cached(tmp_path) == []
     hub.files['org/tiny', 'model.pth'] = good
@@ -173,7 +173,7 @@ def test_full_disk(hub, use_table, monkeypatch, published_file):
     usage = namedtuple('usage', 'free')
     room = len(published_file) * 2 - 1
     monkeypatch.setattr('shutil.disk_usage', lambda path: usage(room))
-    with pytest.raises(InputError, match='make room, or .*OVSEG_CACHE'):
+    with pytest.raises(InputError, match='delete files, or .*OVSEG_CACHE'):
         resolve_model('tiny-catseg').fetch()
     assert not gets(hub)
     monkeypatch.setattr('shutil.disk_usage', lambda path: usage(room + 1))

@@ -17,38 +17,44 @@ from ..distributed import unwrap
 
 @HOOKS.register_module()
 class ActivationCheckpointingHook(Hook):
-    """Computes activations of some modules again instead of keeping them.
+    """Hook that saves GPU memory by activation checkpointing.
 
-    MMEngine's ``activation_checkpointing`` leaves modules whose input has no
-    gradient, such as a backbone, without gradients, and turns named tuples
-    into tuples. ``tools/train.py`` uses this hook instead.
+    The given modules do not store their activations for the backward pass,
+    but compute them again. ``tools/train.py`` uses this hook because
+    MMEngine's ``activation_checkpointing`` has two faults: a module whose
+    input has no gradient, such as a backbone, gets no gradients, and named
+    tuples become tuples.
 
     Args:
-        modules (str | Sequence[str]): Names of modules, such as
+        modules (str | Sequence[str]): Dotted names of the modules, such as
             ``'backbone'``. ``*`` stands for any part between two dots:
-            ``'backbone.transformer.resblocks.*'`` are all blocks of the
-            image tower. The backward pass computes one of them at a time, so
-            that many small modules need less memory than a large one.
+            ``'backbone.transformer.resblocks.*'`` names all blocks of the
+            image tower. Many small modules need less memory than a large one,
+            because the backward pass recomputes one module at a time.
     """
 
     def __init__(self, modules: str | Sequence[str]) -> None:
         self.modules = [modules] if isinstance(modules, str) else modules
 
     def before_train(self, runner: Runner) -> None:
-        """Wrap the modules; after other hooks have copied the model."""
+        """Wrap the modules.
+
+        This must come after ``before_run``, where hooks such as EMA copy the
+        model: the copy of a wrapped module would call the original module.
+        """
         recompute_activations(unwrap(runner.model), self.modules)
 
 
 def recompute_activations(model: nn.Module, modules: Sequence[str]) -> None:
-    """Have modules compute their activations again in the backward pass.
+    """Make modules recompute their activations in the backward pass.
 
     Args:
-        model (nn.Module): Changed in place.
-        modules (Sequence[str]): Names of its modules; ``*`` stands for any
-            part between two dots.
+        model (nn.Module): Model, changed in place.
+        modules (Sequence[str]): Dotted names of modules in the model; ``*``
+            stands for any part between two dots.
 
     Raises:
-        InputError: If the model has no such module.
+        InputError: If the model has no module of such a name.
     """
     for name in modules:
         found = [
@@ -60,14 +66,14 @@ def recompute_activations(model: nn.Module, modules: Sequence[str]) -> None:
             known = ', '.join(key for key, _ in model.named_children())
             raise InputError(
                 f'activation_checkpointing names {name!r}, but the model has '
-                f'no such module; it has {known} and their parts'
+                f'no such module; use {known} or modules inside them'
             )
         for module in found:
             module.forward = _recomputed(module.forward)
 
 
 def _fits(key: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether the parts of a module's name fit those of a pattern."""
+    """Whether each part of a name matches that part of a pattern."""
     return len(key) == len(pattern) and all(map(fnmatchcase, key, pattern))
 
 

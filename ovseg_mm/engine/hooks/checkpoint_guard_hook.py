@@ -18,28 +18,29 @@ from ..resume import find_starting_checkpoint
 
 @HOOKS.register_module()
 class CheckpointGuardHook(Hook):
-    """Converts published checkpoints at loading and saves plain values only.
+    """Hook that checks checkpoints when a run loads or saves them.
 
-    A resumed run continues only from checkpoints of its own work folder.
-
-    The segmentor itself raises if a checkpoint does not fill the model; the
-    hook raises before MMEngine loads the checkpoint, and names the file.
-
-    MMEngine also saves the histories of its log, which only smooth the printed
-    averages. They are Python objects, and loaders that take weights alone
-    refuse a file with such objects. The hook leaves the histories out, so that
-    our checkpoints hold tensors and plain values and no code.
+    - A resumed run continues from a checkpoint in its own work folder.
+    - A loaded checkpoint must fit the model; the message names the file. The
+      names in published checkpoints are converted to names of this package.
+    - A saved checkpoint contains only tensors and plain Python values. The
+      hook removes MMEngine's log histories, which are Python objects that
+      ``torch.load(weights_only=True)`` refuses. Without histories, only the
+      averages printed after resuming change.
     """
 
-    # Before hooks that copy the loaded weights (EMA).
+    # Runs before hooks that copy the loaded weights (EMA).
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        """Choose the checkpoint of a resumed run.
+        """Choose the checkpoint that a resumed run continues from.
+
+        A ``load_from`` in the work folder is resumed. Otherwise, the last
+        checkpoint of the work folder is resumed. If there is none, a new run
+        starts with the weights of ``load_from``.
 
         Args:
-            runner (Runner): Its ``load_from`` is resumed only if it is in
-                the work folder.
+            runner (Runner): Runner, changed in place.
         """
         if not runner._resume:
             return
@@ -50,18 +51,19 @@ class CheckpointGuardHook(Hook):
             runner._load_from, runner._resume = start
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Convert a checkpoint and compare it with the model.
+        """Convert a loaded checkpoint and compare it with the model.
 
         Args:
-            runner (Runner): The runner; nothing is done if its model is not
-                from this package.
-            checkpoint (dict): The checkpoint; its ``state_dict`` gets our
-                names.
+            runner (Runner): Runner. If its model is from another package, the
+                method does nothing.
+            checkpoint (dict): Checkpoint, changed in place: the names in
+                ``state_dict`` become those of the model.
 
         Raises:
-            InputError: If it is a checkpoint of another method, or a learned
-                tensor is missing, misshapen, not finite or has no place in
-                the model, or a state of a resumed optimizer is not finite.
+            InputError: If the checkpoint is from another method; if a learned
+                tensor is missing, has a wrong shape, is not finite or is not
+                in the model; or if the state of a resumed optimizer is not
+                finite.
         """
         segmentor = unwrap(runner.model)
         if not isinstance(segmentor, BaseOpenVocabSegmentor):
@@ -75,14 +77,14 @@ class CheckpointGuardHook(Hook):
             check_finite(dict(states), where)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remove or convert values that are neither tensors nor plain Python.
+        """Check the weights, and remove objects that are not plain values.
 
         Args:
-            runner (Runner): Knows the iteration.
-            checkpoint (dict): Changed in place.
+            runner (Runner): Runner; messages name its iteration.
+            checkpoint (dict): Checkpoint to save, changed in place.
 
         Raises:
-            InputError: If weights are not finite; nothing is saved then.
+            InputError: If a weight is not finite. The checkpoint is not saved.
         """
         weights = checkpoint.get('state_dict')
         if weights:
@@ -97,7 +99,7 @@ class CheckpointGuardHook(Hook):
 
 
 def _tensors_in(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Tensors in nested dicts and lists, with names that say where."""
+    """Dotted names and tensors in nested dicts and lists."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, dict):
@@ -109,7 +111,7 @@ def _tensors_in(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` with NumPy's numbers replaced by Python's."""
+    """Copy of a value with Python's numbers in place of NumPy's."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -16,17 +16,17 @@ _SHOWN = 8
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Ends a training whose loss is not a finite number.
+    """Hook that ends a training when a loss is infinite or NaN.
 
-    The loss is the output of the model, before mixed precision scales it:
-    the loss scaling handles gradients that overflow now and then.
+    The check uses the losses that the model returns. It is not affected by
+    overflows in mixed precision, because losses are scaled later.
 
-    The hook reads the loss where MMEngine's log reads it, after each
-    iteration, so it adds no wait for the GPU. Several processes exchange one
-    number per iteration; all of them end if one has such a loss.
+    With several processes, all of them end if one has such a loss. The check
+    does not slow down the GPU, because MMEngine's log waits for the losses
+    after each iteration anyway.
     """
 
-    # Before the checkpoint of the iteration is saved.
+    # Runs before the checkpoint of the iteration is saved.
     priority = 'VERY_HIGH'
 
     def after_train_iter(
@@ -36,16 +36,16 @@ class FiniteLossHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Check the losses of an iteration.
+        """Raise if a loss of the iteration is not finite.
 
         Args:
-            runner (Runner): Knows the iteration.
-            batch_idx (int): Index of the batch.
-            data_batch (Any): The batch, whose files are named.
+            runner (Runner): Runner; the message names its iteration.
+            batch_idx (int): Index of the batch; unused.
+            data_batch (Any): Batch; the message names its image files.
             outputs (Mapping[str, Any], optional): Losses by name.
 
         Raises:
-            InputError: If a loss is not finite, in any process.
+            InputError: If a loss of any process is not finite.
         """
         losses = {
             name: float(torch.as_tensor(value).detach())
@@ -63,11 +63,11 @@ class FiniteLossHook(Hook):
         files = all_gather_object(_files_of(data_batch) if wrong else [])
         names = all_gather_object(list(wrong.items()))
         raise InputError(
-            _sentence(runner.iter + 1, sum(names, []), sum(files, []))
+            _not_finite(runner.iter + 1, sum(names, []), sum(files, []))
         )
 
 
-def _sentence(
+def _not_finite(
     iteration: int, losses: list[tuple[str, float]], files: list[str]
 ) -> str:
     shown = ', '.join(files[:_SHOWN]) or 'unknown'
@@ -77,13 +77,13 @@ def _sentence(
     )
     return (
         f'the loss of iteration {iteration} is not a finite number '
-        f'({listed}); the files of its batch: {shown}{more}; look at these, '
+        f'({listed}); files of the batch: {shown}{more}; check these files, '
         'lower the learning rate, or continue from an earlier checkpoint'
     )
 
 
 def _files_of(batch: Any) -> list[str]:
-    """Image files of a batch, as data loaders lay it out."""
+    """Paths of the image files of a batch."""
     if not isinstance(batch, Mapping):
         return []
     paths = list(batch.get('crop_paths', ()))

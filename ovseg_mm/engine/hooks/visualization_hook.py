@@ -20,24 +20,26 @@ from ovseg_mm.utils.paths import path_inside
 
 @HOOKS.register_module()
 class OpenVocabVisualizationHook(Hook):
-    """Draw every image of a test, and some of each validation.
+    """Hook that draws the predictions of tests and validations.
 
-    Each drawing shows image, ground truth and prediction. A test writes
-    ``<save_dir of the visualizer>/<image name>.png``, in each process its
-    share; the main process passes its drawings to backends such as
-    TensorBoard, too. A validation hands the first image of every
-    ``interval``-th batch to the backends. Only images that are drawn are
-    decoded.
+    Each drawing shows the image, the ground truth and the prediction.
+
+    - Test: every image is drawn into
+      ``<save_dir of the visualizer>/<image name>.png``. With several
+      processes, each one draws its share of the images. Only the main process
+      also draws into backends such as TensorBoard.
+    - Validation: the first image of every ``interval``-th batch is drawn into
+      the backends.
 
     Args:
         draw (bool): Whether to draw at all.
-        interval (int): Batches of a validation from one drawing to the next.
-        show (bool): Whether to show pictures in a window instead of writing
-            them.
-        wait_time (float): Seconds to show each.
+        interval (int): Number of validation batches per drawing.
+        show (bool): Whether to show drawings in a window. A test then writes
+            no files.
+        wait_time (float): Seconds to show each drawing.
         backend_args (dict, optional): Options of MMEngine's file backend for
-            the images.
-        outline_errors (bool): Whether to draw red lines around the wrong
+            reading the images.
+        outline_errors (bool): Whether to draw red outlines around the wrong
             pixels of the prediction.
     """
 
@@ -59,7 +61,7 @@ class OpenVocabVisualizationHook(Hook):
         self.outline_errors = outline_errors
 
     def before_test(self, runner: Runner) -> None:
-        """Make the folder, so that a test without access fails early."""
+        """Create the folder of drawings; without access, this fails early."""
         if self.draw and not self.show:
             self._folder(runner).mkdir(parents=True, exist_ok=True)
 
@@ -94,15 +96,15 @@ class OpenVocabVisualizationHook(Hook):
             self._add(name, sample, out_file=file)
 
     def after_test(self, runner: Runner) -> None:
-        """Log the folder of the pictures."""
+        """Log the folder of the drawings."""
         if self.draw and not self.show:
-            print_log(f'Pictures are in {self._folder(runner)}', 'current')
+            print_log(f'Drawings are in {self._folder(runner)}', 'current')
 
     def _folder(self, runner: Runner) -> Path:
         return Path(getattr(self._visualizer, 'save_dir', runner.log_dir))
 
     def _add(self, name: str, sample: SegDataSample, **target: Any) -> None:
-        """Hand a sample and its image to the visualizer."""
+        """Draw a sample and its image with the visualizer."""
         if self.outline_errors:
             target['outline_errors'] = True
         self._visualizer.add_datasample(
@@ -116,11 +118,11 @@ class OpenVocabVisualizationHook(Hook):
         )
 
     def _read(self, sample: SegDataSample) -> np.ndarray:
-        """Read the image as the data set did."""
+        """RGB image of a sample, (H, W, 3), oriented as in the data set."""
         path, size = sample.img_path, sample.get('ori_shape')
         turn = sample.get('exif_applied', True)
         image = read_image(path, turn, self.backend_args)
-        # Data sets of MMSegmentation do not say how they read it.
+        # Samples of MMSegmentation lack exif_applied; the size shows it.
         if size is not None and image.shape[:2] != tuple(size[:2]):
             image = read_image(path, not turn, self.backend_args)
         return image

@@ -14,18 +14,20 @@ from ..distributed import unwrap
 
 @HOOKS.register_module()
 class VocabularyHook(Hook):
-    """Makes data sets, metric and visualizer use the vocabulary of the model.
+    """Hook that applies the vocabulary of the model in a run.
 
-    Before the first image it checks that the vocabularies have the classes
-    of the data sets in their order, passes names and palette to metric and
-    visualizer, and computes the text embeddings, on rank 0 for all ranks.
+    - It raises if a data set has other classes than the vocabulary, or has
+      the classes in another order.
+    - It gives class names and palette to the metric and the visualizer.
+    - It computes the text embeddings before the first image of a test or
+      validation.
     """
 
-    # After hooks that exchange weights (EMA), whose embeddings are needed.
+    # Runs after hooks that exchange the weights (EMA) for the test.
     priority = 'LOW'
 
     def before_train(self, runner: Runner) -> None:
-        """Check training and, already now, validation labels."""
+        """Raise if a data set of the run has other classes."""
         segmentor = _segmentor(runner)
         dataset = runner.train_dataloader.dataset
         vocabulary = segmentor.train_vocabulary
@@ -41,11 +43,11 @@ class VocabularyHook(Hook):
             _check(runner.val_dataloader.dataset, segmentor.vocabulary)
 
     def before_val(self, runner: Runner) -> None:
-        """Pass the vocabulary to the metric."""
+        """Give class names and palette to the metric and the visualizer."""
         self._hand_over(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Pass the vocabulary to the metric."""
+        """Give class names and palette to the metric and the visualizer."""
         self._hand_over(runner, runner.test_loop)
 
     def before_val_iter(
@@ -71,7 +73,7 @@ class VocabularyHook(Hook):
             **vocabulary.metainfo,
             'palette': _palette(dataset.metainfo, vocabulary),
         }
-        # A data set also knows which labels training left out.
+        # The data set may also list unseen labels.
         if not vocabulary.unseen:
             meta['unseen'] = dataset.metainfo.get('unseen', [])
         loop.evaluator.dataset_meta = meta
@@ -83,7 +85,7 @@ def _segmentor(runner: Runner) -> BaseOpenVocabSegmentor:
 
 
 def _palette(meta: dict, vocabulary: Vocabulary) -> list[list[int]]:
-    """Colours of the vocabulary, or the data set's if it has none."""
+    """Palette of the vocabulary, else of the data set, else a default."""
     chosen = [list(colour) for colour in meta.get('palette') or ()]
     if len(chosen) == vocabulary.num_labels and not _is_random(chosen):
         vocabulary = vocabulary.coloured(chosen)
@@ -91,13 +93,13 @@ def _palette(meta: dict, vocabulary: Vocabulary) -> list[list[int]]:
 
 
 def _is_random(palette: list[list[int]]) -> bool:
-    """Whether MMSegmentation drew these colours at random."""
+    """Whether a palette is the one that MMSegmentation draws at random."""
     random = np.random.RandomState(42)
     return palette == random.randint(0, 255, (len(palette), 3)).tolist()
 
 
 def _check(dataset: Any, vocabulary: Vocabulary) -> None:
-    """Compare the classes of a data set and of data sets inside it."""
+    """Raise if a data set has other classes than the vocabulary."""
     # Concatenated sets have only the names of the first set.
     inner = getattr(dataset, 'datasets', None)
     if inner is None and hasattr(dataset, 'dataset'):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base class of the segmentors: parts, vocabularies, losses.
+"""Base class of the segmentors: construction, vocabularies and losses.
 
-Letters: B images, V views of an image, T class texts, P prompts per class, L
-labels, C embedding width, H, W pixels.
+Letters: B images, T class texts, P prompts per class, L labels, C width of
+the embeddings, H, W height and width in pixels.
 """
 
 from typing import Any, ClassVar
@@ -42,65 +42,70 @@ from .training_labels import (
 
 
 class BaseOpenVocabSegmentor(ViewPredictor):
-    """Segmentor whose class texts can change between two calls.
+    """Base class of segmentors whose class texts can change at any time.
 
-    Sub-classes implement :meth:`encode_decode`, from views to logits. Losses
-    are computed by ``decode_head.loss`` from features, text embeddings and
-    labels.
+    Sub-classes implement :meth:`encode_decode`, which computes logits of the
+    views of an image. ``decode_head.loss`` computes the losses.
 
     Args:
         backbone (dict): Config of the backbone.
-        text_encoder (dict, optional): Config of the text tower. None needs
-            ``prompts.embeddings``.
+        text_encoder (dict, optional): Config of the text tower. None if
+            ``prompts.embeddings`` names a file of text embeddings.
         decode_head (dict): Config of the decode head.
         vocabulary (Vocabulary | str | list | dict): Class texts of validation,
             test and inference, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
         train_vocabulary (Vocabulary | str | list | dict, optional): Class
-            texts that the training labels stand for. None: ``vocabulary``.
-            If some labels are unseen, training uses their texts but not
-            their pixels: all of these get the label :data:`UNKNOWN`, for
-            which the head makes pseudo labels (it must have
-            ``learns_unseen``). To hide the texts as well, give
-            ``dict(class_texts=..., subset='seen')``.
-        clip (dict): ``arch`` and ``pretrained`` as open_clip names them,
-            ``custom_clip_weights`` (file or folder to be read instead of the
-            hub), ``finetune``. Towers that do not name ``arch``,
-            ``pretrained`` or ``finetune`` themselves take them from here.
-        prompts (dict): Arguments of :class:`TextBank`.
+            texts of the training labels. None: ``vocabulary``. If these texts
+            have unseen labels, training uses the texts, but replaces unseen
+            labels by :data:`UNKNOWN`. The head must have
+            ``learns_unseen``, and makes pseudo labels for these pixels. To
+            hide the texts too, set ``dict(class_texts=..., subset='seen')``.
+        clip (dict, optional): Options of CLIP: ``arch`` and ``pretrained``,
+            names of open_clip; ``custom_clip_weights``, a file or folder to
+            load instead of a download; ``finetune``, see
+            :func:`freeze_except`. A tower uses ``arch``, ``pretrained`` and
+            ``finetune`` of ``clip`` unless its own config has them.
+        prompts (dict, optional): Arguments of :class:`TextBank`.
         neck (dict, optional): Config of the neck.
         data_preprocessor (dict, optional): Config of the preprocessor.
         auxiliary_head (None): Must be None; the decode head has all losses.
         pretrained (None): Must be None; MMSegmentation's APIs pass it.
         train_cfg (dict, optional): Unused; MMSegmentation passes it.
-        test_cfg (dict): ``mode`` (``'whole'`` or ``'slide'``); in slide mode
-            ``crop_size``, ``stride``, and optionally ``canvas``,
-            ``global_view``, ``fit_windows`` and ``window_divisor`` (``fit``
-            and ``divisor``, which may be ``'patch'``, the side of CLIP's
-            patches) of :func:`sliding_views`; optionally
-            ``window_batch`` (views that are encoded at a time, default 8),
-            ``score_size`` (see :func:`fuse_views`), ``seen_penalty``
-            (subtracted from the scores of seen classes, see
-            :func:`penalise_seen`), ``threshold`` (pixels whose best score is
-            not above it stay unlabelled; default: None, but the threshold of
-            the head for a vocabulary of one text), ``keep_scores`` (whether
-            samples have ``seg_logits``, L * H * W * 4 bytes; default None:
-            only for TTA models and ``mmseg.apis``, which read them);
-            ``refine`` (``steps`` and ``dilations`` of
-            :class:`PixelRefiner`); ``logit_scale``, ``prob_thd`` and
-            ``area_thd`` (``scale``, ``least_prob`` and ``least_area`` of
-            :class:`Labelling`); ``background`` (name of the background label,
-            if the vocabulary has it; default ``'background'``);
-            ``others`` (background texts, as a list or a vocabulary: they are
-            scored too, and pixels that they win get the background label, or
-            stay unlabelled if there is none. Default: ``others_of_one`` for
-            one label if the scores compare texts; otherwise ``[]``, no
-            texts); ``others_of_one`` (default: the shipped
-            ``background_words``); ``top_scores`` (k: samples have the scores
-            of the k best labels of each pixel); ``max_words`` (k, for
-            CAT-Seg: in each view only the k class texts with the highest
-            similarity compete, which is faster and can change labels;
-            default: as many as ``decode_head.pad_len``).
+        test_cfg (dict, optional): Options of validation, test and inference:
+
+            - ``mode``: ``'whole'`` (default), or ``'slide'`` for windows of
+              ``crop_size`` with steps of ``stride``, both (height, width).
+            - ``canvas``, ``global_view``, ``fit_windows``,
+              ``window_divisor``: with windows, the arguments ``canvas``,
+              ``global_view``, ``fit`` and ``divisor`` of
+              :func:`sliding_views`. The divisor ``'patch'`` is the side of
+              CLIP's patches.
+            - ``window_batch``: number of views to encode at a time, default 8.
+            - ``score_size``: see :func:`fuse_views`.
+            - ``seen_penalty``: value to subtract from scores of seen classes.
+            - ``threshold``: see :class:`Labelling`. Default for a vocabulary
+              of one label: the threshold of the head; otherwise none.
+            - ``logit_scale``, ``prob_thd``, ``area_thd``: ``scale``,
+              ``least_prob`` and ``least_area`` of :class:`Labelling`.
+            - ``background``: name of the background label, if the vocabulary
+              has one; default ``'background'``.
+            - ``others``: texts of other things, as a list or a vocabulary.
+              Pixels where such a text has the best score get the background
+              label, or no label if there is no background. Default: no texts;
+              but ``others_of_one`` if the vocabulary has one label and the
+              head compares texts, as by a softmax.
+            - ``others_of_one``: such a list or vocabulary, by default the
+              shipped ``'background_words'``.
+            - ``refine``: dict of ``steps`` and ``dilations`` of
+              :class:`PixelRefiner`.
+            - ``keep_scores``: whether samples get ``seg_logits``, (L, H, W)
+              float32. Default: only for TTA models and ``mmseg.apis``.
+            - ``top_scores``: number k; samples get the scores of the k best
+              labels of each pixel.
+            - ``max_words``: number k, only for CAT-Seg. In each view, only the
+              k class texts with the highest similarity compete, which saves
+              time and may change labels. Default: ``decode_head.pad_len``.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -149,8 +154,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             )
         elif self.text_bank.embeddings is None:
             raise ValueError(
-                'text_encoder=None needs prompts.embeddings, a file with the '
-                'text embeddings'
+                'text_encoder=None needs a file of text embeddings; set '
+                'prompts.embeddings or a text_encoder'
             )
         self.set_vocabulary(vocabulary)
         self._train_vocabulary = self.vocabulary
@@ -158,14 +163,14 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             self._train_vocabulary = load_vocabulary(train_vocabulary)
             check_trainable(self._train_vocabulary)
         check_mmseg_options(given, self._train_vocabulary)
-        # Number of labels in the numbering of the training data, set by
-        # VocabularyHook. None: it follows from the first batch.
+        # Number of labels that the training data use, set by VocabularyHook.
+        # None: derived from the first batch.
         self.num_train_labels: int | None = None
-        # 255, which MMSegmentation pads labels with, may be a class.
+        # MMSegmentation pads label maps with 255, which may be a class.
         if getattr(self.data_preprocessor, 'seg_pad_val', None) == 255:
             whole = self._train_vocabulary.whole or self._train_vocabulary
             self.data_preprocessor.seg_pad_val = whole.ignore_label
-        # Without a checkpoint, mmseg.apis do not initialise a model.
+        # mmseg.apis do not initialise a model without a checkpoint.
         self._has_towers = False
         if not any(parameter.requires_grad for parameter in self.parameters()):
             self.init_towers()
@@ -176,18 +181,18 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         """Class texts of the training labels, one text per label.
 
         Raises:
-            ValueError: If no training vocabulary was given and that of the
-                tests has several texts per label.
+            ValueError: If ``train_vocabulary`` was not given, and
+                ``vocabulary`` has several texts per label.
         """
         check_trainable(self._train_vocabulary)
         return self._train_vocabulary
 
     @property
     def dataset_meta(self) -> dict:
-        """Label names and palette, as MMSegmentation's APIs read them.
+        """Label names (``classes``) and ``palette`` for MMSegmentation's APIs.
 
-        They always come from the vocabulary, never from a checkpoint; setting
-        them has no effect.
+        Both come from the vocabulary. Setting this attribute has no effect,
+        because MMSegmentation would set values from the checkpoint.
         """
         meta = self.vocabulary.metainfo
         return dict(classes=meta['classes'], palette=meta['palette'])
@@ -198,29 +203,30 @@ class BaseOpenVocabSegmentor(ViewPredictor):
 
     @property
     def num_classes(self) -> int:
-        """L of the current vocabulary."""
+        """Number L of labels in the current vocabulary."""
         return self.vocabulary.num_labels
 
     @property
     def out_channels(self) -> int:
-        """Channels of ``seg_logits``, L of the current vocabulary."""
+        """Number of channels of ``seg_logits``, one per label."""
         return self.vocabulary.num_labels
 
     def init_towers(self) -> dict[str, Tensor]:
-        """Fill the CLIP towers, unless the constructor has done so.
+        """Load CLIP's weights, unless the constructor has loaded them.
 
         Returns:
-            dict[str, Tensor]: See :func:`init_clip_towers`.
+            dict[str, Tensor]: CLIP's weights by name; empty if nothing is
+            loaded.
         """
         return {} if self._has_towers else super().init_towers()
 
     def set_vocabulary(
         self, vocabulary: Vocabulary | str | list | dict
     ) -> None:
-        """Change the class texts that :meth:`predict` labels pixels with.
+        """Change the class texts of validation, test and inference.
 
         Args:
-            vocabulary (Vocabulary | str | list | dict): See
+            vocabulary (Vocabulary | str | list | dict): Class texts, see
                 :func:`ovseg_mm.vocabulary.load_vocabulary`.
         """
         vocabulary = load_vocabulary(vocabulary)
@@ -230,10 +236,14 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         self.decode_head.num_classes = vocabulary.num_labels
 
     def extract_feat(self, inputs: Tensor) -> tuple:
-        """Compute features of images (B, 3, H, W) in the weights' precision.
+        """Compute the features of images.
 
-        Images in float32 also fit models of half precision
-        (``model.half()``).
+        Args:
+            inputs (Tensor): Normalised images, (B, 3, H, W). If the model is
+                in half precision, the images are converted.
+
+        Returns:
+            tuple: Features of the backbone, or of the neck if there is one.
         """
         dtype = next(self.backbone.parameters()).dtype
         if dtype in HALF:
@@ -244,18 +254,18 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def loss(
         self, inputs: Tensor, data_samples: list[SegDataSample]
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W).
-            data_samples (list[SegDataSample]): With ``gt_sem_seg``.
+            data_samples (list[SegDataSample]): Samples with ``gt_sem_seg``.
 
         Returns:
             dict[str, Tensor]: Losses by name.
 
         Raises:
             InputError: If a label has no text in the training vocabulary, or
-                if there are unseen labels and the head cannot learn them.
+                if the vocabulary has unseen labels that the head cannot learn.
         """
         maps = [sample.gt_sem_seg.data[0] for sample in data_samples]
         labels = torch.stack(maps).long()
@@ -269,7 +279,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         return add_prefix(self._losses(inputs, labels), 'decode')
 
     def _losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Losses of images (B, 3, H, W) and their labels (B, H, W)."""
+        """Losses of images, (B, 3, H, W), with label maps, (B, H, W)."""
         vocabulary = self.train_vocabulary
         return self.decode_head.loss(
             self.extract_feat(inputs),
@@ -282,11 +292,10 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any
     ) -> None:
-        """Raise if tensors do not fill the model.
+        """Raise if the tensors of a checkpoint do not fill the model.
 
-        PyTorch, MMEngine's runner and MMSegmentation's APIs all call this
-        method. Some would only log missing tensors and go on with random
-        weights.
+        All ways to load a checkpoint call this method. Without the check, some
+        of them would only log missing tensors and keep random weights.
         """
         tensors = {
             name[len(prefix) :]: value
@@ -304,16 +313,16 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         ):
             raise ValueError(
                 f'{type(self.backbone).__name__} normalises the images '
-                'itself; leave mean and std out of data_preprocessor'
+                'itself; remove mean and std from data_preprocessor'
             )
 
     def _init_decode_head(self, decode_head: dict) -> None:
         head = type_of(decode_head, MODELS)
         if isinstance(head, type) and not issubclass(head, self.head_class):
             raise InputError(
-                f'decode_head.type={head.__name__} does not take text '
-                f'embeddings as {type(self).__name__} needs; choose a '
-                f'sub-class of ovseg_mm.models.{self.head_class.__name__}'
+                f'decode_head.type={head.__name__} does not work in a '
+                f'{type(self).__name__}; choose a sub-class of '
+                f'ovseg_mm.models.{self.head_class.__name__}'
             )
         self.decode_head = MODELS.build(decode_head)
         self.align_corners = False
@@ -322,16 +331,14 @@ class BaseOpenVocabSegmentor(ViewPredictor):
 def _refuse_mmseg_options(
     pretrained: str | None, auxiliary_head: dict | None
 ) -> None:
-    """Raise for options of MMSegmentation's segmentors without effect here."""
+    """Raise for options of MMSegmentation that have no effect here."""
     if pretrained is not None:
         raise ValueError(
-            f'pretrained={pretrained!r} is not an option of the '
-            'segmentor; name CLIP weights as clip.pretrained or '
-            'clip.custom_clip_weights'
+            f'pretrained={pretrained!r} is not an option of the segmentor; '
+            'set clip.pretrained or clip.custom_clip_weights'
         )
     if auxiliary_head:
         raise InputError(
-            'auxiliary_head is not an option of the segmentor, whose '
-            'losses are those of decode_head; leave it out, and list '
-            'further losses in decode_head.loss_decode'
+            'auxiliary_head is not an option of the segmentor; remove it, '
+            'and list all losses in decode_head.loss_decode'
         )

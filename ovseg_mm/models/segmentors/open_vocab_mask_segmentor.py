@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentor of methods that classify mask proposals.
+"""Segmentor for methods that classify mask proposals.
 
-Letters: B images, V views of an image, Q proposals, T class texts, H, W
-pixels.
+Letters: B images, V views of an image, Q proposals, T class texts, H, W height
+and width in pixels.
 """
 
 from collections.abc import Sequence
@@ -29,44 +29,43 @@ from .sample_geometry import flip_of, original_size
 
 @MODELS.register_module()
 class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
-    """Mask proposals, classified by text and by CLIP on their regions.
+    """Segmentor that proposes masks and classifies them by text.
 
-    The backbone's maps go through ``neck``, a pixel decoder that gives
-    :class:`PixelFeatures`, to ``decode_head``, a
-    :class:`BaseMaskHead`. Its masks and the image go to ``region_encoder``,
-    whose regions are compared with the texts. See
-    :class:`BaseOpenVocabSegmentor` for the other arguments. With the test
-    option ``keep_proposals=N`` and without windows each sample gets
-    ``proposals`` as well, see :func:`deciding_proposals`.
+    The backbone and ``neck``, a pixel decoder, compute :class:`PixelFeatures`.
+    From these, ``decode_head``, a :class:`BaseMaskHead`, predicts masks and
+    their class logits. Optionally, ``region_encoder`` (CLIP) encodes the image
+    region of each mask, which is compared with the texts too.
 
-    The test option ``prune_regions=share``, a number in [0, 1], saves time:
-    CLIP does not look at the regions of weak proposals. Votes are estimated
-    first, as if the regions said the same of all classes. A proposal is weak
-    if, at every pixel, its estimated vote is less than this share of the
-    strongest one there. Weak proposals do not vote at all, so labels may
-    change, and more labels change with a larger share. Default: 0, all
-    proposals vote.
+    ``test_cfg`` has two more options than :class:`BaseOpenVocabSegmentor`:
+
+    - ``keep_proposals``: number of mask proposals to store in a sample as
+      ``proposals``, see :func:`deciding_proposals`. Only without windows.
+    - ``prune_regions``: share in [0, 1], default 0, to save time. The vote of
+      a proposal at a pixel is its mask probability times its largest class
+      weight, computed before regions are encoded. A proposal is left out,
+      without encoding its region, if its vote is below this share of the
+      largest vote at all pixels. Some labels may change.
 
     Args:
         *args (Any): See :class:`BaseOpenVocabSegmentor`.
         region_encoder (dict, optional): Config of the
             :class:`CLIPRegionEncoder`. None: regions are not encoded.
-        region_text_encoder (dict, optional): Config of a second text tower,
-            for regions alone. None: regions and proposals are compared with
-            the same embeddings.
-        region_prompts (dict, optional): Arguments of that tower's
-            :class:`TextBank`.
+        region_text_encoder (dict, optional): Config of a text tower for
+            regions. None: regions and proposals are compared with the same
+            text embeddings.
+        region_prompts (dict, optional): Arguments of the :class:`TextBank`
+            that belongs to ``region_text_encoder``.
         context_encoder (dict, optional): Config of a
-            :class:`CLIPContextEncoder`, whose tower is not trained. None:
-            head and regions get no features of the whole image.
+            :class:`CLIPContextEncoder`, which is not trained. None: the head
+            and the regions get no features of the whole image.
         size_divisor (int): Normalised images are padded with zeros on the
-            right and at the bottom to a multiple of it.
+            right and at the bottom, to multiples of ``size_divisor``.
         **kwargs (Any): See :class:`BaseOpenVocabSegmentor`.
     """
 
     decode_head: BaseMaskHead
     head_class = BaseMaskHead
-    unheard = dict(encode_decode='encode_views')
+    not_called = dict(encode_decode='encode_views')
 
     def __init__(
         self,
@@ -81,13 +80,12 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         super().__init__(*args, **kwargs)
         if self.test_cfg.get('logit_scale'):
             raise ValueError(
-                'test_cfg.logit_scale is for dense heads; scores of mask '
-                'heads are sums of probabilities already'
+                'test_cfg.logit_scale is only for dense heads, since scores '
+                'of mask heads are sums of probabilities; remove it'
             )
         if size_divisor < 1:
             raise ValueError(
-                f'size_divisor={size_divisor} must be at least 1 (1 means '
-                'no padding)'
+                f'size_divisor={size_divisor}; expected 1 (no padding) or more'
             )
         self.size_divisor = size_divisor
         self.region_encoder: nn.Module | None = None
@@ -109,38 +107,45 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         self._check_regions()
         self._check_context()
         if not any(p.requires_grad for p in self.parameters()):
-            # The base class has filled the towers that it knows alone.
+            # The base class has filled only the towers that it knows.
             self.init_towers()
 
     @property
     def region_text_side(self) -> TextSide:
-        """Text tower and bank whose embeddings regions are compared with."""
+        """Text tower and text bank for the comparison with regions."""
         if self.region_text_encoder is None:
             return self.text_side
         return TextSide(self.region_text_encoder, self.region_text_bank)
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """The text side and, if it exists, the text side of the regions."""
+        """All pairs of text tower and text bank: one, or two with regions."""
         if self.region_text_encoder is None:
             return [self.text_side]
         return [self.text_side, self.region_text_side]
 
     def region_text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
-        """Text embeddings (T, P, C) that regions are compared with.
+        """Get the text embeddings for the comparison with regions.
 
         Args:
-            vocabulary (Vocabulary): The class texts.
+            vocabulary (Vocabulary): The T class texts.
 
         Returns:
-            Tensor: (T, P, C).
+            Tensor: Text embeddings of P prompts per class, (T, P, C).
         """
         return self.region_text_side.embeddings(
             vocabulary, self.data_preprocessor.device
         )
 
     def extract_feat(self, inputs: Tensor) -> PixelFeatures:
-        """Features of images (B, 3, H, W), padded to ``size_divisor``."""
+        """Compute the features of images, padded to ``size_divisor``.
+
+        Args:
+            inputs (Tensor): Normalised images, (B, 3, H, W).
+
+        Returns:
+            PixelFeatures: Features of the padded images.
+        """
         padded = _padded(inputs, self.size_divisor)
         feats: Any = super().extract_feat(padded)
         if self.context_encoder is None:
@@ -151,29 +156,29 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Scores (B, T, H, W) of the views (B, 3, H, W)."""
+        """Scores, (B, T, H, W), of the class texts in images, (B, 3, H, W)."""
         return view_logits(self._votes(inputs), slice(None))
 
     def _losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        # Padding must not be part of a proposal.
+        # Padded pixels are ignored, so that no target mask has them.
         labels = _padded(
             labels, self.size_divisor, self.train_vocabulary.ignore_label
         )
         return super()._losses(inputs, labels)
 
     def encode_views(self, views: list[Tensor]) -> list[MaskVotes]:
-        """Views (V, 3, H, W) of each image to the votes of their proposals.
+        """Compute the class votes of the mask proposals in all views.
 
         Args:
-            views (list[Tensor]): Views of each image.
+            views (list[Tensor]): Views of each image, (V, 3, H, W).
 
         Returns:
-            list[MaskVotes]: Votes of each image.
+            list[MaskVotes]: Votes in the views of each image.
         """
         return [self._votes(part) for part in views]
 
     def _votes(self, views: Tensor) -> MaskVotes:
-        """Proposals of views (V, 3, H, W) and their votes."""
+        """Class votes of the proposals in the views, (V, 3, H, W)."""
         size, head = (views.shape[2], views.shape[3]), self.decode_head
         feats = self.extract_feat(views)
         texts = self.text_embeddings(self.scored_vocabulary)
@@ -194,7 +199,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return MaskVotes(weights, masks, proposal_probs, region_probs)
 
     def _full_size(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize mask logits (Q, h, w) to the full size (Q, H, W)."""
+        """Resize mask logits, (Q, h, w), to a view, (Q, H, W)."""
         divisor = self.size_divisor
         height, width = (-(-side // divisor) * divisor for side in size)
         padded = resize(logits[None], (height, width))
@@ -207,7 +212,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See :meth:`_vote`; with ``prune_regions`` only contenders vote."""
+        """Result of :meth:`_vote` with the option ``prune_regions``."""
         head, share = self.decode_head, self.test_cfg.get('prune_regions', 0)
         if not (share and head.uses_regions):
             return self._vote(view, class_logits, masks, class_tokens)
@@ -233,7 +238,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Votes of a view's proposals; probabilities of both classifiers."""
+        """Class weights, proposal and region probabilities, (Q, T) each."""
         head = self.decode_head
         proposal_probs = class_logits.float().softmax(dim=1)[:, :-1]
         region_probs = torch.full_like(proposal_probs, torch.nan)
@@ -260,7 +265,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         layout: ViewLayout,
         img: Tensor,
     ) -> None:
-        """See :meth:`ViewPredictor.write_result`; adds ``proposals``."""
+        """Write the label map, scores and ``proposals`` to a sample."""
         super().write_result(sample, encoded, layout, img)
         count = self.test_cfg.get('keep_proposals', 0)
         if count and layout.window is None:
@@ -273,19 +278,19 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             )
 
     def _pixels(self, view: Tensor) -> Tensor:
-        """RGB in [0, 255] of normalised views (..., 3, H, W)."""
+        """RGB values in [0, 255] of normalised images, (..., 3, H, W)."""
         preprocessor = self.data_preprocessor
         return view * preprocessor.std + preprocessor.mean
 
     @staticmethod
     def _tokens(feats: PixelFeatures, view: int) -> dict[int, Tensor] | None:
-        """Class tokens of one view, (1, D) after each block."""
+        """Class tokens of one view, (1, D) each, by index of CLIP's block."""
         if feats.context is None:
             return None
         return feats.context.class_tokens(slice(view, view + 1))
 
     def _seen(self, device: torch.device) -> Tensor | None:
-        """Which class texts are seen, (T,) bool; None if that is not known."""
+        """Which class texts are seen, (T,) bool; None if all are seen."""
         if not self.vocabulary.unseen:
             return None
         return self.seen_texts(device)
@@ -295,13 +300,14 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             return
         if self.region_encoder is None:
             raise ValueError(
-                'the decode head weighs regions, but there is no '
-                'region_encoder; give one, or set '
+                'the decode head uses regions, but the model has no '
+                'region_encoder; add one, or set '
                 'decode_head.ensemble_weight=None'
             )
         if not hasattr(self.data_preprocessor, 'mean'):
             raise ValueError(
-                'regions need the data_preprocessor to have mean and std'
+                'region_encoder needs mean and std in data_preprocessor; add '
+                'both'
             )
 
     def _check_context(self) -> None:
@@ -313,8 +319,8 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         for user, blocks in needed.items():
             if blocks and context is None:
                 raise ValueError(
-                    f'{user} uses CLIP features of the whole image, but there '
-                    'is no context_encoder; give one'
+                    f'{user} uses CLIP features of the whole image, but the '
+                    'model has no context_encoder; add one'
                 )
             if context is not None:
                 context.check_blocks(blocks, user)
@@ -327,20 +333,25 @@ def deciding_proposals(
     prompt_to_label: Sequence[int],
     flip: str | None = None,
 ) -> InstanceData:
-    """Pick the proposals whose votes decide most pixels.
+    """Pick the proposals that decide the label of most pixels.
+
+    A pixel is decided by the proposal with the largest product of mask
+    probability and class weight.
 
     Args:
         votes (MaskVotes): Votes of one view, without the axis V.
-        count (int): Proposals to pick, fewer if fewer decide any pixel.
-        size (tuple[int, int]): Height and width of the masks to give.
+        count (int): Number of proposals to pick. Proposals that decide no
+            pixel are left out.
+        size (tuple[int, int]): Height and width of the returned masks.
         prompt_to_label (Sequence[int]): Label of each class text.
-        flip (str, optional): How the view was flipped.
+        flip (str, optional): Flip of the view to undo.
 
     Returns:
-        InstanceData: ``masks`` (n, H, W) bool; best label and probability by
-        the embedding, ``labels`` and ``scores``, and by the region,
-        ``region_labels`` and ``region_scores`` (NaN without a region), (n,)
-        each; most pixels first.
+        InstanceData: The n proposals, most pixels first: ``masks``,
+        (n, H, W) bool; ``labels`` and ``scores``, the best label and its
+        probability by the embedding of the proposal, (n,); ``region_labels``
+        and ``region_scores``, the best label and its probability by the
+        region of the proposal, (n,), with NaN without a region.
     """
     best = votes.weights.amax(dim=1)
     owners = (votes.masks * best[:, None, None]).argmax(dim=0)
@@ -351,7 +362,7 @@ def deciding_proposals(
     if flip:
         masks = masks.flip(FLIPPED_AXES[flip])
     table = torch.tensor(prompt_to_label, device=best.device)
-    # Background texts, which come last, have no label.
+    # The texts of test_cfg.others come last and have no label.
     texts = slice(len(table))
     scores, labels = votes.proposal_probs[chosen, texts].max(dim=1)
     region_probs = votes.region_probs[chosen, texts]
@@ -366,6 +377,6 @@ def deciding_proposals(
 
 
 def _padded(x: Tensor, divisor: int, value: float = 0) -> Tensor:
-    """Pad right and bottom of (..., H, W) to a multiple of ``divisor``."""
+    """Pad a tensor, (..., H, W), to multiples of ``divisor``."""
     bottom, right = (-side % divisor for side in x.shape[-2:])
     return F.pad(x, (0, right, 0, bottom), value=value)

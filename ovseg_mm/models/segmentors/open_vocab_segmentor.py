@@ -7,16 +7,17 @@ from .base import BaseOpenVocabSegmentor
 
 @MODELS.register_module()
 class OpenVocabSegmentor(BaseOpenVocabSegmentor):
-    """Dense head on image features and text embeddings.
+    """Segmentor with a dense head, which classifies each pixel by text.
 
-    See :class:`BaseOpenVocabSegmentor` for the arguments. The head is called
-    as ``decode_head(feats, text)`` and gives logits (B, T, h, w).
+    The head is called as ``decode_head(feats, text)`` with image features and
+    text embeddings, and returns logits of T class texts, (B, T, h, w). For the
+    arguments, see :class:`BaseOpenVocabSegmentor`.
     """
 
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Logits (B, T, h, w) of the views (B, 3, H, W)."""
+        """Logits, (B, T, h, w), of the class texts in images, (B, 3, H, W)."""
         text = self.text_embeddings(self.scored_vocabulary)
         feats = self.extract_feat(inputs)
         limit = self.test_cfg.get('max_words')

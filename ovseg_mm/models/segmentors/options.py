@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the options of segmentors."""
+"""Checks of the options ``clip`` and ``test_cfg`` of segmentors."""
 
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
@@ -40,16 +40,16 @@ REFINE_OPTIONS = ('steps', 'dilations')
 
 
 def checked_clip(clip: Mapping | None) -> dict:
-    """Validate ``clip`` of a segmentor.
+    """Check the option ``clip`` of a segmentor.
 
     Args:
         clip (Mapping, optional): See :class:`BaseOpenVocabSegmentor`.
 
     Returns:
-        dict: A copy; empty for None.
+        dict: Copy of ``clip``; empty for None.
 
     Raises:
-        InputError: If there is an unknown option.
+        InputError: If ``clip`` has an unknown key.
     """
     clip = dict(clip or {})
     _check_names(clip, CLIP_OPTIONS, 'clip')
@@ -57,55 +57,57 @@ def checked_clip(clip: Mapping | None) -> dict:
 
 
 def checked_test_cfg(given: Mapping | None) -> ConfigDict:
-    """Validate ``test_cfg`` and fill in the default mode.
+    """Check the option ``test_cfg`` of a segmentor.
 
     Args:
         given (Mapping, optional): See :class:`BaseOpenVocabSegmentor`.
 
     Returns:
-        ConfigDict: Settings that are read as items and as attributes.
+        ConfigDict: Copy of ``given`` with the default mode.
 
     Raises:
-        InputError: If there is an unknown option, a size is invalid, or
-            windows leave pixels out.
+        InputError: If ``given`` has an unknown key or a wrong value, or if
+            the windows would not cover all pixels.
     """
     cfg: ConfigDict = ConfigDict(given or {})
     _check_names(cfg, TEST_OPTIONS, 'test_cfg')
     mode = cfg.setdefault('mode', 'whole')
     if mode not in ('whole', 'slide'):
-        raise InputError(f"test_cfg.mode={mode!r} is not 'whole' or 'slide'")
+        raise InputError(
+            f"test_cfg.mode={mode!r}; expected 'whole' or 'slide'"
+        )
     if mode == 'slide':
         for key in ('crop_size', 'stride'):
-            _check_size(cfg.get(key), key, "test_cfg.mode='slide' needs ")
+            _check_size(cfg.get(key), key)
         if any(s > c for s, c in zip(cfg['stride'], cfg['crop_size'])):
             raise InputError(
                 f'test_cfg.stride={cfg["stride"]} is larger than '
-                f'test_cfg.crop_size={cfg["crop_size"]}: pixels between the '
-                'windows would get no score; make it smaller'
+                f'test_cfg.crop_size={cfg["crop_size"]}, so pixels between '
+                'the windows would get no score; make the stride smaller'
             )
     if cfg.get('canvas') is not None:
-        _check_size(cfg['canvas'], 'canvas', 'write ')
+        _check_size(cfg['canvas'], 'canvas')
     _check_score_size(cfg.get('score_size'))
     batch = cfg.get('window_batch', 1)
     if not _is_pixels(batch):
         raise InputError(
-            f'test_cfg.window_batch={batch!r} is not an integer above 0'
+            f'test_cfg.window_batch={batch!r}; expected an integer above 0'
         )
     for key in ('top_scores', 'max_words'):
         if not _is_pixels(cfg.get(key, 1)):
             raise InputError(
-                f'test_cfg.{key}={cfg[key]!r} is not an integer above 0'
+                f'test_cfg.{key}={cfg[key]!r}; expected an integer above 0'
             )
     for key in ('threshold', 'seen_penalty'):
         value = cfg.get(key, 0)
         if value is None and key == 'threshold':
             continue
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise InputError(f'test_cfg.{key}={value!r} is not a number')
+            raise InputError(f'test_cfg.{key}={value!r}; expected a number')
     share = cfg.get('prune_regions', 0)
     if not isinstance(share, int | float) or not 0 <= share <= 1:
         raise InputError(
-            f'test_cfg.prune_regions={share!r} is not a share in [0, 1]'
+            f'test_cfg.prune_regions={share!r}; expected a number from 0 to 1'
         )
     _check_labelling(cfg)
     return cfg
@@ -146,24 +148,25 @@ def _check_score_size(size: object) -> None:
         return
     if not _is_size(size):
         raise InputError(
-            f"test_cfg.score_size={size!r} is not (height, width), 'input' "
-            'or None'
+            f'test_cfg.score_size={size!r}; expected (height, width), '
+            "'input' or None"
         )
 
 
-def _check_size(size: object, key: str, reason: str = '') -> None:
+def _check_size(size: object, key: str) -> None:
     if _is_size(size):
         return
     hint = ''
-    if _is_pixels(size):
+    if size is None:
+        hint = "; test_cfg.mode='slide' needs this option"
+    elif _is_pixels(size):
         hint = f'; write ({size}, {size})'
     elif isinstance(size, Sequence) and any(
         isinstance(n, float) for n in size
     ):
         hint = '; pixels are whole numbers'
     raise InputError(
-        f'{reason}test_cfg.{key}=(height, width) in pixels, found '
-        f'{size!r}{hint}'
+        f'test_cfg.{key}={size!r}; expected (height, width) in pixels{hint}'
     )
 
 
@@ -183,13 +186,13 @@ def _is_pixels(value: object) -> bool:
 
 
 def _check_labelling(cfg: Mapping) -> None:
-    """Check the options of refinement and of probabilities."""
+    """Check ``refine``, the options of probabilities, and the divisor."""
     refine = cfg.get('refine') or {}
     _check_names(refine, REFINE_OPTIONS, 'test_cfg.refine')
     if refine.get('steps', 0) < 0 or min(refine.get('dilations', [1])) < 1:
         raise InputError(
-            f'test_cfg.refine={dict(refine)} needs steps of 0 or more and '
-            'dilations of 1 or more pixels'
+            f'test_cfg.refine={dict(refine)}; expected steps of 0 or more, '
+            'and dilations of 1 or more pixels'
         )
     if cfg.get('logit_scale') is None:
         for key in ('prob_thd', 'area_thd'):
@@ -200,13 +203,14 @@ def _check_labelling(cfg: Mapping) -> None:
                 )
     elif cfg['logit_scale'] <= 0:
         raise InputError(
-            f'test_cfg.logit_scale={cfg["logit_scale"]} must be above 0'
+            f'test_cfg.logit_scale={cfg["logit_scale"]}; expected a number '
+            'above 0'
         )
     divisor = cfg.get('window_divisor', 1)
     if divisor != 'patch' and (not isinstance(divisor, int) or divisor < 1):
         raise InputError(
-            f"test_cfg.window_divisor={divisor!r} must be 'patch', or at "
-            'least 1 (1 means no padding)'
+            f"test_cfg.window_divisor={divisor!r}; expected 'patch', 1 (no "
+            'padding) or a larger integer'
         )
 
 

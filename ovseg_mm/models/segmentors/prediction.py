@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prediction of a segmentor: views, scores, labels.
+"""Prediction of a segmentor: from images to views, scores and labels.
 
-Letters: B images, V views of an image, T class texts, L labels, H, W pixels.
+Letters: B images, V views of an image, T class texts, L labels, H, W height
+and width in pixels, h, w height and width of a view.
 """
 
 import warnings
@@ -30,20 +31,20 @@ from ..utils import name_image_files
 from .sample_geometry import flip_of, original_size, without_padding
 from .score_rules import ScoreRules
 
-# Bytes of scores above which mmseg.apis gives none by default.
+# Results of mmseg.apis with more bytes of scores have none by default.
 MOST_SCORES = 1 << 32
 
 
 class ViewPredictor(ScoreRules, EncoderDecoder):
-    """Prediction by views, the test side of every segmentor.
+    """Base class for prediction: encodes views and fuses them into labels.
 
-    Sub-classes override :meth:`cut_views`, :meth:`encode_decode`,
-    :meth:`encode_views` or :meth:`write_result`. MMSegmentation's own
-    template methods are not called; defining a sub-class that overrides one of
-    :attr:`unheard` raises an error.
+    Sub-classes may override :meth:`cut_views`, :meth:`encode_decode`,
+    :meth:`encode_views` and :meth:`write_result`. A sub-class that overrides a
+    method in :attr:`not_called` raises an error, because the method would have
+    no effect.
     """
 
-    unheard: dict[str, str] = dict(
+    not_called: dict[str, str] = dict(
         slide_inference='cut_views or encode_views',
         whole_inference='cut_views or encode_views',
         postprocess_result='write_result',
@@ -51,12 +52,12 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         _decode_head_forward_train='loss of the decode head',
         _auxiliary_head_forward_train='loss of the decode head',
     )
-    """Methods that are never called, and what to override instead."""
+    """Methods that are never called, and the methods to override instead."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for parent in cls.__mro__[1:]:
-            for name, instead in vars(parent).get('unheard', {}).items():
+            for name, instead in vars(parent).get('not_called', {}).items():
                 theirs = getattr(parent, name, None)
                 if getattr(cls, name, None) is not theirs:
                     raise InputError(
@@ -65,18 +66,18 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
                     )
 
     def val_step(self, data: dict) -> list[SegDataSample]:
-        """See :meth:`test_step`."""
+        """Predict the label maps of images, see :meth:`test_step`."""
         return self.test_step(data)
 
     def test_step(self, data: dict) -> list[SegDataSample]:
-        """Label maps of images as the data loader gives them.
+        """Predict the label maps of images from the data loader.
 
         Args:
-            data (dict): ``inputs``, a list of images (3, H, W) of one size
-                or of several sizes, and ``data_samples``.
+            data (dict): ``inputs``, a list of images, (3, H, W) each, which
+                may differ in size; and ``data_samples``, a list of samples.
 
         Returns:
-            list[SegDataSample]: One per image.
+            list[SegDataSample]: Samples with results, one per image.
         """
         if len({tuple(img.shape) for img in data['inputs']}) == 1:
             return super().test_step(data)
@@ -93,17 +94,18 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         )
 
     def scored(self, data: dict) -> tuple[ScoreMap, Labelling]:
-        """Scores of an image, before they become labels.
+        """Compute the scores of one image without converting them to labels.
 
-        Use it to join the scores of several images, such as tiles.
+        This allows a caller to join the scores of several images, such as
+        tiles of a raster.
 
         Args:
-            data (dict): One image, see :meth:`test_step`.
+            data (dict): One image, as in :meth:`test_step`.
 
         Returns:
-            tuple[ScoreMap, Labelling]: Scores of all texts of
-            :attr:`scored_vocabulary` at the original size, and the rule that
-            turns them into labels.
+            tuple[ScoreMap, Labelling]: Scores of all class texts of
+            :attr:`scored_vocabulary` at the original size; and the rule that
+            converts scores to labels.
         """
         data = self.data_preprocessor(data, False)
         (img,), (sample,) = data['inputs'], data['data_samples']
@@ -120,23 +122,24 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         inputs: Tensor | Sequence[Tensor],
         data_samples: list[SegDataSample] | None = None,
     ) -> list[SegDataSample]:
-        """Label maps of a batch.
+        """Predict the label maps of a batch.
+
+        Padding (``img_padding_size`` of a sample) is cut off first, and flips
+        (``flip_direction``) are undone.
 
         Args:
-            inputs (Tensor | Sequence[Tensor]): Normalised images, (B, 3, H,
-                W), or a list of images (3, H, W) of several sizes. Padding
-                named in the samples' ``img_padding_size`` is cut away first;
-                flips named in ``flip_direction`` are undone.
+            inputs (Tensor | Sequence[Tensor]): Normalised images,
+                (B, 3, H, W), or a list of images of several sizes, (3, H, W).
             data_samples (list[SegDataSample], optional): Samples of the
                 images.
 
         Returns:
-            list[SegDataSample]: The samples. ``pred_sem_seg`` is (1, H0, W0)
-            int64 in [0, L), at the original size ``ori_shape`` (the input's
-            size if it is unknown). With ``test_cfg.keep_scores`` there is
-            ``seg_logits``, the fused scores (L, H0, W0) float32; with
-            ``test_cfg.top_scores`` there are ``top_scores`` and
-            ``top_labels`` (k, H0, W0).
+            list[SegDataSample]: The samples with ``pred_sem_seg``, labels in
+            [0, L) or the ignore label, (1, H, W) int64, at the original size
+            ``ori_shape``. With ``test_cfg.keep_scores``, they also have
+            ``seg_logits``, scores of the labels, (L, H, W) float32. With
+            ``test_cfg.top_scores=k``, they have ``top_scores`` and
+            ``top_labels``, (k, H, W).
         """
         if data_samples is None:
             data_samples = [SegDataSample() for _ in inputs]
@@ -155,7 +158,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
     def inference(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Fused scores at the size of the input, (B, L, H, W)."""
+        """Scores of the labels, (B, L, H, W), at the size of the images."""
         views, layouts = zip(*map(self.cut_views, inputs))
         scores, labelling = [], self.labelling
         height, width = inputs.shape[2:]
@@ -173,7 +176,8 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
             img (Tensor): Normalised image, (3, H, W).
 
         Returns:
-            tuple[Tensor, ViewLayout]: Views (V, 3, h, w) and where they lie.
+            tuple[Tensor, ViewLayout]: Views, (V, 3, h, w), and their positions
+            in the image.
         """
         cfg = self.test_cfg
         if cfg['mode'] == 'whole':
@@ -194,9 +198,16 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
     def encode_views(
         self, views: list[Tensor]
     ) -> Sequence[Tensor | MaskVotes]:
-        """Views (V, 3, h, w) of each image to their logits (V, T, ...).
+        """Compute the logits of all views of several images.
 
-        Views of one size share batches, also if they are from several images.
+        Views of equal size share batches, even from different images.
+
+        Args:
+            views (list[Tensor]): Views of each image, (V, 3, h, w).
+
+        Returns:
+            Sequence[Tensor | MaskVotes]: For each image, logits of its views,
+            (V, T, ...), or votes of mask proposals.
         """
         counts = [len(part) for part in views]
         shapes = [part.shape[1:] for part in views]
@@ -210,7 +221,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         batches = torch.cat(views).split(self.test_cfg.get('window_batch', 8))
         logits = self.encode_decode(batches[0])
         if len(batches) > 1:
-            # Joining them at the end would take twice the memory.
+            # Concatenating all batches at the end would need twice the memory.
             first = logits
             logits = first.new_empty(sum(counts), *first.shape[1:])
             done = len(first)
@@ -229,19 +240,18 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         img: Tensor,
         flip: str | None = None,
     ) -> ScoreMap:
-        """Scores of an image.
+        """Prepare the scores of an image from its encoded views.
 
         Args:
-            encoded (Tensor | MaskVotes): Its views, from
-                :meth:`encode_views`.
-            layout (ViewLayout): Where they lie.
-            size (tuple[int, int]): (H, W) of the scores.
-            img (Tensor): Normalised image, (3, H, W), which refinement
-                follows.
-            flip (str, optional): Direction of a flip to undo.
+            encoded (Tensor | MaskVotes): Result of :meth:`encode_views` for
+                the image.
+            layout (ViewLayout): Positions of the views in the image.
+            size (tuple[int, int]): Height and width of the scores.
+            img (Tensor): Normalised image, (3, H, W), for the refinement.
+            flip (str, optional): Flip of the image to undo.
 
         Returns:
-            ScoreMap: Scores of all texts of :attr:`scored_vocabulary`.
+            ScoreMap: Scores of all class texts of :attr:`scored_vocabulary`.
         """
         cfg = self.test_cfg
         if flip:
@@ -267,14 +277,14 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         layout: ViewLayout,
         img: Tensor,
     ) -> None:
-        """Write the label map of an image, and perhaps scores, to its sample.
+        """Write the label map of an image, and optional scores, to its sample.
 
         Args:
-            sample (SegDataSample): The sample; it gets ``pred_sem_seg`` and
-                perhaps ``seg_logits``, see :meth:`predict`.
-            encoded (Tensor | MaskVotes): The image's views, from
-                :meth:`encode_views`.
-            layout (ViewLayout): Where they lie.
+            sample (SegDataSample): Sample of the image, changed in place; see
+                :meth:`predict`.
+            encoded (Tensor | MaskVotes): Result of :meth:`encode_views` for
+                the image.
+            layout (ViewLayout): Positions of the views in the image.
             img (Tensor): Normalised image without padding, (3, H, W).
         """
         size, flip = original_size(sample, img), flip_of(sample)
@@ -301,7 +311,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         return self.encode_decode(inputs)
 
     def _keeps_scores(self, size: tuple[int, int]) -> bool:
-        """Whether the scores of an image of this size stay in its sample."""
+        """Whether to store ``seg_logits`` of an image of this size."""
         wanted = self.test_cfg.get('keep_scores')
         if self.tta_model is not None:
             if (
@@ -309,20 +319,20 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
                 and self.test_cfg.get('logit_scale') is None
             ):
                 raise InputError(
-                    'test_cfg.others and test-time augmentation go together '
-                    'with test_cfg.logit_scale only; leave one of them out'
+                    'test_cfg.others needs test_cfg.logit_scale with '
+                    'test-time augmentation; set it, or remove others'
                 )
             if self.score_threshold is not None and not getattr(
                 self.tta_model, 'has_threshold', False
             ):
                 raise InputError(
                     f'{self.tta_model.__name__} labels every pixel, but the '
-                    'model labels those above a threshold (test_cfg.threshold,'
-                    ' or a vocabulary of one text); set '
+                    'model labels only pixels above a threshold '
+                    '(test_cfg.threshold, or a vocabulary of one text); set '
                     "tta_model=dict(type='OpenVocabTTAModel')"
                 )
             return True
-        # mmseg.apis set ``cfg``. Runners, which need labels only, do not.
+        # mmseg.apis set ``cfg``. Runners do not, and need only labels.
         if wanted is not None or not hasattr(self, 'cfg'):
             return bool(wanted)
         memory = 4 * self.num_classes * size[0] * size[1]
@@ -331,7 +341,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
                 f'the scores of {self.num_classes} classes at {size[0]} x '
                 f'{size[1]} pixels take {memory / 2**30:.0f} GiB, so the '
                 'result has no seg_logits; set test_cfg.keep_scores=True to '
-                'have them, or False to have none',
+                'store them, or False to hide this warning',
                 stacklevel=2,
             )
         return memory <= MOST_SCORES

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Size, flip and padding of an image, read from its sample."""
+"""Original size, flip and padding of an image, read from its sample."""
 
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -9,12 +9,12 @@ def original_size(sample: SegDataSample, img: Tensor) -> tuple[int, int]:
     """Original height and width of an image.
 
     Args:
-        sample (SegDataSample): Its sample; without ``ori_shape`` the size of
-            ``img`` counts.
+        sample (SegDataSample): Sample of the image.
         img (Tensor): The image, (3, H, W).
 
     Returns:
-        tuple[int, int]: (H, W) in pixels.
+        tuple[int, int]: Height and width from ``ori_shape`` of the sample, or
+        else of ``img``.
     """
     height, width = sample.metainfo.get('ori_shape', img.shape[1:])[:2]
     return height, width
@@ -24,25 +24,27 @@ def flip_of(sample: SegDataSample) -> str | None:
     """Direction in which an image was flipped.
 
     Args:
-        sample (SegDataSample): Perhaps with ``flip`` and ``flip_direction``.
+        sample (SegDataSample): Sample of the image.
 
     Returns:
-        str | None: The direction; None if the image was not flipped.
+        str | None: ``flip_direction`` of the sample, such as
+        ``'horizontal'``; None if the image was not flipped.
     """
     meta = sample.metainfo
     return meta.get('flip_direction') if meta.get('flip') else None
 
 
 def without_padding(img: Tensor, meta: dict) -> Tensor:
-    """Cut away the padding of an image.
+    """Cut off the padding of an image.
 
     Args:
         img (Tensor): The image, (3, H, W).
-        meta (dict): Perhaps with ``img_padding_size`` or ``padding_size``,
-            (left, right, top, bottom) in pixels.
+        meta (dict): Metainfo of the sample. ``img_padding_size`` or
+            ``padding_size`` has the padding in pixels: left, right, top,
+            bottom. Without these keys, nothing is cut off.
 
     Returns:
-        Tensor: A view, (3, H', W').
+        Tensor: Image without padding, (3, H', W'), a view of ``img``.
     """
     padding = meta.get('img_padding_size', meta.get('padding_size'))
     left, right, top, bottom = padding or (0, 0, 0, 0)

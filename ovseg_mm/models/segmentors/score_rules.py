@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which texts are scored, and how their scores become labels."""
+"""Rules of a segmentor: which texts are scored, and how labels follow."""
 
 from functools import lru_cache
 
@@ -15,7 +15,9 @@ from ..text_model import TextModel
 
 
 class ScoreRules(TextModel):
-    """Thresholds and texts of a segmentor, from vocabulary and ``test_cfg``.
+    """Base class: decides which texts are scored and how pixels get labels.
+
+    Both follow from the vocabulary and ``test_cfg``.
 
     Letters: T scored class texts.
     """
@@ -28,11 +30,11 @@ class ScoreRules(TextModel):
 
     @property
     def score_threshold(self) -> float | None:
-        """Score that a pixel must exceed to be labelled.
+        """Threshold that the score of a labelled pixel exceeds, or None.
 
-        A vocabulary of one label needs a threshold unless background words
-        are scored too: otherwise its label wins every pixel. None with
-        ``logit_scale``, see ``prob_thd``.
+        It is ``test_cfg.threshold``. If only one label is scored, the default
+        is the threshold of the head, since this label would win every pixel.
+        With ``logit_scale`` it is None, because ``prob_thd`` applies.
         """
         if self.test_cfg.get('logit_scale') is not None:
             return None
@@ -45,10 +47,10 @@ class ScoreRules(TextModel):
 
     @property
     def default_threshold(self) -> float | None:
-        """Score that separates classes from background if none is given.
+        """Threshold between classes and background if the user gives none.
 
-        That of ``test_cfg``, or of the head. None if scores depend on the
-        number of texts.
+        It is the threshold of ``test_cfg`` or else of the head. It is None if
+        the scores of the head depend on the number of texts.
         """
         cfg = self.test_cfg
         if cfg.get('logit_scale') is not None:
@@ -60,7 +62,7 @@ class ScoreRules(TextModel):
 
     @property
     def scored_vocabulary(self) -> Vocabulary:
-        """The vocabulary, followed by the texts of ``test_cfg.others``."""
+        """Class texts to score: the vocabulary, then ``test_cfg.others``."""
         others = self.test_cfg.get('others')
         if others is None and self._needs_others:
             others = self.test_cfg.get('others_of_one', 'background_words')
@@ -70,9 +72,9 @@ class ScoreRules(TextModel):
 
     @property
     def _needs_others(self) -> bool:
-        """Whether the only label would win everywhere.
+        """Whether the only label of the vocabulary would win every pixel.
 
-        The softmax over one text is 1, so no threshold helps.
+        For example, a softmax over one text is 1 at every pixel.
         """
         if self.vocabulary.num_labels > 1:
             return False
@@ -80,15 +82,15 @@ class ScoreRules(TextModel):
             return True
         return (
             self.decode_head.compares_texts
-            # A file of embeddings cannot embed other texts, and TTA averages
-            # the scores of labels only.
+            # A file of embeddings has no other texts. A TTA model averages
+            # only the scores of labels, not of other texts.
             and all(side.bank.embeddings is None for side in self.text_sides)
             and self.tta_model is None
         )
 
     @property
     def labelling(self) -> Labelling:
-        """How fused scores become labels."""
+        """Rule that converts the fused scores of texts to labels."""
         cfg, vocabulary = self.test_cfg, self.vocabulary
         others = self.scored_vocabulary.num_texts - vocabulary.num_texts
         background = vocabulary.label_named(
@@ -107,13 +109,13 @@ class ScoreRules(TextModel):
         )
 
     def seen_texts(self, device: torch.device) -> Tensor:
-        """Texts whose label is not unseen.
+        """Which of the scored texts training has seen.
 
         Args:
-            device (torch.device): Device of the mask.
+            device (torch.device): Device of the result.
 
         Returns:
-            Tensor: (T,) bool.
+            Tensor: False for the texts of unseen labels, (T,) bool.
         """
         unseen = self.vocabulary.unseen
         labels = self.scored_vocabulary.prompt_to_label

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training labels: checks of the vocabulary, numbering of label maps.
+"""Training labels: checks of the vocabulary, and renumbering of label maps.
 
-Letters: B images, H, W pixels.
+Letters: B images, H, W height and width in pixels.
 """
 
 import torch
@@ -15,34 +15,33 @@ from ..decode_heads import BaseOpenVocabHead
 
 
 def check_trainable(vocabulary: Vocabulary) -> None:
-    """Raise if a training label would stand for several texts."""
+    """Raise if a label of a training vocabulary has several texts."""
     if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
         raise InputError(
             f'{vocabulary.source} has {vocabulary.num_texts} class texts for '
-            f'{vocabulary.num_labels} labels; this is possible for testing, '
-            'but training takes one text for each label, in the order of the '
-            'labels: name such a train_vocabulary'
+            f'{vocabulary.num_labels} labels, but training needs one text per '
+            'label, in the order of the labels; set such a train_vocabulary'
         )
 
 
 def check_learns_unseen(
     head: BaseOpenVocabHead, vocabulary: Vocabulary
 ) -> None:
-    """Raise if there are unseen texts and the head cannot learn them.
+    """Raise if the vocabulary has unseen labels that the head cannot learn.
 
     Args:
-        head (BaseOpenVocabHead): Learns them if ``learns_unseen``.
+        head (BaseOpenVocabHead): Decode head. It can learn unseen labels if
+            its attribute ``learns_unseen`` is True.
         vocabulary (Vocabulary): The training vocabulary.
 
     Raises:
-        InputError: If there are unseen texts that the head cannot learn.
+        InputError: If the vocabulary has such labels.
     """
     if vocabulary.unseen and not head.learns_unseen:
         raise InputError(
             f'the training vocabulary {vocabulary.source} has unseen labels, '
             f'which a {type(head).__name__} cannot learn; set '
-            "train_vocabulary=dict(class_texts=..., subset='seen') of the "
-            'model'
+            "model.train_vocabulary=dict(class_texts=..., subset='seen')"
         )
 
 
@@ -52,28 +51,29 @@ def training_labels(
     vocabulary: Vocabulary,
     num_labels: int | None = None,
 ) -> Tensor:
-    """Number label maps as the training vocabulary does.
+    """Renumber label maps as in the training vocabulary.
 
-    Data sets may number the labels of the training vocabulary or, if this is
-    the seen part of another one, all labels of the whole. Labels of the whole
-    that are not in the part become ignored; unseen labels of the vocabulary
-    become :data:`UNKNOWN`.
+    If the training vocabulary is the seen part of a whole vocabulary, a data
+    set may number its labels by either of the two. Labels of the whole that
+    are not in the part become ignored. If the training vocabulary has unseen
+    labels itself, these become :data:`UNKNOWN`.
 
     Args:
         labels (Tensor): Label maps, (B, H, W) int64.
-        data_samples (list[SegDataSample]): Samples. With ``num_labels``, as
-            from an :class:`~ovseg_mm.datasets.OpenVocabDataset`, they say
-            how many labels the numbering has.
+        data_samples (list[SegDataSample]): Samples of the images. Samples of
+            an :class:`~ovseg_mm.datasets.OpenVocabDataset` have
+            ``num_labels``, the number of labels in their numbering.
         vocabulary (Vocabulary): The training vocabulary.
-        num_labels (int, optional): Number of labels in the numbering of
-            other data sets. None: the number of the vocabulary.
+        num_labels (int, optional): Number of labels for samples without
+            ``num_labels``. None: the number in ``vocabulary``.
 
     Returns:
-        Tensor: (B, H, W) int64: labels in [0, L), ``vocabulary.ignore_label``
-        and, if there are unseen labels, ``UNKNOWN``.
+        Tensor: Label maps, (B, H, W) int64, with labels of the vocabulary, its
+        ``ignore_label``, and ``UNKNOWN`` for unseen labels.
 
     Raises:
-        InputError: If a numbering or a label does not fit the vocabulary.
+        InputError: If a number of labels, or a label, does not fit the
+            vocabulary.
     """
     numbered = torch.stack(
         [
@@ -91,15 +91,16 @@ def training_labels(
 
 
 def numbering_of(labels: Tensor, vocabulary: Vocabulary) -> int:
-    """Find by which vocabulary label maps are numbered, from their values.
+    """Guess from label maps by which vocabulary they are numbered.
 
     Args:
         labels (Tensor): Label maps of a batch, (B, H, W) int64.
-        vocabulary (Vocabulary): The training vocabulary.
+        vocabulary (Vocabulary): The training vocabulary, which may be a part
+            of a whole vocabulary.
 
     Returns:
-        int: Number of labels of the whole vocabulary, if a label occurs that
-        only the whole has; otherwise of the vocabulary itself.
+        int: Number of labels in the whole vocabulary, if a label is too large
+        for the part; otherwise the number in ``vocabulary``.
     """
     whole = vocabulary.whole
     if whole is not None:
@@ -113,20 +114,19 @@ def numbering_of(labels: Tensor, vocabulary: Vocabulary) -> int:
 def _numbered(
     labels: Tensor, num_labels: int | None, vocabulary: Vocabulary
 ) -> Tensor:
-    """Number one label map (H, W) as the vocabulary does."""
+    """Label map, (H, W), renumbered as in the vocabulary."""
     whole, ignored = vocabulary.whole, vocabulary.ignore_label
     if num_labels in (None, vocabulary.num_labels):
         if whole is not None and whole.ignore_label != ignored:
-            # Padding of batches.
+            # Pixels that were added to make a batch.
             return labels.where(labels != whole.ignore_label, ignored)
         return labels.clone()
     if whole is None or num_labels != whole.num_labels:
         raise InputError(
-            f'the training data number {num_labels} labels, but the training '
+            f'the training data have {num_labels} labels, but the training '
             f'vocabulary {vocabulary.source} has {vocabulary.num_labels}; '
-            'give both the same vocabulary. unseen_labels of the data set is '
-            "not needed; if set, it is 'ignore' for the seen part and 'mark' "
-            'for all labels'
+            'set the same vocabulary in both, and remove unseen_labels of '
+            'the data set'
         )
     table = torch.full((num_labels,), ignored, device=labels.device)
     kept = torch.tensor(vocabulary.kept, device=labels.device)
@@ -142,7 +142,7 @@ def _check_labels(
     data_samples: list[SegDataSample],
     vocabulary: Vocabulary,
 ) -> None:
-    """Raise if a label (B, H, W) has no text in the vocabulary."""
+    """Raise if a label map, (B, H, W), has labels without a text."""
     wrong = (labels < 0) | (labels >= vocabulary.num_labels)
     wrong &= labels != vocabulary.ignore_label
     if vocabulary.unseen:
@@ -161,7 +161,7 @@ def _check_labels(
 def _first_of(
     chosen: Tensor, labels: Tensor, data_samples: list[SegDataSample]
 ) -> tuple[str, list[int]]:
-    """File and labels of the first image with chosen pixels (B, H, W)."""
+    """File, and chosen labels, of the first image with a chosen pixel."""
     image = int(chosen.flatten(1).any(dim=1).nonzero()[0])
     path = data_samples[image].metainfo.get('seg_map_path', 'a label map')
     return path, labels[image][chosen[image]].unique().tolist()

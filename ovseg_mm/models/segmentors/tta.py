@@ -13,23 +13,24 @@ from .base import BaseOpenVocabSegmentor
 
 @MODELS.register_module()
 class OpenVocabTTAModel(BaseTTAModel):
-    """Test-time augmentation: the mean of the scores of all variants."""
+    """Test-time augmentation by the mean scores of all variants."""
 
-    # Other TTA models label every pixel; the segmentor raises where that is
-    # wrong.
+    # Unlike other TTA models, this one leaves pixels below the threshold
+    # unlabelled.
     has_threshold = True
 
     def merge_preds(
         self, data_samples_list: list[list[SegDataSample]]
     ) -> list[SegDataSample]:
-        """Merge the variants of each image.
+        """Average the scores of the variants of each image.
 
         Args:
-            data_samples_list (list[list[SegDataSample]]): For each image its
-                variants, with ``seg_logits`` (L, H, W).
+            data_samples_list (list[list[SegDataSample]]): For each image, the
+                samples of its variants, with ``seg_logits``, (L, H, W).
 
         Returns:
-            list[SegDataSample]: One sample per image.
+            list[SegDataSample]: One sample per image, with labels and mean
+            scores.
         """
         merged = []
         for samples in data_samples_list:
@@ -46,10 +47,10 @@ class OpenVocabTTAModel(BaseTTAModel):
 
 
 def _announce(owner: nn.Module, name: str, module: nn.Module | None) -> None:
-    """Tell a segmentor which TTA model it belongs to.
+    """Tell a segmentor the TTA model that contains it.
 
-    MMSegmentation's TTA model needs the scores of each variant, which are
-    not kept otherwise.
+    The segmentor then stores the scores of each variant for this model. This
+    function runs whenever a module becomes the child of another.
     """
     if not isinstance(module, BaseOpenVocabSegmentor):
         return

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP's text tower with learned context tokens around the words.
+"""CLIP's text tower with learned prompt tokens around the class name.
 
-Letters: T texts, N tokens of the longest one, W width, C embedding width.
+Letters: T texts, N tokens of the longest text, W width of the tower, C width
+of the embeddings.
 """
 
 from collections.abc import Sequence
@@ -23,21 +24,23 @@ DOT, END = 269, 49407
 
 @MODELS.register_module()
 class CLIPPromptedTextTransformer(CLIPTextTransformer):
-    """Text tower that reads ``start, prefix, words, suffix, full stop, end``.
+    """CLIP's text tower with learned prompt tokens around the class name.
 
-    Prefix and suffix are learned and shared by all texts. It needs names
-    without a template: ``prompts=dict(templates=['{}'])``.
+    The tower reads the start token, a learned prefix, the tokens of the name,
+    a learned suffix, a full stop and the end token. All names share prefix and
+    suffix. Names must come without a template, so the segmentor needs
+    ``prompts=dict(templates=['{}'])``.
 
     Args:
         arch (str | dict): See :class:`CLIPTextTransformer`.
         pretrained (str, optional): See :class:`CLIPTextTransformer`.
-        finetune (str | Sequence[str]): See :func:`freeze_except`;
-            ``'prompt'`` trains the context alone.
-        prefix_length (int): Learned tokens before the words.
-        suffix_length (int): Learned tokens after the words.
-        prompt_weights (str | Path, optional): Checkpoint, ours or a
-            published one, with the initial prompts. They are trained
-            further unless ``finetune`` is ``'none'``.
+        finetune (str | Sequence[str]): See :func:`freeze_except`.
+            ``'prompt'`` trains only prefix and suffix.
+        prefix_length (int): Number of learned tokens before the name.
+        suffix_length (int): Number of learned tokens after the name.
+        prompt_weights (str | Path, optional): Checkpoint with initial values
+            of prefix and suffix, of this package or published by the authors
+            of a method. None: random values.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -52,7 +55,7 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(arch, pretrained, finetune, init_cfg)
-        # Positions left for the words with their start and end.
+        # Positions left for the start token, the name and the end token.
         self.context_length -= prefix_length + suffix_length + 1
         width = self.token_embedding.embedding_dim
         for name, length in (
@@ -67,11 +70,11 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         freeze_except(self, finetune)
 
     def init_weights(self) -> None:
-        """Initialise; prompts come from ``prompt_weights`` if given.
+        """Initialise; read prefix and suffix from ``prompt_weights`` if given.
 
         Raises:
-            InputError: If the file has no such prompts, prompts of another
-                shape, or prompts of two text towers.
+            InputError: If the file has no prompts, prompts of another shape,
+                or prompts of two text towers.
         """
         super().init_weights()
         if self.prompt_weights is None:
@@ -86,22 +89,23 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
             if prompt is None or shapes != [tuple(prompt.shape)]:
                 wanted = 'none' if prompt is None else tuple(prompt.shape)
                 raise InputError(
-                    f'{self.prompt_weights} has the {name} {shapes}, but the '
-                    f'text encoder takes {wanted}; set prefix_length and '
-                    'suffix_length to what the prompts were learned with'
+                    f'{self.prompt_weights} has {name} of the shapes '
+                    f'{shapes}, but the text encoder expects {wanted}; set '
+                    'prefix_length and suffix_length as in the training of '
+                    'the file'
                 )
             with torch.no_grad():
                 prompt.copy_(tensors[found[0]])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Encode names.
+        """Encode class names.
 
         Args:
-            tokens (Tensor): Token ids, (T, N) int64: start, words, end, then
-                any values; N at most ``context_length``.
+            tokens (Tensor): Token ids, (T, N) int64: start token, name, end
+                token, then any values. N is at most ``context_length``.
 
         Returns:
-            Tensor: (T, C), not normalised.
+            Tensor: Text embeddings, (T, C), not normalised.
         """
         words = self.token_embedding(tokens)
         tail = self.token_embedding(tokens.new_tensor([DOT, END]))
@@ -113,7 +117,7 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
             head = torch.cat([head, prefix], dim=1)
         room = words[:, :1].expand(-1, len(tail) - 1, -1)
         x = torch.cat([head, words[:, 1:], room], dim=1)
-        # The tail begins at the position of the words' end token.
+        # Suffix, full stop and end token begin at the end token of the name.
         starts = tokens.argmax(dim=1) + head.shape[1] - 1
         rows = torch.arange(len(x), device=x.device)[:, None]
         columns = starts[:, None] + torch.arange(len(tail), device=x.device)

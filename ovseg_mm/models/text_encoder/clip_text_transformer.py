@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """CLIP's text tower.
 
-Letters: T texts, N tokens of the longest one, W width, C embedding width.
+Letters: T texts, N tokens of the longest text, W width of the tower, C width
+of the embeddings.
 """
 
 from collections.abc import Sequence
@@ -19,13 +20,15 @@ from ..utils import freeze_except
 
 @MODELS.register_module()
 class CLIPTextTransformer(BaseModule):
-    """Text tower of CLIP, from token ids to text embeddings.
+    """CLIP's text tower, which turns token ids into text embeddings.
 
     Args:
-        arch (str | dict): Name of an open_clip model config or such a dict.
-        pretrained (str, optional): open_clip's tag of the weights that will
-            be loaded; decides the activation. Nothing is loaded here.
-        finetune (str | Sequence[str]): See :func:`freeze_except`.
+        arch (str | dict): Name of a model config of open_clip, or such a
+            config.
+        pretrained (str, optional): Name of open_clip's weights, which decides
+            the activation function. The constructor loads no weights.
+        finetune (str | Sequence[str]): Parameters to train, see
+            :func:`freeze_except`.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -65,20 +68,19 @@ class CLIPTextTransformer(BaseModule):
 
     @property
     def trainable(self) -> bool:
-        """Whether any parameter is trained."""
+        """Whether any parameter is trainable."""
         return any(p.requires_grad for p in self.parameters())
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Encode token ids.
 
         Args:
-            tokens (Tensor): Token ids, (T, N) int64, N at most
-                ``context_length``; the end token has the highest id of its
-                row. What follows it has no influence, since attention is
-                causal.
+            tokens (Tensor): Token ids, (T, N) int64, with N at most
+                ``context_length``. In each row, the end token has the highest
+                id. Tokens after the end token are ignored.
 
         Returns:
-            Tensor: (T, C), not normalised.
+            Tensor: Text embeddings, (T, C), not normalised.
         """
         return self.encode(self.token_embedding(tokens), tokens.argmax(dim=1))
 
@@ -86,11 +88,12 @@ class CLIPTextTransformer(BaseModule):
         """Encode token embeddings.
 
         Args:
-            x (Tensor): Token embeddings, (T, N, W), without positions.
-            ends (Tensor): Index of each row's end token, (T,) int64.
+            x (Tensor): Token embeddings without positional embeddings,
+                (T, N, W).
+            ends (Tensor): Index of the end token in each row, (T,) int64.
 
         Returns:
-            Tensor: (T, C), not normalised.
+            Tensor: Text embeddings, (T, C), not normalised.
         """
         x = x + self.positional_embedding[: x.shape[1]]
         for block in self.transformer.resblocks:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Precomputed text embeddings."""
+"""Text embeddings from a file."""
 
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,21 @@ from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 
 
 class EmbeddingFile:
-    """A ``.npy`` table of text embeddings, one row per class.
+    """Text embeddings from a ``.npy`` file with one row per class.
 
-    Rows are found by class texts, so that any selection of the classes, in
-    any order, can be looked up. Rows are not normalised; half precision
-    becomes float32.
+    A row is looked up by the texts of its class. A vocabulary may thus have
+    any of the classes, in any order. Rows are converted to float32, but not
+    normalised.
 
     Args:
-        file (str | Path): NumPy array (T, C) of floats.
-        vocabulary (Any): The T class texts in the order of the rows, see
+        file (str | Path): File with an array of floats, (T, C), for T classes
+            and embeddings of width C.
+        vocabulary (Any): The T classes in the order of the rows, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not a table with one row per text of the
-            vocabulary.
+        ValueError: If the file is not a table with one row per class.
     """
 
     def __init__(self, file: str | Path, vocabulary: Any) -> None:
@@ -39,22 +39,22 @@ class EmbeddingFile:
         if len(rows) != vocabulary.num_texts:
             raise InputError(
                 f'{self.path} has {len(rows)} rows, but {vocabulary.source} '
-                f'has {vocabulary.num_texts} class texts; name the '
-                'vocabulary that the rows were made for'
+                f'has {vocabulary.num_texts} class texts; set '
+                'embeddings.vocabulary to the class texts of the rows'
             )
         self._rows = dict(zip(vocabulary.class_texts, rows))
 
     def __call__(self, vocabulary: Vocabulary) -> Tensor:
-        """Embeddings of a vocabulary.
+        """Look up the embeddings of the classes of a vocabulary.
 
         Args:
-            vocabulary (Vocabulary): The class texts.
+            vocabulary (Vocabulary): Vocabulary with T classes.
 
         Returns:
-            Tensor: (T, 1, C) float32.
+            Tensor: Text embeddings, (T, 1, C) float32.
 
         Raises:
-            ValueError: If the file lacks a class.
+            ValueError: If the file has no embedding of a class.
         """
         missing = [
             texts[0]
@@ -92,7 +92,8 @@ def _read(path: Path) -> Tensor:
             else f'{type(rows).__name__} of arrays'
         )
         raise InputError(
-            f'{path} holds {found}, expected a table of floats, a row a class'
+            f'{path} contains {found}; expected an array of floats with one '
+            'row per class'
         )
     table = torch.from_numpy(rows.astype(np.float32))
     check_finite({'its table': table}, str(path))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From prompts to token ids and embeddings.
+"""Token ids and embeddings of prompts.
 
-Letters: n prompts, N tokens of the longest one, C embedding width.
+Letters: n prompts, N tokens of the longest prompt, C width of the embeddings.
 """
 
 import warnings
@@ -21,15 +21,17 @@ ENCODE_BATCH = 256
 
 
 def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
-    """Token ids of prompts, cut to the longest one.
+    """Convert prompts to token ids.
+
+    A prompt that is too long is cut with a warning; it keeps its end token.
 
     Args:
-        prompts (list[str]): n texts.
-        context_length (int): Positions of the text tower.
+        prompts (list[str]): The n prompts.
+        context_length (int): Maximum number of tokens of a prompt.
 
     Returns:
-        Tensor: (n, N) int64 with N at most ``context_length``. A prompt that
-        does not fit is cut with a warning; it keeps its end token.
+        Tensor: Token ids, (n, N) int64, where N is the length of the longest
+        prompt, at most ``context_length``.
     """
     tokens, message = _tokenize(tuple(prompts), context_length)
     if message:
@@ -37,13 +39,13 @@ def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
     return tokens
 
 
-# Cached, since each training iteration has the same prompts.
+# Cached, because all training iterations have the same prompts.
 @lru_cache(maxsize=4)
 def _tokenize(
     prompts: tuple[str, ...], context_length: int
 ) -> tuple[Tensor, str]:
-    """Token ids, and a message that names the prompts that are cut."""
-    # One position more than the tower has shows which prompts do not fit.
+    """Token ids, (n, N) int64, and a warning about cut prompts or ''."""
+    # With one token more than the tower takes, long prompts are found.
     tokens = tokenize(list(prompts), context_length + 1).long()
     too_long = tokens[:, -1] != 0
     message = ''
@@ -62,9 +64,15 @@ def _tokenize(
 def encode_prompts(
     encoder: nn.Module, prompts: list[str]
 ) -> tuple[Tensor, str]:
-    """Embeddings (n, C) of prompts, and the message of :func:`_tokenize`.
+    """Compute the embeddings of prompts; equal prompts are encoded once.
 
-    Equal prompts are encoded once.
+    Args:
+        encoder (nn.Module): Text tower.
+        prompts (list[str]): The n prompts.
+
+    Returns:
+        tuple[Tensor, str]: Embeddings, (n, C), not normalised; and a warning
+        about prompts that were cut, or an empty text.
     """
     unique = list(dict.fromkeys(prompts))
     tokens, message = _tokenize(tuple(unique), encoder.context_length)
@@ -73,13 +81,13 @@ def encode_prompts(
     if torch.is_grad_enabled():
         encoded = encoder(tokens.to(device))
     else:
-        # Sorted by length, a batch is cut to its own longest prompt.
+        # Prompts of similar length share a batch, which needs fewer tokens.
         order = lengths.argsort()
         batches = list(order.split(ENCODE_BATCH))
         if len(batches) > 1 and get_dist_info()[0] == 0:
             print(f'Encoding {len(unique)} prompts')
             batches = track_iter_progress(batches)
-        # nn.Module types attributes as tensors or modules.
+        # Attributes of nn.Module have the type "Tensor or Module".
         shape = len(unique), cast(int, encoder.embed_dims)
         encoded = torch.empty(shape, device=device)
         for batch in batches:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text embeddings of a vocabulary, computed once and cached.
 
-Letters: T class texts, P prompts per class (templates), C embedding width.
+Letters: T class texts, P prompts per class (one for each template), C width
+of the embeddings.
 """
 
 import hashlib
@@ -30,28 +31,30 @@ KEPT_VOCABULARIES = 16
 
 
 class TextBank:
-    """Turns a vocabulary into text embeddings.
+    """Computes the text embeddings of a vocabulary.
 
-    If the tower is trained, every call encodes with gradients. Otherwise the
-    embeddings are computed once for each pair of vocabulary and weights, and
-    kept in memory and on disk (safetensors files in the user's cache folder,
-    ``$OVSEG_CACHE``, of ``$OVSEG_CACHE_SIZE`` megabytes at most).
+    If the text tower is trained, every call encodes the texts with gradients.
+    Otherwise, embeddings are computed once and kept in memory and on disk:
+    safetensors files of at most ``$OVSEG_CACHE_SIZE`` megabytes in the folder
+    ``$OVSEG_CACHE`` (default: the user's cache folder).
 
     Args:
-        templates (str | list[str]): See
+        templates (str | list[str]): Templates of the prompts, see
             :func:`ovseg_mm.vocabulary.get_templates`.
         synonyms (str): How a class with several texts is encoded.
-            ``'first'``: only the first text; ``'mean'``: the normalised mean
-            of all texts, within each template; ``'whole'``: the texts joined
-            by ``', '`` in one prompt; ``'published'``: the first text for
-            entries of a benchmark's list (``vocabulary.published``), as
-            CAT-Seg was evaluated, and the mean for texts of a user;
-            ``'each'``: the segmentor makes every text an entry of its own
-            (see :meth:`Vocabulary.each_text`), which competes for the label.
-        average_templates (bool): Whether the templates of a class are
-            averaged and normalised again, so that P is 1.
-        embeddings (dict, optional): Arguments of :class:`EmbeddingFile`,
-            from which the embeddings come instead of from the tower. P is 1.
+
+            - ``'first'``: only the first text.
+            - ``'mean'``: normalised mean of all texts, for each template.
+            - ``'whole'``: all texts in one prompt, joined by ``', '``.
+            - ``'published'``: like ``'first'`` for classes of a benchmark, as
+              in CAT-Seg's evaluation; like ``'mean'`` for classes of a user.
+            - ``'each'``: all texts compete separately for the label; see
+              :meth:`Vocabulary.each_text`.
+        average_templates (bool): Whether to average the embeddings of all
+            templates and normalise the mean, so that P is 1.
+        embeddings (dict, optional): Arguments of :class:`EmbeddingFile`. If
+            given, embeddings come from this file, without a text tower, and P
+            is 1.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class TextBank:
     ) -> None:
         if synonyms not in SYNONYMS:
             raise ValueError(
-                f'synonyms={synonyms!r} is not one of {", ".join(SYNONYMS)}'
+                f'synonyms={synonyms!r}; expected one of {", ".join(SYNONYMS)}'
             )
         self.templates = get_templates(templates)
         self.synonyms = synonyms
@@ -75,7 +78,7 @@ class TextBank:
 
     @property
     def prompts_per_class(self) -> int:
-        """Number of prompts per class, P."""
+        """Number P of prompts, and of embeddings, per class."""
         if self.embeddings:
             return 1
         return 1 if self.average_templates else len(self.templates)
@@ -83,20 +86,21 @@ class TextBank:
     def __call__(
         self, encoder: nn.Module | None, vocabulary: Vocabulary
     ) -> Tensor:
-        """Text embeddings.
+        """Get the text embeddings of a vocabulary.
 
         Args:
-            encoder (nn.Module): Text tower, from token ids (n, N) to (n, C);
-                not used if there are ``embeddings``.
-            vocabulary (Vocabulary): The class texts.
+            encoder (nn.Module): Text tower from token ids of n prompts,
+                (n, number of tokens), to embeddings, (n, C). Not used if
+                ``embeddings`` are set.
+            vocabulary (Vocabulary): The T class texts.
 
         Returns:
-            Tensor: (T, P, C), normalised, on the tower's device; those of
-            ``embeddings`` as they are, on the CPU.
+            Tensor: Text embeddings, (T, P, C), normalised, on the device of
+            the tower; embeddings from a file, as stored, on the CPU.
 
         Warns:
-            UserWarning: If prompts are cut or synonyms have no effect; once
-                per vocabulary, also if its embeddings are cached.
+            UserWarning: If a prompt is cut, or synonyms are ignored. The
+                warning is shown once per vocabulary.
         """
         if self.embeddings:
             return self.embeddings(vocabulary)
@@ -120,9 +124,13 @@ class TextBank:
     def prepare(
         self, encoder: nn.Module | None, vocabulary: Vocabulary
     ) -> None:
-        """Get the embeddings on all ranks; only rank 0 encodes.
+        """Compute the embeddings on rank 0 and send them to all ranks.
 
-        All ranks must call this together, before the first image.
+        All ranks must call this method together, before the first image.
+
+        Args:
+            encoder (nn.Module, optional): Text tower.
+            vocabulary (Vocabulary): The class texts.
         """
         rank, world_size = get_dist_info()
         if world_size == 1 or self.embeddings:
@@ -133,7 +141,7 @@ class TextBank:
         if rank == 0:
             text = self(encoder, vocabulary).contiguous()
         else:
-            # nn.Module types attributes as tensors or modules.
+            # Attributes of nn.Module have the type "Tensor or Module".
             shape = (
                 vocabulary.num_texts,
                 self.prompts_per_class,
@@ -146,18 +154,19 @@ class TextBank:
     def keep(
         self, encoder: nn.Module, vocabulary: Vocabulary, text: Tensor
     ) -> None:
-        """Keep embeddings of a vocabulary in memory.
+        """Keep given embeddings of a vocabulary in memory.
 
         Args:
-            encoder (nn.Module): Tower to whose weights they belong.
-            vocabulary (Vocabulary): The class texts.
+            encoder (nn.Module): Text tower that computed the embeddings. They
+                are used until its weights change.
+            vocabulary (Vocabulary): The T class texts.
             text (Tensor): Text embeddings, (T, P, C).
         """
         self._forget_other_weights(encoder)
         self._remember(vocabulary, text)
 
     def prompts_of(self, vocabulary: Vocabulary) -> list[str]:
-        """Prompts of all classes, ordered by class, text, template."""
+        """Prompts of all classes, sorted by class, text and template."""
         return [
             template.format(text)
             for texts in self._class_texts(vocabulary)
@@ -166,17 +175,16 @@ class TextBank:
         ]
 
     def clear(self) -> None:
-        """Drop the embeddings in memory.
+        """Delete the embeddings in memory.
 
-        Not needed after loading weights, optimizer steps or other in-place
-        changes, which are noticed; needed after writes to
-        ``parameter.data``.
+        A call is needed only after writes to ``parameter.data`` of the tower.
+        Other changes of the weights, such as optimizer steps, are detected.
         """
         self._memory.clear()
         self._revision = None
 
     def __getstate__(self) -> dict:
-        """State of a copy: nothing in memory, since its tower is another."""
+        """State of a copy, which starts without embeddings in memory."""
         kept: dict[str, Any] = dict(_memory={}, _warned=set(), _revision=None)
         return {**self.__dict__, **kept}
 
@@ -186,12 +194,13 @@ class TextBank:
             self._revision = TowerRevision(encoder)
 
     def _kept(self, vocabulary: Vocabulary) -> Tensor:
-        """Embeddings in memory; an export cannot compute them."""
+        """Embeddings in memory; raise if an exported model would lack them."""
         text = self._memory.get(self._prompts_key(vocabulary))
         if text is None:
             raise InputError(
-                'an exported model holds the text embeddings of its words; '
-                'compute them first: model.prepare_text()'
+                'an exported model contains the text embeddings of its '
+                'classes, which are not computed yet; call '
+                'model.prepare_text() before the export'
             )
         return text
 
@@ -201,20 +210,20 @@ class TextBank:
             del self._memory[next(iter(self._memory))]
 
     def _warn_once(self, message: str) -> None:
-        """Warn the caller of :meth:`__call__`, once per message, on rank 0."""
+        """Show a warning once per message, on rank 0."""
         if message and message not in self._warned:
             self._warned.add(message)
             if get_dist_info()[0] == 0:
                 warnings.warn(message, UserWarning, stacklevel=3)
 
     def _first_alone(self, vocabulary: Vocabulary) -> Collection[int]:
-        """Entries of which only the first text is used."""
+        """Indices of the classes of which only the first text is encoded."""
         if self.synonyms == 'first':
             return range(vocabulary.num_texts)
         return vocabulary.published if self.synonyms == 'published' else ()
 
     def _dropped(self, vocabulary: Vocabulary) -> str:
-        """Message that names the synonyms that have no effect."""
+        """Warning about the synonyms that are ignored, or an empty text."""
         entries = vocabulary.class_texts
         dropped = [
             entries[index]
@@ -229,15 +238,15 @@ class TextBank:
             f'({dropped[0][0]!r} of {", ".join(dropped[0])!r}), because of '
             f'prompts.synonyms={self.synonyms!r}'
             + (
-                ' of lists that methods were evaluated with'
+                ', as in the published evaluations'
                 if self.synonyms == 'published'
                 else ''
             )
-            + "; 'mean' has all count"
+            + "; set 'mean' to use all texts"
         )
 
     def _prompts_key(self, vocabulary: Vocabulary) -> tuple:
-        """All but weights that the embeddings of a vocabulary depend on."""
+        """Key of the embeddings in memory: prompts and options."""
         return (
             self._class_texts(vocabulary),
             tuple(self.templates),
@@ -247,7 +256,7 @@ class TextBank:
     def _class_texts(
         self, vocabulary: Vocabulary
     ) -> tuple[tuple[str, ...], ...]:
-        """Texts of each class that get a prompt of their own."""
+        """Texts of each class to encode, by the rule of ``synonyms``."""
         entries = vocabulary.class_texts
         if self.synonyms == 'whole':
             return tuple((', '.join(texts),) for texts in entries)
@@ -260,7 +269,7 @@ class TextBank:
     def _encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> tuple[Tensor, str]:
-        """Embeddings (T, P, C), and a message about prompts or ''."""
+        """Embeddings, (T, P, C), and a warning about prompts or no text."""
         class_texts = self._class_texts(vocabulary)
         prompts = self.prompts_of(vocabulary)
         rows, message = encode_prompts(encoder, prompts)
@@ -284,23 +293,24 @@ class TextBank:
     def _load_or_encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> tuple[Tensor, str]:
-        """Embeddings and message of :meth:`_encode`, from disk if cached."""
+        """Embeddings and warning from disk, or else from :meth:`_encode`."""
         device = next(encoder.parameters()).device
         digest = self._digest(vocabulary)
         kept = read_cache(digest)
         if kept is not None:
             text, message = kept
             return text.to(device), message
-        # Cached embeddings have the weights' precision, for runs of any kind.
+        # Without autocast, since runs of any precision share the cache.
         with torch.autocast(device.type, enabled=False):
             text, message = self._encode(encoder, vocabulary)
         write_cache(digest, text, message)
         return text, message
 
     def _digest(self, vocabulary: Vocabulary) -> str:
-        """SHA-256 (hexadecimal) of everything that the embeddings depend on.
+        """SHA-256 of all that embeddings depend on, as a hexadecimal text.
 
-        The last entry changes when the content of the cache files does.
+        This includes a version number, which must be raised if embeddings in
+        existing cache files would be wrong.
         """
         assert self._revision is not None  # of the tower that encodes
         digest = hashlib.sha256(self._revision.digest)

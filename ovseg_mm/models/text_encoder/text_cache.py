@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cache of text embeddings on disk, one file per vocabulary."""
+"""Cache of text embeddings on disk, with one file per vocabulary."""
 
 import os
 import re
@@ -27,13 +27,13 @@ _DAY = 24 * 60 * 60
 
 
 def cache_size() -> int:
-    """Largest size of all files in bytes: ``$OVSEG_CACHE_SIZE`` megabytes.
+    """Read the maximum size of the cache from ``$OVSEG_CACHE_SIZE``.
 
     Returns:
-        int: Number of bytes; 0 to keep no files.
+        int: Size in bytes; 0 to keep no files.
 
     Raises:
-        InputError: If the variable is not a number, or below 0.
+        InputError: If the variable is not a number of megabytes, 0 or more.
     """
     size = os.environ.get('OVSEG_CACHE_SIZE', '').strip() or DEFAULT_SIZE
     try:
@@ -42,21 +42,21 @@ def cache_size() -> int:
             raise ValueError
     except ValueError:
         raise InputError(
-            f'OVSEG_CACHE_SIZE={size!r} is not a number of megabytes; give '
-            'one, or 0 to keep no text embeddings on disk'
+            f'OVSEG_CACHE_SIZE={size!r} is not a number of megabytes; set '
+            'a number, or 0 to keep no text embeddings on disk'
         ) from None
     return int(megabytes * 1e6)
 
 
 def read_cache(digest: str) -> tuple[Tensor, str] | None:
-    """Read embeddings and the message about their prompts.
+    """Read text embeddings from the cache.
 
     Args:
-        digest (str): SHA-256 of weights and prompts.
+        digest (str): SHA-256 of the weights and prompts.
 
     Returns:
-        tuple[Tensor, str] | None: The tensor and a message, perhaps empty;
-        None if they are not cached.
+        tuple[Tensor, str] | None: Embeddings, and the warning about their
+        prompts or an empty text; None if the cache has no such file.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
@@ -78,22 +78,23 @@ def read_cache(digest: str) -> tuple[Tensor, str] | None:
         )
         return None
     try:
-        os.utime(path)  # files that were not used for longest go first
+        os.utime(path)  # marks the file as recently used
     except OSError:
         pass
     return text, message
 
 
 def write_cache(digest: str, text: Tensor, message: str) -> None:
-    """Write embeddings atomically; errors of writing are ignored.
+    """Write text embeddings to the cache; if this fails, only warn.
 
-    The files that were not used for the longest time make room. Only files of
-    this cache are removed; several processes may do so at the same time.
+    If the cache becomes too large, the least recently used files are removed.
+    Several processes may use the cache at the same time.
 
     Args:
-        digest (str): SHA-256 of weights and prompts.
-        text (Tensor): The embeddings.
-        message (str): Warning about their prompts, given with every use.
+        digest (str): SHA-256 of the weights and prompts.
+        text (Tensor): Text embeddings.
+        message (str): Warning about their prompts, or an empty text. The
+            warning is shown again when the file is read.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
@@ -120,7 +121,7 @@ def _path(digest: str) -> Path:
 
 
 def _make_room(folder: Path, limit: int) -> None:
-    """Remove files until the limits are met, the oldest first."""
+    """Remove the least recently used files until the cache is small enough."""
     kept = total = 0
     for _, size, path in sorted(_own_files(folder), reverse=True):
         kept, total = kept + 1, total + size
@@ -129,7 +130,7 @@ def _make_room(folder: Path, limit: int) -> None:
 
 
 def _own_files(folder: Path) -> Iterator[tuple[float, int, str]]:
-    """Time of the last use, size and path of the files of this cache."""
+    """Time of last use, size and path of each file of this cache."""
     now = time.time()
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pair of text tower and text bank.
+"""A text tower together with its text bank.
 
-Letters: T class texts, P prompts per class, C embedding width.
+Letters: T class texts, P prompts per class, C width of the embeddings.
 """
 
 from typing import NamedTuple
@@ -15,15 +15,15 @@ from .text_bank import TextBank
 
 
 class TextSide(NamedTuple):
-    """Everything that turns a vocabulary into text embeddings.
+    """Text tower and text bank, which together embed the class texts.
 
-    It is made from two attributes of a model each time it is needed, since
-    sharding and ``deepcopy`` replace the tower of a model.
+    A model creates this pair anew from two attributes whenever it needs the
+    pair, because sharding and ``deepcopy`` replace the tower.
 
     Attributes:
         encoder (nn.Module, optional): Text tower. None if the bank reads its
             embeddings from a file.
-        bank (TextBank): Prompts, synonyms and kept embeddings.
+        bank (TextBank): Prompts, rule for synonyms, and cached embeddings.
     """
 
     encoder: nn.Module | None
@@ -32,34 +32,35 @@ class TextSide(NamedTuple):
     def embeddings(
         self, vocabulary: Vocabulary, device: torch.device
     ) -> Tensor:
-        """Text embeddings of a vocabulary.
+        """Get the text embeddings of a vocabulary.
 
         Args:
-            vocabulary (Vocabulary): The class texts.
+            vocabulary (Vocabulary): The T class texts.
             device (torch.device): Device of the result.
 
         Returns:
-            Tensor: (T, P, C), normalised unless they come from a file.
+            Tensor: Text embeddings, (T, P, C), normalised unless they come
+            from a file.
         """
         return self.bank(self.encoder, vocabulary).to(device)
 
     def prepare(self, vocabulary: Vocabulary, device: torch.device) -> None:
-        """Get the embeddings on all ranks; only rank 0 encodes.
+        """Compute the embeddings on rank 0 and send them to all ranks.
 
         Args:
             vocabulary (Vocabulary): The class texts.
-            device (torch.device): Device to which the tower moves; sharded
-                training leaves parts that are not sharded on the CPU.
+            device (torch.device): Device to move the tower to. Sharded
+                training leaves modules that are not sharded on the CPU.
         """
         if self.encoder is not None:
             self.encoder.to(device)
         self.bank.prepare(self.encoder, vocabulary)
 
     def fill(self, vocabulary: Vocabulary, text: Tensor) -> None:
-        """Use given embeddings for a vocabulary until :meth:`clear`.
+        """Set the embeddings of a vocabulary, until :meth:`clear` is called.
 
         Args:
-            vocabulary (Vocabulary): The class texts.
+            vocabulary (Vocabulary): The T class texts.
             text (Tensor): Text embeddings, (T, P, C).
         """
         if self.encoder is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detects changes of the weights of a text tower."""
+"""Detection of changes in the weights of a text tower."""
 
 import hashlib
 import io
@@ -12,23 +12,23 @@ from torch import Tensor, nn
 
 
 class TowerRevision:
-    """State of the weights of a text tower when this object is created.
+    """Record of the weights of a text tower at the time of creation.
 
     Args:
-        encoder (nn.Module): The tower.
+        encoder (nn.Module): Text tower.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
         self._encoder = weakref.ref(encoder)
-        # A new tensor may have the address of an old one. The version counts
-        # writes in place (loading, optimizer steps).
+        # The address alone is not enough: a new tensor may get the address
+        # of a deleted one. The version counts in-place writes.
         self._parameters = [
             (weakref.ref(parameter), parameter.data_ptr(), parameter._version)
             for parameter in encoder.parameters()
         ]
 
     def is_of(self, encoder: nn.Module) -> bool:
-        """Whether the tower still has these weights."""
+        """Whether ``encoder`` is the recorded tower with unchanged weights."""
         parameters = list(encoder.parameters())
         return len(parameters) == len(self._parameters) and all(
             reference() is parameter
@@ -41,10 +41,10 @@ class TowerRevision:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the architecture and of names, types and values."""
+        """SHA-256 of the tower's architecture and weights."""
         encoder = self._encoder()
         assert encoder is not None  # it is the tower in use
-        # Heads and activation change the output, not the weights.
+        # Number of heads and activation change only the output.
         digest = hashlib.sha256(json.dumps(encoder.arch).encode())
         for name, tensor in encoder.state_dict().items():
             if not isinstance(tensor, Tensor) or tensor.is_quantized:

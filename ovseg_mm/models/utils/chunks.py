@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on a few parts of a tensor at a time; the results are the same."""
+"""Processing of a tensor in chunks, which saves memory."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,21 @@ from torch import Tensor
 
 from .exporting import is_exporting
 
-# Bytes of the tokens that are worked on at a time. On a processor they and
-# what is made of them fit in its caches, and the memory of one part serves the
-# next; other devices need more to be busy.
+# Bytes of a chunk. On a CPU, a chunk and its intermediate results fit into the
+# caches. Other devices are faster with larger chunks.
 CHUNK_BYTES = dict(cpu=1 << 21)
 CHUNK_BYTES_ELSEWHERE = 1 << 26
 
 
 def chunk_size(x: Tensor, dim: int) -> int:
-    """Number of entries along an axis that are worked on at a time.
+    """Number of entries along an axis to process at a time.
 
     Args:
-        x (Tensor): The tensor, of any shape.
+        x (Tensor): Tensor of any shape.
         dim (int): The axis.
 
     Returns:
-        int: At least 1.
+        int: Number of entries, at least 1.
     """
     if not x.numel():
         return max(1, x.shape[dim])
@@ -38,30 +37,30 @@ def apply_to_chunks(
     dim: int = 1,
     overwrite: bool = False,
 ) -> Tensor:
-    """``function(x)``, where the function treats each part of x alone.
-
-    The function is applied to a few entries of the axis at a time. That
-    bounds the memory of temporary tensors and does not change the result.
+    """Compute ``function(x)`` in chunks along an axis, to save memory.
 
     Args:
-        function (Callable): Takes and returns tensors with the axis ``dim``.
-        x (Tensor): The tensor, (B, T, ...).
-        dim (int): The axis.
-        overwrite (bool): Whether the result, of the shape of x, may take the
-            memory of x. With gradients it does not.
+        function (Callable): Function that treats each entry of the axis
+            independently, and whose result has the axis too.
+        x (Tensor): Tensor of any shape.
+        dim (int): Axis to split.
+        overwrite (bool): Whether the result may be written into ``x``, to
+            save memory. Only for results of the shape of ``x``; without
+            effect if gradients are enabled.
 
     Returns:
-        Tensor: The function's result.
+        Tensor: Result of ``function(x)``.
     """
-    if is_exporting():  # a graph for any number of classes
+    if is_exporting():  # the graph must fit any number of classes
         return function(x)
     step, size = chunk_size(x, dim), x.shape[dim]
     if size <= step:
         return function(x)
     if torch.is_grad_enabled():
-        # Kept tensors lie between temporary ones. To align a tensor, glibc
-        # needs a little more memory than its size; so tensors fit into the
-        # gaps that a chunk before left if that chunk was larger.
+        # Results stay in memory between temporary tensors. To align a tensor,
+        # glibc needs a little more memory than the size of the tensor. If the
+        # first chunk is larger than the others, later tensors fit into the
+        # gaps that its temporary tensors leave.
         others = max(1, step - 1)
         sizes = [step] + [others] * ((size - step) // others)
         sizes += [size - sum(sizes)] * (sum(sizes) < size)

@@ -9,14 +9,14 @@ from ovseg_mm.inference import in_float32
 def cosine_logits(
     embeddings: Tensor, text: Tensor, temperature: float | Tensor
 ) -> Tensor:
-    """Scaled cosine similarities.
+    """Scaled cosine similarities of image and text embeddings.
 
     Args:
-        embeddings (Tensor): Image embeddings, (..., C), of any length.
-        text (Tensor): Text embeddings, (T, C), of length 1.
+        embeddings (Tensor): Image embeddings, (..., C), not normalised.
+        text (Tensor): Text embeddings of T class texts, (T, C), normalised.
         temperature (float | Tensor): Factor of the similarities.
 
     Returns:
-        Tensor: (..., T).
+        Tensor: Logits of the class texts, (..., T).
     """
     return temperature * F.normalize(embeddings, dim=-1) @ text.t()

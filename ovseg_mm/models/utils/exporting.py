@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks whether a model is being exported."""
+"""Checks whether a model is being exported, and a sort for exports."""
 
 import torch
 from torch import Tensor
 
 
 def is_exporting() -> bool:
-    """Whether ``torch.export`` traces a model; False before PyTorch 2.7."""
+    """Whether ``torch.export`` is running; always False before PyTorch 2.7."""
     return getattr(torch.compiler, 'is_exporting', bool)()
 
 
 def is_in_onnx_export() -> bool:
-    """Whether one of PyTorch's ONNX exporters traces a model."""
+    """Whether one of the ONNX exporters of PyTorch is running."""
     return torch.onnx.is_in_onnx_export()
 
 
 def stable_sort(
     x: Tensor, dim: int, descending: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Sort values; equal values keep their order.
+    """Sort a tensor so that equal values keep their order.
 
-    ONNX sorts are stable, but PyTorch's exporter fails for ``stable=True``.
+    ``torch.sort(stable=True)`` cannot be exported to ONNX. During an export, a
+    plain sort is used, since sorts are stable in ONNX.
 
     Args:
-        x (Tensor): Values.
+        x (Tensor): Tensor of any shape.
         dim (int): Axis to sort along.
-        descending (bool): Whether the largest value comes first.
+        descending (bool): Whether to sort from high to low.
 
     Returns:
-        tuple[Tensor, Tensor]: Sorted values and their indices, of the shape
-        of x.
+        tuple[Tensor, Tensor]: Sorted values and their indices, both of the
+        shape of ``x``.
     """
     if is_exporting():
         return x.sort(dim=dim, descending=descending)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choice of the trained parameters of a CLIP tower."""
+"""Choice of the trainable parameters of a CLIP tower."""
 
 from collections.abc import Sequence
 
@@ -15,23 +15,24 @@ FINETUNE_MODES = {
 
 
 def freeze_except(module: nn.Module, finetune: str | Sequence[str]) -> None:
-    """Freeze all parameters of ``module`` but the chosen ones.
+    """Freeze a CLIP tower, except for the chosen parameters.
 
     Args:
-        module (nn.Module): A CLIP tower.
-        finetune (str | Sequence[str]): ``'none'``, ``'attention'`` (q and v
-            of every block), ``'full'`` (every block and prompt token),
-            ``'prompt'`` (visual prompt tokens), ``'all'``, or a list of
-            strings; a parameter is trained if its name holds one of them.
+        module (nn.Module): CLIP tower.
+        finetune (str | Sequence[str]): Parameters to train. A list has parts
+            of names: parameters with such a part in their name are trained. A
+            string is one of the modes ``'none'``, ``'attention'`` (query and
+            value projections of all blocks), ``'prompt'`` (prompt tokens),
+            ``'full'`` (all blocks and prompt tokens) and ``'all'``.
 
     Raises:
-        ValueError: If ``finetune`` is a string and not a known mode.
+        ValueError: If ``finetune`` is a string other than these modes.
     """
     if isinstance(finetune, str):
         if finetune not in FINETUNE_MODES:
             raise ValueError(
                 f'finetune={finetune!r} is not one of '
-                f'{", ".join(FINETUNE_MODES)}; give one of them or a list of '
+                f'{", ".join(FINETUNE_MODES)}; use one of these, or a list of '
                 'parts of parameter names'
             )
         finetune = FINETUNE_MODES[finetune]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors about images inside a model, where file names are not known."""
+"""Errors about images, raised where the file names are not known."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,24 +14,25 @@ _SHOWN = 8
 
 
 class ImageError(InputError):
-    """The images of a batch do not fit the model.
+    """Error raised if images of a batch do not fit the model.
 
-    Parts of a model, which get only pixels, raise it;
-    :func:`name_image_files` adds the names of the files.
+    Modules that see only pixels raise this error. The decorator
+    :func:`name_image_files` adds the file names to the message.
     """
 
 
 def name_image_files(method: Callable) -> Callable:
-    """Decorate a method so that its errors name the image files.
+    """Decorator that adds file names to the image errors of a method.
+
+    If the method raises :class:`ImageError`, the decorator raises
+    :class:`InputError` with the files of the batch, if the samples have them.
 
     Args:
-        method (Callable): Takes the images and, as its second argument, the
-            ``SegDataSample`` of each or None.
+        method (Callable): Method with two arguments: images, and their
+            samples (``SegDataSample``) or None.
 
     Returns:
-        Callable: The method. An :class:`ImageError` in it becomes an
-        :class:`InputError` that ends with the files of the batch, if the
-        samples have them.
+        Callable: The decorated method.
     """
 
     @wraps(method)
@@ -53,6 +54,8 @@ def name_image_files(method: Callable) -> Callable:
             shown = ', '.join(files[:_SHOWN])
             if len(files) > _SHOWN:
                 shown += f' and {len(files) - _SHOWN} more'
-            raise InputError(f'{error} (in the batch: {shown})') from error
+            raise InputError(
+                f'{error} (files of the batch: {shown})'
+            ) from error
 
     return named

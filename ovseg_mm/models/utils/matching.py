@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One-to-one assignment of mask proposals to the masks of an image.
+"""One-to-one assignment of mask proposals to the target masks of an image.
 
-Letters: Q queries, n target masks of an image, T class texts, P pixels or
-points of a mask, h, w positions of a mask logit, H, W pixels.
+Letters: Q queries (proposals), n target masks, T class texts, P pixels or
+sampled points of a mask, h, w height and width of mask logits, H, W height
+and width of the image.
 """
 
 import torch
@@ -18,7 +19,15 @@ _CHEAPEST = -1e6
 
 
 def mask_targets(label_map: Tensor, ignore_index: int) -> MaskTargets:
-    """One binary mask for each class of a label map (H, W)."""
+    """Split a label map into one binary mask for each class in the map.
+
+    Args:
+        label_map (Tensor): Label map of an image, (H, W) int64.
+        ignore_index (int): Label of ignored pixels, which gets no mask.
+
+    Returns:
+        MaskTargets: Labels and masks of the n classes in the map.
+    """
     labels = label_map.unique()
     labels = labels[labels != ignore_index]
     return MaskTargets(labels, label_map == labels[:, None, None])
@@ -27,18 +36,19 @@ def mask_targets(label_map: Tensor, ignore_index: int) -> MaskTargets:
 def pixel_costs(
     logits: Tensor, kind: str, alpha: float = 0.25, gamma: float = 2.0
 ) -> tuple[Tensor, Tensor]:
-    """Cost of each pixel for a target inside, and for a target outside.
+    """Cost of each mask logit for the targets 1 and 0.
 
     Args:
-        logits (Tensor): Of any shape.
-        kind (str): ``'bce'``, binary cross-entropy, or ``'focal'``, the same
-            times ``alpha * (1 - p) ** gamma``, where p is the probability of
-            the target; outside, ``1 - alpha`` replaces ``alpha``.
-        alpha (float): See ``kind``.
-        gamma (float): See ``kind``.
+        logits (Tensor): Mask logits of any shape.
+        kind (str): ``'bce'`` for binary cross-entropy, or ``'focal'`` for the
+            focal loss.
+        alpha (float): Weight of target 1 in the focal loss; target 0 has
+            ``1 - alpha``.
+        gamma (float): Exponent of the focal loss.
 
     Returns:
-        tuple[Tensor, Tensor]: Costs inside and outside, of the same shape.
+        tuple[Tensor, Tensor]: Costs for target 1 (pixel inside the mask) and
+        for target 0 (outside), in the shape of ``logits``.
     """
     inside, outside = F.softplus(-logits), F.softplus(logits)
     if kind == 'focal':
@@ -49,14 +59,14 @@ def pixel_costs(
 
 
 def dice_losses(probs: Tensor, targets: Tensor) -> Tensor:
-    """``1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1)`` of pairs.
+    """Dice losses, ``1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1)``.
 
     Args:
-        probs (Tensor): Probabilities, (N, P) in [0, 1].
-        targets (Tensor): Targets, (N, P) in [0, 1].
+        probs (Tensor): Mask probabilities p of N masks at P points, (N, P).
+        targets (Tensor): Targets t of these masks in [0, 1], (N, P).
 
     Returns:
-        Tensor: (N,).
+        Tensor: Loss of each mask, (N,).
     """
     overlap = (probs * targets).sum(dim=1)
     total = probs.sum(dim=1) + targets.sum(dim=1)
@@ -64,16 +74,19 @@ def dice_losses(probs: Tensor, targets: Tensor) -> Tensor:
 
 
 class HungarianMatcher:
-    """Cheapest assignment, by class probability and mask similarity.
+    """Matches queries to targets so that the sum of the costs is minimal.
+
+    The cost of a pair is a weighted sum of three costs: minus the class
+    probability, the mean of :func:`pixel_costs`, and the dice loss.
 
     Args:
-        class_weight (float): Weight of minus the probability of the class.
-        mask_weight (float): Weight of the mean of :func:`pixel_costs`.
+        class_weight (float): Weight of minus the class probability.
+        mask_weight (float): Weight of the pixel costs.
         dice_weight (float): Weight of the dice loss.
-        mask_cost (str): Kind of :func:`pixel_costs`.
-        num_points (int, optional): Random points at which masks are
-            compared. None: at every position of the logits, to which targets
-            are resized (nearest).
+        mask_cost (str): ``kind`` of :func:`pixel_costs`.
+        num_points (int, optional): Number of random points at which masks are
+            compared. None: masks are compared at all positions of the logits,
+            and targets are resized to the logits (nearest).
     """
 
     def __init__(
@@ -98,21 +111,22 @@ class HungarianMatcher:
         targets: MaskTargets,
         rand: RandomFunction,
     ) -> tuple[Tensor, Tensor]:
-        """Match the queries of one image.
+        """Match the queries of one image to its targets.
+
+        Queries with a cost that is not finite are matched first, so that the
+        loss shows the error.
 
         Args:
-            class_logits (Tensor): Class logits, (Q, T + 1); the last class
-                is ``no object``.
+            class_logits (Tensor): Logits of T class texts and, last, of
+                "no object", (Q, T + 1).
             mask_logits (Tensor): Mask logits, (Q, h, w).
-            targets (MaskTargets): Targets of the image, masks (n, H, W).
-            rand (Callable): Uniform numbers for the points, see
+            targets (MaskTargets): Targets of the image: n labels and masks.
+            rand (Callable): Generator of random points, see
                 :mod:`ovseg_mm.models.utils.points`.
 
         Returns:
             tuple[Tensor, Tensor]: Indices of the matched queries, ascending,
-            and indices of their targets, (min(Q, n),) int64 each. Queries
-            whose cost is not finite are matched before all others, so that
-            the loss shows the error.
+            and indices of their targets, (min(Q, n),) int64 each.
         """
         from scipy.optimize import linear_sum_assignment
 
@@ -132,9 +146,12 @@ class HungarianMatcher:
         targets: MaskTargets,
         rand: RandomFunction,
     ) -> Tensor:
-        """Cost of every pair, (Q, n); see :meth:`__call__`."""
-        # Autocast would compute sums over all pixels in half precision, whose
-        # range they exceed.
+        """Cost of every pair of query and target, (Q, n).
+
+        For the arguments, see :meth:`__call__`.
+        """
+        # Autocast would compute sums over all pixels in half precision, where
+        # they overflow.
         with torch.autocast(mask_logits.device.type, enabled=False):
             return self._costs(
                 class_logits.float(), mask_logits.float(), targets, rand

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Points at which masks are compared, instead of all pixels.
+"""Random points at which masks are compared, instead of at all pixels.
 
-Letters: N maps, P points, h, w positions of a map. Coordinates are (x, y) in
-[0, 1] of width and height. ``rand(shape)`` gives uniform numbers in [0, 1);
-it is an argument so that a run can be repeated.
+Letters: N maps, P points, h, w height and width of a map. Coordinates are
+(x, y), from 0 to 1 over the width and height. A function ``rand(shape)``
+returns uniform random numbers in [0, 1); it is an argument, so that a test can
+repeat a run.
 """
 
 from collections.abc import Callable
@@ -16,15 +17,15 @@ RandomFunction = Callable[[tuple[int, ...]], Tensor]
 
 
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Values of maps at points, bilinear, zero outside.
+    """Sample maps at points, with bilinear interpolation and zeros outside.
 
     Args:
-        maps (Tensor): The maps, (N, h, w).
-        points (Tensor): x and y of the points, (N, P, 2), or (1, P, 2) if
-            all maps have the same points.
+        maps (Tensor): N maps, (N, h, w).
+        points (Tensor): Coordinates (x, y) in [0, 1] of P points for each map,
+            (N, P, 2), or (1, P, 2) for the same points in all maps.
 
     Returns:
-        Tensor: (N, P).
+        Tensor: Values of the maps at the points, (N, P).
     """
     grid = (2 * points - 1).expand(len(maps), -1, -1)[:, None].to(maps.dtype)
     values = F.grid_sample(
@@ -43,17 +44,20 @@ def uncertain_points(
 ) -> Tensor:
     """Choose points where masks are uncertain, and some uniform points.
 
+    Candidates are drawn uniformly. The candidates with the smallest absolute
+    logits are chosen, and uniform points are added.
+
     Args:
         logits (Tensor): Mask logits, (N, h, w).
-        num_points (int): P.
-        rand (Callable): See the module's docstring; the candidates are drawn
-            first, then the uniform points.
-        oversample_ratio (float): Candidates for each point.
-        importance_ratio (float): Share of points chosen for their smallest
-            absolute logit.
+        num_points (int): Number P of points per mask.
+        rand (Callable): Function ``rand(shape)`` that returns uniform numbers
+            in [0, 1).
+        oversample_ratio (float): Number of candidates per point.
+        importance_ratio (float): Share of the points that are chosen from the
+            candidates.
 
     Returns:
-        Tensor: (N, P, 2).
+        Tensor: Coordinates (x, y) in [0, 1] of the points, (N, P, 2).
     """
     count = len(logits)
     candidates = rand((count, int(num_points * oversample_ratio), 2))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From mask proposals to image crops.
+"""Image crops of mask proposals.
 
-Letters: N masks, H, W pixels of the image, S side of a crop, s of a patch.
+Letters: N masks, C channels of the image, H, W height and width of the image,
+S side of a square crop, s side of a patch.
 """
 
 import torch
@@ -10,15 +11,14 @@ from torch import Tensor
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
-    """Tight boxes of masks, all in one pass.
+    """Bounding boxes of masks.
 
     Args:
-        masks (Tensor): Masks, (N, H, W) bool, each with at least one true
-            pixel.
+        masks (Tensor): Masks, (N, H, W) bool, each with at least one True.
 
     Returns:
-        Tensor: Left, top, right, bottom, (N, 4) int64; right and bottom are
-        exclusive.
+        Tensor: Boxes as left, top, right and bottom, (N, 4) int64. Right and
+        bottom are exclusive.
     """
     ends = []
     for axis in (masks.any(dim=1), masks.any(dim=2)):
@@ -34,12 +34,12 @@ def expand_boxes(boxes: Tensor, ratio: float, size: tuple[int, int]) -> Tensor:
     """Scale boxes about their centres and clip them to the image.
 
     Args:
-        boxes (Tensor): See :func:`mask_boxes`.
-        ratio (float): Factor of both sides.
-        size (tuple[int, int]): H, W.
+        boxes (Tensor): Boxes from :func:`mask_boxes`, (N, 4).
+        ratio (float): Factor of width and height.
+        size (tuple[int, int]): Height and width of the image.
 
     Returns:
-        Tensor: (N, 4) int64, corners truncated toward zero.
+        Tensor: Scaled boxes, (N, 4) int64; fractions are cut off.
     """
     if ratio == 1.0:
         return boxes
@@ -60,14 +60,14 @@ def masked_crop(
     """Cut a box out of an image and fill the pixels outside a mask.
 
     Args:
-        img (Tensor): The image, (C, H, W).
-        mask (Tensor): The mask, (H, W), bool or weights in [0, 1].
-        box (Tensor): Left, top, right, bottom, (4,).
-        fill (Tensor, optional): Value of each channel outside, (C,).
-            Default: 0.
+        img (Tensor): Image, (C, H, W).
+        mask (Tensor): Mask, (H, W), bool or weights in [0, 1].
+        box (Tensor): Left, top, right and bottom of the box, (4,).
+        fill (Tensor, optional): Value of each channel outside the mask, (C,).
+            None: 0.
 
     Returns:
-        Tensor: (C, height, width) of the box.
+        Tensor: Crop, (C, height of the box, width of the box).
     """
     left, top, right, bottom = box.tolist()
     weight = mask[top:bottom, left:right].to(img.dtype)
@@ -84,17 +84,20 @@ def region_crops(
     side: int,
     fill: Tensor | None = None,
 ) -> Tensor:
-    """Crops of one image, resized to squares (bicubic, aspect ratio lost).
+    """Cut the regions of masks out of an image and resize them to squares.
+
+    The interpolation is bicubic; the aspect ratio is not kept.
 
     Args:
-        img (Tensor): The image, (C, H, W).
+        img (Tensor): Image, (C, H, W).
         masks (Tensor): Masks, (N, H, W), bool or weights in [0, 1].
-        boxes (Tensor): Boxes, (N, 4), see :func:`mask_boxes`.
-        side (int): S.
-        fill (Tensor, optional): See :func:`masked_crop`.
+        boxes (Tensor): Boxes from :func:`mask_boxes`, (N, 4).
+        side (int): Side S of the squares.
+        fill (Tensor, optional): Value of each channel outside a mask, (C,).
+            None: 0.
 
     Returns:
-        Tensor: (N, C, S, S).
+        Tensor: Crops, (N, C, S, S).
     """
     crops = img.new_empty(len(masks), len(img), side, side)
     for out, mask, box in zip(crops, masks, boxes.cpu()):
@@ -112,11 +115,11 @@ def region_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
 
     Args:
         masks (Tensor): Masks, (N, H, W) bool.
-        boxes (Tensor): Boxes, (N, 4), see :func:`mask_boxes`.
-        side (int): S.
+        boxes (Tensor): Boxes from :func:`mask_boxes`, (N, 4).
+        side (int): Side S of the squares.
 
     Returns:
-        Tensor: (N, S, S) bool.
+        Tensor: Cropped masks, (N, S, S) bool.
     """
     crops = masks.new_empty(len(masks), side, side)
     for out, mask, (left, top, right, bottom) in zip(
@@ -128,14 +131,15 @@ def region_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
 
 
 def patches_with_mask(masks: Tensor, patch_size: int) -> Tensor:
-    """Find the patches that contain a pixel of a mask.
+    """Find the patches that contain at least one pixel of a mask.
 
     Args:
-        masks (Tensor): Masks, (N, S, S) bool.
-        patch_size (int): s.
+        masks (Tensor): Square masks, (N, S, S) bool.
+        patch_size (int): Side s of a patch.
 
     Returns:
-        Tensor: (N, (S / s) ** 2) bool, row by row.
+        Tensor: Whether a patch has such a pixel, (N, (S / s) ** 2) bool, with
+        the patches row by row.
     """
     pooled = F.max_pool2d(masks[:, None].float(), patch_size)
     return pooled.flatten(1) > 0

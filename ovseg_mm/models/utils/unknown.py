@@ -12,16 +12,18 @@ from ovseg_mm.vocabulary.unknown import UNKNOWN
 def fill_unknown(
     labels: Tensor, logits: Tensor, unseen: Sequence[int]
 ) -> Tensor:
-    """Replace ``UNKNOWN`` by the unseen class with the highest logit.
+    """Replace ``UNKNOWN`` labels by the unseen class of the highest logit.
 
     Args:
-        labels (Tensor): Label maps, (B, H, W) int64; ``UNKNOWN`` where a
-            pseudo label is wanted.
-        logits (Tensor): Class logits, (B, T, H, W); no gradient flows back.
-        unseen (Sequence[int]): Classes that are candidates.
+        labels (Tensor): Label maps of B images, (B, H, W) int64, with
+            ``UNKNOWN`` at pixels that need a pseudo label.
+        logits (Tensor): Logits of T class texts, (B, T, H, W). They get no
+            gradients.
+        unseen (Sequence[int]): Labels of the unseen classes.
 
     Returns:
-        Tensor: (B, H, W) int64 without ``UNKNOWN``.
+        Tensor: Label maps without ``UNKNOWN``, (B, H, W) int64. If ``unseen``
+        is empty, these are ``labels`` itself.
     """
     if not len(unseen):
         return labels

@@ -90,13 +90,13 @@ def test_the_message_names_all_that_helps(value):
         look(outputs, batch_of('a.png', 'b.png'))
     assert str(error.value).startswith(
         f'the loss of iteration 7 is not a finite number (loss is {value}, '
-        f'decode.loss_ce is {value}); the files of its batch: a.png, b.png; '
+        f'decode.loss_ce is {value}); files of the batch: a.png, b.png; '
     )
 
 
 def test_large_batches_are_cut():
     names = [f'{number}.png' for number in range(20)]
-    with pytest.raises(InputError, match=r'7\.png and 12 more; look'):
+    with pytest.raises(InputError, match=r'7\.png and 12 more; check'):
         look({'loss': torch.tensor(float('nan'))}, batch_of(*names))
 
 
@@ -105,7 +105,7 @@ def test_other_batches():
     with pytest.raises(InputError, match=r'batch: crop\.jpg;'):
         look(nan, dict(crop_paths=['crop.jpg'], captions=['cat']))
     for batch in (None, [], {}, dict(inputs=[])):
-        with pytest.raises(InputError, match='its batch: unknown;'):
+        with pytest.raises(InputError, match='the batch: unknown;'):
             look(nan, batch)
 
 
@@ -172,4 +172,4 @@ def test_all_processes_end(tmp_path):
     assert [process.returncode for process in processes] == [2, 2]
     for text in printed:
         assert 'iteration 2 is not a finite number' in text
-        assert 'its batch: 1.png;' in text and '0.png' not in text
+        assert 'the batch: 1.png;' in text and '0.png' not in text

@@ -230,7 +230,7 @@ def test_proposals_that_decide():
 def test_what_is_missing_is_said():
     with pytest.raises(ValueError, match='there is no region_encoder'):
         build(region_encoder=None)
-    with pytest.raises(ValueError, match='size_divisor=0 must be at least'):
+    with pytest.raises(ValueError, match='size_divisor=0; expected 1'):
         build(size_divisor=0)
     build(region_encoder=None, decode_head=dict(ensemble_weight=None))
     with pytest.raises(ValueError, match='to have mean and std'):

@@ -92,15 +92,15 @@ def test_reordered_labels_do_not_train(config):
         (dict(test_cfg=dict(mode='windows')), "test_cfg.mode='windows'"),
         (
             dict(test_cfg=dict(mode='slide', stride=(8, 8))),
-            r'test_cfg\.crop_size=\(height, width\) in pixels, found None',
+            r'test_cfg\.crop_size=None; expected \(height, width\) in pixels',
         ),
         (
             dict(test_cfg=dict(mode='slide', crop_size=(8, 8), stride=(9, 8))),
-            'pixels between the windows would get no score',
+            'make the stride smaller',
         ),
         (
             dict(test_cfg=dict(mode='slide', crop_size=(8, 8), stride=(0, 8))),
-            r'test_cfg\.stride=\(height, width\)',
+            r'test_cfg\.stride=\(0, 8\); expected \(height, width\)',
         ),
         (dict(pretrained='clip.pth'), "pretrained='clip.pth' is not an opt"),
         (

@@ -207,9 +207,9 @@ def test_half_precision(scene, dtype):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(logit_scale=0), 'logit_scale=0 must be above 0'),
+        (dict(logit_scale=0), 'logit_scale=0; expected a number above 0'),
         (dict(logit_scale=None, prob_thd=0.1), 'prob_thd=0.1 needs prob'),
-        (dict(top_scores=0), 'top_scores=0 is not an integer above 0'),
+        (dict(top_scores=0), 'top_scores=0; expected an integer above 0'),
         (dict(refine=dict(step=1)), r"test_cfg.refine .*\['step'\]"),
         (dict(refine=dict(steps=-1)), 'steps of 0 or more'),
         (dict(refine=dict(dilations=(0,))), 'dilations of 1 or more'),
@@ -224,7 +224,7 @@ def test_wrong_options(options, message):
 def test_mask_heads_make_no_softmax_of_their_scores():
     cfg = Config.fromfile(ZSSEG)
     cfg.model.test_cfg.logit_scale = 40.0
-    with pytest.raises(ValueError, match='is for dense heads'):
+    with pytest.raises(ValueError, match='is only for dense heads'):
         MODELS.build(cfg.model)
 
 

@@ -176,7 +176,7 @@ def test_the_model_hides_what_the_data_set_shows(write, labels):
 
 
 def test_renumbered_labels_do_not_pass_for_the_whole(write, labels):
-    with pytest.raises(ValueError, match='number 3 labels.* has 5'):
+    with pytest.raises(ValueError, match='have 3 labels.* has 5'):
         step(build(SPLIT), write(labels, 'ignore'))
 
 

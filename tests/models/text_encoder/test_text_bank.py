@@ -160,7 +160,9 @@ def test_average_of_templates(tower):
 
 
 def test_unknown_synonym_rule():
-    with pytest.raises(ValueError, match="synonyms='all' is not one of pub"):
+    with pytest.raises(
+        ValueError, match="synonyms='all'; expected one of pub"
+    ):
         TextBank(synonyms='all')
 
 
