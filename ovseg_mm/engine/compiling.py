@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compilation of the parts of a model that take most of the time."""
+"""Compilation of the parts of a model that need the most time."""
 
 import os
 import shutil
@@ -10,29 +10,28 @@ from torch import nn
 from ovseg_mm.models.layers.clip_transformer import CLIPBlock
 from ovseg_mm.utils.errors import InputError
 
-# What PyTorch's compiler for processors looks for.
+# C++ compilers that torch.compile looks for on CPUs.
 _CPP_COMPILERS = ('g++', 'clang++')
 
 
 def compile_towers(model: nn.Module, options: bool | dict = True) -> int:
     """Compile the blocks of CLIP's image towers with ``torch.compile``.
 
-    The blocks of a tower are alike, so that one graph serves all of them.
-    Sizes of images, batches and vocabularies are dynamic: other sizes are not
-    compiled again. The rest of the model is not compiled, since loops over
-    parts of a tensor and windows of an image would be compiled once for each
-    size.
+    All blocks of a tower are compiled once. They are not compiled again for
+    other sizes of images or batches. The rest of the model is not compiled,
+    because its loops would be compiled again for each size.
 
     Args:
-        model (nn.Module): The model; changed in place.
-        options (bool | dict): Arguments of ``torch.compile``, or whether to
-            compile with its defaults.
+        model (nn.Module): Model, changed in place.
+        options (bool | dict): False: nothing is compiled. True: defaults of
+            ``torch.compile``. A dict: arguments of ``torch.compile``.
 
     Returns:
         int: Number of compiled blocks.
 
     Raises:
-        InputError: If there are no such blocks, or no C++ compiler.
+        InputError: If the model has no such blocks, or the computer has no
+            C++ compiler.
     """
     if not options:
         return 0
@@ -45,7 +44,7 @@ def compile_towers(model: nn.Module, options: bool | dict = True) -> int:
     if not blocks:
         raise InputError(
             'compile has no effect on a model without an image tower of '
-            'CLIP; leave it out'
+            'CLIP; remove compile'
         )
     if chosen.get('backend', 'inductor') == 'inductor':
         _check_compiler()
@@ -58,7 +57,7 @@ def _check_compiler() -> None:
     names = (os.environ.get('CXX'), *_CPP_COMPILERS)
     if not any(name and shutil.which(name) for name in names):
         raise InputError(
-            'compile needs a C++ compiler, found neither '
+            'compile needs a C++ compiler, but there is neither '
             f'{" nor ".join(_CPP_COMPILERS)}; install one (such as the '
-            'package build-essential), or leave compile out'
+            'package build-essential), or remove compile'
         )

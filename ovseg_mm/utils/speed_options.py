@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that save time and may change labels; imports little."""
+"""Command-line options that save time and may change labels."""
 
 import argparse
 from typing import Any
@@ -12,7 +12,7 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
         parser (argparse.ArgumentParser): Parser of a command that predicts.
     """
     group = parser.add_argument_group(
-        'faster', 'These save time and may change a few labels.'
+        'faster', 'These options save time and may change a few labels.'
     )
     group.add_argument(
         '--amp',
@@ -29,27 +29,27 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
         '--max-words',
         type=int,
         metavar='N',
-        help='only the N class texts that fit an image or window best '
-        'compete there; for CAT-Seg',
+        help='in each image or window, only the N most similar class texts '
+        'compete; for CAT-Seg',
     )
     group.add_argument(
         '--prune-regions',
         type=float,
         metavar='SHARE',
-        help='leave out proposals whose vote is everywhere below this share '
-        'of the strongest vote, such as 0.5; for ZSSeg and SCAN',
+        help='leave out mask proposals whose vote is below this share of the '
+        'largest vote at all pixels, such as 0.5; for ZSSeg and SCAN',
     )
 
 
 def speed_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Options of :func:`add_speed_options` that a command line gives.
+    """Values of the options of :func:`add_speed_options`.
 
     Args:
-        args (argparse.Namespace): The command line.
+        args (argparse.Namespace): Parsed command line.
 
     Returns:
-        dict[str, Any]: Perhaps ``amp``, ``compile``, ``max_words`` and
-        ``prune_regions``, arguments of :class:`OpenVocabInferencer`.
+        dict[str, Any]: The options that the user has set, as arguments of
+        :class:`OpenVocabInferencer`.
     """
     names = ('amp', 'compile', 'max_words', 'prune_regions')
     given = {name: getattr(args, name) for name in names}
@@ -66,18 +66,18 @@ def speed_settings(
     max_words: int | None = None,
     prune_regions: float | None = None,
 ) -> dict[str, Any]:
-    """Settings of a config for these options.
+    """Convert the options that save time to settings of a config.
 
     Args:
         amp (bool): Whether to use mixed precision.
         compile (bool): Whether to compile CLIP's image towers.
-        max_words (int, optional): ``test_cfg.max_words`` of the model. None:
-            as the config says.
-        prune_regions (float, optional): ``test_cfg.prune_regions`` of the
-            model. None: as the config says.
+        max_words (int, optional): Value of ``model.test_cfg.max_words``. None:
+            the value of the config.
+        prune_regions (float, optional): Value of
+            ``model.test_cfg.prune_regions``. None: the value of the config.
 
     Returns:
-        dict[str, Any]: Values by dotted key.
+        dict[str, Any]: Settings by dotted key.
     """
     settings: dict[str, Any] = {}
     if amp:

@@ -114,14 +114,14 @@ def checked_test_cfg(given: Mapping | None) -> ConfigDict:
 
 
 def check_speed_options(cfg: Mapping, head: BaseOpenVocabHead) -> None:
-    """Check that a head has the options that save time.
+    """Check the options of ``test_cfg`` that save time.
 
     Args:
-        cfg (Mapping): Test options, from :func:`checked_test_cfg`.
+        cfg (Mapping): Test options from :func:`checked_test_cfg`.
         head (BaseOpenVocabHead): The decode head.
 
     Raises:
-        InputError: If an option has no effect on this head, or two options
+        InputError: If an option has no effect on the head, or if two options
             exclude each other.
     """
     usable = dict(
@@ -132,14 +132,14 @@ def check_speed_options(cfg: Mapping, head: BaseOpenVocabHead) -> None:
         if cfg.get(key) and not has_effect:
             raise InputError(
                 f'test_cfg.{key}={cfg[key]} has no effect on '
-                f'{type(head).__name__}; leave it out'
+                f'{type(head).__name__}; remove the option'
             )
     if cfg.get('max_words') and cfg.get('seen_penalty'):
         raise InputError(
             f'test_cfg.max_words={cfg["max_words"]} and '
             f'test_cfg.seen_penalty={cfg["seen_penalty"]} exclude each other: '
-            'after the penalty, words that were left out could win; leave '
-            'one of the two out'
+            'class texts that max_words leaves out could win after the '
+            'penalty; remove one of the two'
         )
 
 
