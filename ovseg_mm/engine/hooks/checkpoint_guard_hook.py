@@ -21,8 +21,9 @@ class CheckpointGuardHook(Hook):
     """Hook that checks checkpoints when a run loads or saves them.
 
     - A resumed run continues from a checkpoint in its own work folder.
-    - A loaded checkpoint must fit the model; the message names the file. The
-      names in published checkpoints are converted to names of this package.
+    - A loaded checkpoint must fit the model; otherwise, an error names the
+      file. The names in published checkpoints are converted to names of this
+      package.
     - A saved checkpoint contains only tensors and plain Python values. The
       hook removes MMEngine's log histories, which are Python objects that
       ``torch.load(weights_only=True)`` refuses. Without histories, only the

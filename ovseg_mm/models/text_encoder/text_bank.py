@@ -157,8 +157,8 @@ class TextBank:
         """Keep given embeddings of a vocabulary in memory.
 
         Args:
-            encoder (nn.Module): Text tower that computed the embeddings. They
-                are used until its weights change.
+            encoder (nn.Module): Text tower that computed the embeddings. The
+                embeddings are kept until the weights of this tower change.
             vocabulary (Vocabulary): The T class texts.
             text (Tensor): Text embeddings, (T, P, C).
         """

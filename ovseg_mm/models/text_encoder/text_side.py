@@ -49,8 +49,8 @@ class TextSide(NamedTuple):
 
         Args:
             vocabulary (Vocabulary): The class texts.
-            device (torch.device): Device to move the tower to. Sharded
-                training leaves modules that are not sharded on the CPU.
+            device (torch.device): Device to move the tower to, because sharded
+                training keeps a tower without shards on the CPU.
         """
         if self.encoder is not None:
             self.encoder.to(device)
