@@ -82,11 +82,12 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
 def parameters_of_no_file(model: nn.Module) -> list[str]:
     """List the parameters that need training or a checkpoint.
 
-    These are all parameters of the model except
+    A file fills a parameter, so that it is not listed, in two cases:
 
-    - parameters of CLIP towers, learned prompts not included, if
-      ``model.clip`` names weights, and
-    - parameters of modules with ``init_cfg=dict(type='Pretrained', ...)``.
+    - ``model.clip`` names weights, and the parameter belongs to a CLIP tower
+      and is not a learned prompt.
+    - The parameter belongs to a module with
+      ``init_cfg=dict(type='Pretrained', ...)``.
 
     Args:
         model (nn.Module): Any model; it may have a ``clip`` attribute.

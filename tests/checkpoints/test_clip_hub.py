@@ -147,7 +147,7 @@ def test_what_the_hub_has_and_has_not(hub, load, our_weights, tmp_path):
     assert results['safe'].keys() == our_weights.keys()
     asked = {name for _, repo, name, _ in hub.requests if repo == 'org/safe'}
     assert asked == {SAFE}, 'safetensors are preferred'
-    assert 'another SHA-256' in results['damaged']
+    assert 'the SHA-256' in results['damaged']
     for tag, repo, name in (
         ('damaged', 'damaged', SAFE),
         ('gone', 'gone', SAFE),

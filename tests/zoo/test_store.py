@@ -120,7 +120,7 @@ def test_another_file_than_the_table_names(hub, use_table, tmp_path):
     )
     for name, message in (
         ('hash', 'SHA-256 is .* expected 0000.*nothing was downloaded'),
-        ('size', 'size is .* bytes instead of 5; nothing was downloaded'),
+        ('size', 'size is .* bytes, expected 5; nothing was downloaded'),
     ):
         with pytest.raises(InputError, match=message):
             resolve_model(name).fetch()

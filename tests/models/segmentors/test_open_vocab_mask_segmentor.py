@@ -233,7 +233,7 @@ def test_what_is_missing_is_said():
     with pytest.raises(ValueError, match='size_divisor=0; expected 1'):
         build(size_divisor=0)
     build(region_encoder=None, decode_head=dict(ensemble_weight=None))
-    with pytest.raises(ValueError, match='to have mean and std'):
+    with pytest.raises(ValueError, match='needs mean and std'):
         cfg = zsseg()
         cfg['data_preprocessor'] = dict(type='SegDataPreProcessor')
         MODELS.build(cfg)
@@ -267,7 +267,7 @@ def test_pruned_proposals_neither_vote_nor_reach_clip():
 
 
 def test_share_of_pruning():
-    with pytest.raises(ValueError, match='prune_regions=2 is not a share'):
+    with pytest.raises(ValueError, match='prune_regions=2; expected a number'):
         build(test_cfg=dict(prune_regions=2))
 
 

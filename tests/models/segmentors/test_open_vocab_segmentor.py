@@ -66,7 +66,7 @@ def test_labels_without_a_word_are_named(build, sample_of):
 
 
 def test_words_that_share_a_label_do_not_train(config, build, sample_of):
-    message = '3 class texts for 2 labels.*name such a train_vocabulary'
+    message = '3 class texts for 2 labels.*set such a train_vocabulary'
     with pytest.raises(ValueError, match=message):
         MODELS.build(config(train_vocabulary=SHARED))
     # The words of the tests may share labels, as long as no one trains.
@@ -105,7 +105,7 @@ def test_reordered_labels_do_not_train(config):
         (dict(pretrained='clip.pth'), "pretrained='clip.pth' is not an opt"),
         (
             dict(test_cfg=dict(score_size='window')),
-            r"score_size='window' is not \(height, width\), 'input'",
+            r"score_size='window'; expected \(height, width\), 'input'",
         ),
         (
             dict(test_cfg=dict(windows_batch=2)),

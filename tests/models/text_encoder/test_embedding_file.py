@@ -51,7 +51,7 @@ def test_wrong_files(tmp_path, table):
         EmbeddingFile(table, WORDS[:3])
     wrong = tmp_path / 'wrong.npy'
     np.save(wrong, np.zeros((4, 6), np.int64))
-    with pytest.raises(ValueError, match='int64 of shape .* table of floats'):
+    with pytest.raises(ValueError, match='int64 of shape .* array of floats'):
         EmbeddingFile(wrong, WORDS)
     np.save(wrong, np.array([object()]), allow_pickle=True)
     with pytest.raises(ValueError, match='wrong.npy cannot be read'):
