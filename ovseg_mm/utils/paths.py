@@ -100,8 +100,8 @@ def find_config(name: str | Path) -> Path:
             f'({", ".join(CONFIG_SUFFIXES)})'
         )
     raise FileNotFoundError(
-        f'{name}: there is no config file with this path or name; run '
-        "'python -m ovseg_mm models' to list the shipped configs"
+        f'{name}: there is no such config file, neither by path nor by name; '
+        "run 'python -m ovseg_mm models' to list the shipped configs"
     )
 
 

@@ -70,9 +70,7 @@ def test_file_of_the_user_comes_first(tmp_path, monkeypatch):
 )
 def test_no_such_config(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        FileNotFoundError, match='no config file with this path'
-    ):
+    with pytest.raises(FileNotFoundError, match='no such config file'):
         paths.find_config(name)
 
 
