@@ -113,7 +113,7 @@ def test_reordered_labels_do_not_train(config):
         ),
         (
             dict(test_cfg=dict(max_words=0)),
-            'test_cfg.max_words=0 is not an integer above 0',
+            'test_cfg.max_words=0; expected an integer above 0',
         ),
         (
             dict(test_cfg=dict(max_words=3, seen_penalty=0.1)),
