@@ -101,12 +101,12 @@ def test_whole_stacks_pass(environment, versions):
         ),
         (
             {**CLASSIC, 'mmcv': '2.2.0'},
-            'mmcv 2.2.0 does not fit',
+            'does not work with mmcv 2.2.0',
             "pip install 'mmcv>=2.0,<2.2'",
         ),
         (
             {**CLASSIC, 'mmsegmentation': '0.30.0'},
-            'mmsegmentation 0.30.0 does not fit',
+            'does not work with mmsegmentation 0.30.0',
             "pip install 'mmsegmentation>=1.2,<2.0'",
         ),
         (
