@@ -233,8 +233,8 @@ class TextBank:
         if not dropped:
             return ''
         return (
-            f'{vocabulary.source}: only the first text is used of '
-            f'{len(dropped)} classes with synonyms '
+            f'{vocabulary.source}: of {len(dropped)} classes with synonyms, '
+            'only the first text is used '
             f'({dropped[0][0]!r} of {", ".join(dropped[0])!r}), because of '
             f'prompts.synonyms={self.synonyms!r}'
             + (

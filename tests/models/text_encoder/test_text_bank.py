@@ -138,7 +138,7 @@ def test_dropped_synonyms_are_told_once(tower):
         for rule in ('mean', 'whole'):
             TextBank(synonyms=rule)(tower, PUBLISHED)
     first = TextBank(TEMPLATES, synonyms='first')
-    with pytest.warns(UserWarning, match="synonyms='first'; 'mean'"):
+    with pytest.warns(UserWarning, match="synonyms='first'; set 'mean'"):
         text = first(tower, WORDS)
     assert len(first.prompts_of(WORDS)) == 9 and text.shape == (3, 3, 12)
 
