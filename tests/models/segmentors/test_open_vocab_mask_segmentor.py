@@ -228,7 +228,7 @@ def test_proposals_that_decide():
 
 
 def test_what_is_missing_is_said():
-    with pytest.raises(ValueError, match='there is no region_encoder'):
+    with pytest.raises(ValueError, match='has no region_encoder'):
         build(region_encoder=None)
     with pytest.raises(ValueError, match='size_divisor=0; expected 1'):
         build(size_divisor=0)
