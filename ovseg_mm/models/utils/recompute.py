@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results that the backward pass computes again instead of keeping them."""
+"""Results that the backward pass computes again, to save memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,21 +10,22 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
-    """Call a function and keep its arguments, not its intermediate results.
+    """Call a function whose intermediate results are not kept.
 
-    For cheap steps (norms, activations, copies) before a matrix product. The
-    backward pass repeats them, but not the product: PyTorch stops as soon as
-    all inputs of the backward pass are there.
+    The backward pass computes these results again from the arguments. This
+    saves memory for cheap steps (norms, activations, copies) before a matrix
+    product. The product itself is not repeated, because PyTorch stops when
+    all inputs of the backward pass are computed.
 
     Args:
-        function (Callable): The function; draws no random numbers.
-        args (Any): Its arguments.
+        function (Callable): Function that draws no random numbers.
+        *args (Any): Arguments of the function.
 
     Returns:
-        Tensor: Its result.
+        Tensor: Result of the function.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return function(*args)  # a compiler decides itself what to keep
+        return function(*args)  # torch.compile decides what to keep
     return checkpoint(
         function, *args, use_reentrant=False, preserve_rng_state=False
     )

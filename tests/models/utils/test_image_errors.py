@@ -25,7 +25,9 @@ def samples(count):
 
 def test_files():
     inputs = torch.ones(2, 3, 4, 4)
-    with pytest.raises(InputError, match=r'^too small \(in .*: 0\.png, 1\.p'):
+    with pytest.raises(
+        InputError, match=r'^too small \(files .*: 0\.png, 1\.p'
+    ):
         Model().loss(inputs, samples(2))
     with pytest.raises(InputError, match=r'7\.png and 4 more\)$'):
         Model().loss(inputs, data_samples=samples(12))
