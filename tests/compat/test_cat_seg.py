@@ -409,7 +409,7 @@ def test_options_as_mmsegmentation_has_them_by_default(model):
 
 def test_missing_options(model):
     del model['backbone']['clip_finetune']
-    with pytest.raises(ValueError, match='needs clip_finetune'):
+    with pytest.raises(ValueError, match='lacks the options clip_finetune'):
         compat.translate(model)
 
 

@@ -225,7 +225,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert command(str(root), *options)[0] == 0
     assert write_toy_world(root, 2, 3, seed=7) is False
     status, printed = command(str(root), *options)
-    assert status == 0 and 'there already' in printed.out
+    assert status == 0 and 'exists already' in printed.out
     status, printed = command(str(tmp_path), *options)
     assert status == 2
     assert printed.err.startswith(
