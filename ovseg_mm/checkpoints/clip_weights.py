@@ -153,7 +153,7 @@ def _clip_state_dict(
 
 
 def _check_activation(file: WeightFile, config: dict) -> None:
-    """Raise if the weights were trained with another activation."""
+    """Raise if a file's activation differs from the activation in config."""
     if file.kind == 'torchscript' and 'input_resolution' in file.tensors:
         wants = True
         reason = "the file is OpenAI's archive, trained with QuickGELU"
@@ -178,7 +178,7 @@ def _check_activation(file: WeightFile, config: dict) -> None:
 
 
 def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Return a part of a message: the CLIP to which the shapes belong."""
+    """Return words for a message: which CLIP has tensors of these shapes."""
     try:
         width, _, patch, _ = shapes['visual.conv1.weight']
         tokens = shapes['visual.positional_embedding'][0]

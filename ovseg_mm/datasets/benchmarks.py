@@ -59,7 +59,7 @@ class PascalVOC21Dataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalContext60Dataset(BenchmarkDataset):
-    """PASCAL-Context with 59 classes and background, value 0 in the files."""
+    """PASCAL-Context with 59 classes and background (0 in label files)."""
 
     DEFAULTS = dict(vocabulary='pc60')
 

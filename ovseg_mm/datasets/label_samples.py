@@ -128,7 +128,7 @@ class LabelSample:
         )
 
     def _doubts(self) -> list[tuple[str, bool]]:
-        """Return messages on values that look wrong, True for errors."""
+        """Return messages on suspicious values; True marks an error."""
         sample = self.samples[0]
         size, ignored = sample['num_labels'], sample['ignore_index']
         reduced = sample['reduce_zero_label']

@@ -229,7 +229,7 @@ def _class_index(key: str | int, names: Sequence[str], path: Path) -> int:
 
 
 def _sums(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the true, predicted and correct pixels of each class, (L,)."""
+    """Return numbers of true, predicted and correct pixels per class, (L,)."""
     labelled = confusion[:, : len(confusion)]
     return confusion.sum(axis=1), labelled.sum(axis=0), labelled.diagonal()
 

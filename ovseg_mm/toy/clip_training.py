@@ -346,14 +346,22 @@ def _whiten(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> None:
 
 
 def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues (descending) and eigenvectors of a covariance."""
+    """Return the eigenvalues and eigenvectors of the covariance of ``x``.
+
+    Args:
+        x (Tensor): Vectors of size C, (n, C).
+
+    Returns:
+        tuple[Tensor, Tensor]: Eigenvalues in descending order, (C,), and
+        eigenvectors in the columns of a matrix, (C, C).
+    """
     x = x - x.mean(dim=0)
     values, vectors = torch.linalg.eigh(x.t() @ x / len(x))
     return values.flip(0), vectors.flip(1)
 
 
 def _optimizers(model: ToyCLIP) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of blocks, AdamW for other parameters."""
+    """Return the optimizers: Muon for matrices of blocks, AdamW for others."""
     groups: dict[bool, list[dict]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and 'resblocks' in name

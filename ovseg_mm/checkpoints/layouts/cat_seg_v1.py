@@ -22,7 +22,7 @@ _TEXTS = Drop(
 
 
 def _block_pairs(number: int) -> list[tuple[str, str]]:
-    """Return the name pairs of the file's window block ``block_{number}``."""
+    """Return name pairs (file, our model) for block ``block_{number}``."""
     block = f'{_LAYER}spatial_agg.block_{number}.'
     into = f'{_OUR_LAYER}spatial.blocks.{number - 1}.'
     return [
@@ -36,7 +36,7 @@ def _block_pairs(number: int) -> list[tuple[str, str]]:
 
 
 def _decoder_pairs(number: int) -> list[tuple[str, str]]:
-    """Return the name pairs of the file's stage ``decoder{number}``."""
+    """Return name pairs (file, our model) for stage ``decoder{number}``."""
     block = f'decode_head.decoder{number}.'
     into = f'decode_head.upsample_blocks.{number - 1}.'
     return [

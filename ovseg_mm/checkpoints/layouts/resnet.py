@@ -17,8 +17,7 @@ def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
     For a basic stem, put the rows of :func:`basic_stem_rows` before them.
 
     Args:
-        source (str): Regular expression of the name prefix in the
-            file.
+        source (str): Regular expression of the name prefix in the file.
         target (str): Name prefix in our model.
 
     Returns:
@@ -50,8 +49,7 @@ def basic_stem_rows(source: str = '', target: str = '') -> list[Row]:
     """Return the rows for detectron2's basic stem, a single convolution.
 
     Args:
-        source (str): Regular expression of the name prefix in the
-            file.
+        source (str): Regular expression of the name prefix in the file.
         target (str): Name prefix in our model.
 
     Returns:

@@ -17,8 +17,7 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
     """Return the rows for a Swin Transformer.
 
     Args:
-        source (str): Regular expression of the name prefix in the
-            file.
+        source (str): Regular expression of the name prefix in the file.
         target (str): Name prefix in our model.
 
     Returns:
