@@ -205,7 +205,7 @@ def test_resume_without_a_checkpoint_begins_anew(tool, tiny_data, tmp_path):
                 *(TINY, '--cfg-options'),
                 'train_dataloader.dataset.label_map={0:sky}',
             ],
-            r"label_map=\{0: 'sky'\} is not a dict such as",
+            r"label_map=\{0: 'sky'\} is not a dict from values",
         ),
         (
             'train',
