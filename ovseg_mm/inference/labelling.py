@@ -247,7 +247,7 @@ class Labelling:
         return highest.scores, highest.labels, total
 
     def _small(self, labels: Tensor) -> Tensor | None:
-        """Which labels ``least_area`` removes, bool, or None without it."""
+        """Which labels ``least_area`` removes, as a bool mask, or None."""
         if self.least_area is None:
             return None
         counts = labels.flatten().bincount(minlength=self.ignore_label + 1)

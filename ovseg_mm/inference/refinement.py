@@ -55,7 +55,7 @@ class PixelRefiner:
         return maps
 
     def _weigh(self, img: Tensor) -> Tensor:
-        """Weights of the P neighbours of each pixel, (P, H, W), of sum 1."""
+        """Weights of the P neighbours of each pixel, (P, H, W), with sum 1."""
         deviation = 1e-8 + 0.1 * self._deviation(img)
         logits = torch.stack(
             [

@@ -52,7 +52,7 @@ class TopLabels:
             self.labels[rank] = better
 
     def _taken_out(self, score: Tensor, label: int) -> Tensor:
-        """Remove a label; return the maximum of its old and new scores."""
+        """Remove a label; return the higher of its two scores, (H, W)."""
         assert self.scores is not None and self.labels is not None
         mine = self.labels == label
         former = self.scores.masked_fill(~mine, -torch.inf).amax(dim=0)

@@ -138,8 +138,9 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
             [0, L) or the ignore label, (1, H, W) int64, at the original size
             ``ori_shape``. With ``test_cfg.keep_scores``, they also have
             ``seg_logits``, scores of the labels, (L, H, W) float32. With
-            ``test_cfg.top_scores=k``, they have ``top_scores`` and
-            ``top_labels``, (k, H, W).
+            ``test_cfg.top_scores=k``, they have ``top_scores``, the k highest
+            scores of each pixel, (k, H, W) float32, and ``top_labels``, the
+            labels with these scores, (k, H, W) int64.
         """
         if data_samples is None:
             data_samples = [SegDataSample() for _ in inputs]
