@@ -115,7 +115,7 @@ def check_config(
 
     Each ``type`` is looked up in its registry, unless ``type`` is the class
     itself. The arguments next to ``type`` are compared with the signature of
-    the class. Modules in ``custom_imports`` must be imported before.
+    the class. Modules in ``custom_imports`` must already be imported.
 
     Args:
         cfg (Config): A whole config.

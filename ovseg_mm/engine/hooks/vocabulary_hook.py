@@ -27,7 +27,7 @@ class VocabularyHook(Hook):
     priority = 'LOW'
 
     def before_train(self, runner: Runner) -> None:
-        """Raise if a data set of the run has other classes."""
+        """Raise if data sets and vocabularies have different classes."""
         segmentor = _segmentor(runner)
         dataset = runner.train_dataloader.dataset
         vocabulary = segmentor.train_vocabulary

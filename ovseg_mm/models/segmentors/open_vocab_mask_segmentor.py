@@ -131,7 +131,8 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             vocabulary (Vocabulary): The T class texts.
 
         Returns:
-            Tensor: Text embeddings of P prompts per class, (T, P, C).
+            Tensor: Text embeddings of P prompts per class and width C,
+            (T, P, C).
         """
         return self.region_text_side.embeddings(
             vocabulary, self.data_preprocessor.device

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class TowerRevision:
-    """Record of the weights of a text tower at the time of creation.
+    """Record of the weights that a text tower has when this object is made.
 
     Args:
         encoder (nn.Module): Text tower.
