@@ -119,7 +119,9 @@ def test_unseen_classes_leave_the_training_labels(tmp_path, name, seen):
 
 def test_wrong_treatment_of_unseen_labels(tmp_path):
     values = np.zeros(1, dtype=np.uint8)
-    with pytest.raises(ValueError, match="or 'mark'; found 'drop'"):
+    with pytest.raises(
+        ValueError, match="unseen_labels='drop' must be 'keep'"
+    ):
         make(
             tmp_path,
             'PascalVOC20ZeroShotDataset',
