@@ -110,7 +110,7 @@ def test_frozen_parameters_may_be_named(model):
 
 @pytest.mark.parametrize('key', ['backbone.clip.', 'neck.conv2', 'upsample'])
 def test_a_key_of_nothing_is_refused(model, key):
-    with pytest.warns(UserWarning, match=rf"custom_keys names \['{key}'\]"):
+    with pytest.warns(UserWarning, match=rf"custom_keys has \['{key}'\]"):
         rates(model, {'neck': 0.1, key: 0.1})
 
 
