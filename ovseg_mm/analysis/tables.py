@@ -97,7 +97,7 @@ def folder(figures: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return [
         f'  batches of {size}: {part["images"] / first["images"]:.2f} x the '
         f'images a second; {part["images"]:.2f} images/s, '
-        f'{part["cpu"]:.2f} CPU s an image, '
+        f'{part["cpu"]:.3f} CPU s an image, '
         f'{part["memory"] / _MIB:.0f} MiB above the model'
         for size, part in figures.items()
     ]
@@ -109,7 +109,7 @@ def _table(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
     lines = [f'  {"stage":24}{"CPU s":>9}{"share":>8}{"page faults":>13}']
     for name in sorted(cpu, key=cpu.__getitem__, reverse=True):
         lines.append(
-            f'  {name:24}{cpu[name]:9.3f}{cpu[name] / total:8.1%}'
+            f'  {name:24}{cpu[name]:9.4f}{cpu[name] / total:8.1%}'
             f'{costs[name]["faults"]:13.0f}'
         )
     return lines
