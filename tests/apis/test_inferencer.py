@@ -142,8 +142,8 @@ def test_iterate_checks_words_and_names_before_it_starts(inferencer, tmp_path):
     [
         (b'', 'image of 0 bytes cannot be read as an image; it is empty'),
         (b'a text', 'image of 6 bytes cannot be read as an image'),
-        (7, 'found a int'),
-        (None, 'found a NoneType'),
+        (7, 'of the type int;'),
+        (None, 'of the type NoneType;'),
         (np.zeros((4, 4, 4), np.uint8), 'shape (4, 4, 4)'),
         (np.zeros((4, 4, 3)), 'type float64'),
         (np.zeros((0, 4, 3), np.uint8), 'no pixels'),
@@ -151,7 +151,7 @@ def test_iterate_checks_words_and_names_before_it_starts(inferencer, tmp_path):
         (torch.zeros(2, 3, 4, 4), 'give several images as a list'),
         (torch.full((3, 4, 4), 255.0), 'values are from 255 to 255'),
         (torch.full((3, 4, 4), float('nan')), 'must be in [0, 1]'),
-        (torch.zeros(3, 4, 4).long(), 'it is int64'),
+        (torch.zeros(3, 4, 4).long(), 'its type is int64'),
         (Image.new('F', (4, 4)), 'PIL image has pixels of 32 bits'),
     ],
 )

@@ -229,7 +229,7 @@ def test_without_rasterio(planes, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     'bands, words',
-    [((1, 2, 9), 'has the bands 1 to 3'), ((1, 2), 'three of them')],
+    [((1, 2, 9), 'has the bands 1 to 3'), ((1, 2), 'choose three bands')],
 )
 def test_bands_that_do_not_fit(planes, tmp_path, bands, words):
     path = write_raster(tmp_path / 'field.tif', planes)
