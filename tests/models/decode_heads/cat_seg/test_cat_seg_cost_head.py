@@ -222,6 +222,29 @@ def test_gradients_of_chunks_are_those_of_the_whole(
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
+def test_cheap_steps_are_not_kept_for_the_backward_pass(build, monkeypatch):
+    head = build()
+    feats, text = make_inputs(grid=(8, 8))
+
+    def kept():
+        sizes = {}
+
+        def pack(tensor):
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes(), storage
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            head(feats, text)
+        return sum(size for size, _ in sizes.values())
+
+    found = kept()
+    monkeypatch.setattr(
+        recompute, 'checkpoint', lambda function, *args, **_: function(*args)
+    )
+    assert found < 0.5 * kept()
+
+
 def test_padding_gets_no_gradient_in_a_full_vocabulary(build):
     head = build()
     feats, text = make_inputs(num_texts=9)
