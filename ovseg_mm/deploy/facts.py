@@ -100,7 +100,7 @@ def vocabulary_facts(model: OpenVocabSegmentor) -> dict[str, Any]:
     Returns:
         dict[str, Any]: Facts as JSON types. For T class texts and L labels:
 
-        - ``names``: first class text of each entry of the vocabulary;
+        - ``names``: name of each label, L strings;
         - ``palette``: colour of each label, L triples (red, green, blue);
         - ``labels``: label of each text, T integers. Pixels of texts with a
           value outside [0, L) are background or stay unlabelled;
@@ -110,7 +110,7 @@ def vocabulary_facts(model: OpenVocabSegmentor) -> dict[str, Any]:
     """
     labelling, vocabulary = model.labelling, model.vocabulary
     facts: dict[str, Any] = dict(
-        names=list(vocabulary.names),
+        names=list(vocabulary.label_names),
         palette=[list(map(int, c)) for c in vocabulary.metainfo['palette']],
         labels=list(map(int, labelling.prompt_to_label)),
         ignore_label=labelling.ignore_label,

@@ -140,7 +140,7 @@ def test_iterate_checks_words_and_names_before_it_starts(inferencer, tmp_path):
 @pytest.mark.parametrize(
     'picture, words',
     [
-        (b'', 'image of 0 bytes cannot be read as an image; it is empty'),
+        (b'', 'cannot be read as an image, because it is empty (0 bytes)'),
         (b'a text', 'image of 6 bytes cannot be read as an image'),
         (7, 'of the type int;'),
         (None, 'of the type NoneType;'),

@@ -14,6 +14,7 @@ from PIL import Image
 from ovseg_mm.apis import OpenVocabInferencer
 from ovseg_mm.cli import main
 from ovseg_mm.deploy import graphs
+from ovseg_mm.deploy.facts import vocabulary_facts
 from ovseg_mm.toy.scenes import make_scene
 
 WORDS = ['striped red', 'dotted blue', 'water', 'sand']
@@ -48,6 +49,15 @@ def folder(tmp_path_factory, picture):
     command = ['export', 'toy', str(words), '--format', 'embeddings']
     assert main([*command, '--classes', *WORDS]) == 0
     return folder
+
+
+def test_labels_with_several_texts_have_one_name_and_colour():
+    model = OpenVocabInferencer('toy').model
+    model.set_vocabulary('voc20b')  # many words of the background
+    facts = vocabulary_facts(model)
+    assert len(facts['names']) == len(facts['palette']) == model.num_classes
+    assert len(facts['labels']) > model.num_classes
+    assert facts['names'] == list(model.dataset_meta['classes'])
 
 
 def test_files(folder):
