@@ -138,8 +138,7 @@ def test_train_resume_and_test(tool, tiny_data, tmp_path):
     )
     assert status == 0
     assert 'mIoU' in output
-    (log,) = (tmp_path / 'work').glob('*/vis_data/config.py')
-    assert 'test_cfg = dict(fp16=True' in log.read_text()
+    assert Config.fromfile(tmp_path / 'work' / 'tiny.py').test_cfg.fp16
     assert len(list((tmp_path / 'show').rglob('*.png'))) == 5
 
 
