@@ -18,6 +18,7 @@ from torch import nn
 
 from ovseg_mm.models import OpenVocabMaskSegmentor
 from ovseg_mm.models.clip_towers import parameters_of_no_file
+from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.utils.config_file import read_config_file
 from ovseg_mm.utils.config_types import is_type, type_name, type_of
 from ovseg_mm.utils.devices import resolve_device, set_matmul_precision
@@ -169,7 +170,7 @@ def build_model(
 
 def build_for_images(
     source: ModelSource, device: str | None, options: dict
-) -> nn.Module:
+) -> BaseOpenVocabSegmentor:
     """Build a model that segments single images, with its weights.
 
     Args:
@@ -180,7 +181,7 @@ def build_for_images(
             ``{'model.test_cfg.mode': 'whole'}``.
 
     Returns:
-        nn.Module: The model on ``device``, in evaluation mode.
+        BaseOpenVocabSegmentor: The model on ``device``, in evaluation mode.
 
     Raises:
         FileNotFoundError: If the config does not exist.

@@ -9,6 +9,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from ovseg_mm.engine.compiling import compile_towers
+from ovseg_mm.engine.launch import build_runner
 
 from ..models.methods import build_method
 
@@ -82,3 +83,12 @@ def test_what_cannot_be_compiled(monkeypatch):
     monkeypatch.setattr(shutil, 'which', lambda name: None)
     with pytest.raises(ValueError, match=r'needs a C\+\+ compiler'):
         compile_towers(build_method('cat_seg'))
+
+
+def test_compile_is_a_key_of_configs(tiny_cfg):
+    tiny_cfg.compile = dict(backend='eager')
+    runner = build_runner(tiny_cfg)
+    blocks = runner.model.backbone.transformer.resblocks
+    assert all(block._compiled_call_impl for block in blocks)
+    # MMEngine would compile the whole step.
+    assert 'compile' not in runner.cfg
