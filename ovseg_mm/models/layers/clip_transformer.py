@@ -159,7 +159,13 @@ class CLIPBlock(nn.Module):
             x = x[:, :num_queries] + attended
         else:
             x = self.attn.value(self.ln_1(x)) + value_residual
-        return x + self.mlp(self.ln_2(x))
+
+        def mlp(x: Tensor) -> Tensor:
+            return self.mlp(self.ln_2(x))
+
+        # Only text towers are causal. They train on all class texts at once,
+        # whose hidden layers would need much memory.
+        return x + (recomputed(mlp, x) if is_causal else mlp(x))
 
 
 class CLIPTransformer(nn.Module):

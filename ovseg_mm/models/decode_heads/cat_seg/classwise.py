@@ -253,9 +253,11 @@ def _full_attention(
 
 def _pool(x: Tensor, sides: tuple[int, int]) -> Tensor:
     """Average pooling of T class maps (B, T, h, w, E) over h and w."""
-    maps = x.flatten(0, 1).permute(0, 3, 1, 2)
-    maps = F.avg_pool2d(maps, sides)
-    return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+    h, w = (n // side * side for n, side in zip(x.shape[2:4], sides))
+    x = x[:, :, :h, :w]
+    # Unlike F.avg_pool2d, the mean does not keep its input for gradients.
+    x = x.unflatten(2, (-1, sides[0])).unflatten(4, (-1, sides[1]))
+    return x.mean(dim=(3, 5))
 
 
 def _resize(x: Tensor, grid: tuple[int, int]) -> Tensor:
