@@ -29,15 +29,15 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
         '--max-words',
         type=int,
         metavar='N',
-        help='in each image or window, only the N most similar class texts '
-        'compete; for CAT-Seg',
+        help='CAT-Seg: use only the N class texts that are most similar to '
+        'each image or window; other texts get no pixels there',
     )
     group.add_argument(
         '--prune-regions',
         type=float,
         metavar='SHARE',
-        help='leave out mask proposals whose vote is below this share of the '
-        'largest vote at all pixels, such as 0.5; for ZSSeg and SCAN',
+        help='ZSSeg and SCAN: leave out mask proposals whose vote is nowhere '
+        'in the image at least this share of the largest vote, such as 0.5',
     )
 
 
