@@ -191,7 +191,7 @@ def scan() -> dict:
         clip=dict(arch=clip_arch(layers=3), finetune='none'),
         prompts=dict(synonyms='whole', average_templates=True),
         backbone=dict(
-            type='SwinTransformer',
+            type='FusedSwinTransformer',
             embed_dims=8,
             depths=(1, 1, 1, 1),
             num_heads=(1, 1, 1, 1),

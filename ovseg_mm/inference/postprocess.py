@@ -5,7 +5,7 @@ Letters: T class texts, t texts of a slice, L labels, H, W height and width in
 pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -100,18 +100,20 @@ class Highest:
             scores (Tensor): Scores of t texts, (t, H, W).
             table (Tensor): Labels of these texts, (t,) int64.
         """
-        if len(scores) == 1:
-            top, labels = scores[0], table[0]
-        else:
+        candidates: Iterable[tuple[Tensor, Tensor]] = zip(scores, table)
+        if scores.device.type != 'cpu':
+            # Fewer operations, but the maximum over texts is slow on CPUs.
             top, index = scores.max(dim=0)
-            labels = table[index]
-        if self._higher is None:
-            self.scores = top.clone()
-            self.labels = labels.expand(top.shape).clone()
-            self._higher = torch.empty_like(top, dtype=torch.bool)
-        else:
+            candidates = [(top, table[index])]
+        for top, labels in candidates:
+            if self._higher is None:
+                # Not a number is less than any score.
+                self.scores = top.masked_fill(top.isnan(), -torch.inf)
+                self.labels = labels.expand(top.shape).clone()
+                self._higher = torch.empty_like(top, dtype=torch.bool)
+                continue
             torch.gt(top, self.scores, out=self._higher)
-            torch.fmax(top, self.scores, out=self.scores)
+            torch.where(self._higher, top, self.scores, out=self.scores)
             torch.where(self._higher, labels, self.labels, out=self.labels)
 
 

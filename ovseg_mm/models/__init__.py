@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from .backbones import CLIPViT, GuidedCLIP
+from .backbones import CLIPViT, FusedSwinTransformer, GuidedCLIP
 from .classifiers import ClassCropClassifier, ShiftedCLIP
 from .decode_heads import (
     BaseMaskHead,
@@ -52,6 +52,7 @@ __all__ = [
     'DenseDiceLoss',
     'DenseFocalLoss',
     'FPNPixelDecoder',
+    'FusedSwinTransformer',
     'GuidedCLIP',
     'MaskFormerDecoder',
     'MaskedAttentionDecoder',

@@ -17,7 +17,7 @@ model = dict(
         type='GuidedCLIP',
         clip=dict(type='CLIPViT', last_block='value', input_size=(64, 64)),
         guidance=dict(
-            type='SwinTransformer',
+            type='FusedSwinTransformer',
             embed_dims=8,
             depths=(1, 1, 1),
             num_heads=(1, 1, 1),

@@ -59,6 +59,14 @@ def test_labels_of_prompts_and_threshold(monkeypatch):
     assert labels[0, 0] == 255, 'a score that is not above the threshold'
 
 
+@pytest.mark.parametrize('text', [0, 1, 3])
+def test_not_a_number_wins_no_pixel(text):
+    scores = torch.rand(4, 5, 6)
+    scores[text] = torch.nan
+    labels = argmax_labels(scores.__getitem__, torch.arange(4))
+    assert torch.equal(labels, scores.nan_to_num(-1.0).argmax(dim=0))
+
+
 def test_scores_of_labels_are_the_highest_of_their_texts():
     scores = torch.randn(5, 3, 4)
     table = torch.tensor([2, 0, 2, 1, 0])

@@ -188,8 +188,13 @@ def _window(case: Mapping, model: torch.nn.Module) -> dict:
     outputs['normalized_window'] = img
     with _tap(model) as taps:
         outputs['logits_sum'] = head(model.extract_feat(img), text)
-    for index in range(len(model.backbone.transformer.resblocks)):
-        outputs[f'block_{index}_tokens'] = taps.last(f'block_{index}')
+    length = model.backbone.prompts.length
+    for index, block in enumerate(model.backbone.transformer.resblocks):
+        # The tower puts prompts last, and needs no output of them.
+        tokens = block(*taps.last(f'block_{index}'))
+        outputs[f'block_{index}_tokens'] = torch.cat(
+            [tokens[:, :1], tokens[:, -length:], tokens[:, 1:-length]], dim=1
+        )
     feats, grid = taps.last('levels'), outputs['logits_sum'].shape[2:]
     names = [*model.backbone.out_indices, 'last']
     for name, level in zip(names, feats.levels):
@@ -212,7 +217,7 @@ def _window(case: Mapping, model: torch.nn.Module) -> dict:
 def _tap(model: torch.nn.Module) -> Taps:
     taps = Taps().outputs(levels=model.neck)
     for index, block in enumerate(model.backbone.transformer.resblocks):
-        taps.outputs(**{f'block_{index}': block})
+        taps.inputs(**{f'block_{index}': block})
     for index, decoder in enumerate(model.decode_head.decoders):
         taps.inputs(**{f'matched_{index}': decoder})
         taps.outputs(**{f'decoder_{index}': decoder})

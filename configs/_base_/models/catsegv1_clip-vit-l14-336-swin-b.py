@@ -12,7 +12,7 @@ model = dict(
         clip=dict(input_size=(336, 336)),
         guidance=dict(
             _delete_=True,
-            type='SwinTransformer',
+            type='FusedSwinTransformer',
             pretrain_img_size=384,
             embed_dims=128,
             depths=[2, 2, 18],

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovseg_mm.models.backbones import CLIPViT
-from ovseg_mm.models.layers.clip_transformer import CLIPAttention
+from ovseg_mm.models.layers.clip_transformer import CLIPAttention, CLIPBlock
 from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.structures import CLIPFeatures
 
@@ -35,6 +35,30 @@ def image_tower(
         CLIPFeatures: Embeddings of the patches and of the images.
     """
     return CLIPViT.forward(tower, img, replacements, dense=True)
+
+
+def block(
+    block: Any,
+    x: Tensor,
+    is_causal: bool = False,
+    value_residual: Tensor | None = None,
+    num_queries: int | None = None,
+) -> Tensor:
+    """Apply attention and MLP to all tokens, also those that are not needed.
+
+    Args:
+        block (CLIPBlock): Block whose weights are used.
+        x (Tensor): Tokens, (B, N, W).
+        is_causal (bool): See :class:`CLIPBlock`.
+        value_residual (Tensor, optional): See :class:`CLIPBlock`.
+        num_queries (int, optional): Number of the first tokens to return.
+            None: all tokens.
+
+    Returns:
+        Tensor: Output tokens, (B, N or num_queries, W).
+    """
+    out = CLIPBlock.forward(block, x, is_causal, value_residual)
+    return out[:, :num_queries]
 
 
 def quick_gelu(activation: nn.Module, x: Tensor) -> Tensor:

@@ -6,18 +6,25 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from mmseg.models.backbones.swin import ShiftWindowMSA
 from torch import nn
 
 from ovseg_mm.inference import Labelling, score_map
 from ovseg_mm.models.backbones import CLIPViT
 from ovseg_mm.models.backbones.last_blocks import calibrated, simple
+from ovseg_mm.models.backbones.swin import FusedWindowAttention
 from ovseg_mm.models.decode_heads.cat_seg import CATSegCostHead
 from ovseg_mm.models.decode_heads.mask_proposal_head import MaskProposalHead
-from ovseg_mm.models.layers.clip_transformer import CLIPAttention, QuickGELU
+from ovseg_mm.models.layers import deform_attention
+from ovseg_mm.models.layers.clip_transformer import (
+    CLIPAttention,
+    CLIPBlock,
+    QuickGELU,
+)
 from ovseg_mm.models.region_encoders import CLIPRegionEncoder
 from ovseg_mm.models.segmentors import BaseOpenVocabSegmentor
 from ovseg_mm.models.text_encoder import text_bank
-from ovseg_mm.models.utils import chunks
+from ovseg_mm.models.utils import chunks, linear_layers
 
 from ..replacing import replaced
 from . import cat_seg, clip, masks, scores
@@ -25,10 +32,12 @@ from . import cat_seg, clip, masks, scores
 # Classes of modules, and functions that replace their ``forward``.
 FORWARDS: dict[type[nn.Module], Callable] = {
     CATSegCostHead: cat_seg.cost_head,
+    CLIPBlock: clip.block,
     CLIPViT: clip.image_tower,
     QuickGELU: clip.quick_gelu,
     MaskProposalHead: masks.proposals,
     CLIPRegionEncoder: masks.regions,
+    FusedWindowAttention: ShiftWindowMSA.forward,
     nn.MultiheadAttention: masks.attention,
 }
 # Owners of other functions, names of these, and what replaces them.
@@ -36,6 +45,8 @@ OTHERS: tuple[tuple[Any, str, Any], ...] = (
     (CLIPAttention, 'value', clip.value_path),
     (simple, 'attend', clip.attend),
     (calibrated, 'attend', clip.attend),
+    (deform_attention, 'sample_rows', deform_attention.sample_levels),
+    (linear_layers, '_operator', lambda: None),
     (chunks, 'CHUNK_BYTES', {}),
     (chunks, 'CHUNK_BYTES_ELSEWHERE', 1 << 62),
     (text_bank, 'encode_prompts', clip.encode_prompts),

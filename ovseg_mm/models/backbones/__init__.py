@@ -10,10 +10,12 @@ from .last_blocks import (
     SCLIPBlock,
     SFPBlock,
 )
+from .swin import FusedSwinTransformer
 
 __all__ = [
     'CLIPViT',
     'ClearCLIPBlock',
+    'FusedSwinTransformer',
     'GuidedCLIP',
     'LastBlock',
     'MaskCLIPBlock',

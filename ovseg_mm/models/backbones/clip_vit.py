@@ -332,29 +332,27 @@ class CLIPViT(BaseModule):
             and last not in (*self.out_indices, *replacements)
         )
         outputs = {-1: x}
-        depth = self.prompts.depth
+        depth, count = self.prompts.depth, x.shape[1]
         prompts = self._prompt_tokens(x.shape[0]) if depth else ()
-        length = 0  # prompt tokens after the class token
         for index, block in enumerate(blocks):
             if index < depth:
-                x = torch.cat(
-                    [x[:, :1], prompts[index], x[:, 1 + length :]], dim=1
-                )
-                length = prompts[index].shape[1]
-            elif not self.prompts.stay:
-                x, length = _without_prompts(x, length), 0
+                x = torch.cat([x[:, :count], prompts[index]], dim=1)
+            # Prompts need no output if the next block gets its own, or none.
+            stay = self.prompts.stay and depth <= index + 1 < len(blocks)
+            queries = None if stay or not depth else count
             if index == last and class_alone:
                 return block(x, num_queries=1), outputs
             if index < last or self.last_block not in ('value', 'value_cls'):
-                x = block(x)
+                x = block(x, num_queries=queries)
             else:
+                x = x[:, :queries]
                 own = self.last_block == 'value'
                 x = block(x, value_residual=x if own else x[:, :1])
             if index in replacements:
                 x = _replace(x, *replacements[index])
             if index in wanted:
-                outputs[index] = _without_prompts(x, length)
-        return _without_prompts(x, length), outputs
+                outputs[index] = x[:, :count] if depth else x
+        return x, outputs
 
 
 def _joined(parts: Sequence[CLIPFeatures]) -> CLIPFeatures:
@@ -374,18 +372,17 @@ def _to_maps(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _replace(x: Tensor, where: Tensor, token: Tensor) -> Tensor:
-    """Replace some of the N patch tokens, which are the last tokens of x.
+    """Replace some patch tokens of (B, 1 + N or more, D) by a token.
 
-    ``where``, (B, N) bool, is True for these patches. ``token``, (B, D) or (1,
-    D), is the new token of each image.
+    Args:
+        x (Tensor): Tokens; the class token, N patches, perhaps prompts.
+        where (Tensor): Which patches are replaced, (B, N) bool.
+        token (Tensor): The token for all patches, (B or 1, D).
+
+    Returns:
+        Tensor: Tokens of the shape of ``x``.
     """
-    others, patches = x.split([x.shape[1] - where.shape[1], where.shape[1]], 1)
+    first, patches, rest = x.tensor_split([1, 1 + where.shape[1]], dim=1)
     token = token[:, None].to(x.dtype)
     patches = torch.where(where[..., None], token, patches)
-    return torch.cat([others, patches], dim=1)
-
-
-def _without_prompts(x: Tensor, length: int) -> Tensor:
-    if not length:
-        return x
-    return torch.cat([x[:, :1], x[:, 1 + length :]], dim=1)
+    return torch.cat([first, patches, rest], dim=1)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..utils import recomputed
+from ..utils import apply_linear, linear, recomputed
 
 
 class QuickGELU(nn.Module):
@@ -67,6 +67,8 @@ class CLIPAttention(nn.Module):
         Returns:
             Tensor: Output tokens, (B, N or num_queries, W).
         """
+        if num_queries == 1 and not is_causal:
+            return self._of_first(x)
         k, v = self.heads(x, 'kv')
         (q,) = self.heads(x[:, :num_queries], 'q')
         return self.merge(
@@ -87,20 +89,43 @@ class CLIPAttention(nn.Module):
         """
         biases = dict(zip('qkv', self.in_proj_bias.chunk(3)))
         return tuple(
-            F.linear(x, getattr(self, f'{name}_proj_weight'), biases[name])
+            linear(x, getattr(self, f'{name}_proj_weight'), biases[name])
             .unflatten(-1, (self.num_heads, -1))
             .transpose(1, 2)
             for name in names
         )
 
+    def _of_first(self, x: Tensor) -> Tensor:
+        """Attention output (B, 1, W) of the first of the tokens (B, N, W).
+
+        For one query q of a head, q (K x) = (q K) x and the mean of V x is V
+        times the mean of x. So no keys and values of all tokens are needed.
+        The bias of the keys is the same for all tokens, so it has no effect.
+        """
+        k, v = (
+            weight.unflatten(0, (self.num_heads, -1))
+            for weight in (self.k_proj_weight, self.v_proj_weight)
+        )  # (heads, W / heads, W)
+        (q,) = self.heads(x[:, :1], 'q')
+        # The query of each head is one of several queries of a single head.
+        q = q.squeeze(2).transpose(0, 1) @ k
+        means = F.scaled_dot_product_attention(
+            q.transpose(0, 1), x, x, scale=k.shape[1] ** -0.5
+        )
+        out = means.transpose(0, 1) @ v.transpose(1, 2)
+        out = out.transpose(0, 1).flatten(1) + self.in_proj_bias.chunk(3)[2]
+        return self.out_proj(out[:, None])
+
     def merge(self, x: Tensor) -> Tensor:
         """Join heads (B, heads, N, W / heads) and project to (B, N, W)."""
-        return self.out_proj(x.transpose(1, 2).flatten(2))
+        return apply_linear(self.out_proj, x.transpose(1, 2).flatten(2))
 
     def value(self, x: Tensor) -> Tensor:
         """Attention output if each token x (B, N, W) attends to itself."""
         v_bias = self.in_proj_bias.chunk(3)[2]
-        return self.out_proj(F.linear(x, self.v_proj_weight, v_bias))
+        return apply_linear(
+            self.out_proj, linear(x, self.v_proj_weight, v_bias)
+        )
 
 
 class CLIPBlock(nn.Module):
@@ -161,7 +186,10 @@ class CLIPBlock(nn.Module):
             x = self.attn.value(self.ln_1(x)) + value_residual
 
         def mlp(x: Tensor) -> Tensor:
-            return self.mlp(self.ln_2(x))
+            x = self.ln_2(x)
+            for layer in self.mlp:
+                x = apply_linear(layer, x)
+            return x
 
         # Only text towers are causal. They train on all class texts at once,
         # whose hidden layers would need much memory.

@@ -8,11 +8,14 @@ K points per map and head, C width.
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..utils import apply_linear, chunk_size, runs_as_written
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -71,20 +74,25 @@ class MultiScaleDeformAttention(nn.Module):
             Tensor: Result for each query, (B, Q, C).
         """
         num_heads, num_levels, num_points = self.shape
-        values = self.value_proj(value).unflatten(2, (num_heads, -1))
+        values = apply_linear(self.value_proj, value).unflatten(
+            2, (num_heads, -1)
+        )
         # In full precision: half precision cannot locate points exactly.
-        offsets = self.sampling_offsets(query).float()
+        offsets = apply_linear(self.sampling_offsets, query).float()
         offsets = offsets.unflatten(2, (*self.shape, 2))
         # Offsets are in pixels of their map.
         extent = offsets.new_tensor([size[::-1] for size in sizes])
         points = reference[:, None, None, None] + offsets / extent[:, None]
-        weights = self.attention_weights(query)
+        weights = apply_linear(self.attention_weights, query)
         weights = weights.unflatten(2, (num_heads, -1)).softmax(dim=3)
         weights = weights.unflatten(3, (num_levels, num_points))
         sample = sample_levels
         if values.is_cuda:
             sample = _compiled_operator() or sample_levels
-        return self.output_proj(sample(values, points, weights, sizes))
+        elif runs_as_written():
+            sample = sample_rows
+        sampled = sample(values, points, weights, sizes)
+        return apply_linear(self.output_proj, sampled)
 
     def _reset(self) -> None:
         num_heads, num_levels, num_points = self.shape
@@ -138,6 +146,115 @@ def sample_levels(
         result = result + (sampled * weights[:, None, :, level]).sum(dim=3)
     result = result.unflatten(0, (batch, num_heads))
     return result.permute(0, 3, 1, 2).flatten(2).to(values.dtype)
+
+
+def sample_rows(
+    values: Tensor, points: Tensor, weights: Tensor, sizes: Sizes
+) -> Tensor:
+    """:func:`sample_levels` without gradients, several times faster on CPUs.
+
+    A sample is the weighted sum of the values of four neighbouring cells. They
+    are summed as rows of a table, for all points of a head and a query at
+    once.
+
+    Args:
+        values (Tensor): Values of the tokens, (B, M, G, C / G).
+        points (Tensor): x and y in [0, 1], (B, Q, G, L, K, 2).
+        weights (Tensor): Weights of the points, (B, Q, G, L, K).
+        sizes (Sequence[tuple[int, int]]): Height and width of each map.
+
+    Returns:
+        Tensor: Sums of the samples, (B, Q, C).
+    """
+    batch, _, num_heads, width = values.shape
+    tables = _with_borders(values.float(), sizes)
+    out = tables.new_empty(batch, points.shape[1], num_heads * width)
+    step = chunk_size(points, 1)
+    for image, table in enumerate(tables):
+        for start in range(0, points.shape[1], step):
+            part = slice(start, start + step)
+            rows, shares = _corners(
+                points[image, part].float(),
+                weights[image, part].float(),
+                sizes,
+            )
+            out[image, part] = (
+                F.embedding_bag(
+                    rows.flatten(0, 1).flatten(1),
+                    table,
+                    per_sample_weights=shares.flatten(0, 1).flatten(1),
+                    mode='sum',
+                )
+                .unflatten(0, (-1, num_heads))
+                .flatten(1)
+            )
+    return out.to(values.dtype)
+
+
+def _with_borders(values: Tensor, sizes: Sizes) -> Tensor:
+    """Rows of the values of all cells, with a border of zeros at each map.
+
+    Args:
+        values (Tensor): Values of the tokens, (B, M, G, C / G).
+        sizes (Sequence[tuple[int, int]]): Height and width of each map.
+
+    Returns:
+        Tensor: (B, R * G, C / G), R cells with one cell of border to the left
+        and above, and two to the right and below.
+    """
+    lengths = [height * width for height, width in sizes]
+    maps = [
+        F.pad(part.unflatten(1, size), (0, 0, 0, 0, 1, 2, 1, 2)).flatten(1, 2)
+        for part, size in zip(values.split(lengths, dim=1), sizes)
+    ]
+    return torch.cat(maps, dim=1).flatten(1, 2)
+
+
+def _corners(
+    points: Tensor, weights: Tensor, sizes: Sizes
+) -> tuple[Tensor, Tensor]:
+    """The four cells around each point and their shares of a sample.
+
+    Args:
+        points (Tensor): x and y in [0, 1], (Q, G, L, K, 2).
+        weights (Tensor): Weights of the points, (Q, G, L, K).
+        sizes (Sequence[tuple[int, int]]): Height and width of each map.
+
+    Returns:
+        tuple[Tensor, Tensor]: Rows of the table of :func:`_with_borders`,
+        (Q, G, 4, L, K) int32, and the cells' weights, of this shape.
+    """
+    num_heads, device = points.shape[1], points.device
+    extent = points.new_tensor([size[::-1] for size in sizes])[:, None]
+    # Points far outside get the border, whose values are zero.
+    points = (points * extent).sub_(0.5).fmax(points.new_tensor(-1.0))
+    points = torch.fmin(points, extent)
+    cells = points.floor()
+    x, y = points.sub_(cells).unbind(dim=-1)
+    columns, lines = cells.int().unbind(dim=-1)
+    widths = torch.tensor(
+        [[width + 3] for _, width in sizes], dtype=torch.int32, device=device
+    )
+    counts = [(height + 3) * (width + 3) for height, width in sizes]
+    starts = torch.tensor([0, *accumulate(counts[:-1])], device=device).int()
+    heads = torch.arange(num_heads, device=device).int()[:, None, None]
+    first = (starts[:, None] + widths + 1) * num_heads + heads
+    shape = (len(x), num_heads, 4, *x.shape[2:])
+    rows = widths.new_empty(shape)
+    shares = weights.new_empty(shape)
+    above_left, above_right, below_left, below_right = rows.unbind(dim=2)
+    torch.add((lines * widths + columns) * num_heads, first, out=above_left)
+    torch.add(above_left, num_heads, out=above_right)
+    torch.add(above_left, widths * num_heads, out=below_left)
+    torch.add(below_left, num_heads, out=below_right)
+    above_left, above_right, below_left, below_right = shares.unbind(dim=2)
+    below = weights * y
+    above = weights - below
+    torch.mul(above, x, out=above_right)
+    torch.sub(above, above_right, out=above_left)
+    torch.mul(below, x, out=below_right)
+    torch.sub(below, below_right, out=below_left)
+    return rows, shares
 
 
 @lru_cache(maxsize=1)

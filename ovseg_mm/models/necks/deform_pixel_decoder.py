@@ -17,6 +17,7 @@ from ovseg_mm.structures import PixelFeatures
 from ovseg_mm.utils.resize import resize
 
 from ..layers import MultiScaleDeformAttention, sine_position
+from ..utils import apply_linear
 
 NUM_GROUPS = 32
 
@@ -77,7 +78,10 @@ class DeformEncoderLayer(nn.Module):
         """
         attended = self.attention(x + position, x, reference, sizes)
         x = self.norm1(x + attended)
-        return self.norm2(x + self.mlp(x))
+        hidden = x
+        for layer in self.mlp:
+            hidden = apply_linear(layer, hidden)
+        return self.norm2(x + hidden)
 
 
 @MODELS.register_module()

@@ -23,6 +23,7 @@ from ovseg_mm.vocabulary import Vocabulary
 from ..clip_towers import with_tower_options
 from ..decode_heads import BaseMaskHead
 from ..text_encoder import TextBank, TextSide
+from ..utils import chunk_size, is_exporting
 from .base import BaseOpenVocabSegmentor
 from .sample_geometry import flip_of, original_size
 
@@ -184,12 +185,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         feats = self.extract_feat(views)
         texts = self.text_embeddings(self.scored_vocabulary)
         predictions = head(feats, texts)
-        masks = torch.stack(
-            [
-                self._full_size(logits, size).sigmoid()
-                for logits in predictions.mask_logits[-1].float()
-            ]
-        )
+        masks = self._probabilities(predictions.mask_logits[-1].float(), size)
         votes = [
             self._pruned_vote(view, logits, mask, self._tokens(feats, index))
             for index, (view, logits, mask) in enumerate(
@@ -198,6 +194,26 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         ]
         weights, proposal_probs, region_probs = map(torch.stack, zip(*votes))
         return MaskVotes(weights, masks, proposal_probs, region_probs)
+
+    def _probabilities(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Mask probabilities at the full size, computed a few at a time.
+
+        Args:
+            logits (Tensor): Mask logits of the padded views, (V, Q, h, w).
+            size (tuple[int, int]): H and W, height and width of the views.
+
+        Returns:
+            Tensor: Probabilities, (V, Q, H, W).
+        """
+        masks = logits.new_empty(*logits.shape[:2], *size)
+        step = masks.shape[1] if is_exporting() else chunk_size(masks[0], 0)
+        for index, view in enumerate(logits):
+            for start in range(0, len(view), step):
+                part = slice(start, start + step)
+                masks[index, part] = self._full_size(
+                    view[part], size
+                ).sigmoid()
+        return masks
 
     def _full_size(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize mask logits, (Q, h, w), to a view, (Q, H, W)."""

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from .chunks import apply_to_chunks, chunk_size
 from .cosine import cosine_logits
-from .exporting import is_exporting, is_in_onnx_export, stable_sort
+from .exporting import (
+    is_exporting,
+    is_in_onnx_export,
+    runs_as_written,
+    stable_sort,
+)
 from .finetune import FINETUNE_MODES, freeze_except
 from .image_errors import ImageError, name_image_files
+from .linear_layers import apply_linear, linear
 from .matching import HungarianMatcher, dice_losses, mask_targets, pixel_costs
 from .points import RandomFunction, sample_points, uncertain_points
 from .recompute import recomputed
@@ -18,6 +24,7 @@ from .regions import (
 from .unknown import fill_unknown
 
 __all__ = [
+    'apply_linear',
     'apply_to_chunks',
     'chunk_size',
     'RandomFunction',
@@ -31,6 +38,7 @@ __all__ = [
     'freeze_except',
     'is_exporting',
     'is_in_onnx_export',
+    'linear',
     'mask_boxes',
     'mask_targets',
     'masked_crop',
@@ -40,6 +48,7 @@ __all__ = [
     'recomputed',
     'region_crops',
     'region_masks',
+    'runs_as_written',
     'sample_points',
     'stable_sort',
     'uncertain_points',

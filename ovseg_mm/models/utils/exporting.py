@@ -15,6 +15,20 @@ def is_in_onnx_export() -> bool:
     return torch.onnx.is_in_onnx_export()
 
 
+def runs_as_written() -> bool:
+    """Whether a model neither keeps gradients nor is exported or compiled.
+
+    Then it may use operators and loops that suit the device and the size of
+    the input.
+    """
+    return not (
+        torch.is_grad_enabled()
+        or is_exporting()
+        or is_in_onnx_export()
+        or torch.compiler.is_compiling()
+    )
+
+
 def stable_sort(
     x: Tensor, dim: int, descending: bool = False
 ) -> tuple[Tensor, Tensor]:

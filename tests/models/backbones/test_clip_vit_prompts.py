@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that visual prompt tuning needs."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -44,7 +46,45 @@ def test_prompts_in_the_blocks_that_follow(tiny_arch, stay, prompts):
         # The class token and the patches go on as they are.
         after = before(first)
     torch.testing.assert_close(rest[0][:, 0], after[:, 0])
-    torch.testing.assert_close(rest[0][:, -patches:], after[:, -patches:])
+    patches = slice(1, 1 + patches)
+    torch.testing.assert_close(rest[0][:, patches], after[:, patches])
+
+
+@pytest.mark.parametrize('depth', [1, 2, 3])
+@pytest.mark.parametrize('stay', [True, False])
+@pytest.mark.parametrize('last_block', ['attention', 'value', 'value_cls'])
+def test_equals_all_tokens_in_every_block(tiny_arch, depth, stay, last_block):
+    torch.manual_seed(0)
+    model = CLIPViT(
+        tiny_arch,
+        last_block=last_block,
+        out_indices=(0, 1),
+        prompts=dict(depth=depth, length=4, stay=stay),
+    ).eval()
+    blocks, layers = model.transformer.resblocks, []
+    with torch.no_grad():
+        img = torch.randn(2, 3, 32, 40)
+        x, grid = model._embed(img)
+        patches = grid[0] * grid[1]
+        for index, block in enumerate(blocks):
+            if index < depth:
+                prompts = model.prompt_tokens[index].expand(2, -1, -1)
+                x = torch.cat([x[:, :1], prompts, x[:, -patches:]], dim=1)
+            elif not stay:
+                x = torch.cat([x[:, :1], x[:, -patches:]], dim=1)
+            if index + 1 < len(blocks) or last_block == 'attention':
+                x = block(x)
+            else:
+                own = last_block == 'value'
+                x = block(x, value_residual=x if own else x[:, :1])
+            layers.append(torch.cat([x[:, :1], x[:, -patches:]], dim=1))
+        expected = model.ln_post(layers[-1]) @ model.proj
+        found = model(img)
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
+    close(found.cls, expected[:, 0])
+    close(found.dense.flatten(2), expected[:, 1:].transpose(1, 2))
+    for tokens, layer in zip(found.layers, layers):
+        close(tokens, layer)
 
 
 def test_projected_prompts(build):

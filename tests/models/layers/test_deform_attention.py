@@ -8,7 +8,9 @@ from ovseg_mm.models.layers import MultiScaleDeformAttention
 from ovseg_mm.models.layers.deform_attention import (
     _compiled_operator,
     sample_levels,
+    sample_rows,
 )
+from ovseg_mm.models.utils import chunks
 
 SIZES = [(2, 3), (4, 5)]
 
@@ -61,6 +63,32 @@ def test_samples_by_the_definition(samples):
             rtol=1e-4,
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize('spread', [1.0, 1e4])
+def test_rows_give_the_same_samples(samples, spread):
+    """Also for points on the borders of cells and far outside."""
+    values, points, weights = samples
+    points = (points - 0.5) * spread + 0.5
+    points[:, :2] = torch.tensor([0.0, 1.0])
+    points[:, 2, 0] = torch.tensor([-1 / 6, 1 + 1 / 10])
+    expected = sample_levels(values, points, weights, SIZES)
+    with torch.no_grad():
+        found = sample_rows(values, points, weights, SIZES)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_same_output_with_and_without_gradients(monkeypatch):
+    attention = MultiScaleDeformAttention(32, 4, 2, 3)
+    torch.nn.init.normal_(attention.sampling_offsets.weight)
+    torch.nn.init.normal_(attention.attention_weights.weight)
+    inputs = torch.randn(2, 26, 32), torch.randn(2, 26, 32), torch.rand(26, 2)
+    expected = attention(*inputs, SIZES)
+    # A few queries at a time.
+    monkeypatch.setattr(chunks, 'CHUNK_BYTES', dict(cpu=1 << 11))
+    with torch.no_grad():
+        found = attention(*inputs, SIZES)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.gpu
