@@ -41,8 +41,8 @@ class CLIPViT(BaseModule):
         arch (str | dict): Name of an open_clip model config, or the config
             itself.
         pretrained (str, optional): open_clip's tag of the weights. It decides
-            the activation (QuickGELU for ``'openai'``). The constructor loads
-            no weights.
+            the activation (QuickGELU for ``'openai'``). The model that
+            owns the tower loads the weights, not this constructor.
         last_block (str | dict): Computation of the last block.
             ``'attention'``: CLIP's own. ``'value'``: each token attends to
             itself alone. ``'value_cls'``: in addition, the residual of each
@@ -57,8 +57,8 @@ class CLIPViT(BaseModule):
             position embedding is stored. CLIP's embedding is resized to it
             when weights are loaded. None: CLIP's own image size.
         pos_interpolation (str): Interpolation mode of the position embedding.
-            ``'dino'``, which training-free methods use, is bicubic with
-            DINO's scale factors ``(rows + 0.1) / stored rows`` of the grid.
+            Training-free methods use ``'dino'``: bicubic, with DINO's slightly
+            larger scale factors, see :func:`resize_position`.
         pad_patches (bool): Whether images are padded with zeros, on the right
             and at the bottom, to a multiple of the patch side. False: pixels
             beyond the last whole patch are cut off.
@@ -372,15 +372,17 @@ def _to_maps(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _replace(x: Tensor, where: Tensor, token: Tensor) -> Tensor:
-    """Replace some patch tokens of (B, 1 + N or more, D) by a token.
+    """Replace some patch tokens by one new token per image.
 
     Args:
-        x (Tensor): Tokens; the class token, N patches, perhaps prompts.
-        where (Tensor): Which patches are replaced, (B, N) bool.
-        token (Tensor): The token for all patches, (B or 1, D).
+        x (Tensor): Tokens, (B, 1 + N or more, D): class token, N patches,
+            then prompt tokens if there are any.
+        where (Tensor): True for patches to replace, (B, N) bool.
+        token (Tensor): New token of each image, (B, D), or of all images,
+            (1, D).
 
     Returns:
-        Tensor: Tokens of the shape of ``x``.
+        Tensor: Tokens, of the same shape as ``x``.
     """
     first, patches, rest = x.tensor_split([1, 1 + where.shape[1]], dim=1)
     token = token[:, None].to(x.dtype)

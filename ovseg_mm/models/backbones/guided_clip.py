@@ -28,8 +28,8 @@ class GuidedCLIP(BaseModule):
     <https://arxiv.org/abs/2303.11797v1>`_, first version.
 
     This model normalises the image for each backbone with the statistics of
-    the backbone. The data preprocessor must therefore not normalise; it pads
-    with black.
+    the backbone. The data preprocessor must therefore not normalise. With its
+    default ``pad_val=0``, images are padded with black.
 
     Args:
         clip (dict): Config of the :class:`CLIPViT`.

@@ -52,7 +52,8 @@ def _sampled(patches: Tensor, grid: tuple[int, int], extra: float) -> Tensor:
         patches (Tensor): Position embedding of width D, (1, D, side, side).
         grid (tuple[int, int]): Rows and columns of the new grid.
         extra (float): Number added to rows and columns in the scale factors
-            ``(rows + extra) / side``. It is 0 if the grid does not change.
+            ``(rows + extra) / side``. Ignored if the new grid has the size of
+            the old one.
 
     Returns:
         Tensor: Position embedding, (1, D, rows, columns).

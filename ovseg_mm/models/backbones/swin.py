@@ -46,10 +46,10 @@ class FusedSwinTransformer(SwinTransformer):
 class FusedWindowAttention(ShiftWindowMSA):
     """Attention of the tokens of a window, with or without a shift.
 
-    Without gradients, queries, keys and values are computed before the map is
-    padded, shifted and cut into windows, and the output is projected after
-    this is undone. So nothing is computed for the padding, and rows of a table
-    are copied once instead of three times.
+    Without gradients, the linear layers are applied to the tokens of the map
+    and not to the tokens of the padded windows, so they skip the padding.
+    Padding, shifting and cutting into windows then need one copy of the rows
+    (queries, keys and values) of the tokens instead of three.
 
     Args:
         attention (ShiftWindowMSA): MMSegmentation's module, whose parameters
@@ -93,15 +93,18 @@ class FusedWindowAttention(ShiftWindowMSA):
         return attended.unflatten(0, query.shape[:2])
 
     def _attend(self, table: Tensor, rows: Tensor, bias: Tensor) -> Tensor:
-        """Attention in some windows.
+        """Apply attention in n windows.
 
         Args:
-            table (Tensor): Queries, keys and values of tokens, (M, 3 * C).
-            rows (Tensor): Rows of the tokens of each window, (n, N).
-            bias (Tensor): Added to the similarities, (G, N, N).
+            table (Tensor): Queries, keys and values of all tokens of the
+                batch, one row for each token and a last row for padding,
+                (B * H * W + 1, 3 * C).
+            rows (Tensor): Rows of ``table`` for the N tokens of each window,
+                (n, N) int64.
+            bias (Tensor): Term added to the attention logits, (G, N, N).
 
         Returns:
-            Tensor: Output tokens of all windows, (n * N, C).
+            Tensor: Output tokens of the n windows, (n * N, C).
         """
         qkv = F.embedding(rows, table).unflatten(2, (3, len(bias), -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -113,16 +116,17 @@ class FusedWindowAttention(ShiftWindowMSA):
     def _windows(
         self, hw_shape: tuple[int, int], batch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Go through the windows of a map, one group after the other.
+        """List the windows of B maps, in groups with the same bias.
 
         Args:
             hw_shape (tuple[int, int]): H and W.
-            batch (int): B.
+            batch (int): Number B of maps.
 
         Yields:
-            tuple[Tensor, Tensor]: Rows of the tokens of each window, (n, N)
-            int64 in [0, B * H * W], the last of which is the padding, and
-            what is added to the similarities, (G, N, N).
+            tuple[Tensor, Tensor]: For a group of n windows, the indices of
+            their N tokens in the batch, (n, N) int64, and the bias of the
+            attention logits, (G, N, N). The index ``B * H * W`` stands for
+            padding.
         """
         side, shift = self.window_size, self.shift_size
         bias = self._position_bias()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tuning of CLIP on masked crops, with the contextual shift of SCAN.
 
+The contextual shift replaces some background patches of a crop by the class
+token of the whole image.
+
 Letters: B pairs of crop and caption on this process, A pairs on all processes,
 T class texts, C embedding width, S side of a crop in pixels.
 """
@@ -38,9 +41,11 @@ class ShiftedCLIP(TextModel):
 
     Args:
         region_encoder (dict): Config of the :class:`CLIPRegionEncoder`, whose
-            tower is trained; usually with ``shift``.
+            tower is trained. Its option ``shift`` turns on the contextual
+            shift.
         context_encoder (dict): Config of the :class:`CLIPContextEncoder`,
-            which gives the class tokens of the whole image to the shift.
+            which computes the class tokens of whole images for the contextual
+            shift.
         text_encoder (dict): Config of the text tower, which must not be
             trained (``finetune='none'``).
         vocabulary (Vocabulary | str | list | dict): Class texts of the tests,
@@ -129,10 +134,11 @@ class ShiftedCLIP(TextModel):
                 ``'predict'``, captions must be class names of the
                 vocabulary.
             mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
-            crop_paths (Sequence[str]): Files of the crops; not used here.
+            crop_paths (Sequence[str]): Files of the crops. Not used here, but
+                reported if the loss is not finite.
 
         Returns:
-            For ``'tensor'``, normalised embeddings of width C, (B, C). For
+            For ``'tensor'``, normalised embeddings of the crops, (B, C). For
             ``'loss'``, a dict with the contrastive loss as ``loss``. For
             ``'predict'``, a list with one dict for each crop, of the label
             (``crop_label``) and the predicted label (``pred_crop_label``).

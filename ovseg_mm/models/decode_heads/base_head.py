@@ -26,9 +26,10 @@ from ..utils import fill_unknown
 class BaseOpenVocabHead(BaseModule):
     """Dense head of an :class:`OpenVocabSegmentor`.
 
-    A sub-class implements :meth:`forward` and sets ``method``. By default,
-    logits are resized to the labels and compared with them by ``loss_decode``
-    in training. In tests, the logits are the scores.
+    A sub-class implements :meth:`forward` and sets ``method``, the name of the
+    method in messages. By default, ``loss_decode`` compares the labels with
+    the logits, resized to the size of the labels. In tests, the logits are the
+    scores.
 
     Args:
         loss_decode (Mapping | Sequence[Mapping], optional): Config of one or
@@ -44,7 +45,8 @@ class BaseOpenVocabHead(BaseModule):
     """Whether :meth:`loss` makes pseudo labels for unseen classes."""
 
     threshold: float = 0.0
-    """Score above which a pixel gets the label of a one-label vocabulary."""
+    """Used for a vocabulary of one label: pixels with this score or less
+    become background."""
 
     compares_texts: bool = False
     """Whether scores have a meaning only in comparison with other texts,

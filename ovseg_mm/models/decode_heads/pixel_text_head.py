@@ -32,8 +32,8 @@ class PixelTextHead(BaseOpenVocabHead):
         in_channels (int): Channels of the pixel decoder's mask features.
         text_channels (int): Width C of the text embeddings.
         temperature (float): Factor of cosine similarities in training.
-        threshold (float): Score above which a pixel gets the label of a
-            vocabulary with one text and no background words.
+        threshold (float): Used for a vocabulary of one text without
+            background words: pixels with this score or less become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

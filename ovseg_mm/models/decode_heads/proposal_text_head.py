@@ -27,8 +27,8 @@ class ProposalTextHead(BaseMaskHead):
     """Classifies mask proposals and their regions by class texts.
 
     This is the base class of :class:`ZSSegHead` and :class:`SCANHead`, which
-    implement :meth:`class_weights`. Each proposal can have two results: from
-    its own embedding, and from CLIP's embedding of the image region under the
+    implement :meth:`class_weights`. Each proposal can be classified twice: by
+    its own embedding, and by CLIP's embedding of the image region under the
     mask.
 
     Args:
@@ -42,8 +42,8 @@ class ProposalTextHead(BaseMaskHead):
             influence on seen classes, and regions more influence on unseen
             classes. 0 or a negative number: the regions alone decide. None:
             the proposals alone decide.
-        threshold (float): Score above which a pixel gets the label of a
-            vocabulary with one text and no background words.
+        threshold (float): Used for a vocabulary of one text without
+            background words: pixels with this score or less become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

@@ -19,9 +19,10 @@ class ZSSegHead(ProposalTextHead):
 
     `A Simple Baseline for Open-Vocabulary Semantic Segmentation with
     Pre-trained Vision-language Model <https://arxiv.org/abs/2112.14757>`_.
-    The probabilities of each proposal and of CLIP on the region under its mask
-    are combined by :func:`geometric_ensemble`. Arguments are those of
-    :class:`ProposalTextHead`.
+    Each proposal has two sets of class probabilities: from its embedding, and
+    from CLIP's embedding of the region under its mask.
+    :func:`geometric_ensemble` combines them. :class:`ProposalTextHead`
+    explains the arguments.
     """
 
     method = 'ZSSeg'

@@ -54,10 +54,11 @@ class DenseBCELoss(nn.Module):
 
 
 class _BinaryCrossEntropy(torch.autograd.Function):
-    """The loss; its gradient takes the memory of the logits once, not thrice.
+    """Binary cross-entropy whose backward pass needs little memory.
 
-    Arguments are logits (B, T, H, W), labels (B, 1, H, W) int64 and which of
-    them count, (B, H, W) bool.
+    The backward pass allocates one tensor of the size of the logits instead of
+    three. Arguments are logits, (B, T, H, W); labels, (B, 1, H, W) int64; and
+    a mask that is False at ignored pixels, (B, H, W) bool.
     """
 
     @staticmethod

@@ -12,8 +12,8 @@ class DenseDiceLoss(nn.Module):
 
     For each image and each class that the image shows, the loss is ``1 - (2 *
     sum(p * t) + 1) / (sum(p) + sum(t) + 1)``, with probabilities p and targets
-    t (0 or 1) of all pixels. These losses are summed over the images and
-    divided by their number (the mean over processes, at least 1). Ignored
+    t (0 or 1) of all pixels. The sum of these losses is divided by the number
+    of these losses (its mean over processes, at least 1). Ignored
     pixels are negatives of every class. A batch without any label has loss 0.
 
     Args:

@@ -142,7 +142,8 @@ class SCCLIPBlock(LastBlock):
             not None in place of its values.
 
         Raises:
-            InputError: If an index is not of a block before the last block.
+            InputError: If an index does not select a block before the last
+                block.
         """
         plan = default_plan(num_layers)
         if self.mid_layer is not None:
@@ -211,8 +212,8 @@ class SCCLIPBlock(LastBlock):
         Args:
             similarity (Tensor): Similarities between the N patches of the
                 middle block, (B, N, N) float32.
-            kept (Tensor): Similarities after those below ``min_similarity``
-                are set to 0, (B, N, N) float32.
+            kept (Tensor): ``similarity`` with 0 in place of values below
+                ``min_similarity``, (B, N, N) float32.
 
         Returns:
             Tensor: Attention map, (B, N, N) float32; rows sum to 1.
@@ -269,7 +270,7 @@ class SFPBlock(SCCLIPBlock):
     outliers: str = 'attention'
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """Attention map from ``kept``, without the small similarities.
+        """Attention map computed from ``kept`` instead of ``similarity``.
 
         :meth:`SCCLIPBlock.extra_map` explains the arguments.
         """

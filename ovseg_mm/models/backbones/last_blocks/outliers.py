@@ -192,9 +192,10 @@ class ClassAttention(OutlierDetector):
 
 @in_float32
 def _class_and_own(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention (B, N) to N patches from the class token and from themselves.
+    """Attention to N patches: from the class token, from the patch itself.
 
-    Queries q and keys k are (B, heads, 1 + N, width), class token first.
+    Queries q and keys k are (B, heads, 1 + N, width), class token first. The
+    two results are means over the heads, (B, N) each.
     """
     q = q * q.shape[-1] ** -0.5
     by_cls: Any = 0.0  # a tensor from the first head on, as by_own

@@ -154,14 +154,15 @@ def gaussian_weights(size: int) -> Tensor:
 
 
 def relationship_descriptor(cls: Tensor, text: Tensor) -> Tensor:
-    """Join each text embedding with its product with the class embedding.
+    """Concatenate ``cls * text`` and ``text`` for each image and class text.
 
     Args:
         cls (Tensor): Class embeddings of the images, (B, C).
         text (Tensor): Embeddings of T class texts, (T, C).
 
     Returns:
-        Tensor: Product and text embedding of each image and text, (B, T, 2C).
+        Tensor: Product, then text embedding, of each image and class text,
+        (B, T, 2C).
     """
     product = cls[:, None] * text
     return torch.cat([product, text.expand_as(product)], dim=-1)

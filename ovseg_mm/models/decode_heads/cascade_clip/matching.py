@@ -79,8 +79,8 @@ class Similarity(nn.Module):
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
         """Compute attention logits before the softmax.
 
-        One product over all E channels is enough, since it contains the sum
-        over the heads.
+        The inner product over all E channels equals the sum of the inner
+        products of the heads, so heads are not split.
 
         Args:
             queries (Tensor): Queries of T classes, (B, T, E).

@@ -141,9 +141,10 @@ class SemanticIntegration(nn.Module):
 class FrequencyFilter(nn.Module):
     """Residual filter in the frequency domain of a token map.
 
-    The high frequencies, which are in the middle of the unshifted spectrum,
-    are reduced by a factor of 1 minus a Gaussian. Then two 1x1 convolutions
-    mix the channels of the spectrum. The result is added to the tokens.
+    The spectrum is not shifted, so high frequencies are in the middle. It is
+    multiplied by 1 minus a Gaussian around the middle, which reduces high
+    frequencies. Then two 1x1 convolutions mix the channels of the spectrum.
+    The filtered map is added to the tokens.
 
     Args:
         channels (int): Width V of the tokens.

@@ -25,9 +25,9 @@ class CosineHead(BaseOpenVocabHead):
     them and then applies a softmax with ``test_cfg.logit_scale``.
 
     Args:
-        threshold (float): Cosine similarity above which a pixel gets the
-            label of a vocabulary with one text. It is used if
-            ``test_cfg.logit_scale`` is None.
+        threshold (float): Used for a vocabulary of one text if
+            ``test_cfg.logit_scale`` is None: pixels with this cosine
+            similarity or less become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
