@@ -61,8 +61,8 @@ class CLIPAttention(nn.Module):
         Args:
             x (Tensor): N normalised tokens of width W, (B, N, W).
             is_causal (bool): Whether tokens attend to earlier tokens only.
-            num_queries (int, optional): Compute the output of the first
-                tokens only, which attend to all tokens. None: all tokens.
+            num_queries (int, optional): Number of first tokens whose output
+                is computed. They attend to all tokens. None: all tokens.
 
         Returns:
             Tensor: Output tokens, (B, N or num_queries, W).
@@ -98,9 +98,11 @@ class CLIPAttention(nn.Module):
     def _of_first(self, x: Tensor) -> Tensor:
         """Attention output (B, 1, W) of the first of the tokens (B, N, W).
 
-        For one query q of a head, q (K x) = (q K) x and the mean of V x is V
-        times the mean of x. So no keys and values of all tokens are needed.
-        The bias of the keys is the same for all tokens, so it has no effect.
+        K and V are the weight matrices of keys and values, q is the query of
+        the first token. Since q (K x) = (q K) x, and a weighted mean of V x is
+        V times the weighted mean of x, no keys and values are computed. The
+        bias of the keys adds one number to all attention logits, so it has no
+        effect.
         """
         k, v = (
             weight.unflatten(0, (self.num_heads, -1))
@@ -173,8 +175,8 @@ class CLIPBlock(nn.Module):
             value_residual (Tensor, optional): Residual of the attention, (B, N
                 or 1, W). If given, each token attends to itself alone. None:
                 CLIP's attention with the residual ``x``.
-            num_queries (int, optional): Compute the output of the first
-                tokens only, which attend to all tokens. None: all tokens.
+            num_queries (int, optional): Number of first tokens whose output
+                is computed. They attend to all tokens. None: all tokens.
 
         Returns:
             Tensor: Output tokens, (B, N or num_queries, W).

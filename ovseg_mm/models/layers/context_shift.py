@@ -93,7 +93,8 @@ def smallest_share(noise: Tensor, among: Tensor, ratio: float) -> Tensor:
     """Mark the smallest numbers of each row.
 
     Args:
-        noise (Tensor): Numbers below 2 in rows of N, (..., N).
+        noise (Tensor): Numbers in rows of N, (..., N). They must be below 2,
+            the number with which entries outside ``among`` are ranked.
         among (Tensor): True for entries that may be marked, (..., N) bool.
         ratio (float): Share of these entries that is marked, rounded down to
             a whole number of entries in each row.

@@ -115,9 +115,9 @@ class MultiScaleDeformAttention(nn.Module):
 def sample_levels(
     values: Tensor, points: Tensor, weights: Tensor, sizes: Sizes
 ) -> Tensor:
-    """Sum bilinear samples of several maps with weights.
+    """Compute weighted sums of bilinear samples of several maps.
 
-    Samples outside a map are 0.
+    Values outside a map are 0.
 
     Args:
         values (Tensor): Values of M tokens and G heads, (B, M, G, C / G).
@@ -153,18 +153,19 @@ def sample_rows(
 ) -> Tensor:
     """:func:`sample_levels` without gradients, several times faster on CPUs.
 
-    A sample is the weighted sum of the values of four neighbouring cells. They
-    are summed as rows of a table, for all points of a head and a query at
-    once.
+    A sample is a weighted sum of the values of four neighbouring cells. For
+    each query and head, one ``F.embedding_bag`` sums the values of the cells
+    around all points.
 
     Args:
-        values (Tensor): Values of the tokens, (B, M, G, C / G).
-        points (Tensor): x and y in [0, 1], (B, Q, G, L, K, 2).
+        values (Tensor): Values of M tokens and G heads, (B, M, G, C / G).
+        points (Tensor): x and y of K points of each of Q queries in each of L
+            maps, (B, Q, G, L, K, 2); [0, 1] covers the map.
         weights (Tensor): Weights of the points, (B, Q, G, L, K).
         sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
     Returns:
-        Tensor: Sums of the samples, (B, Q, C).
+        Tensor: Weighted sums of all heads, (B, Q, C).
     """
     batch, _, num_heads, width = values.shape
     tables = _with_borders(values.float(), sizes)
@@ -192,15 +193,16 @@ def sample_rows(
 
 
 def _with_borders(values: Tensor, sizes: Sizes) -> Tensor:
-    """Rows of the values of all cells, with a border of zeros at each map.
+    """Table of the values of all maps, each with a border of zeros.
 
     Args:
-        values (Tensor): Values of the tokens, (B, M, G, C / G).
+        values (Tensor): Values of M tokens and G heads, (B, M, G, C / G).
         sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
     Returns:
-        Tensor: (B, R * G, C / G), R cells with one cell of border to the left
-        and above, and two to the right and below.
+        Tensor: Values of R cells and G heads, one row for each cell and head,
+        (B, R * G, C / G). R counts the border too: one cell to the left and
+        above each map, two to the right and below.
     """
     lengths = [height * width for height, width in sizes]
     maps = [
@@ -213,16 +215,18 @@ def _with_borders(values: Tensor, sizes: Sizes) -> Tensor:
 def _corners(
     points: Tensor, weights: Tensor, sizes: Sizes
 ) -> tuple[Tensor, Tensor]:
-    """The four cells around each point and their shares of a sample.
+    """The four cells around each point, and the weights of their values.
 
     Args:
-        points (Tensor): x and y in [0, 1], (Q, G, L, K, 2).
+        points (Tensor): x and y of the points of one image in [0, 1], (Q, G,
+            L, K, 2).
         weights (Tensor): Weights of the points, (Q, G, L, K).
         sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
     Returns:
-        tuple[Tensor, Tensor]: Rows of the table of :func:`_with_borders`,
-        (Q, G, 4, L, K) int32, and the cells' weights, of this shape.
+        tuple[Tensor, Tensor]: Indices of the cells among the rows of
+        :func:`_with_borders`, (Q, G, 4, L, K) int32, and weight of each cell,
+        (Q, G, 4, L, K): bilinear weight times weight of the point.
     """
     num_heads, device = points.shape[1], points.device
     extent = points.new_tensor([size[::-1] for size in sizes])[:, None]

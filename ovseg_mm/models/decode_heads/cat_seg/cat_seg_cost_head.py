@@ -57,16 +57,17 @@ class CATSegCostHead(BaseOpenVocabHead):
         decoder (dict, optional): Arguments of :class:`DecoderOptions`.
         score (str): Kind of the scores that are averaged over windows:
             ``'sigmoid'`` or ``'logits'``.
-        threshold (float, optional): Score above which a pixel gets the label
-            of a vocabulary with one text. None: 0.5 for ``'sigmoid'``, 0 for
-            ``'logits'``.
+        threshold (float, optional): Used for a vocabulary of one text: pixels
+            with this score or less become background. None: 0.5 for
+            ``'sigmoid'``, 0 for ``'logits'``.
         loss_decode (dict | Sequence[dict]): Config of one or several losses.
             None: ``DenseBCELoss``.
         with_accuracy (bool): Whether the pixel accuracy in percent is logged
             as ``acc_seg``.
         init_bias (float, optional): Initial bias of the last convolution.
             None: PyTorch's, near 0, as in CAT-Seg. With about -3, short
-            trainings converge faster, since most classes are absent.
+            trainings converge faster: initial scores are near 0, as most
+            targets are, since most classes are absent.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -161,7 +162,8 @@ class CATSegCostHead(BaseOpenVocabHead):
                 P, C).
             max_words (int, optional): Maximum number of class texts in each
                 image. The class texts with the highest similarities are
-                kept. None: ``pad_len``, which is also used if it is smaller.
+                kept. ``pad_len`` is a second limit; the smaller one counts.
+                None: ``pad_len`` alone.
 
         Returns:
             Tensor: Logits, (B, T, 4h, 4w); -100 for class texts that are not

@@ -240,9 +240,11 @@ def guided_qkv(
 ) -> Callable[[Tensor], Tensor]:
     """Make the function that projects tokens to queries, keys and values.
 
-    Queries and keys are linear functions of the concatenated tokens and
-    guidance. The part of the guidance is therefore computed here once for all
-    classes. The parts of the tokens need one matrix product.
+    Queries and keys are linear functions of tokens concatenated with guidance,
+    so they are a sum of a term of the tokens and a term of the guidance. The
+    term of the guidance is the same for all classes and computed here. The
+    returned function computes the term of the tokens by one matrix product for
+    queries, keys and values.
 
     Args:
         q (nn.Linear): Layer of the queries, E + G to E channels.

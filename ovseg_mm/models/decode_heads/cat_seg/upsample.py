@@ -112,8 +112,8 @@ class UpsampleBlock(nn.Module):
         """Upsample class maps to twice their size.
 
         Args:
-            x (Tensor): Maps of T classes, (B, T, in_channels, h, w). Channels
-                last in memory are fastest.
+            x (Tensor): Maps of T classes, (B, T, in_channels, h, w). Fastest
+                if the axis of the channels is contiguous in memory.
             weight (Tensor): Weight of the merged transposed convolution, the
                 first result of :meth:`prepare`.
             shared (Tensor): Part of the guidance, the second result of
