@@ -244,19 +244,19 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
 def _without_defaults(
     sizes: dict, part: str, known: set[str]
 ) -> tuple[dict, list[str]]:
-    """Split the options of a tower into known and unsupported ones.
+    """Split the options of a tower into supported and unsupported ones.
 
-    Unknown options with open_clip's default value change nothing and are
-    dropped.
+    Other options than the supported ones are dropped if they have the default
+    value of open_clip, since they then change nothing.
 
     Args:
         sizes (dict): Options of the tower.
         part (str): Kind of the tower, ``'vision_cfg'`` or ``'text_cfg'``.
-        known (set[str]): Names of the known options.
+        known (set[str]): Names of the supported options.
 
     Returns:
-        tuple[dict, list[str]]: Known options, and names of the unsupported
-        options.
+        tuple[dict, list[str]]: Supported options, and names of the
+        unsupported options.
     """
     others = sorted(set(sizes) - known)
     if not others:

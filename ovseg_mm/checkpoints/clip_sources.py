@@ -197,15 +197,16 @@ def activation_of(config: Mapping[str, Any]) -> str | None:
 
 
 def warn_of_normalisation(config: Mapping[str, Any], where: str) -> None:
-    """Warn if a CLIP was trained with another normalisation of pixels.
+    """Warn if a CLIP needs another pixel normalisation than our configs.
 
     Args:
         config (Mapping): Content of the config file of the CLIP.
         where (str): Name of the config file, used in the message.
 
     Warns:
-        UserWarning: If open_clip's ``preprocess_cfg`` has another mean or
-            standard deviation than OpenAI's CLIP, which our configs use.
+        UserWarning: If the mean or standard deviation in open_clip's
+            ``preprocess_cfg`` differs from our configs, which use the values
+            of OpenAI's CLIP.
     """
     images = config.get('preprocess_cfg') or {}
     for key, usual in _NORMALISATION.items():

@@ -49,18 +49,20 @@ def compact_clip(
     std: float,
     dtype: torch.dtype = torch.float16,
 ) -> dict[str, Tensor]:
-    """Reduce the token table of a CLIP to the rows that training changed.
+    """Keep only the token embeddings of a CLIP that training changed.
 
-    All other rows must equal the rows of
-    ``random_token_table(vocab_size, width, seed, std)``. This holds if the
-    training starts from this random table, without weight decay on it.
+    :func:`expand_clip` draws the other embeddings again with
+    :func:`random_token_table`. This gives the same embeddings only if the
+    training started from this random table and used no weight decay for it.
+    The function does not check this.
 
     Args:
         state_dict (Mapping[str, Tensor]): Tensors of the whole CLIP, as
             :func:`~ovseg_mm.checkpoints.load_clip_weights` returns them.
-        used_ids (Sequence[int]): Ids of the tokens whose rows are stored.
-        seed (int): Random seed of the table before training.
-        std (float): Standard deviation of the table before training.
+        used_ids (Sequence[int]): Ids of the tokens whose embeddings are
+            stored.
+        seed (int): Random seed of the embeddings before training.
+        std (float): Standard deviation of the embeddings before training.
         dtype (torch.dtype): Dtype in which all weights are stored.
 
     Returns:
@@ -68,7 +70,7 @@ def compact_clip(
         ``.safetensors`` or with ``torch.save``.
 
     Raises:
-        InputError: If there are no ids, or an id is outside the table.
+        InputError: If there are no ids, or an id is not in the vocabulary.
     """
     table = state_dict[_TABLE]
     ids = torch.tensor(sorted(set(map(int, used_ids))), dtype=torch.int64)
@@ -98,21 +100,23 @@ def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             by :func:`compact_clip`.
 
     Returns:
-        dict[str, Tensor]: Tensors of the CLIP. The whole token table,
-        ``token_embedding.weight``, is float32; other tensors keep the dtype
+        dict[str, Tensor]: Tensors of the CLIP. The embeddings of all tokens,
+        ``token_embedding.weight``, are float32; other tensors keep the dtype
         in which they are stored.
 
     Raises:
-        InputError: If a part of the token table is missing, or if ids and
-            rows do not fit together.
+        InputError: If a tensor needed for the token embeddings is missing, if
+            the number of ids differs from the number of stored embeddings, or
+            if an id is not in the vocabulary.
     """
     expanded = dict(state_dict)
     parts = {}
     for key in ('rows', 'ids', 'vocab_size', 'seed', 'std'):
         if _PREFIX + key not in expanded:
             raise InputError(
-                f'the compact CLIP has no {_PREFIX}{key}, which is needed to '
-                'restore the token table; download or write the file again'
+                f'the CLIP file has no {_PREFIX}{key}, a tensor needed to '
+                'restore the token embeddings; download or write the file '
+                'again'
             )
         parts[key] = expanded.pop(_PREFIX + key)
     rows, ids = parts['rows'], parts['ids']
@@ -121,10 +125,10 @@ def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         vocab_size
     ):
         raise InputError(
-            f'the compact CLIP has {len(rows)} token rows and {len(ids)} ids '
-            f'in [{int(ids.min())}, {int(ids.max())}], expected one row for '
-            f'each id and ids below {vocab_size}; download or write the file '
-            'again'
+            f'the CLIP file has {len(rows)} token embeddings and {len(ids)} '
+            f'token ids in [{int(ids.min())}, {int(ids.max())}], expected one '
+            f'embedding for each id and ids below {vocab_size}; download or '
+            'write the file again'
         )
     table = random_token_table(
         vocab_size, rows.shape[1], int(parts['seed']), float(parts['std'])

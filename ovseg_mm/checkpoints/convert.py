@@ -80,8 +80,9 @@ def convert(
         src (str | Path): Published checkpoint, CLIP weights, or checkpoint of
             this package.
         dst (str | Path): File to write; its folder must exist.
-        config (str | Path | Config, optional): Config of a model that the
-            result must fit; otherwise nothing is written.
+        config (str | Path | Config, optional): Config of a model. If the
+            result does not fit the model, nothing is written. None: the
+            result is not compared with a model.
         fuse_clip (str | Path, optional): For SCAN: checkpoint of a fine-tuned
             CLIP, whose towers replace the towers of ``src``.
 

@@ -227,8 +227,8 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
             count = int((~tensor.isfinite()).sum())
             raise InputError(
                 f'{where} has {count} numbers that are not finite (NaN or '
-                f'infinity) among the {tensor.numel()} of {name}; use '
-                'another file, such as an earlier checkpoint'
+                f'infinity) among the {tensor.numel()} numbers of {name}; '
+                'use another file, such as an earlier checkpoint'
             )
 
 
@@ -283,8 +283,8 @@ def _kind_of(path: Path) -> str:
         return 'torch'
     if path.suffix == '.py':
         raise InputError(
-            f'{path} is a Python file, not a weight file; the checkpoint and '
-            'the config may have changed places'
+            f'{path} is a Python file, not a weight file; check whether the '
+            'checkpoint and the config are swapped'
         )
     raise InputError(
         f'{path} begins with {head[:8]!r} and is not a weight file, '

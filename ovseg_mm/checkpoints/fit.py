@@ -139,9 +139,9 @@ def filling(model: nn.Module, renamed: Renamed) -> Renamed:
             models.
 
     Returns:
-        Renamed: Tensors without the text tower if the model has none (it
-        reads text embeddings from a file), and without CLIP's ``logit_scale``
-        if the model is a segmentor.
+        Renamed: Remaining tensors. The text tower is removed if the model
+        has no text tower because it reads text embeddings from a file.
+        CLIP's ``logit_scale`` is removed if the model is a segmentor.
     """
     unwanted = []
     if getattr(model, 'text_encoder', None) is None:
@@ -164,16 +164,16 @@ def unrenamed(tensors: Mapping[str, Tensor]) -> Renamed:
 def has_own_names(names: Iterable[str]) -> bool:
     """Return whether a file has the tensor names of this package's models.
 
-    All names must begin with a module of our models, and at least one of the
-    modules must be a text tower. This test is for files that are read without
-    a model to compare with.
+    All tensor names must begin with the name of a module of our models, and
+    at least one with the name of a text tower. This check is for files that
+    are read without a model, so that shapes cannot be compared.
     """
     parts = {name.partition('.')[0] for name in names}
     return parts <= _MODULES and not parts.isdisjoint(_TEXT_TOWERS)
 
 
 def method_of(model: nn.Module) -> str:
-    """Return the method of a model, or ``'a CLASS'`` if it has no name."""
+    """Return a model's segmentation method; ``'a CLASS'`` if unknown."""
     for part in (model, getattr(model, 'decode_head', None)):
         method = getattr(part, 'method', None)
         if isinstance(method, str):

@@ -123,8 +123,8 @@ def split_rows(*targets: str) -> TensorMap:
         if len(tensor) % len(targets):
             raise InputError(
                 f'{match.string} has {len(tensor)} rows, expected a multiple '
-                f'of {len(targets)}; the file is not an unchanged published '
-                'checkpoint'
+                f'of {len(targets)}; use the checkpoint as published, without '
+                'changes'
             )
         size = len(tensor) // len(targets)
         return {

@@ -193,7 +193,7 @@ class ArchiveUnpickler(ListedUnpickler):
         super().__init__(io.BytesIO(archive.read(pickled)), encoding='utf-8')
 
     def persistent_load(self, pid: tuple) -> TypedStorage:
-        """Return the storage of a tensor, read only once for each key."""
+        """Return the storage of a tensor; read the data at the first use."""
         kind, storage_type, key, _, numel = pid
         if kind != 'storage':
             raise pickle.UnpicklingError(
@@ -247,7 +247,7 @@ def _load_weights_only(path: Path, map_location: MapLocation) -> object:
 
 
 def _load_legacy(path: Path) -> object:
-    """Load a file in the format before torch 1.6, for torch before 2.6."""
+    """Load a file of torch 1.5 or older with a torch older than 2.6."""
     module = SimpleNamespace(
         Unpickler=ListedUnpickler,
         load=lambda file, **kwargs: ListedUnpickler(file, **kwargs).load(),

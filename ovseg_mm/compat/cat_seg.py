@@ -348,7 +348,7 @@ def _cost_head(neck: dict, head: dict) -> dict:
 
 
 def _check_head(neck: dict, head: dict, templates: list[str]) -> None:
-    """Raise if neck or head have options that this package cannot have."""
+    """Raise if this package does not support an option of neck or head."""
     for key, value, needed, reason in (
         ('neck.init_cfg', neck['init_cfg'], None, _ONLY),
         ('decode_head.ignore_index', head['ignore_index'], 255, _ONLY),

@@ -157,7 +157,8 @@ def zero_shot_averages(
 
     Returns:
         dict[str, float]: Means ``mIoU_seen`` and ``mIoU_unseen``, and their
-        harmonic mean ``hIoU``, in percent.
+        harmonic mean ``hIoU``, in percent; NaN if there is no class to
+        average.
     """
     means = []
     for labels in (seen, unseen):

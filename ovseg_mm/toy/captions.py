@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captions of the images of the toy world."""
+"""Captions of the images of the toy world.
+
+A caption states facts about an image. A fact is the class name of an object
+("striped red"), its colour ("red") or the class name of a ground ("water").
+"""
 
 import random
 from collections.abc import Collection, Sequence
@@ -9,7 +13,7 @@ from .scenes import COLOURS, GROUNDS, OBJECTS, Scene
 
 # Synonyms of the grounds in captions.
 GROUND_SYNONYMS = dict(grass='meadow', sand='beach', water='sea', stone='rock')
-# Facts that a caption can state about an image: "striped red", "red", "water".
+# Facts that a caption can state about an image.
 FACTS = (*OBJECTS, *COLOURS, *GROUNDS)
 TEMPLATES = ('{}', 'a {}', 'a photo of a {}', 'A photo of a {} in the scene')
 

@@ -39,7 +39,10 @@ _DENSE = [index for index, fact in enumerate(FACTS) if fact not in COLOURS]
 
 
 class ToyCLIP(nn.Module):
-    """CLIP for the toy world, with the learned scales of its losses.
+    """CLIP for the toy world, with learned parameters of the losses.
+
+    The parameters are a scale of the similarities for each loss, and a bias
+    for the caption loss.
 
     Letters in shapes: B images, C size of an embedding.
 
@@ -87,7 +90,7 @@ class ToyCLIP(nn.Module):
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights to save, reduced by :func:`compact_clip`."""
+        """Return the weights to save, without embeddings of unused tokens."""
         state_dict = {
             f'visual.{name}': tensor
             for name, tensor in self.image.state_dict().items()
@@ -195,8 +198,9 @@ def caption_loss(similarity: Tensor, stated: Tensor, facts: Tensor) -> Tensor:
 def token_loss(scores: Tensor, facts: Tensor) -> Tensor:
     """Compute the multiple-instance loss of patch tokens.
 
-    Each token must show a fact that is true of its image. Each true fact must
-    be shown by some tokens of the image.
+    The loss is low if two conditions hold: each patch token is classified as
+    a fact that is true of its image, and each true fact is the class of some
+    tokens of the image.
 
     Args:
         scores (Tensor): Logits of K facts at N tokens of B images, (B, K, N).
@@ -254,7 +258,7 @@ def zero_shot_metrics(
 
 
 def _loss(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> Tensor:
-    """Return the sum of both losses for a random batch of images."""
+    """Return caption loss plus token loss of a random batch of images."""
     chosen = torch.randint(len(pool.images), (pool.batch_size,))
     images, facts = normalise(pool.images[chosen]), pool.facts[chosen]
     if rng.random() < 0.5:
@@ -361,7 +365,7 @@ def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _optimizers(model: ToyCLIP) -> list[torch.optim.Optimizer]:
-    """Return the optimizers: Muon for matrices of blocks, AdamW for others."""
+    """Return Muon for the matrices of blocks, AdamW for other parameters."""
     groups: dict[bool, list[dict]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and 'resblocks' in name

@@ -76,7 +76,7 @@ def make_scene(
         rng (np.random.Generator): Random generator.
         size (tuple[int, int]): Height and width, in [32, 512] pixels.
         objects (Sequence[str]): Class names of the objects, from
-            :data:`OBJECTS`. An object may cover parts of the objects before.
+            :data:`OBJECTS`. An object may cover parts of earlier objects.
 
     Returns:
         Scene: Image, labels and visible classes.
@@ -207,7 +207,7 @@ def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def _free_place(
     rng: np.random.Generator, size: tuple[int, int], taken: np.ndarray
 ) -> np.ndarray:
-    """Return the random position (y, x) that is farthest from ``taken``.
+    """Draw random positions and return the farthest from other objects.
 
     Args:
         rng (np.random.Generator): Random generator.

@@ -3,8 +3,8 @@
 
 There are three splits: training scenes with only the seen classes, training
 scenes with all classes, and validation scenes with all classes. The second
-split is for zero-shot training, in which images show unseen classes and the
-data set hides their labels.
+split is for zero-shot training: its images show unseen classes, but the data
+set hides the labels of these classes.
 """
 
 import json
@@ -105,7 +105,7 @@ def _write_world(root: Path, recipe: dict[str, int]) -> None:
 def training_scenes(
     rng: np.random.Generator, number: int, objects: Sequence[str] = SEEN
 ) -> Iterator[Scene]:
-    """Yield training scenes, in which all objects are about equally often.
+    """Yield training scenes; all objects occur about equally often.
 
     Args:
         rng (np.random.Generator): Random generator.
@@ -126,7 +126,7 @@ def training_scenes(
 def validation_scenes(
     rng: np.random.Generator, number: int
 ) -> Iterator[Scene]:
-    """Yield validation scenes, in which all objects are about equally often.
+    """Yield validation scenes; all objects occur about equally often.
 
     Args:
         rng (np.random.Generator): Random generator.
@@ -162,7 +162,15 @@ SCENES: dict[str, tuple[Callable[..., Iterator[Scene]], int]] = {
 
 
 def _recipe_of(root: Path) -> dict:
-    """Return the recipe of a toy world; empty if ``root`` is not one."""
+    """Return the arguments with which a toy world was written.
+
+    Args:
+        root (Path): Folder of the toy world.
+
+    Returns:
+        dict: Arguments of :func:`write_toy_world` and version of the format;
+        empty if the folder is not a toy world.
+    """
     try:
         if not set(os.listdir(root)) <= ENTRIES:
             return {}

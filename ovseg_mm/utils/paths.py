@@ -85,7 +85,7 @@ def find_config(name: str | Path) -> Path:
         if path.suffix not in CONFIG_SUFFIXES:
             raise InputError(
                 f'{name} is not a config file ({", ".join(CONFIG_SUFFIXES)}); '
-                'the checkpoint and the config may have changed places'
+                'check whether the checkpoint and the config are swapped'
             )
         return path
     file = path if path.suffix == '.py' else Path(f'{path}.py')

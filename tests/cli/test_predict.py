@@ -184,7 +184,7 @@ def test_config_and_checkpoint_in_each_others_place(
         )
         assert status == 2
         (line,) = error.splitlines()
-        assert 'the checkpoint and the config may have changed places' in line
+        assert 'whether the checkpoint and the config are swapped' in line
     assert not list((tmp_path / 'out').glob('*'))
 
 

@@ -221,6 +221,6 @@ def test_weights_in_the_place_of_a_config(tmp_path, name):
     assert f'{name} is not a config file (.py, .yml, .yaml, .json)' in str(
         caught.value
     )
-    assert 'checkpoint and the config may have changed places' in str(
+    assert 'check whether the checkpoint and the config are swapped' in str(
         caught.value
     )

@@ -21,7 +21,10 @@ _UNUSED = Drop('a part of the decoder that its mask logits do not depend on')
 
 
 def _decoder_rows(last: int) -> list[Row]:
-    """Return the rows of the decoders, whose last layer is partly dropped.
+    """Return the rows for the decoders.
+
+    Only q and k of the last layer are kept, since the mask logits do not
+    depend on other tensors of this layer.
 
     Args:
         last (int): Index of the last layer of each decoder.
@@ -91,7 +94,7 @@ class CascadeCLIPLayout(Layout):
     )
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Join the prompts of the first and of other blocks in one tensor."""
+        """Concatenate the prompts of the first block and of later blocks."""
         joined = dict(tensors)
         if all(name in joined for name in _PROMPTS):
             shallow, deep = (joined.pop(name) for name in _PROMPTS)

@@ -90,7 +90,7 @@ def _row(source: str, target: str) -> tuple[str, str]:
 
 
 def _windows(number: int) -> list[Row]:
-    """Return rows for the tensors of ``block_{number}`` to split or drop."""
+    """Return the rows that split or drop tensors of ``block_{number}``."""
     there = rf'neck\.layers\.(\d+)\.spatial_agg\.block_{number}\.attn\.w_msa\.'
     here = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.attn.'
     return [
@@ -169,9 +169,9 @@ def project_name(name: str) -> str:
     """Return the name of a parameter in MMSegmentation's project CAT-Seg.
 
     Args:
-        name (str): Name of the parameter in our model. Several parameters of
-            our model may be one in the project, such as the weights of q and
-            k.
+        name (str): Name of the parameter in our model. Several parameters
+            may have the same name in the project: the weights of q and k, for
+            example, are one tensor there.
 
     Returns:
         str: Name in the project; ``name`` itself if the project has no such

@@ -162,7 +162,7 @@ class CLIPLayout(Layout):
 
 @LAYOUTS.register
 class CompactCLIPLayout(Layout):
-    """Layout of compact CLIP files, which store a part of the token table."""
+    """Layout of CLIP files that store only some of the token embeddings."""
 
     name = 'clip_compact'
     method = 'CLIP'
@@ -170,7 +170,7 @@ class CompactCLIPLayout(Layout):
     table = _BOTH_TOWERS
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Restore the whole token table."""
+        """Restore the embeddings of all tokens."""
         return expand_clip(tensors)
 
 

@@ -107,10 +107,10 @@ def _clip_rows(trained: str, frozen: str) -> list[Row]:
     """Return the rows of the fine-tuned CLIP and of the frozen CLIP.
 
     Args:
-        trained (str): Prefix in the file of the fine-tuned CLIP, which
-            encodes regions and texts.
-        frozen (str): Prefix in the file of the frozen image tower, which
-            encodes whole images.
+        trained (str): Name prefix of the fine-tuned CLIP in the file. This
+            CLIP encodes regions and texts.
+        frozen (str): Name prefix of the frozen image tower in the same file.
+            This tower encodes whole images.
 
     Returns:
         list[Row]: Rows of the renaming table.

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of ZSSeg: segmentors and learned prompts, written by detectron2."""
+"""Layouts of ZSSeg: segmentors and learned prompts, written by detectron2.
+
+A single CLIP encodes regions and class texts. If there is a region CLIP,
+it encodes the regions and the texts for them; the other CLIP encodes only
+texts, for the segment proposals.
+"""
 
 from ..rename import Drop, Row
 from .clip import TEMPERATURE, image_rows, text_rows
@@ -139,7 +144,7 @@ class _SegmenterLayout(Layout):
 
 @LAYOUTS.register
 class ZSSegLayout(_SegmenterLayout):
-    """Layout of ZSSeg with a basic stem and one CLIP for regions and texts."""
+    """Layout of ZSSeg with a basic ResNet stem and a single CLIP."""
 
     name = 'zsseg'
     signature = _SIGNATURE
@@ -148,7 +153,7 @@ class ZSSegLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegSeparateLayout(_SegmenterLayout):
-    """Layout of ZSSeg with a basic stem and a separate CLIP for regions."""
+    """Layout of ZSSeg with a basic ResNet stem and an extra region CLIP."""
 
     name = 'zsseg_separate'
     signature = (*_SIGNATURE, _REGION)
@@ -157,7 +162,7 @@ class ZSSegSeparateLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cLayout(_SegmenterLayout):
-    """Layout of ZSSeg with a three-layer stem and one CLIP."""
+    """Layout of ZSSeg with a three-layer ResNet stem and a single CLIP."""
 
     name = 'zsseg_r101c'
     signature = (*_SIGNATURE, _DEEP)
@@ -166,7 +171,7 @@ class ZSSegR101cLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cSeparateLayout(_SegmenterLayout):
-    """Layout of ZSSeg with a three-layer stem and a CLIP for regions."""
+    """Layout of ZSSeg with a three-layer ResNet stem, extra region CLIP."""
 
     name = 'zsseg_r101c_separate'
     signature = (*_SIGNATURE, _DEEP, _REGION)

@@ -8,11 +8,12 @@ from mmseg.registry import METRICS
 
 @METRICS.register_module()
 class CropAccuracyMetric(BaseMetric):
-    """Accuracy of the classification of class crops, in percent.
+    """Accuracy of the classification of image crops, in percent.
 
-    The metric ``accuracy`` is the share of correct crops. The metric
-    ``class_accuracy`` is the mean of the accuracies of the classes that
-    occur. The arguments are those of :class:`mmengine.evaluator.BaseMetric`.
+    Each crop has one true class. The metric ``accuracy`` is the share of
+    correctly classified crops. The metric ``class_accuracy`` is the mean of
+    the accuracies of the classes that occur. The arguments are the same as
+    for :class:`mmengine.evaluator.BaseMetric`.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

@@ -41,8 +41,10 @@ class OpenVocabIoUMetric(BaseMetric):
     Other metrics are ``aAcc``, ``mAcc`` and ``fwIoU``. Data sets with unseen
     labels also have ``mIoU_seen``, ``mIoU_unseen`` and ``hIoU``. With
     ``relations``, ``SG_mIoU``, ``SG_mIoU_union``, ``SG_aAcc``, ``SG_mAcc``
-    and ``SG_fwIoU`` are added. :mod:`ovseg_mm.evaluation.scores` documents
-    the formulas. All metrics are in percent.
+    and ``SG_fwIoU`` are added: averages as for SCAN's SG-IoU, in which a
+    parent predicted instead of its child class counts in part.
+    :mod:`ovseg_mm.evaluation.scores` documents the formulas. All metrics are
+    in percent.
 
     A pixel may be predicted as no label (255, or 65535 for more than 255
     labels). It then counts as an error of its true class only. Class names
@@ -306,13 +308,14 @@ class OpenVocabIoUMetric(BaseMetric):
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
     def has_written(self, sample: dict) -> bool:
-        """Return whether the predicted label map of a sample is written.
+        """Return whether the label map of a sample was written already.
 
         Args:
             sample (dict): Sample with ``sample_name`` or ``img_path``.
 
         Returns:
-            bool: Whether the file exists; True if there is no ``output_dir``.
+            bool: Whether the file of the predicted label map exists. True if
+            there is no ``output_dir``, since nothing is written then.
         """
         return self.output_dir is None or self._file_of(sample).is_file()
 
