@@ -6,7 +6,7 @@ and width in pixels, h, w height and width of a view.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -291,7 +291,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         size, flip = original_size(sample, img), flip_of(sample)
         scores = self.score_map(encoded, layout, size, img, flip)
         labelling = self.labelling
-        scores_of = scores.of
+        scores_of: Callable[[slice], Tensor] = scores.of
         if self._keeps_scores(size):
             kept = scores.of()
             sample.seg_logits = PixelData(data=labelling.probabilities(kept))
