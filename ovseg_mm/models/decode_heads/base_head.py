@@ -45,8 +45,8 @@ class BaseOpenVocabHead(BaseModule):
     """Whether :meth:`loss` makes pseudo labels for unseen classes."""
 
     threshold: float = 0.0
-    """Used for a vocabulary of one label: pixels with this score or less
-    become background."""
+    """Threshold of the scores for a vocabulary of one label. Pixels with a
+    score up to the threshold become background."""
 
     compares_texts: bool = False
     """Whether scores have a meaning only in comparison with other texts,
@@ -67,8 +67,8 @@ class BaseOpenVocabHead(BaseModule):
     """Whether the pixel accuracy in percent is logged as ``acc_seg``."""
 
     num_classes: int = 0
-    """Number of labels, which the segmentor sets since ``mmseg.apis`` read
-    it."""
+    """Number of labels. The segmentor sets this number, which ``mmseg.apis``
+    read."""
 
     def __init__(
         self,

@@ -32,8 +32,9 @@ class PixelTextHead(BaseOpenVocabHead):
         in_channels (int): Channels of the pixel decoder's mask features.
         text_channels (int): Width C of the text embeddings.
         temperature (float): Factor of cosine similarities in training.
-        threshold (float): Used for a vocabulary of one text without
-            background words: pixels with this score or less become background.
+        threshold (float): Threshold of the scores for a vocabulary of one text
+            without background words. Pixels with a score up to the threshold
+            become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

@@ -42,8 +42,9 @@ class ProposalTextHead(BaseMaskHead):
             influence on seen classes, and regions more influence on unseen
             classes. 0 or a negative number: the regions alone decide. None:
             the proposals alone decide.
-        threshold (float): Used for a vocabulary of one text without
-            background words: pixels with this score or less become background.
+        threshold (float): Threshold of the scores for a vocabulary of one text
+            without background words. Pixels with a score up to the threshold
+            become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

@@ -154,8 +154,8 @@ def sample_rows(
     """:func:`sample_levels` without gradients, several times faster on CPUs.
 
     A sample is a weighted sum of the values of four neighbouring cells. For
-    each query and head, one ``F.embedding_bag`` sums the values of the cells
-    around all points.
+    each query and head, the cells around all points form one bag of
+    ``F.embedding_bag``, which computes the weighted sum of their values.
 
     Args:
         values (Tensor): Values of M tokens and G heads, (B, M, G, C / G).

@@ -57,9 +57,9 @@ class CATSegCostHead(BaseOpenVocabHead):
         decoder (dict, optional): Arguments of :class:`DecoderOptions`.
         score (str): Kind of the scores that are averaged over windows:
             ``'sigmoid'`` or ``'logits'``.
-        threshold (float, optional): Used for a vocabulary of one text: pixels
-            with this score or less become background. None: 0.5 for
-            ``'sigmoid'``, 0 for ``'logits'``.
+        threshold (float, optional): Threshold of the scores for a vocabulary
+            of one text. Pixels with a score up to the threshold become
+            background. None: 0.5 for ``'sigmoid'``, 0 for ``'logits'``.
         loss_decode (dict | Sequence[dict]): Config of one or several losses.
             None: ``DenseBCELoss``.
         with_accuracy (bool): Whether the pixel accuracy in percent is logged

@@ -25,9 +25,9 @@ class CosineHead(BaseOpenVocabHead):
     them and then applies a softmax with ``test_cfg.logit_scale``.
 
     Args:
-        threshold (float): Used for a vocabulary of one text if
-            ``test_cfg.logit_scale`` is None: pixels with this cosine
-            similarity or less become background.
+        threshold (float): Threshold of the cosine similarities for a
+            vocabulary of one text, used if ``test_cfg.logit_scale`` is None.
+            Pixels with a similarity up to the threshold become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
