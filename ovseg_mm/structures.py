@@ -13,7 +13,9 @@ from torch import Tensor
 
 
 class CLIPFeatures(NamedTuple):
-    """Output of CLIP's image tower for B images.
+    """Output of CLIP's image tower :class:`CLIPViT` for B images.
+
+    The options named below are arguments of the tower.
 
     Attributes:
         dense (Tensor): Patch embeddings, (B, C, h, w), not normalised.
@@ -21,7 +23,8 @@ class CLIPFeatures(NamedTuple):
             CLIP's own only with ``last_block='attention'``.
         layers (tuple[Tensor]): Tokens of width D after each block in
             ``out_indices``, (B, 1 + N, D) each: the class token, then N
-            patches. With ``prompt_norm``, this norm is applied to them.
+            patches. With ``norm=True`` in ``prompts``, a LayerNorm is
+            applied to them.
         keys (Tensor, optional): Keys of the attention in the last block,
             (B, D, h, w), for values of ``last_block`` that return them.
     """
@@ -38,14 +41,15 @@ class ImageContext(NamedTuple):
     Attributes:
         embedding (Tensor): Class embeddings, (B, C), not normalised.
         tokens (dict[int, Tensor]): Tokens after some blocks, by index of the
-            block from 0, (B, 1 + N, D) each: the class token, then N patches.
+            block from 0, (B, 1 + N, D) each, of width D: the class token, then
+            N patches.
     """
 
     embedding: Tensor
     tokens: dict[int, Tensor]
 
     def class_tokens(self, images: slice = slice(None)) -> dict[int, Tensor]:
-        """Class tokens of some images, (B, D) each, by index of the block."""
+        """Class tokens of some images, (B, width), by index of the block."""
         return {block: x[images, 0] for block, x in self.tokens.items()}
 
 

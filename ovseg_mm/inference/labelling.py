@@ -139,8 +139,10 @@ class Labelling:
                 as flipped ones, (L, H, W).
 
         Returns:
-            Tensor: Labels, (H, W) int64. With ``scale``, if some texts belong
-            to no label, pixels whose best mean is below 0.5 are unlabelled.
+            Tensor: Labels, (H, W) int64. Some texts may belong to no label,
+            and their probabilities are not given. With ``scale``, pixels
+            whose best mean is below 0.5 are unlabelled in this case, because
+            a text without a label may have a higher probability.
         """
         best, labels = probabilities.max(dim=0)
         if self.scale is None:
@@ -260,7 +262,7 @@ class Labelling:
         return foreground & (counts <= self.least_area * total.double())
 
     def _without_unsure(self, labels: Tensor, probability: Tensor) -> Tensor:
-        """Label map without labels of a probability below ``least_prob``."""
+        """Remove labels of pixels with a probability below ``least_prob``."""
         return labels.masked_fill(probability < self.least_prob, self._rest)
 
     @property

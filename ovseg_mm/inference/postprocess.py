@@ -53,8 +53,8 @@ def argmax_labels(
     """Label of the class text with the highest score at every pixel.
 
     The result equals the argmax over all scores; of equal scores, the first
-    wins. Memory does not grow with the number T of texts: it holds 13 bytes
-    per pixel, and the scores of one part of :func:`class_parts`.
+    wins. The function needs 13 bytes per pixel, and memory for the scores of
+    one part of :func:`class_parts`, however many texts there are.
 
     Args:
         scores_of (Callable): Function that returns the scores, (t, H, W), of

@@ -26,10 +26,11 @@ FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 class ScoreMap:
     """Scores of an image, computed for a few class texts at a time.
 
-    The memory for a label map does not grow with the number T of texts, apart
-    from the logits or votes. At most 32 bytes per pixel of the image are
-    needed. Votes also need the logits of 32 texts in all views, and refinement
-    needs 16 weights per pixel.
+    A label map can thus be computed without the scores of all T texts in
+    memory. Besides ``logits``, the computation needs at most 32 bytes per
+    pixel of the image. Two cases need more: if ``logits`` are votes, also the
+    logits of 32 texts in all views; with refinement, also 16 weights per
+    pixel.
 
     Args:
         logits (Tensor | MaskVotes): Logits of the V views, (V, T, h, w), or

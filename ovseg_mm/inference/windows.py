@@ -125,8 +125,8 @@ def fuse_views(
             the window or image itself. None: as described above.
 
     Returns:
-        Tensor: Scores of the image, (T, H, W); or (T, h, w) without windows
-        and ``score_size``.
+        Tensor: Scores of the image, (T, H, W); or (T, h, w) if there are no
+        windows and ``score_size`` is None.
     """
     if score_size == 'input':
         score_size = layout.window or layout.size

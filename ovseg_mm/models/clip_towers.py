@@ -82,18 +82,17 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
 def parameters_of_no_file(model: nn.Module) -> list[str]:
     """List the parameters that need training or a checkpoint.
 
-    A file fills a parameter, so that it is not listed, in two cases:
+    These are all parameters, except those that are read from a file:
 
-    - ``model.clip`` names weights, and the parameter belongs to a CLIP tower
-      and is not a learned prompt.
-    - The parameter belongs to a module with
-      ``init_cfg=dict(type='Pretrained', ...)``.
+    - parameters of CLIP towers other than learned prompts, if ``model.clip``
+      names weights;
+    - parameters of modules with ``init_cfg=dict(type='Pretrained', ...)``.
 
     Args:
         model (nn.Module): Any model; it may have a ``clip`` attribute.
 
     Returns:
-        list[str]: Names of the parameters that no file fills.
+        list[str]: Names of the parameters; empty if files have all of them.
     """
     clip = getattr(model, 'clip', None) or {}
     has_clip = (

@@ -5,8 +5,8 @@
 def register_all_modules(init_default_scope: bool = True) -> None:
     """Register all modules of MMSegmentation and this package.
 
-    MMEngine's model hub calls the function of this name in the ``utils`` of a
-    package.
+    MMEngine's model hub calls ``PACKAGE.utils.register_all_modules``, so the
+    function must have this name and place.
 
     Args:
         init_default_scope (bool): Whether to set ``'mmseg'`` as the default

@@ -108,7 +108,8 @@ def report_error(error: Exception) -> int:
 def report_errors() -> Iterator[None]:
     """Context manager that reports errors of the user and ends the process.
 
-    It prints the message of one of ``REPORTED_ERRORS`` as one line.
+    If the block raises one of ``REPORTED_ERRORS``, the message is printed as
+    one line.
 
     Raises:
         SystemExit: With status 2, if the block raises such an error.

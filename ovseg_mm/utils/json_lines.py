@@ -17,8 +17,9 @@ def append_lines(path: Path) -> TextIO:
         path (Path): The file.
 
     Returns:
-        TextIO: Open file. Each complete line is written at once. If a killed
-        process left an incomplete last line, a line break follows it.
+        TextIO: Open file. Each line is passed to the system as soon as it
+        ends. Unless the file was empty, a line break is written first, since a
+        killed process may have left an incomplete last line.
 
     Raises:
         OSError: If the file cannot be written, or is a symbolic link.

@@ -2,7 +2,7 @@
 """Parser of ``--cfg-options KEY=VALUE``.
 
 MMEngine's ``DictAction`` damages class texts, since it removes blanks and
-quotes and splits quoted texts at commas. It also has no dicts.
+quotes and splits quoted texts at commas. It also cannot parse dicts.
 """
 
 import argparse
@@ -209,7 +209,10 @@ def _split(text: str, sign: str, times: int = -1) -> list[str]:
 
 
 def _whole_word(text: str, bracket: str) -> list[str]:
-    """List with the text, if its bracket is inside a word; else raise."""
+    """Return a text with an unmatched bracket as one part, or raise.
+
+    A bracket inside a word, as in ``a(b``, needs no matching bracket.
+    """
     if ',' in text or text[0] in _PAIRS or text[-1] in _PAIRS.values():
         raise InputError(
             f'the bracket {bracket} in {text} has no matching bracket; add '

@@ -41,7 +41,7 @@ class Job(NamedTuple):
 
 
 def find_images(names: Iterable[str | Path]) -> list[Path]:
-    """List the image files that files, folders and patterns name.
+    """Find image files by their paths, their folders or patterns.
 
     Args:
         names (Iterable[str | Path]): Files, folders or patterns such as

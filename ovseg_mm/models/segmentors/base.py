@@ -56,11 +56,11 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             test and inference, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
         train_vocabulary (Vocabulary | str | list | dict, optional): Class
-            texts of the training labels. None: ``vocabulary``. If these texts
-            have unseen labels, training uses the texts, but replaces unseen
-            labels by :data:`UNKNOWN`. The head must have
-            ``learns_unseen``, and makes pseudo labels for these pixels. To
-            hide the texts too, set ``dict(class_texts=..., subset='seen')``.
+            texts of the training labels. None: ``vocabulary``. Unseen labels
+            become :data:`UNKNOWN` in the label maps, but their texts are used.
+            The head must then have ``learns_unseen=True``: it computes pseudo
+            labels for these pixels. To train without these texts, set
+            ``dict(class_texts=..., subset='seen')``.
         clip (dict, optional): Options of CLIP: ``arch`` and ``pretrained``,
             names of open_clip; ``custom_clip_weights``, a file or folder to
             load instead of a download; ``finetune``, see
@@ -92,11 +92,11 @@ class BaseOpenVocabSegmentor(ViewPredictor):
               has one; default ``'background'``.
             - ``others``: texts of other things, as a list or a vocabulary.
               Pixels where such a text has the best score get the background
-              label, or no label if there is no background. Default: no texts;
-              but ``others_of_one`` if the vocabulary has one label and the
-              head compares texts, as by a softmax.
-            - ``others_of_one``: such a list or vocabulary, by default the
-              shipped ``'background_words'``.
+              label, or no label if there is no background. Default: no texts,
+              except as described for ``others_of_one``.
+            - ``others_of_one``: default of ``others`` if the vocabulary has
+              one label, which would win every pixel, as in a softmax over one
+              text. If not set: the shipped list ``'background_words'``.
             - ``refine``: dict of ``steps`` and ``dilations`` of
               :class:`PixelRefiner`.
             - ``keep_scores``: whether samples get ``seg_logits``, (L, H, W)
@@ -191,8 +191,9 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def dataset_meta(self) -> dict:
         """Label names (``classes``) and ``palette`` for MMSegmentation's APIs.
 
-        Both come from the vocabulary. Setting this attribute has no effect,
-        because MMSegmentation would set values from the checkpoint.
+        Both come from the vocabulary. MMSegmentation's APIs set this attribute
+        to the classes in the checkpoint. This has no effect, because the
+        vocabulary may differ.
         """
         meta = self.vocabulary.metainfo
         return dict(classes=meta['classes'], palette=meta['palette'])
@@ -292,10 +293,10 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any
     ) -> None:
-        """Raise if the tensors of a checkpoint do not fill the model.
+        """Raise if a checkpoint does not fit, for example lacks tensors.
 
-        All ways to load a checkpoint call this method. Without the check, some
-        of them would only log missing tensors and keep random weights.
+        PyTorch and MMEngine call this method to load a checkpoint. Without the
+        check, MMEngine would only log missing tensors and keep random weights.
         """
         tensors = {
             name[len(prefix) :]: value

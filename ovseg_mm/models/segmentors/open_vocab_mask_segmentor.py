@@ -43,9 +43,9 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
       ``proposals``, see :func:`deciding_proposals`. Only without windows.
     - ``prune_regions``: share in [0, 1], default 0, to save time. The vote of
       a proposal at a pixel is its mask probability times its largest class
-      weight, computed before regions are encoded. A proposal is left out,
-      without encoding its region, if its vote is below this share of the
-      largest vote at all pixels. Some labels may change.
+      weight, computed before regions are encoded. If the vote of a proposal
+      is, at every pixel, below this share of the largest vote there, the
+      proposal is left out without encoding its region. Labels may change.
 
     Args:
         *args (Any): See :class:`BaseOpenVocabSegmentor`.
@@ -120,7 +120,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """All pairs of text tower and text bank: one, or two with regions."""
+        """Text tower and bank of proposals, then of regions if they differ."""
         if self.region_text_encoder is None:
             return [self.text_side]
         return [self.text_side, self.region_text_side]
@@ -140,7 +140,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         )
 
     def extract_feat(self, inputs: Tensor) -> PixelFeatures:
-        """Compute the features of images, padded to ``size_divisor``.
+        """Pad images (see ``size_divisor``) and compute their features.
 
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W).
@@ -255,7 +255,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Class weights, proposal and region probabilities, (Q, T) each."""
+        """Class weights, proposal probabilities, region probabilities."""
         head = self.decode_head
         proposal_probs = class_logits.float().softmax(dim=1)[:, :-1]
         region_probs = torch.full_like(proposal_probs, torch.nan)
@@ -301,7 +301,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     @staticmethod
     def _tokens(feats: PixelFeatures, view: int) -> dict[int, Tensor] | None:
-        """Class tokens of one view, (1, D) each, by index of CLIP's block."""
+        """Class tokens of one view, (1, width), by index of CLIP's block."""
         if feats.context is None:
             return None
         return feats.context.class_tokens(slice(view, view + 1))

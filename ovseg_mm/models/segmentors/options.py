@@ -186,7 +186,7 @@ def _is_pixels(value: object) -> bool:
 
 
 def _check_labelling(cfg: Mapping) -> None:
-    """Check ``refine``, the options of probabilities, and the divisor."""
+    """Check the options of refinement, probabilities and padding."""
     refine = cfg.get('refine') or {}
     _check_names(refine, REFINE_OPTIONS, 'test_cfg.refine')
     if refine.get('steps', 0) < 0 or min(refine.get('dilations', [1])) < 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of a segmentor: which texts are scored, and how labels follow."""
+"""Rules of a segmentor: which texts are scored, how pixels get labels."""
 
 from functools import lru_cache
 

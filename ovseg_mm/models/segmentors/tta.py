@@ -13,7 +13,10 @@ from .base import BaseOpenVocabSegmentor
 
 @MODELS.register_module()
 class OpenVocabTTAModel(BaseTTAModel):
-    """Test-time augmentation by the mean scores of all variants."""
+    """Test-time augmentation: mean scores of variants of an image.
+
+    Variants are the augmented copies of the image, such as flipped ones.
+    """
 
     # Unlike other TTA models, this one leaves pixels below the threshold
     # unlabelled.
@@ -47,10 +50,10 @@ class OpenVocabTTAModel(BaseTTAModel):
 
 
 def _announce(owner: nn.Module, name: str, module: nn.Module | None) -> None:
-    """Tell a segmentor the TTA model that contains it.
+    """Set ``tta_model`` of a segmentor that becomes part of a TTA model.
 
-    The segmentor then stores the scores of each variant for this model. This
-    function runs whenever a module becomes the child of another.
+    The segmentor then stores scores, which the TTA model averages. PyTorch
+    calls this function whenever a module becomes the child of another.
     """
     if not isinstance(module, BaseOpenVocabSegmentor):
         return

@@ -39,8 +39,8 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         prefix_length (int): Number of learned tokens before the name.
         suffix_length (int): Number of learned tokens after the name.
         prompt_weights (str | Path, optional): Checkpoint with initial values
-            of prefix and suffix, of this package or published by the authors
-            of a method. None: random values.
+            of prefix and suffix. It was saved by this package or published by
+            the authors of a method. None: random values.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 

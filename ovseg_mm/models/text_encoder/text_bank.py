@@ -89,14 +89,15 @@ class TextBank:
         """Get the text embeddings of a vocabulary.
 
         Args:
-            encoder (nn.Module): Text tower from token ids of n prompts,
-                (n, number of tokens), to embeddings, (n, C). Not used if
-                ``embeddings`` are set.
+            encoder (nn.Module, optional): Text tower. It converts token ids
+                of n prompts, (n, number of tokens), to embeddings, (n, C). Not
+                used if ``embeddings`` are set.
             vocabulary (Vocabulary): The T class texts.
 
         Returns:
-            Tensor: Text embeddings, (T, P, C), normalised, on the device of
-            the tower; embeddings from a file, as stored, on the CPU.
+            Tensor: Text embeddings, (T, P, C). Embeddings of a tower are
+            normalised and on its device. Embeddings from a file are not
+            normalised and are on the CPU.
 
         Warns:
             UserWarning: If a prompt is cut, or synonyms are ignored. The
@@ -184,7 +185,7 @@ class TextBank:
         self._revision = None
 
     def __getstate__(self) -> dict:
-        """State of a copy, which starts without embeddings in memory."""
+        """State for copies and pickles, without embeddings in memory."""
         kept: dict[str, Any] = dict(_memory={}, _warned=set(), _revision=None)
         return {**self.__dict__, **kept}
 
@@ -307,10 +308,10 @@ class TextBank:
         return text, message
 
     def _digest(self, vocabulary: Vocabulary) -> str:
-        """SHA-256 of all that embeddings depend on, as a hexadecimal text.
+        """SHA-256 of weights, texts and options, which names a cache file.
 
-        This includes a version number, which must be raised if embeddings in
-        existing cache files would be wrong.
+        A version number is included. If a change of the code changes the
+        embeddings, increase this number, so that old files are not read.
         """
         assert self._revision is not None  # of the tower that encodes
         digest = hashlib.sha256(self._revision.digest)

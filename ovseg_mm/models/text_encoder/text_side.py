@@ -17,8 +17,9 @@ from .text_bank import TextBank
 class TextSide(NamedTuple):
     """Text tower and text bank, which together embed the class texts.
 
-    A model creates this pair anew from two attributes whenever it needs the
-    pair, because sharding and ``deepcopy`` replace the tower.
+    Models do not store a ``TextSide``, because sharding and ``deepcopy``
+    replace the tower of a model. Each use makes a ``TextSide`` from the
+    tower and the bank that the model has at this time.
 
     Attributes:
         encoder (nn.Module, optional): Text tower. None if the bank reads its
@@ -49,8 +50,9 @@ class TextSide(NamedTuple):
 
         Args:
             vocabulary (Vocabulary): The class texts.
-            device (torch.device): Device to move the tower to, because sharded
-                training keeps a tower without shards on the CPU.
+            device (torch.device): Device to which the tower is moved first.
+                In sharded training, a tower that is not sharded may still be
+                on the CPU.
         """
         if self.encoder is not None:
             self.encoder.to(device)

@@ -13,9 +13,9 @@ def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
     """Call a function whose intermediate results are not kept.
 
     The backward pass computes these results again from the arguments. This
-    saves memory for cheap steps (norms, activations, copies) before a matrix
-    product. The product itself is not repeated, because PyTorch stops when
-    all inputs of the backward pass are computed.
+    saves memory if cheap steps (norms, activations, copies) come before a
+    matrix product. The backward pass needs the inputs of the product, but not
+    its result, so PyTorch stops before the product and does not repeat it.
 
     Args:
         function (Callable): Function that draws no random numbers.

@@ -12,7 +12,7 @@ from ovseg_mm.vocabulary.unknown import UNKNOWN
 def fill_unknown(
     labels: Tensor, logits: Tensor, unseen: Sequence[int]
 ) -> Tensor:
-    """Replace ``UNKNOWN`` labels by the unseen class of the highest logit.
+    """Replace ``UNKNOWN`` labels by the unseen class with the highest logit.
 
     Args:
         labels (Tensor): Label maps of B images, (B, H, W) int64, with
