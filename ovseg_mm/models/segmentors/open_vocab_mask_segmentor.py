@@ -255,7 +255,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Class weights, proposal probabilities, region probabilities."""
+        """Weights and probabilities of :class:`MaskVotes`, (Q, T) each."""
         head = self.decode_head
         proposal_probs = class_logits.float().softmax(dim=1)[:, :-1]
         region_probs = torch.full_like(proposal_probs, torch.nan)
