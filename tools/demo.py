@@ -242,7 +242,9 @@ def _environment() -> dict[str, str]:
 
 
 def keep_options(out: Path, options: dict) -> None:
-    """Check that outputs in a folder have the same options, and save these.
+    """Check that a folder has no outputs of a run with other options.
+
+    The options of this run are saved in the folder.
 
     Args:
         out (Path): Folder of all outputs.

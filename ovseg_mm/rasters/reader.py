@@ -79,9 +79,9 @@ def _has_place(path: str | Path) -> bool:
 
 @contextlib.contextmanager
 def open_raster(path: str | Path) -> Iterator[Any]:
-    """Open a raster with a small cache, and without warnings.
+    """Open a raster with a small block cache of GDAL.
 
-    rasterio would warn if the raster has no georeference.
+    rasterio's warning about a missing georeference is suppressed.
 
     Args:
         path (str | Path): File of the raster.
@@ -228,8 +228,9 @@ def _check_upright(source: Any, path: Path) -> None:
         return
     if orientation != 1:
         raise InputError(
-            f'{path} must be read in tiles, but by its EXIF orientation '
-            f'it is {orientation_text(orientation)}; save it upright first'
+            f'{path} has the EXIF orientation {orientation} '
+            f'({orientation_text(orientation)}), but tiles can be read from '
+            'upright images only; save it upright first'
         )
 
 

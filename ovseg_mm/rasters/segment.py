@@ -42,8 +42,8 @@ class RasterResult:
 
     Attributes:
         size (tuple[int, int]): Height and width of the raster in pixels.
-        shares (dict[str, float]): Share of the raster that each found class
-            covers in (0, 1], by class name, largest first.
+        shares (dict[str, float]): Share of the raster, in (0, 1], that each
+            found class covers, by class name; largest share first.
         files (dict[str, Path]): Paths of the written files by kind.
     """
 
@@ -67,10 +67,13 @@ def segment_raster(
 ) -> RasterResult:
     """Segment a raster in overlapping tiles and fuse their scores.
 
-    Memory holds one tile with its scores and one row of labels, so it does
-    not grow with the area of the raster. Finished rows of tiles are saved in
-    the folder ``NAME_labels.parts`` until the label map is complete. After an
-    interruption, the same call continues with the rows that are left.
+    Memory holds the scores of one tile and the labels of one row of tiles.
+    As a result, memory does not grow with the height of the raster, and only
+    a little with the width.
+
+    Finished rows of tiles are saved in the folder ``NAME_labels.parts`` until
+    the label map is complete. After an interruption, the same call continues
+    with the rows that are left.
 
     Args:
         inferencer (OpenVocabInferencer): The model.
@@ -219,7 +222,7 @@ class _Run:
         return self.parts / f'labels_{row}.npz'
 
     def _cell(self, row: int, column: int) -> np.ndarray:
-        """Labels of the part of a tile that no later tile changes."""
+        """Labels of a tile without the zones shared with later tiles."""
         y, x = self.rows[row], self.columns[column]
         rgb, valid = self.reader.read(y, x)
         valid = valid[y.seen, x.seen][y.done, x.done]

@@ -17,19 +17,20 @@ from ovseg_mm.utils.paths import atomic_write
 class Span:
     """Extent of a tile along one axis, in pixels of the raster.
 
-    Two neighbouring tiles share a zone: from ``cut`` to ``last`` of the first
-    tile, which starts at ``first`` of the second tile. Within the zone, the
-    weight of the first tile falls linearly and the weight of the second tile
-    rises; the two weights sum to 1.
+    The scores of two neighbouring tiles ``a`` and ``b`` are blended in a zone
+    of pixels from ``a.cut`` (inclusive) to ``a.last`` (exclusive);
+    ``b.first`` equals ``a.cut``. Within the zone, the weight of ``a`` falls
+    linearly and the weight of ``b`` rises; the two weights sum to 1.
 
     Attributes:
-        start (int): First pixel that the model gets.
-        stop (int): Pixel after the last one that the model gets.
-        first (int): First pixel with a weight above 0.
+        start (int): First pixel of the tile's image, the model's input.
+        stop (int): End of the tile's image (exclusive).
+        first (int): First pixel with a weight above 0, which is the start of
+            the zone shared with the previous tile. For the first tile: 0.
         cut (int): Start of the zone shared with the next tile. For the last
-            tile: end of the raster.
-        last (int): End of the zone shared with the next tile. For the last
-            tile: end of the raster.
+            tile: length of the axis.
+        last (int): End (exclusive) of the zone shared with the next tile. For
+            the last tile: length of the axis.
     """
 
     start: int
@@ -133,7 +134,7 @@ class TileFuser:
         scores_of: Callable[[slice], Tensor],
         labelling: Labelling,
     ) -> np.ndarray:
-        """Labels of the part of a tile that no later tile changes.
+        """Labels of a tile without the zones shared with later tiles.
 
         Args:
             row (int): Index of the tile's row.

@@ -198,7 +198,7 @@ def _areas(source: Any, words: Vocabulary) -> Iterator[tuple[dict, int]]:
 
 
 def _in_blocks(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Regroup rows so that each group has the height of a block.
+    """Regroup rows so that each group has the height of a TIFF block.
 
     Each block of the file is then written only once. A block that is written
     in two steps would stay in the compressed file twice.

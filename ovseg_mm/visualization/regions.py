@@ -189,9 +189,9 @@ def _places(
 
 
 def _fits(mask: np.ndarray, box: Sequence[float], x: int, y: int) -> bool:
-    """Whether a box is in a mask; its sides are relative to a point (x, y).
+    """Whether a box at a point (x, y) lies inside a mask.
 
-    The box is (left, top, right, bottom) in pixels.
+    The box is (left, top, right, bottom) in pixels, relative to the point.
     """
     left, top, right, bottom = map(int, box)
     if x + left < 0 or y + top < 0:

@@ -86,8 +86,8 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         Args:
             classes (Sequence[str], optional): Class names. None: class names
                 of ``dataset_name``.
-            palette (Colours, optional): Colours. None: colours of
-                ``dataset_name``; without it, colours from
+            palette (Colours, optional): Colours of the classes. None: colours
+                of ``dataset_name`` if ``classes`` is None, else colours from
                 :func:`class_palette`.
             dataset_name (str, optional): Data set of MMSegmentation; only
                 used without ``classes``.

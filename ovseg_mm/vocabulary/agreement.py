@@ -33,11 +33,11 @@ def check_same_classes(
 
     Raises:
         InputError: If the numbers of labels differ, or labels have exchanged
-            their names.
+            their names, in pairs or longer cycles.
 
     Warns:
-        UserWarning: If the vocabulary has a class name of the data set only
-            at another label, without an exchange of names.
+        UserWarning: If a class name of the data set belongs to another label
+            in the vocabulary, and no labels have exchanged their names.
     """
     if len(classes) != vocabulary.num_labels:
         raise InputError(
@@ -51,8 +51,9 @@ def check_same_classes(
         raise InputError(
             f'{vocabulary.source} has classes of {where} in another order: '
             f'{_listed(swapped, classes, vocabulary)}. Write the class texts '
-            'in the order of the label values; if the order is right, add '
-            'label_names with the names of the data'
+            'in the order of the label values; if the order is right, give '
+            'the vocabulary as a mapping with class_texts and label_names, '
+            f'the class names of {where}'
         )
     if moved:
         warnings.warn(
@@ -66,9 +67,9 @@ def check_same_classes(
 
 
 def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
-    """Labels whose class name stands at another label of the vocabulary.
+    """Find class names that have another label in the vocabulary.
 
-    Returns a mapping from label in the data to label in the vocabulary.
+    Returns a mapping from label in the data set to label in the vocabulary.
     """
     firsts = [{name} for name in vocabulary.label_names]
     alike = [set(_parts(name)) for name in vocabulary.label_names]

@@ -167,7 +167,8 @@ def _from_lines(lines: list[str], path: Path) -> list[Entry]:
             indexed = _indexed(lines)
         elif len(lines) == 1 and _is_several(lines[0]):
             raise InputError(
-                f'{path} has one line, {lines[0]!r}. Write one class per '
+                f'{path} has only the line {lines[0]!r}, which may be one '
+                'class or several classes. Write one class per '
                 "line, or ';' between classes; write '|' between synonyms of "
                 "one class, and '\\,' for a comma that belongs to a class text"
             )
@@ -271,9 +272,9 @@ def _from_object(
     if entries is None:
         raise InputError(
             f'{path} contains a {kind} {type(found).__name__}, but no list of '
-            'classes; write a list with a string for each class and ", " '
-            'before synonyms, or an object with the key class_texts, '
-            'categories, classes or names'
+            'classes; write a list of strings, one per class (a class with '
+            'a synonym: "sofa, couch"), or an object with the key '
+            'class_texts, categories, classes or names'
         )
     return _ordered(entries, path)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of classes in rows of CSV and TSV files, or JSON objects."""
+"""Readers of classes: rows of CSV and TSV files, and JSON objects."""
 
 import csv
 import re
@@ -65,8 +65,9 @@ def entries_of_table(
         if longer:
             raise InputError(
                 f'{path}: the row {longer[0]!r} has {len(longer[0])} cells, '
-                f'but the heading has {len(heads)}; put a class text with a '
-                "comma in double quotes, and write '|' between synonyms"
+                f'but the heading has {len(heads)}; if a class text contains '
+                'a comma, enclose the whole text in double quotes; write '
+                "'|' between synonyms"
             )
         records = [dict(zip(heads, row)) for row in rows[1:]]
         return entries_of_records(records, path, split)
@@ -176,8 +177,9 @@ def _without_heading(
         raise InputError(
             f'{path} has rows such as {rows[0]!r}, without a heading for the '
             "column of class texts. Add a heading with 'name' (and 'id', "
-            "'synonyms', 'color') as the first line; put a class text with a "
-            "comma in double quotes, and write '|' between synonyms"
+            "'synonyms', 'color') as the first line; if a class text "
+            'contains a comma, enclose the whole text in double quotes; write '
+            "'|' between synonyms"
         )
     named = named if len(texts) == len(named) else ('name',)
     heads = (*named, *keys[len(numbers)], 'color')
@@ -207,7 +209,7 @@ def _split_cell(cell: str) -> tuple[str, ...]:
 
 
 def _first(record: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """First value under one of the keys that is a list or a string.
+    """First list or string that a record has under ``keys``, else None.
 
     A string of digits under a key of ``_INDICES`` is a label and does not
     count.

@@ -79,10 +79,10 @@ def load_vocabulary(
             - a mapping with ``class_texts`` (a key, a file or a list) and
               optionally
 
-              - ``renamed``: new texts by the first class text they replace;
+              - ``renamed``: mapping from a class's first text to its new text;
               - ``label_names``: names of the L labels;
               - ``prompt_to_label``: label of each of the T class texts;
-              - ``unseen``: labels, or their names, without training pixels;
+              - ``unseen``: labels (numbers or names) without training pixels;
               - ``palette``: L colours (red, green, blue);
               - ``subset``: ``'seen'`` or ``'unseen'`` labels to keep.
 
@@ -241,7 +241,7 @@ def _relabel(
 def _palette(
     base: Vocabulary, names: tuple[str, ...]
 ) -> tuple[tuple[int, int, int], ...]:
-    """Custom colours of a vocabulary, else default colours for new names."""
+    """Colours for new names: custom colours if there are any, else default."""
     if len(names) == base.num_labels and base.has_own_palette:
         return base.palette
     return class_palette(names)
@@ -371,7 +371,7 @@ def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
 
 
 def _published(texts: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
-    """Indices of all entries if the texts are a shipped list, else ``()``."""
+    """Value of ``published``: all indices for a shipped list, else ``()``."""
     if max(map(len, texts), default=0) < 2 or texts not in _shipped_texts():
         return ()
     return tuple(range(len(texts)))
@@ -391,7 +391,7 @@ def _shipped_texts() -> frozenset[tuple[tuple[str, ...], ...]]:
 
 
 def _label_names(texts: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    """Class names: first texts; where these repeat, all texts of the class."""
+    """Class names: the first text if no other class has it, else all texts."""
     uses = Counter(entry[0] for entry in texts)
     return tuple(
         entry[0] if uses[entry[0]] == 1 else ', '.join(entry)

@@ -114,7 +114,8 @@ def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         tuple[np.ndarray, np.ndarray]: Indices of all N colours, nearest
-        first; and indices of the colours to which the name applies too.
+        first; and indices of the colours similar enough to have the same
+        name.
     """
     colour = _oklab(np.array([ImageColor.getrgb(named)]))[0]
     chroma = np.hypot(colour[1], colour[2])
@@ -150,7 +151,8 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
     """Convert sRGB values in [0, 255], shape (N, 3), to OKLab times 100.
 
     OKLab (https://bottosson.github.io/posts/oklab) is a perceptual space
-    like CIELAB, in which a darker or paler blue has the hue of blue.
+    like CIELAB. Unlike in CIELAB, a blue keeps its hue if it becomes darker
+    or paler.
     """
     value = rgb / 255
     linear = np.where(

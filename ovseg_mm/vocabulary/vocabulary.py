@@ -36,8 +36,8 @@ class Vocabulary:
             synonyms of other entries are always used.
         whole (Vocabulary, optional): Vocabulary from which :meth:`only` made
             this one. None: this vocabulary was not made by :meth:`only`.
-        kept (tuple[int, ...]): For each label, the same label in ``whole``;
-            empty if ``whole`` is None.
+        kept (tuple[int, ...]): For each label, its number in ``whole``; empty
+            if ``whole`` is None.
 
     Raises:
         InputError: If a class text is empty, counts differ, or an index is
@@ -150,11 +150,11 @@ class Vocabulary:
 
     @property
     def has_own_palette(self) -> bool:
-        """Whether the colours are not those of :func:`class_palette`."""
+        """Whether colours differ from the default, :func:`class_palette`."""
         return self.palette != class_palette(self.label_names)
 
     def coloured(self, palette: Sequence[Sequence[int]]) -> 'Vocabulary':
-        """Replace default colours; colours that differ from them are kept.
+        """Replace the colours if they are the default colours.
 
         Args:
             palette (Sequence[Sequence[int]]): L colours (red, green, blue) in

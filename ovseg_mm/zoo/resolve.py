@@ -50,8 +50,8 @@ class ModelSource:
             CLIP are used.
 
         Raises:
-            InputError: If only a person can download the file, or the file
-                does not match the table of models.
+            InputError: If the file must be downloaded by hand, or the
+                downloaded file is not the published file of the model.
             OSError: If the file cannot be downloaded or stored.
         """
         if self.checkpoint is not None or self.model is None:
@@ -137,7 +137,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def model_of_arguments(args: argparse.Namespace) -> ModelSource:
-    """Find the model that the options of a command name.
+    """Find the model given by the options of a command.
 
     Args:
         args (argparse.Namespace): Options, as added by

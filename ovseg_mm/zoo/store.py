@@ -65,8 +65,8 @@ def fetch_checkpoint(model: ZooModel) -> Path:
         Path: Path of the checkpoint.
 
     Raises:
-        InputError: If only a person can download the file, or the file does
-            not match the table of models.
+        InputError: If the file must be downloaded by hand, or the downloaded
+            file is not the published file of the model.
         OSError: If the file cannot be downloaded or stored.
     """
     assert model.file is not None, model.name

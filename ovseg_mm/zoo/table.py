@@ -28,7 +28,7 @@ class WeightsFile:
     Attributes:
         name (str): File name; empty if unknown.
         repository (str): Repository on the Hugging Face hub, ``'ORG/NAME'``;
-            empty if only a person can download the file.
+            empty if the file must be downloaded by hand.
         kind (str): Kind of repository: ``'model'``, ``'space'`` or
             ``'dataset'``.
         revision (str): Commit of the repository; empty for the newest commit.
@@ -36,8 +36,8 @@ class WeightsFile:
         about (str): Approximate size as a phrase, such as ``'about 1.2 GB'``;
             empty if ``num_bytes`` is known.
         sha256 (str): SHA-256 as 64 hexadecimal digits; empty if unknown.
-        page (str): Web page where a person can download the file; empty if
-            the file is on the hub.
+        page (str): Web page for the download by hand; empty if the file is
+            on the hub.
         note (str): Advice for the download from ``page``.
     """
 
@@ -58,7 +58,7 @@ class ZooModel:
 
     Attributes:
         name (str): Name of the model.
-        entry (ModelEntry): Entry of the model's config in the index.
+        entry (ModelEntry): Entry of the model's config in the metafiles.
         good_for (str): Use of the model, in a few words.
         code_licence (str): Licence of the authors' code.
         weights_licence (str): Licence of the weights.
@@ -111,7 +111,7 @@ def zoo_models() -> dict[str, ZooModel]:
 
     Returns:
         dict[str, ZooModel]: Models by name. The default model is first;
-        models whose file only a person can download are last.
+        models whose file must be downloaded by hand are last.
 
     Raises:
         InputError: If a metafile is damaged.

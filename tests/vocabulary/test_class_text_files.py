@@ -222,7 +222,7 @@ def test_what_is_told(tmp_path, name, content, words, message):
         (
             'a.txt',
             'sky, wall, tree',
-            "one line, 'sky, wall, tree'. Write one class per line",
+            "'sky, wall, tree', which may be one class or several",
         ),
         ('a.txt', 'words.csv\nsky', "'words.csv', which looks like a file"),
         (
