@@ -74,8 +74,8 @@ class BatchSegmenter:
               of the image that each found class covers.
 
         Raises:
-            InputError: If the column of images is missing, or holds something
-                else.
+            InputError: If the column of images is missing, or a value in
+                this column is not an image.
         """
         if self.column not in batch:
             raise InputError(

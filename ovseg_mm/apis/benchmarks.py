@@ -28,8 +28,9 @@ class Benchmark:
             ``test_evaluator``.
         config (str): Name of the config that the model, the image size and
             the constants of the method (thresholds, weights) are taken from.
-        constants (str): Phrase for reports: ``'of '`` and ``config``. A note
-            follows if there is no config of this model for this test set.
+        constants (str): Origin of the constants, as text for reports:
+            ``'of CONFIG'`` with the name ``config``. If no config of this
+            model exists for the test set, the text says so.
     """
 
     cfg: Config
@@ -44,18 +45,19 @@ def find_benchmark(
 
     The choice is the first of these configs that exists:
 
-    1. The shipped config for the benchmark with the network and weights of
-       ``cfg``. Metafiles list such configs as one family.
+    1. A shipped config that tests the network and weights of ``cfg`` on the
+       benchmark, according to the metafiles.
     2. ``cfg`` itself, if it tests on the data of the benchmark.
     3. The test set of the benchmark, joined with the model and the
        ``test_pipeline`` of ``cfg``.
 
     Args:
-        key (str): Key of :data:`BENCHMARKS`; or a config, by path or bare
-            name, which is then chosen itself.
+        key (str): Key of :data:`BENCHMARKS`; or path or bare name of a
+            config. This config is then chosen, and ``cfg`` is not used.
         cfg (Config): Config of the model.
         options (dict, optional): Settings to override in the chosen config,
-            as with ``--cfg-options``. ``cfg`` must contain them already.
+            as with ``--cfg-options``. They must be set in ``cfg`` already,
+            because choices 2 and 3 copy the model of ``cfg``.
 
     Returns:
         Benchmark: The chosen config, and where its constants come from.
@@ -108,7 +110,10 @@ def _as_it_is(cfg: Config) -> Benchmark:
 
 
 def _data(cfg: Config) -> dict[str, Any]:
-    """Settings of a config's test data, except folder, texts and pipeline."""
+    """Settings of a config's test data, to tell which benchmark it tests on.
+
+    Folder, vocabulary and pipeline are left out.
+    """
     dataset = cfg.to_dict().get('test_dataloader', {}).get('dataset', {})
     left_out = ('data_root', 'vocabulary', 'pipeline')
     return {k: v for k, v in dataset.items() if k not in left_out}

@@ -166,8 +166,8 @@ def checked_templates(
         model.
 
     Raises:
-        InputError: If the model takes no templates, or another number of
-            templates.
+        InputError: If the model takes no templates, or was trained with
+            several templates and another number is given.
     """
     if templates is None:
         return None

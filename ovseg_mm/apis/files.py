@@ -103,7 +103,8 @@ class FileSegmenter:
 
             - ``image``: path of the file;
             - ``width`` and ``height`` in pixels; for a video also ``frames``;
-            - ``shares``: share of the pixels of each found class, by name;
+            - ``shares``: share of the pixels that a found class covers, by
+              class name;
             - ``files``: paths of the results by kind;
             - ``seconds``: time in the model; for rasters and videos the time
               for reading and writing is included.

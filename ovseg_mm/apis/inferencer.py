@@ -78,9 +78,10 @@ class OpenVocabInferencer:
         max_words (int, optional): For CAT-Seg: maximum number of class texts
             in each image or window; texts that fit worse are left out. None:
             as the config says.
-        prune_regions (float, optional): For ZSSeg and SCAN: share of the
-            strongest vote, in [0, 1]. Proposals whose votes are below this
-            share at all pixels are left out. None: as the config says.
+        prune_regions (float, optional): For ZSSeg and SCAN: number in [0, 1].
+            Mask proposals are left out if their vote (mask probability times
+            class weight) is below this share of the strongest vote at all
+            pixels. None: as the config says.
 
     Raises:
         FileNotFoundError: If model, config or checkpoint do not exist.
@@ -286,9 +287,9 @@ class OpenVocabInferencer:
             score_threshold (float, optional): See :meth:`__call__`.
 
         Yields:
-            tuple[ScoreMap, Labelling]: Scores of the class texts, and the
-            rule that turns scores into labels. Both are valid only inside
-            the ``with`` block.
+            tuple[ScoreMap, Labelling]: Object whose method ``of`` computes
+            the scores of class texts, and the rule that turns scores into
+            labels. Both are valid only inside the ``with`` block.
         """
         call = self._call_of(classes, background, templates, score_threshold)
         batch = self._batch([read_picture(image)])

@@ -46,8 +46,8 @@ class EvaluationProgress:
             if changed:
                 raise InputError(
                     f'{folder} holds results of another evaluation '
-                    f'({", ".join(changed)} differ); delete this folder, or '
-                    'give another --work-dir'
+                    f'(different: {", ".join(changed)}); delete this folder, '
+                    'or give another --work-dir'
                 )
         else:
             write_text(path, json.dumps(settings, indent=1) + '\n')
@@ -57,8 +57,8 @@ class EvaluationProgress:
 
         Args:
             stamps (Mapping[str, list]): Sizes and modification times of the
-                files of each image, by image name. Counts are left out if
-                these files have changed since.
+                files of each image, by image name. Counts saved with another
+                size or time are left out.
 
         Returns:
             dict[str, Pairs]: Confusion counts by image name.

@@ -41,7 +41,7 @@ class Records:
             if changed:
                 raise InputError(
                     f'{folder} holds results made with other settings '
-                    f'({", ".join(changed)} differ); leave out '
+                    f'(different: {", ".join(changed)}); leave out '
                     '--skip-existing to replace these results, or give '
                     'another folder with --out'
                 )
@@ -93,15 +93,16 @@ class Records:
     def join(self, paths: Iterable[Path]) -> list[dict]:
         """Join the files of all processes into ``results.jsonl``.
 
-        Only the first process calls this. Kept records of other files come
-        first.
+        Only the first process calls this. ``results.jsonl`` lists the kept
+        records of other files first, then the records of ``paths``.
 
         Args:
             paths (Iterable[Path]): Segmented files, in the order in which
                 their records shall be written.
 
         Returns:
-            list[dict]: Records of ``paths``, in the same order.
+            list[dict]: Records of ``paths``, in the same order. After an
+            interruption, files that were not reached are left out.
         """
         known = self._read()
         names = [str(path) for path in paths]

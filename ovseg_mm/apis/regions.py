@@ -194,8 +194,9 @@ def signed_area(ring: np.ndarray | Sequence[Sequence[int]]) -> float:
         ring (np.ndarray | Sequence[Sequence[int]]): Corners (x, y), (n, 2).
 
     Returns:
-        float: Area in square units of the corners. It is positive if the ring
-        runs clockwise in an image, where y points down; otherwise negative.
+        float: Area; in pixels, if the corners are in pixels. It is positive
+        if the ring runs clockwise in an image, where y points down;
+        otherwise negative.
     """
     x, y = np.asarray(ring).T
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)

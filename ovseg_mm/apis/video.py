@@ -37,8 +37,8 @@ class VideoResult:
     Attributes:
         size (tuple[int, int]): Height and width of a frame in pixels.
         frames (int): Number of frames.
-        shares (dict[str, float]): Share of the pixels in (0, 1] that each
-            found class covers, by class name: mean over all frames, largest
+        shares (dict[str, float]): Share of the pixels that each found class
+            covers, in (0, 1], mean over all frames. By class name, largest
             first.
         files (dict[str, Path]): Paths of the written files by kind.
     """

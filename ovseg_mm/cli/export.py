@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rows(facts: dict) -> list[tuple[str, str]]:
-    """Lines to print about a graph: its inputs, and share of equal labels."""
+    """Lines about a graph: inputs, and share of labels equal to PyTorch."""
     given, compared = facts['input'], facts['compared']
     size = f'{given["height"]} x {given["width"]} pixels'
     if 'height' in given['dynamic']:

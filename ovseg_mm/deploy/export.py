@@ -43,8 +43,9 @@ class ExportReport:
 
     Attributes:
         files (tuple[Path, ...]): Written files; the requested file is first.
-        facts (dict[str, Any]): Content of the JSON file. For embeddings:
-            ``shape`` of the array and ``names`` of the classes.
+        facts (dict[str, Any]): For a graph: content of the JSON file beside
+            it. For embeddings: ``shape`` of the array and ``names`` of the
+            classes.
     """
 
     files: tuple[Path, ...]
@@ -70,9 +71,9 @@ def export_model(
     - output ``scores``: score of each text at each pixel, (B, T, H, W)
       float32.
 
-    Before the graph gets its final name, it is compared with PyTorch. The
-    file ``DST.json`` describes the inputs, the steps before the graph, and
-    the labels.
+    Before the graph gets its final name, its labels are compared with labels
+    of PyTorch. The file ``DST.json`` describes the inputs, the steps from an
+    image file to ``images`` (resizing, windows), and the labels.
 
     Args:
         source (ModelSource): The model.
@@ -82,8 +83,8 @@ def export_model(
         classes (Vocabulary, optional): Class texts whose embeddings become
             part of the graph, or are written. None: the graph has the input
             ``text``; ``'embeddings'`` takes the config's vocabulary.
-        size (tuple[int, int], optional): Height and width of the images of a
-            graph that takes one size. None: the window of the config.
+        size (tuple[int, int], optional): Height and width of the images, if
+            the graph can take only one size. None: the window of the config.
         image (Image.Image, optional): Image for the comparison of the graph
             with PyTorch, in addition to noise.
         cfg_options (dict, optional): Settings to override in the config.

@@ -29,8 +29,9 @@ def model_facts(
 
     Returns:
         dict[str, Any]: Facts as JSON types: version of this package, names
-        of model and method, licence of the weights, ``activation`` of the
-        scores, and ``protocol``, see :func:`protocol_of`.
+        of model and method, licence of the weights, ``protocol``, see
+        :func:`protocol_of`, and ``activation``: function that the graph
+        applies to the scores, ``'none'``, ``'sigmoid'`` or ``'other'``.
     """
     score = float(model.decode_head.activate(torch.zeros(1, 1, 1)))
     return dict(
@@ -58,8 +59,9 @@ def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
 
         - ``size``: (width, height) to which an image is resized first. None:
           images are not resized.
-        - ``keep_ratio``: whether resizing keeps the aspect ratio. ``size`` is
-          then the largest allowed longer and shorter side.
+        - ``keep_ratio``: whether resizing keeps the aspect ratio. If so, the
+          image is made as large as possible, with a longer side of at most
+          ``max(size)`` and a shorter side of at most ``min(size)``.
         - ``window`` and ``stride`` of the windows: (width, height). None: the
           graph gets the whole image.
         - ``global_view``: whether to average the scores of the windows with
@@ -92,7 +94,7 @@ def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
 
 
 def vocabulary_facts(model: OpenVocabSegmentor) -> dict[str, Any]:
-    """Facts by which scores of texts become labels with names and colours.
+    """Facts needed to turn scores of texts into labels, names and colours.
 
     Args:
         model (OpenVocabSegmentor): The model with its vocabulary.
@@ -102,9 +104,11 @@ def vocabulary_facts(model: OpenVocabSegmentor) -> dict[str, Any]:
 
         - ``names``: name of each label, L strings;
         - ``palette``: colour of each label, L triples (red, green, blue);
-        - ``labels``: label of each text, T integers. Pixels of texts with a
-          value outside [0, L) are background or stay unlabelled;
-        - the attributes of :class:`~ovseg_mm.inference.Labelling`;
+        - ``labels``: label of each text, T integers. A pixel whose best text
+          has a value outside [0, L) becomes background or unlabelled;
+        - ``ignore_label``, ``background``, ``threshold``, ``scale``,
+          ``least_probability`` and ``least_area``: see
+          :class:`~ovseg_mm.inference.Labelling`;
         - ``penalty``, if the model has one: number to subtract from the
           scores of each text, T floats.
     """

@@ -32,7 +32,7 @@ embeddings or None, its result is scores, see :meth:`ImageSide.forward`."""
 
 @dataclass(frozen=True)
 class Graph:
-    """Traced :class:`ImageSide`.
+    """Traced :class:`ImageSide`, a segmentor without its text encoder.
 
     Attributes:
         program (Any): The trace, a ``torch.export.ExportedProgram``.
@@ -79,10 +79,10 @@ def check_packages(kind: str) -> None:
 def trace(
     side: ImageSide, size: tuple[int, int], text: Tensor | None
 ) -> Graph:
-    """Trace an :class:`ImageSide` for batches of any size.
+    """Trace an :class:`ImageSide` for any number of images.
 
-    The number of texts and the image size are also left open, if the module
-    allows this.
+    If the module allows this, the graph also takes any number of texts and
+    images of any size.
 
     Args:
         side (ImageSide): Module to trace.

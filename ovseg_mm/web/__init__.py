@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web page: any image, any words, in a browser."""
+"""Web page on which images are segmented with given class texts."""
 
 from .page import build_page, launch_options, serve
 

@@ -155,7 +155,7 @@ def build_page(
 
 
 class _Visit(NamedTuple):
-    """Last result of a visitor, folder of its files, and text to show."""
+    """Last result of a visitor, with its download folder and a caption."""
 
     result: Segmentation
     folder: TemporaryDirectory
@@ -262,7 +262,8 @@ def _connect(
             of :meth:`_Actions.run`.
         sliders (Sequence[gr.Slider]): Opacity and threshold.
         viewer (gr.HTML): Viewer of the drawing and its legend.
-        downloads (Sequence[gr.DownloadButton]): Buttons for ``DOWNLOADS``.
+        downloads (Sequence[gr.DownloadButton]): One button for each kind of
+            result in ``DOWNLOADS``, in the same order.
     """
     visit = gr.State(None, time_to_live=_KEPT)
     for start in starts:

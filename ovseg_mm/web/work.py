@@ -186,7 +186,7 @@ def view_of(
         - ``legend``: name, share and colour of each found class, largest
           first;
         - ``chosen``: ``name``;
-        - ``best``: best words of each pixel, as a table.
+        - ``best``: best words of each pixel, see :func:`_best_words`.
     """
     height, width = result.labels.shape
     part = [1.0, 1.0]
@@ -224,10 +224,15 @@ def view_of(
 def _best_words(result: Segmentation) -> dict[str, Any]:
     """Best words of each pixel, as an image that a browser can read.
 
-    ``table`` is a PNG of k images, one below the other: for the best word
-    of each pixel, for the second, and so on. Red and green are the high and
-    low byte of the label. Blue is the score: 0 stands for the score ``low``,
-    255 for the score ``high``.
+    The result has these keys:
+
+    - ``table``: data URL of a PNG of k images, one below the other. The first
+      shows the best word of each pixel, the second the second best, and so
+      on. Red and green are the high and low byte of the label. Blue is the
+      score: 0 stands for the score ``low``, 255 for the score ``high``;
+    - ``count``: k;
+    - ``low`` and ``high``: lowest and highest score in the table;
+    - ``names``: class name of each label.
     """
     height, width = result.labels.shape
     step = max(1, -(-max(height, width) // _TABLE_SIDE))

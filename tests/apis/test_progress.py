@@ -54,7 +54,7 @@ def test_what_was_counted_with_other_files_is_left_out(tmp_path):
 
 def test_other_settings_are_named(tmp_path):
     EvaluationProgress(tmp_path, dict(a=1, b=2))
-    with pytest.raises(InputError, match=r'evaluation \(b, c differ\)'):
+    with pytest.raises(InputError, match=r'evaluation \(different: b, c\)'):
         EvaluationProgress(tmp_path, dict(a=1, b=3, c=4))
 
 

@@ -54,7 +54,7 @@ def test_processes_are_joined_in_the_order_of_the_images(tmp_path):
 def test_results_of_other_settings(tmp_path):
     Records(tmp_path, dict(model='a', amp=False), keep=False).start()
     with pytest.raises(
-        InputError, match=r'\(model differ\); leave out --skip-'
+        InputError, match=r'\(different: model\); leave out --skip-'
     ):
         Records(tmp_path, dict(model='b', amp=False), keep=True)
     Records(tmp_path, dict(model='b', amp=False), keep=False).start()

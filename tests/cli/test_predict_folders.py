@@ -143,7 +143,9 @@ def test_folders_are_mirrored_and_continued(
     assert labels[0].is_file() and labels[2].stat().st_mtime_ns == before
     assert len(lines_of((out / 'results.jsonl').read_text())) == 4
     status, _, error = predict(*options, '--skip-existing', '--amp')
-    assert status == 2 and '(amp differ); leave out --skip-existing' in error
+    assert (
+        status == 2 and '(different: amp); leave out --skip-existing' in error
+    )
 
 
 def test_an_interrupted_run_keeps_what_is_done(

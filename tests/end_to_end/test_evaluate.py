@@ -157,7 +157,7 @@ def test_interrupted_evaluation_goes_on(home, checkpoint, evaluate, tmp_path):
         cfg_options=['model.test_cfg.mode=whole'],
         status=2,
     )
-    assert 'results of another evaluation (windows differ)' in output
+    assert 'results of another evaluation (different: windows)' in output
 
 
 def test_only_what_is_new_is_counted_again(
@@ -184,7 +184,7 @@ def test_only_what_is_new_is_counted_again(
         *('--amp', '--max-words', 9),
         status=2,
     )
-    assert '(precision, windows differ)' in output
+    assert '(different: precision, windows)' in output
     rows, output = run_again('pc59,voc20b', '--out', out)
     assert 'voc20b: 2 of 2 images' not in output
     assert len(list((out / 'voc20b').iterdir())) == 2
