@@ -62,8 +62,8 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         action=_KeyValues,
         metavar='KEY=VALUE',
         help='settings to override in the config, as key=value; lists as '
-        'key="[a,b]", texts that contain commas in quotes: '
-        'key="[\'a, b\',c]"',
+        'key="[a,b]"; if a text contains a comma, enclose the text in '
+        'quotes: key="[\'a, b\',c]"',
     )
 
 

@@ -224,8 +224,8 @@ def _by_hand(model: ZooModel) -> str:
     name = model.file.name or 'the file'
     note = f' ({model.file.note})' if model.file.note else ''
     return (
-        f'no program can download the weights of {model.name} (licence: '
-        f'{model.weights_licence}); download {name} from '
+        f'the weights of {model.name} (licence: {model.weights_licence}) '
+        f'must be downloaded by hand; download {name} from '
         f'{model.file.page}{note}, then run: python -m ovseg_mm add '
         f'{model.name} {model.file.name or "FILE"}'
     )
