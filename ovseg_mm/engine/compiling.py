@@ -5,6 +5,7 @@ import os
 import shutil
 from typing import Any
 
+import torch
 from torch import nn
 
 from ovseg_mm.models.layers.clip_transformer import CLIPBlock
@@ -30,11 +31,16 @@ def compile_towers(model: nn.Module, options: bool | dict = True) -> int:
         int: Number of compiled blocks.
 
     Raises:
-        InputError: If the model has no such blocks, or the computer has no
-            C++ compiler.
+        InputError: If the model has no such blocks, PyTorch is older than
+            2.3, or the computer has no C++ compiler.
     """
     if not options:
         return 0
+    if not hasattr(torch.compiler, 'is_compiling'):
+        raise InputError(
+            f'compile needs PyTorch 2.3 or newer, but {torch.__version__} is '
+            'installed; update PyTorch, or remove compile'
+        )
     chosen: dict[str, Any] = {} if options is True else dict(options)
     blocks = [
         module

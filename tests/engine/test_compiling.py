@@ -13,6 +13,11 @@ from ovseg_mm.engine.launch import build_runner
 
 from ..models.methods import build_method
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.compiler, 'is_compiling'),
+    reason='compile needs PyTorch 2.3',
+)
+
 
 @pytest.fixture(autouse=True)
 def fresh():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks whether a model is being exported, and a sort for exports."""
+"""Checks for exports and compilation, and a sort for exports."""
 
 import torch
 from torch import Tensor
@@ -15,17 +15,22 @@ def is_in_onnx_export() -> bool:
     return torch.onnx.is_in_onnx_export()
 
 
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` traces; always False before PyTorch 2.3."""
+    return getattr(torch.compiler, 'is_compiling', bool)()
+
+
 def runs_as_written() -> bool:
     """Whether a model neither keeps gradients nor is exported or compiled.
 
     Then it may use operators and loops that suit the device and the size of
     the input.
     """
+    # First, since torch.compile cannot trace the check of an ONNX export.
+    if is_compiling():
+        return False
     return not (
-        torch.is_grad_enabled()
-        or is_exporting()
-        or is_in_onnx_export()
-        or torch.compiler.is_compiling()
+        torch.is_grad_enabled() or is_exporting() or is_in_onnx_export()
     )
 
 

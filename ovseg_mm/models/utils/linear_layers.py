@@ -34,8 +34,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         Tensor: Outputs, (..., N, O).
     """
-    operator = _operator()
-    if operator is None or not _is_eligible(x, weight):
+    operator = _operator() if _is_eligible(x, weight) else None
+    if operator is None:
         return F.linear(x, weight, bias)
     return operator(x, weight, bias, 'none', [], '')
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .exporting import is_compiling
+
 
 def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
     """Call a function whose intermediate results are not kept.
@@ -24,7 +26,7 @@ def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
     Returns:
         Tensor: Result of the function.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not torch.is_grad_enabled() or is_compiling():
         return function(*args)  # torch.compile decides what to keep
     return checkpoint(
         function, *args, use_reentrant=False, preserve_rng_state=False

@@ -92,5 +92,5 @@ def test_prompts_that_do_not_fit(arch, tmp_path):
     tower = CLIPPromptedTextTransformer(
         arch, prefix_length=5, prompt_weights=path
     )
-    with pytest.raises(ValueError, match=r'\(4, 32\).*takes \(5, 32\)'):
+    with pytest.raises(ValueError, match=r'\(4, 32\).*expects \(5, 32\)'):
         tower.init_weights()
