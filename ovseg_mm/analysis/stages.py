@@ -241,7 +241,8 @@ class PeakMemory:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.above = _status('VmHWM') - self._before
+        # The kernel counts some pages late; ratios need a number above 0.
+        self.above = max(_status('VmHWM') - self._before, 1)
 
 
 def mean_costs(clocks: Sequence[StageClock]) -> dict[str, dict[str, float]]:

@@ -196,7 +196,7 @@ def test_numbers_that_are_not_finite():
         for value in values:
             bad = torch.tensor([1.0, value, value]).to(dtype)
             with pytest.raises(
-                ValueError, match=r'a\.pth has 2 numbers .* 3 of x'
+                ValueError, match=r'a\.pth has 2 numbers .* 3 numbers of x'
             ):
                 check_finite({'y': torch.ones(2), 'x': bad}, 'a.pth')
     check_finite({'i': torch.ones(2).int(), 'e': torch.ones(0)}, 'a.pth')

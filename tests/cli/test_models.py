@@ -77,9 +77,12 @@ def test_configs(capsys):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('Models:\n  - Name: a\n', "metafile.yaml has a model .*'In Coll"),
+        (
+            'Models:\n  - Name: a\n',
+            "metafile.yaml has a wrong entry .*'In Coll",
+        ),
         ('Models: [\n', 'metafile.yaml cannot be read as YAML: .*line 2'),
-        ('- a\n', 'metafile.yaml is a list, expected'),
+        ('- a\n', 'metafile.yaml contains a list; expected'),
         ('Zoo:\n  - Name: a\n', "model under Zoo cannot be read .*'Config'"),
     ],
 )

@@ -45,7 +45,7 @@ def test_unseen_labels_become_unknown():
 def test_other_numberings_are_refused():
     with pytest.raises(InputError, match='have 3 labels.* has 4'):
         number([0], ALL, 3)
-    with pytest.raises(InputError, match='number 5 labels.* has 3'):
+    with pytest.raises(InputError, match='have 5 labels.* has 3'):
         number([0], SEEN, 5)
 
 

@@ -114,5 +114,7 @@ def test_numbers_that_are_not_finite(table, value):
     rows = np.load(table)
     rows[2, 3] = value
     np.save(table, rows)
-    with pytest.raises(ValueError, match='not finite .* 24 of its table'):
+    with pytest.raises(
+        ValueError, match='not finite .* 24 numbers of its table'
+    ):
         EmbeddingFile(table, WORDS)
