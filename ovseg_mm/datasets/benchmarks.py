@@ -13,7 +13,10 @@ from .open_vocab_dataset import OpenVocabDataset
 
 
 class BenchmarkDataset(OpenVocabDataset):
-    """:class:`OpenVocabDataset` with the default arguments ``DEFAULTS``."""
+    """Data set of a benchmark.
+
+    The class attribute ``DEFAULTS`` holds its default arguments.
+    """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {}
 
@@ -23,14 +26,20 @@ class BenchmarkDataset(OpenVocabDataset):
 
 @DATASETS.register_module()
 class ADE20K847Dataset(BenchmarkDataset):
-    """ADE20K with 847 classes, in 16-bit TIFF files with 65535 ignored."""
+    """ADE20K with 847 classes.
+
+    The label files are 16-bit TIFFs; the value 65535 is ignored.
+    """
 
     DEFAULTS = dict(vocabulary='ade847', seg_map_suffix='.tif')
 
 
 @DATASETS.register_module()
 class PascalContext459Dataset(BenchmarkDataset):
-    """PASCAL-Context with 459 classes, in 16-bit TIFFs with 65535 ignored."""
+    """PASCAL-Context with 459 classes.
+
+    The label files are 16-bit TIFFs; the value 65535 is ignored.
+    """
 
     DEFAULTS = dict(vocabulary='pc459', seg_map_suffix='.tif')
 
@@ -79,8 +88,8 @@ class PascalVOC20bDataset(BenchmarkDataset):
 
     The class texts of the background are the classes of PASCAL-Context 59
     that are not objects of PASCAL VOC. The label files are the original files
-    of PASCAL VOC, where the background is 0. Set ``label_map=None`` for files
-    in which it is 20.
+    of PASCAL VOC, where the background is 0. Set ``label_map=None`` for label
+    files in which the background is 20.
     """
 
     DEFAULTS = dict(

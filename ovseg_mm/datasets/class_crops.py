@@ -37,8 +37,8 @@ class ClassCropDataset(Dataset):
             label file, and ``crop_label``, its label. If the pipeline returns
             None, another sample is drawn.
         samples_per_class (int, optional): Maximum number of samples for each
-            class. Classes with more are drawn at random, with replacement.
-            None: no maximum.
+            class. For a class with more samples, this number is drawn at
+            random, with replacement. None: no maximum.
         seed (int): Random seed for ``samples_per_class``.
         index_file (str, optional): JSON file that lists the classes of each
             image. If it is missing, all label files are read and the file is
@@ -93,9 +93,10 @@ class ClassCropDataset(Dataset):
         while data is None:
             if self.test_mode:
                 raise RuntimeError(
-                    f'the test pipeline returns None for sample {index}; if '
-                    f'the index file ({self.index_file}) was written in '
-                    'training, set another one for the test'
+                    f'the test pipeline returns None for sample {index}; an '
+                    'index file from training lists classes that a test '
+                    'cannot crop: set another index_file than '
+                    f'{self.index_file} for the test'
                 )
             data = self._prepare(np.random.randint(len(self)))
         return data

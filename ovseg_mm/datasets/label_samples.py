@@ -70,8 +70,9 @@ class LabelSample:
             FileNotFoundError: If a label file is missing.
             InputError: If a file is not a label map, differs in size from
                 its image or holds values that are not labels; if all pixels
-                are ignored; or if the data set has two classes and the files
-                hold only the values 0 and 255.
+                are ignored; or if a data set with two classes has only the
+                values 0 and 255 in its files, and ``ignore_index`` was not
+                set: 255 is then ignored, and only label 0 is left.
         """
         if not self.samples:
             return

@@ -43,9 +43,9 @@ class OpenVocabDataset(BaseSegDataset):
             label files under ``seg_map_path``.
         ignore_index (int, optional): Value of ignored pixels. None: 255, or
             65535 if the vocabulary has more than 255 labels.
-        label_map (Mapping[int, int], optional): Labels by value, for label
-            files with other values than the labels. Other values stay.
-            Applied after ``reduce_zero_label``.
+        label_map (Mapping[int, int], optional): Label for each value in the
+            label files, if labels and values differ. Values without an entry
+            stay. Applied after ``reduce_zero_label``.
         unseen_labels (str): Treatment of pixels with an unseen label, after
             the pipeline:
 
@@ -76,7 +76,8 @@ class OpenVocabDataset(BaseSegDataset):
             file is missing, or a file is a broken link. The message names the
             file.
         InputError: If two images fit one label file; if ``unseen_labels`` is
-            unknown, or the vocabulary has no unseen labels for it.
+            unknown, or is ``'ignore'`` or ``'mark'`` although the vocabulary
+            has no unseen labels.
     """
 
     METAINFO: dict
@@ -125,7 +126,7 @@ class OpenVocabDataset(BaseSegDataset):
         self.METAINFO = {**type(self).METAINFO, **self.metainfo}
 
     def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:
-        """Return a vocabulary; without colours, it gets the data set's."""
+        """Add the palette of ``metainfo``, else a fitting one of METAINFO."""
         if metainfo.get('classes') is not None:
             check_same_classes(vocabulary, metainfo['classes'], 'metainfo')
         palette = metainfo.get('palette')
@@ -139,7 +140,8 @@ class OpenVocabDataset(BaseSegDataset):
         """Adapt the transforms of a pipeline to this data set, in place.
 
         :class:`LoadOpenVocabImage` replaces other transforms that read
-        images. Label maps are padded with ``ignore_index``.
+        images. Transforms that pad label maps are set to pad with
+        ``ignore_index``.
 
         Args:
             transforms (list): Transforms of the pipeline.
@@ -292,8 +294,9 @@ class OpenVocabDataset(BaseSegDataset):
             idx (int): Index of the sample.
 
         Returns:
-            list[int]: Labels that occur, without the ignored value and hidden
-            unseen labels.
+            list[int]: Labels that occur, after unseen labels are treated as
+            ``unseen_labels`` says, without ignored and unknown pixels; empty
+            if the sample has no label file.
         """
         info = self.get_data_info(idx)
         if info.get('seg_map_path') is None:
@@ -309,10 +312,9 @@ class OpenVocabDataset(BaseSegDataset):
         ]
 
     def _hide_unpacked(self, data: dict) -> dict:
-        """Hide the unseen labels of a sample that is not packed.
+        """Hide unseen labels in ``gt_seg_map`` of a sample not yet packed.
 
-        Data sets that mix samples, such as ``MultiImageMixDataset``, pack
-        them later.
+        ``MultiImageMixDataset`` mixes such samples and packs them afterwards.
         """
         if self.unseen_labels == 'keep' or 'gt_seg_map' not in data:
             return data
@@ -339,7 +341,7 @@ class OpenVocabDataset(BaseSegDataset):
             )
 
     def _hide(self, labels: Tensor) -> Tensor:
-        """Return an int64 label map of any shape with unseen labels hidden."""
+        """Hide the unseen labels in a label map, int64 of any shape."""
         vocabulary = self.vocabulary
         table = torch.arange(max(vocabulary.num_labels, self.ignore_index) + 1)
         if self.unseen_labels == 'ignore':

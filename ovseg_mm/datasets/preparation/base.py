@@ -21,7 +21,9 @@ from ..file_index import read_names
 
 @dataclass(frozen=True)
 class Task:
-    """Task that writes the files of one image, in any process.
+    """Task that writes files, such as the label file of one image.
+
+    Tasks are independent, so that several processes can share them.
 
     Attributes:
         function (Callable): Function that writes the files. It never leaves

@@ -90,7 +90,11 @@ def _prepare(
 def _not_made(
     preparation: Preparation, root: Path, options: argparse.Namespace
 ) -> list[str]:
-    """Return messages on label files to be made, or on a missing download."""
+    """Return a list with a message if files of the preparation are missing.
+
+    The message says whether the files are still to be made, or what is wrong
+    with the download. The list is empty if all files are made.
+    """
     try:
         tasks = preparation.tasks(root, options)
     except REPORTED_ERRORS as error:

@@ -128,9 +128,9 @@ def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     """Decode a mask in COCO's run-length code.
 
     The code lists the lengths of alternating runs of 0 and 1, column by
-    column. In the compressed form it is a string of 6-bit characters, in
-    which a length after the third is the difference from the length two
-    places before.
+    column. In the compressed form, ``counts`` is a string of 6-bit
+    characters. From the fourth length on, each length is stored as its
+    difference from the length two places before.
 
     Args:
         code (dict): Run-length code, with the height and width of the mask in

@@ -153,12 +153,14 @@ class ZeroShot(Preparation):
 def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
     """Write a label file that has only the seen classes, numbered from 0.
 
-    No file is written if the image shows no seen class.
+    All other pixels become 255. No file is written if the image shows no seen
+    class.
 
     Args:
         source (Path): Label file with all classes.
         output (Path): Label file to write.
-        split (str): Key of a vocabulary with unseen labels.
+        split (str): Name of the zero-shot split, such as ``'voc20-15-5'``.
+            The vocabulary of this name tells which classes are seen.
         first (int): Value of label 0 in ``source``.
 
     Raises:

@@ -15,8 +15,8 @@ from torchvision.transforms import RandomResizedCrop
 class CropClass(BaseTransform):
     """Crop one class out of an image and its label map.
 
-    The bounding box of the class contains all its pixels. As in ZSSeg, the
-    box excludes the last row and the last column of the image.
+    The class is cropped by its bounding box. As in ZSSeg, the box leaves out
+    the last row and the last column of the image.
 
     - In training (``scale`` is given), a random part of the box is cropped
       and resized to ``size`` (bilinear with antialiasing, by Pillow).
@@ -53,8 +53,8 @@ class CropClass(BaseTransform):
             results (dict): Sample to crop.
 
         Returns:
-            dict, optional: Cropped sample; None if the crop would have no
-            pixel of the class.
+            dict, optional: Cropped sample; None if the bounding box is empty
+            or, in training, if the random part has no pixel of the class.
         """
         mask = results['gt_seg_map'] == results['crop_value']
         size = (self.size[0], self.size[1])

@@ -22,7 +22,7 @@ class LoadOpenVocabImage(LoadImageFromFile):
 
     In the pipeline of an :class:`OpenVocabDataset`, this transform replaces
     each ``LoadImageFromFile`` that reads colour images with OpenCV or Pillow.
-    8-bit RGB images get the same pixels as before.
+    For 8-bit RGB images, both transforms read the same pixels.
 
     Required keys: ``img_path``.
 

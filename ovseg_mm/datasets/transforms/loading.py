@@ -30,9 +30,11 @@ class LoadOpenVocabAnnotations(BaseTransform):
     unchanged, so that the same pipeline can be used for images without
     labels.
 
-    Optional keys: ``reduce_zero_label``, ``label_map``, ``ignore_index``,
-    ``num_labels``, ``ori_shape``, ``seg_fields``, ``exif_orientation``,
-    ``exif_applied``, ``exif_chosen``.
+    Optional keys, which :class:`OpenVocabDataset` and
+    :class:`LoadOpenVocabImage` set: ``reduce_zero_label``, ``label_map``,
+    ``ignore_index``, ``num_labels``, ``ori_shape``, ``seg_fields``,
+    ``exif_orientation``, ``exif_applied``; ``exif_chosen``, True if the user
+    has set ``exif_orientation`` of the data set: there is then no warning.
 
     Added keys: ``gt_seg_map``, label of each pixel, (H, W), and its name in
     ``seg_fields``. The dtype is uint8 for 8-bit files, and int32 for 16-bit
