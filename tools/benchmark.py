@@ -117,13 +117,14 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     """Measure one model.
 
     Args:
-        config (str): Its config.
+        config (str): Config file, or bare name of a shipped one.
         args (argparse.Namespace): Options of the command line.
 
     Returns:
-        dict[str, Any]: Figures of each measurement by its name: ``predict``
-        or ``train``, the same of the plain path as ``plain``, ``load``,
-        ``folder 1`` and ``folder 8``; see :mod:`ovseg_mm.analysis.workloads`.
+        dict[str, Any]: Figures by name of the measurement: ``predict`` or
+        ``train``, with ``plain`` for the plain path; or ``load``; or
+        ``folder 1`` and ``folder 8``. :mod:`ovseg_mm.analysis.workloads`
+        lists the figures.
     """
     if args.load:
         return dict(load=in_fresh_process('load', config, args))
@@ -148,17 +149,19 @@ def in_fresh_process(
     plain: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Run a measurement in a process of its own, whose memory is its own.
+    """Run a measurement in a new process, so that others do not change it.
 
     Args:
-        kind (str): Name of the measurement.
-        config (str): Config of the model.
+        kind (str): Measurement: ``'predict'``, ``'train'``, ``'load'`` or
+            ``'folder'``.
+        config (str): Config file, or bare name of a shipped one.
         args (argparse.Namespace): Options of the command line.
-        plain (bool): Whether the plain path is measured.
-        **options (Any): Further arguments of the measurement.
+        plain (bool): Whether to measure the plain path, which computes as the
+            papers and the authors' code write it.
+        **options (Any): ``batch_size`` (int) for ``'folder'``.
 
     Returns:
-        dict[str, Any]: Figures of the measurement.
+        dict[str, Any]: Figures, see :mod:`ovseg_mm.analysis.workloads`.
     """
     context = multiprocessing.get_context('spawn')
     with context.Pool(1) as pool:
@@ -172,7 +175,7 @@ def run(
     plain: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Run a measurement in this process, see :func:`in_fresh_process`."""
+    """Run in this process what :func:`in_fresh_process` describes."""
     # Texts are encoded in every run.
     os.environ['OVSEG_CACHE_SIZE'] = '0'
     from ovseg_mm.analysis.workloads import WORKLOADS, Work
@@ -192,12 +195,13 @@ def run(
 def report(
     config: str, figures: dict[str, Any], earlier: dict[str, Any]
 ) -> list[str]:
-    """Lines that say what was measured, ratios first.
+    """Format what was measured as lines of text, ratios first.
 
     Args:
         config (str): Name of the model.
         figures (dict[str, Any]): Result of :func:`measure`.
-        earlier (dict[str, Any]): That of an earlier run, or empty.
+        earlier (dict[str, Any]): Result of an earlier run; empty if there is
+            none.
 
     Returns:
         list[str]: The lines.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts of the operations and parameters of a model.
 
-One multiply-add is one FLOP, as papers of this field count.
+One multiply-add counts as one FLOP, as in papers of this field.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class Count:
 
 @dataclass(frozen=True)
 class TextCount:
-    """Operations of a text tower for a vocabulary, needed once.
+    """Operations of a text tower, needed once for each vocabulary.
 
     Attributes:
         prompts (int): Number of different prompts.
@@ -55,7 +55,9 @@ class TextCount:
 
 
 def count_view(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
-    """Count one view: image features and head, without text embeddings.
+    """Count the operations of one view, without text embeddings.
+
+    A view is a window, or the whole image.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
@@ -68,7 +70,9 @@ def count_view(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
 
 
 def count_image(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
-    """Count a whole image: views and fusion, without text embeddings.
+    """Count the operations of all views of an image and of their fusion.
+
+    The operations of text embeddings are not included.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
@@ -101,13 +105,14 @@ def count_text(model: BaseOpenVocabSegmentor) -> list[TextCount]:
 def count_parameters(
     model: BaseOpenVocabSegmentor,
 ) -> dict[str, tuple[int, int]]:
-    """Numbers of parameters of the model's parts, all and trained.
+    """Count the parameters of the model and of its parts.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
 
     Returns:
-        dict[str, tuple[int, int]]: By name of the part; ``''`` is the model.
+        dict[str, tuple[int, int]]: Numbers of all parameters and of trained
+        ones, by name of the part; ``''`` is the whole model.
     """
     return {
         name: (
@@ -158,7 +163,7 @@ def _count(
 
 @contextmanager
 def _random_text(model: BaseOpenVocabSegmentor) -> Iterator[None]:
-    """Replace text embeddings by random ones; texts are counted apart."""
+    """Replace text embeddings by random ones, so that none are computed."""
     sides = [s for s in model.text_sides if s.bank.embeddings is None]
     for side in sides:
         encoder: Any = side.encoder

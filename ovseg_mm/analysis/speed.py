@@ -116,7 +116,7 @@ def build_test_set(cfg: Config) -> Dataset:
         Dataset: The test set.
 
     Raises:
-        FileNotFoundError: If its files are missing.
+        FileNotFoundError: If files of the test set are missing.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     return DATASETS.build(cfg.test_dataloader.dataset)
@@ -130,8 +130,8 @@ def image_batches(
     Args:
         dataset (Dataset): See :func:`build_test_set`.
         batch_size (int): Images per batch.
-        count (int): Number of batches, at most those of the set.
-        workers (int): Number of processes that read images.
+        count (int): Number of batches, at most as many as the set has.
+        workers (int): Number of processes that read images. 0: this process.
 
     Returns:
         DataLoader: The batches.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a prediction or a training step goes."""
+"""Time of each stage of a prediction or a training step."""
 
 import resource
 import time
@@ -28,8 +28,8 @@ class Cost:
 
     Attributes:
         seconds (float): Elapsed seconds.
-        user (float): CPU seconds of all threads in programs.
-        system (float): CPU seconds of all threads in the kernel.
+        user (float): CPU seconds of all threads in user mode.
+        system (float): CPU seconds of all threads in kernel mode.
         faults (int): Minor page faults.
     """
 
@@ -45,7 +45,10 @@ class Cost:
 
     @classmethod
     def now(cls) -> 'Cost':
-        """Cost of this process since it began."""
+        """Return the counters of this process at this moment.
+
+        Only differences of two such values are meaningful.
+        """
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -74,7 +77,9 @@ class Cost:
 
 
 class StageClock:
-    """Costs of named stages, without the stages inside them.
+    """Measures the time and page faults of named stages, see :class:`Cost`.
+
+    The cost of a stage does not include the stages inside it.
 
     >>> clock = StageClock()
     >>> with clock.stage('head'):
@@ -82,6 +87,9 @@ class StageClock:
     ...         embed()
     ...     decode()
     >>> clock.costs['head']  # cost of decode(), without embed()
+
+    Attributes:
+        costs (dict[str, Cost]): Cost of each stage, by its name.
     """
 
     def __init__(self) -> None:
@@ -102,7 +110,7 @@ class StageClock:
             name (str): Name of the stage.
 
         Yields:
-            None: While it runs.
+            None: While the stage runs.
         """
         self._inner.append(Cost())
         begin = Cost.now()
@@ -128,7 +136,7 @@ class StageClock:
             name (str): Name of the stage.
 
         Yields:
-            None: While the calls are counted.
+            None: While the calls are measured.
         """
         original: Callable = getattr(owner, method)
 
@@ -148,7 +156,7 @@ class StageClock:
             model (BaseOpenVocabSegmentor): The model.
 
         Yields:
-            None: While they are counted.
+            None: While the parts are measured.
         """
         places: list[tuple[Any, str, str]] = [
             (model.data_preprocessor, 'forward', 'preprocess'),
@@ -182,7 +190,7 @@ def measure_prediction(
         file (Path): Image file.
 
     Returns:
-        StageClock: Costs of the stages that occur, of ``read``,
+        StageClock: Costs of the stages that occur. Possible are ``read``,
         ``preprocess``, ``image tower``, ``text``, ``head``, ``regions``,
         ``fuse and resize``, ``labels``, ``draw`` and ``other``.
     """
@@ -208,7 +216,7 @@ def measure_training_step(
 
     Args:
         model (BaseOpenVocabSegmentor): The model, in training mode.
-        optim_wrapper (OptimWrapper): Its optimizer.
+        optim_wrapper (OptimWrapper): Optimizer wrapper of the model.
         batch (dict): Batch of a training data loader.
 
     Returns:
@@ -246,13 +254,14 @@ class PeakMemory:
 
 
 def mean_costs(clocks: Sequence[StageClock]) -> dict[str, dict[str, float]]:
-    """Mean costs of several measurements.
+    """Average the costs of several measurements.
 
     Args:
         clocks (Sequence[StageClock]): The measurements.
 
     Returns:
-        dict[str, dict[str, float]]: Fields of :class:`Cost` by stage.
+        dict[str, dict[str, float]]: For each stage, the mean of each field of
+        :class:`Cost`, by name of the field.
     """
     stages = dict.fromkeys(name for clock in clocks for name in clock.costs)
     return {
@@ -269,14 +278,15 @@ def mean_costs(clocks: Sequence[StageClock]) -> dict[str, dict[str, float]]:
 
 
 def matrix_rate(size: int = 1024, seconds: float = 0.5) -> float:
-    """Multiply-adds per CPU second of large float32 matrix products.
+    """Measure how fast this process multiplies large float32 matrices.
 
     Args:
         size (int): Side of the matrices.
         seconds (float): Smallest number of CPU seconds to measure.
 
     Returns:
-        float: Rate of this process, with its number of threads.
+        float: Multiply-adds per CPU second, with the threads that PyTorch
+        uses now.
     """
     first, second = torch.randn(2, size, size)
     torch.mm(first, second)
@@ -288,7 +298,7 @@ def matrix_rate(size: int = 1024, seconds: float = 0.5) -> float:
 
 
 def _status(key: str) -> int:
-    """Bytes of an entry of the process's status."""
+    """Bytes of the entry ``key`` in ``/proc/self/status``."""
     text = Path('/proc/self/status').read_text()
     (line,) = (x for x in text.splitlines() if x.startswith(f'{key}:'))
     return int(line.split()[1]) * 1024

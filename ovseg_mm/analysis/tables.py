@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of text for the figures of :mod:`ovseg_mm.analysis.workloads`."""
+"""Format the numbers from workloads as lines of text.
+
+The numbers, called figures, come from :mod:`ovseg_mm.analysis.workloads`.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,16 +13,16 @@ _MIB = 1 << 20
 def ratios(
     name: str, other: Mapping[str, Any], own: Mapping[str, Any]
 ) -> list[str]:
-    """Ratios of another measurement to this one.
+    """Format the ratios of another measurement to this one.
 
     Args:
         name (str): Name of the other measurement.
-        other (Mapping[str, Any]): Its figures.
+        other (Mapping[str, Any]): Figures of the other measurement.
         own (Mapping[str, Any]): Figures of this measurement.
 
     Returns:
         list[str]: One line. A ratio above 1 means that the other measurement
-        took more.
+        took more time or memory.
     """
     pairs = {
         'CPU time': (
@@ -39,7 +42,7 @@ def ratios(
 
 
 def stages(figures: Mapping[str, Any]) -> list[str]:
-    """Cost of a prediction or training step, and of the stages.
+    """Format the cost of a prediction or training step, and of its stages.
 
     Args:
         figures (Mapping[str, Any]): Figures of ``predict`` or ``train``.
@@ -67,7 +70,7 @@ def stages(figures: Mapping[str, Any]) -> list[str]:
 
 
 def loading(figures: Mapping[str, Any]) -> list[str]:
-    """Cost of the images of a training set.
+    """Format the cost of loading the images of a training set.
 
     Args:
         figures (Mapping[str, Any]): Figures of ``load``.
@@ -84,11 +87,11 @@ def loading(figures: Mapping[str, Any]) -> list[str]:
 
 
 def folder(figures: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """Cost of the images of a folder, by the size of the batches.
+    """Format the cost of predicting a folder, for each batch size.
 
     Args:
-        figures (Mapping[int, Mapping[str, Any]]): Figures of ``folder`` for
-            each size. All sizes are compared with the first one.
+        figures (Mapping[int, Mapping[str, Any]]): Figures of ``folder``, by
+            batch size. All sizes are compared with the first one.
 
     Returns:
         list[str]: One line for each size.

@@ -80,10 +80,10 @@ def predict(work: Work) -> dict[str, Any]:
 
     Returns:
         dict[str, Any]: ``first`` and ``later``, costs of the stages of the
-        first prediction, which encodes the class texts, and means of those
-        after it; ``memory``, peak bytes above the model; ``rate``,
-        multiply-adds per CPU second of matrix products; ``flops``,
-        multiply-adds of a prediction, not with ``plain``.
+        first prediction, which encodes the class texts, and mean costs of
+        the later predictions; ``memory``, peak bytes above the model;
+        ``rate``, multiply-adds per CPU second of matrix products; without
+        ``plain``, also ``flops``, multiply-adds of a prediction.
     """
     with _built(work) as (model, rate), tempfile.TemporaryDirectory() as name:
         pipeline = Compose(image_steps(model.cfg.test_pipeline))
@@ -104,8 +104,8 @@ def train(work: Work) -> dict[str, Any]:
     """Measure training steps of one image.
 
     Args:
-        work (Work): Options; ``image_size`` is that of the image files, the
-            pipeline of the config cuts them.
+        work (Work): Options. ``image_size`` is the size of the files, which
+            the training pipeline then crops.
 
     Returns:
         dict[str, Any]: ``first``, ``later``, ``memory`` and ``rate`` as in
@@ -154,7 +154,9 @@ def load(work: Work) -> dict[str, Any]:
 
 
 def folder(work: Work, batch_size: int) -> dict[str, Any]:
-    """Measure ``predict`` on a folder of images, with the class texts known.
+    """Measure the command ``predict`` on a folder of images.
+
+    The class texts are encoded before the measurement.
 
     Args:
         work (Work): Options.
@@ -212,7 +214,7 @@ def _built(work: Work) -> Iterator[tuple[BaseOpenVocabSegmentor, float]]:
 def _inferencer(
     work: Work, model: BaseOpenVocabSegmentor
 ) -> OpenVocabInferencer:
-    """Inferencer of a model that is built already, also of random weights."""
+    """Inferencer of a built model, which may have random weights."""
     with replaced(inferencer_module, 'build_for_images', lambda *args: model):
         return OpenVocabInferencer(work.config)
 

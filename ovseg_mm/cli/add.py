@@ -15,8 +15,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='add a weight file that you have downloaded for a model',
         description='Check that FILE contains the published weights of the '
         'model NAME, and convert it into the cache. All commands then find '
-        'the weights there. For files that no program can download, and for '
-        'computers without a network.',
+        'the weights there. For files that must be downloaded by hand, and '
+        'for computers without a network.',
     )
     parser.add_argument(
         'name',

@@ -236,7 +236,7 @@ def _check_part(
 def _check_below(
     node: Mapping, path: str, registry: str, owner: Callable
 ) -> None:
-    """Raise for unknown names in parts of a part of class ``owner``."""
+    """Raise for unknown names in the dicts inside a part, ``node``."""
     if registry == 'EVALUATOR':
         registry = 'METRICS'
     children = _CHILDREN.get(registry, {})
@@ -311,7 +311,7 @@ def _check_like(name: str, path: str, found: Callable) -> None:
 
 
 def _elsewhere(path: str, name: str) -> str:
-    """Hint that an argument belongs to ``model.test_cfg``; '' otherwise."""
+    """Hint for an option of ``model.test_cfg``; '' for other arguments."""
     if path in ('test_cfg', 'model') and name in TEST_OPTIONS:
         return f'; did you mean model.test_cfg.{name}?'
     return ''
@@ -320,10 +320,10 @@ def _elsewhere(path: str, name: str) -> str:
 def _find(
     name: Any, path: str, registry: str, others: Collection[str] = ()
 ) -> Callable:
-    """Find a class or function by its name in one of several registries.
+    """Find a class or function by name in ``registry``, then in ``others``.
 
-    A ``name`` that is a class or function is returned unchanged. ``path`` is
-    the key of ``name`` in the config, for messages.
+    Registries are named as in MMEngine, such as ``'MODELS'``. A ``name`` that
+    is a class is returned unchanged. Messages call the setting ``path``.
     """
     if not isinstance(name, str):
         if callable(name):
@@ -386,7 +386,7 @@ def _everywhere() -> Iterator[Registry]:
 
 
 def _scoped(key: str) -> Registry:
-    """Registry, such as ``'MODELS'``, of the current scope or of MMEngine."""
+    """Registry ``key``, as ``'MODELS'``, of the scope, else of MMEngine."""
     root = getattr(registries, key)
     scope = DefaultScope.get_current_instance()
     if scope is None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of config dicts without a type; MMEngine ignores unknown keys."""
+"""Checks for unknown keys in config dicts without a type.
+
+MMEngine ignores unknown keys in such dicts.
+"""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping

@@ -28,9 +28,10 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             index of a list.
 
     Raises:
-        InputError: If the first part of a key is unknown or a variable of the
-            config file, if the key goes through a value that is neither a dict
-            nor a list, or if an index is too high.
+        InputError: If the first part of a key is unknown and not in the
+            config, if the first part is a variable that sets others,
+            if the key goes through a value that is neither a dict nor a list,
+            or if a list has no element with this index.
     """
     for key, value in options.items():
         first, *path = key.split('.')
@@ -42,7 +43,12 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 def _check_is_read(
     cfg: Config, key: str, first: str, path: Sequence[str]
 ) -> None:
-    """Raise or warn if no code reads a top-level key; suggest settings."""
+    """Raise or warn about a top-level key that the run does not read.
+
+    A key that the config lacks raises an InputError, and so does a variable
+    that has set other settings. Any other key of the config gives a warning,
+    because code of the user may read it.
+    """
     # These pipelines are copies of the pipeline of the test set.
     read = set(RUN_KEYS) - {'test_pipeline', 'tta_pipeline'}
     places = places_of(cfg, first, read)
@@ -105,6 +111,11 @@ def _with_value(node: Any, value: Any) -> Any:
 def _index(node: list, part: str, key: str) -> int:
     if part.isdecimal() and int(part) < len(node):
         return int(part)
+    if not node:
+        raise InputError(
+            f'{key} cannot be set: the list has no element {part!r}, because '
+            'it is empty; set the whole list instead'
+        )
     raise InputError(
         f'{key} cannot be set: {part!r} is not an index of the list, which '
         f'has {len(node)} elements; use 0 to {len(node) - 1}'

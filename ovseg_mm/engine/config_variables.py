@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Search for the settings that a variable of a config file has set.
 
-Changing the variable after the file was read has no effect, so error messages
-name these settings instead.
+For example, a file may contain ``num_classes = 20`` and use this variable as
+``model = dict(num_classes=num_classes)``. Changing the variable after
+the file was read has no effect, so error messages name these settings instead.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

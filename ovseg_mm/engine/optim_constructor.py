@@ -18,7 +18,7 @@ class OpenVocabOptimWrapperConstructor:
 
     MMEngine's own constructor also passes frozen parameters to the optimizer.
     In a module with a learning-rate factor, it applies weight decay to
-    normalization layers even where this is switched off.
+    normalization layers even with ``norm_decay_mult=0``.
 
     Args:
         optim_wrapper_cfg (dict): Config of the wrapper with ``optimizer``.

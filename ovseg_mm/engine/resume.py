@@ -100,7 +100,11 @@ def _newest_whole(folder: Path) -> Path | None:
 
 @contextmanager
 def _open_whole(path: str, mode: str = 'r') -> Iterator[IO[str]]:
-    """Open a file; with mode 'w', the file appears when it is complete."""
+    """Open a file.
+
+    With mode 'w', the file is written under a temporary name and renamed at
+    the end.
+    """
     if mode != 'w':
         with open(path, mode) as file:
             yield file

@@ -155,3 +155,9 @@ def test_keys_that_nothing_reads(key, near):
         merge_options(make_config(), {key: 1})
     assert ('did you mean' in str(error.value)) == (near is not None)
     assert near is None or repr(near) in str(error.value)
+
+
+def test_an_empty_list_has_no_range_of_indices():
+    cfg = Config(dict(custom_hooks=[]))
+    with pytest.raises(InputError, match='it is empty; set the whole list'):
+        merge_options(cfg, {'custom_hooks.0.priority': 'LOW'})

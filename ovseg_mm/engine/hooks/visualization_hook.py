@@ -61,7 +61,10 @@ class OpenVocabVisualizationHook(Hook):
         self.outline_errors = outline_errors
 
     def before_test(self, runner: Runner) -> None:
-        """Create the folder of drawings; without access, this fails early."""
+        """Create the folder of drawings.
+
+        A test without write access thus fails before it starts.
+        """
         if self.draw and not self.show:
             self._folder(runner).mkdir(parents=True, exist_ok=True)
 
