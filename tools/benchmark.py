@@ -195,7 +195,9 @@ def run(
 def report(
     config: str, figures: dict[str, Any], earlier: dict[str, Any]
 ) -> list[str]:
-    """Format what was measured as lines of text, ratios first.
+    """Format measured figures as lines of text.
+
+    Ratios to the plain path and to an earlier run come first, if measured.
 
     Args:
         config (str): Name of the model.

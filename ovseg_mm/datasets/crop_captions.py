@@ -67,14 +67,23 @@ class CropCaptionDataset(Dataset):
             )
         with open(path, newline='', encoding='utf-8-sig') as file:
             rows = list(csv.DictReader(file, delimiter='\t'))
-        columns = rows[0].keys() if rows else ()
+        if not rows:
+            raise InputError(
+                f'{path} has no rows; make it again with '
+                'tools/dataset_converters/crop_captions.py'
+            )
+        columns = rows[0].keys()
         needed = COLUMNS if self.image_folder else (*COLUMNS, 'image')
         missing = [name for name in needed if name not in columns]
         if missing:
             raise InputError(
-                f'{path} has {len(rows)} rows and lacks the columns '
-                f'{missing}; expected {", ".join(needed)}, separated by tabs'
-                + ('' if self.image_folder else '; or set image_folder')
+                f'{path} has no column {" and no column ".join(missing)}; '
+                f'expected a table of {", ".join(needed)}, separated by tabs'
+                + (
+                    ''
+                    if self.image_folder
+                    else '; image is not needed if image_folder is set'
+                )
             )
         return [self._pair(row) for row in rows]
 

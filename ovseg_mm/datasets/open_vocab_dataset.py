@@ -150,7 +150,7 @@ class OpenVocabDataset(BaseSegDataset):
         _pad_labels_with(self.ignore_index, transforms)
 
     def full_init(self) -> None:
-        """List the samples, adapt the pipeline and check some label files.
+        """List samples, set the padding of transforms, check some labels.
 
         Raises:
             InputError: If the values in some label files are not labels of

@@ -123,8 +123,8 @@ def check_config(
         scope (str): Registry scope of a config without ``default_scope``.
 
     Raises:
-        InputError: For the first unknown name, with the nearest known name;
-            for a missing part; for settings that contradict each other.
+        InputError: If a name is unknown, a required key is missing, or
+            settings contradict each other. Only the first fault is reported.
     """
     dicts = (*_PARTS, *_LOADERS, 'default_hooks', 'env_cfg')
     check_parts_are_dicts(cfg, dicts, keys)

@@ -82,8 +82,9 @@ class ScoreMap:
     def _view_logits(self, classes: slice) -> Tensor:
         """Logits of some class texts in the views, (V, t, h, w) float32.
 
-        Joining votes reads all masks, even for one text. Therefore, votes are
-        joined for a block of 32 texts, which is kept for later calls.
+        The logits of mask proposals are the sum of all masks, weighted by
+        their class scores. Even for one text, this reads all masks. Therefore,
+        logits are computed for 32 texts at a time and kept for later calls.
         """
         if not isinstance(self.logits, MaskVotes):
             return view_logits(self.logits, classes)

@@ -46,7 +46,7 @@ class Span:
 
     @property
     def done(self) -> slice:
-        """Pixels that no later tile changes, counted from ``first``."""
+        """Slice of the tile's pixels that no later tile changes."""
         return slice(0, self.cut - self.first)
 
     @property

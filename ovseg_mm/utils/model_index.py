@@ -56,7 +56,7 @@ def config_of_benchmark(key: str) -> Path | None:
 class ModelEntry:
     """Entry of one config in the index of models.
 
-    Missing texts are empty.
+    A ``str`` attribute is empty if the index has no value for it.
 
     Attributes:
         name (str): Name of the config file without ``.py``.

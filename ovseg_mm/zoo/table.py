@@ -186,7 +186,10 @@ def _model_of(row: dict[str, Any], entries: dict[str, ModelEntry]) -> ZooModel:
 def _file_of(row: dict[str, Any]) -> WeightsFile:
     kind = row.get('Type', 'model')
     if kind not in _KINDS:
-        raise ValueError(f'Type {kind!r} is not one of {", ".join(_KINDS)}')
+        raise ValueError(
+            f'Type of the repository is {kind!r}; expected one of '
+            f'{", ".join(_KINDS)}'
+        )
     if 'Repository' not in row and 'Page' not in row:
         raise KeyError('Repository')
     return WeightsFile(

@@ -62,7 +62,7 @@ def block(
 
 
 def quick_gelu(activation: nn.Module, x: Tensor) -> Tensor:
-    """Return ``x * sigmoid(1.702 x)``."""
+    """Return ``x * sigmoid(1.702 x)``; ``activation`` is not used."""
     return x * torch.sigmoid(1.702 * x)
 
 

@@ -30,7 +30,7 @@ COLUMNS = ('filepath', 'title', 'image')
 
 @dataclass(frozen=True)
 class _Source:
-    """Data set to crop from: folders, value of label 0, vocabulary."""
+    """Data set to crop from; ``first_label`` is the value of class 0."""
 
     root: str
     images: str

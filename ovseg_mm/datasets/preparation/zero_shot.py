@@ -33,7 +33,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Split:
-    """Folders of a zero-shot split, and value of label 0 in its files."""
+    """Files of a zero-shot split; ``first_label`` is the value of class 0."""
 
     root: str
     images: str

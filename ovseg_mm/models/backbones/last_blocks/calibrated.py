@@ -221,13 +221,16 @@ class SCCLIPBlock(LastBlock):
         return sharpened(similarity)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """Attend to the values, in the first pass.
+        """Attention of the first of the two passes of this block.
+
+        The attention map is the mean of key-key attention and of ``extra``.
 
         Args:
             q (Tensor): Queries of N patches and A heads, (B, A, N, d).
             k (Tensor): Keys of the patches, (B, A, N, d).
             v (Tensor): Values of the patches, (B, A, N, d).
-            extra (Tensor): Result of :meth:`extra_map`, (B, N, N).
+            extra (Tensor): Attention map for all heads, from
+                :meth:`extra_map`, (B, N, N).
 
         Returns:
             Tensor: Values after attention, (B, A, N, d).
@@ -237,7 +240,7 @@ class SCCLIPBlock(LastBlock):
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Attend to the values in the second pass, as :meth:`mix` does."""
+        """Attention of the second pass; by default, :meth:`mix`."""
         return self.mix(q, k, v, extra)
 
 

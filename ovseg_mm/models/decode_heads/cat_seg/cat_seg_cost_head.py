@@ -302,7 +302,7 @@ def cost_volume(image: Tensor, text: Tensor) -> Tensor:
 
 
 def select_classes(cost: Tensor, count: int) -> Tensor:
-    """Select the classes with the highest similarity at any patch.
+    """Select classes by their highest similarity over patches and prompts.
 
     Args:
         cost (Tensor): Cosine similarities of T class texts and P prompts, (B,
