@@ -17,7 +17,7 @@ from mmseg.models.backbones.swin import ShiftWindowMSA
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..utils import apply_linear, chunk_size, runs_as_written
+from ..utils import apply_layers, apply_linear, chunk_size, runs_as_written
 
 # Added to the similarity of tokens that are neighbours only because the map
 # is shifted.
@@ -194,7 +194,5 @@ class FusedFFN(FFN):
         if self.training or not runs_as_written():
             return super().forward(x, identity=identity)
         hidden, *rest = self.layers
-        out = x
-        for layer in (*hidden, *rest):
-            out = apply_linear(layer, out)
+        out = apply_layers((*hidden, *rest), x)
         return out + (x if identity is None else identity)

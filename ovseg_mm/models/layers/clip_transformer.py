@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..utils import apply_linear, linear, recomputed
+from ..utils import apply_layers, apply_linear, linear, recomputed
 
 
 class QuickGELU(nn.Module):
@@ -188,10 +188,7 @@ class CLIPBlock(nn.Module):
             x = self.attn.value(self.ln_1(x)) + value_residual
 
         def mlp(x: Tensor) -> Tensor:
-            x = self.ln_2(x)
-            for layer in self.mlp:
-                x = apply_linear(layer, x)
-            return x
+            return apply_layers(self.mlp, self.ln_2(x))
 
         # Only text towers are causal. They train on all class texts at once,
         # whose hidden layers would need much memory.

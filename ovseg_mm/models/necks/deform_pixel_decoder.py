@@ -17,7 +17,7 @@ from ovseg_mm.structures import PixelFeatures
 from ovseg_mm.utils.resize import resize
 
 from ..layers import MultiScaleDeformAttention, sine_position
-from ..utils import apply_linear
+from ..utils import apply_layers
 
 NUM_GROUPS = 32
 
@@ -78,10 +78,7 @@ class DeformEncoderLayer(nn.Module):
         """
         attended = self.attention(x + position, x, reference, sizes)
         x = self.norm1(x + attended)
-        hidden = x
-        for layer in self.mlp:
-            hidden = apply_linear(layer, hidden)
-        return self.norm2(x + hidden)
+        return self.norm2(x + apply_layers(self.mlp, x))
 
 
 @MODELS.register_module()

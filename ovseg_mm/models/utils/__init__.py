@@ -9,7 +9,7 @@ from .exporting import (
 )
 from .finetune import FINETUNE_MODES, freeze_except
 from .image_errors import ImageError, name_image_files
-from .linear_layers import apply_linear, linear
+from .linear_layers import apply_layers, apply_linear, linear
 from .matching import HungarianMatcher, dice_losses, mask_targets, pixel_costs
 from .points import RandomFunction, sample_points, uncertain_points
 from .recompute import recomputed
@@ -24,6 +24,7 @@ from .regions import (
 from .unknown import fill_unknown
 
 __all__ = [
+    'apply_layers',
     'apply_linear',
     'apply_to_chunks',
     'chunk_size',

@@ -61,10 +61,8 @@ def apply_to_chunks(
         # glibc needs a little more memory than the size of the tensor. If the
         # first chunk is larger than the others, later tensors fit into the
         # gaps that its temporary tensors leave.
-        others = max(1, step - 1)
-        sizes = [step] + [others] * ((size - step) // others)
-        sizes += [size - sum(sizes)] * (sum(sizes) < size)
-        parts = x.split(sizes, dim)
+        head, rest = x.split([step, size - step], dim)
+        parts = [head, *rest.split(max(1, step - 1), dim)]
         return torch.cat([function(part) for part in parts], dim)
     if overwrite:
         for part in x.split(step, dim):

@@ -4,6 +4,7 @@
 Letters: N tokens, I input width, O output width.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -56,6 +57,21 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
         return layer(x)
     weights: Any = layer
     return linear(x, weights.weight, weights.bias)
+
+
+def apply_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Call the layers of an MLP, one after the other, by :func:`apply_linear`.
+
+    Args:
+        layers (Iterable[nn.Module]): Layers.
+        x (Tensor): Inputs of the first layer, (..., N, I).
+
+    Returns:
+        Tensor: Outputs of the last layer, (..., N, O).
+    """
+    for layer in layers:
+        x = apply_linear(layer, x)
+    return x
 
 
 def _is_eligible(x: Tensor, weight: Tensor) -> bool:
