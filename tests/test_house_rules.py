@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes that keep the source readable."""
+"""Sizes and imports that keep the source readable."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,3 +43,18 @@ def test_functions_and_constructors_take_at_most_15_arguments():
         given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
         counts[name] = sum(arg.arg not in ('self', 'cls') for arg in given)
     assert {name: n for name, n in counts.items() if n > 15} == {}
+
+
+def test_modules_import_no_private_names_of_each_other():
+    private = []
+    for path, text in FILES.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (
+                node.level or (node.module or '').startswith('ovseg_mm')
+            ):
+                private += [
+                    f'{path}: {alias.name}'
+                    for alias in node.names
+                    if re.match('_[^_]', alias.name)
+                ]
+    assert private == []

@@ -67,6 +67,16 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_speed_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp`` and ``--compile`` of scripts that predict."""
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on GPUs, bfloat16 on CPUs',
+    )
+    add_compile_option(parser)
+
+
 def add_compile_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--compile``, which compiles the image tower of CLIP."""
     parser.add_argument(

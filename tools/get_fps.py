@@ -5,7 +5,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from common_options import add_compile_option, add_model_arguments
+from common_options import add_model_arguments, add_speed_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,12 +50,7 @@ def parse_args() -> argparse.Namespace:
         'random images; if the set is too small, --batches and --warm-up are '
         'reduced',
     )
-    parser.add_argument(
-        '--amp',
-        action='store_true',
-        help='mixed precision: float16 on GPUs, bfloat16 on CPUs',
-    )
-    add_compile_option(parser)
+    add_speed_options(parser)
     return parser.parse_args()
 
 

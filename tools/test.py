@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from common_options import add_common_arguments, add_compile_option
+from common_options import add_common_arguments, add_speed_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,12 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help='use test-time augmentation'
     )
-    parser.add_argument(
-        '--amp',
-        action='store_true',
-        help='mixed precision: float16 on GPUs, bfloat16 on CPUs',
-    )
-    add_compile_option(parser)
+    add_speed_options(parser)
     return parser.parse_args()
 
 

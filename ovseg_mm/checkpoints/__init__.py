@@ -49,7 +49,6 @@ __all__ = [
     'load_clip_weights',
     'map_tensor',
     'method_of',
-    'unsharded_name',
     'random_token_table',
     'read_content',
     'read_weights',

@@ -124,7 +124,7 @@ class Labelling:
             kept = [self._named(label) for label in self.prompt_to_label]
             scores = scores[torch.tensor(kept, device=scores.device)]
         merged = label_scores(scores, named, self.num_labels)
-        small = self._small(winners) if self.scale is not None else None
+        small = self.small_labels(winners) if self.scale is not None else None
         if small is not None:
             merged = merged.masked_fill(
                 small[: self.num_labels, None, None], 0
@@ -183,7 +183,7 @@ class Labelling:
             labels = argmax_labels(first, table, self.threshold, self._rest)
             return labels, None, None
         best, labels, total = self._best(first)
-        small = self._small(labels)
+        small = self.small_labels(labels)
         if small is not None and small[labels].any():
             best, labels, _ = self._best(scores_of, small)
         probability = (self.scale * best - total).exp_()
@@ -248,8 +248,16 @@ class Labelling:
         assert total is not None, 'there is at least one text'
         return highest.scores, highest.labels, total
 
-    def _small(self, labels: Tensor) -> Tensor | None:
-        """Which labels ``least_area`` removes, as a bool mask, or None."""
+    def small_labels(self, labels: Tensor) -> Tensor | None:
+        """Labels whose share of the image is at most ``least_area``.
+
+        Args:
+            labels (Tensor): Label map, (H, W) int64.
+
+        Returns:
+            Tensor, optional: Mask over all labels, (L,) bool, True for labels
+            that are removed. None if ``least_area`` is not set.
+        """
         if self.least_area is None:
             return None
         counts = labels.flatten().bincount(minlength=self.ignore_label + 1)

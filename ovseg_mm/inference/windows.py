@@ -140,17 +140,17 @@ def fuse_views(
     scores = logits.new_zeros(logits.shape[1], *padded)
     for view, (top, left) in zip(logits, layout.corners):
         if any(layout.padding):
-            view = _unpadded(view, layout)
+            view = unpadded(view, layout)
         rows, cols = slice(top, top + height), slice(left, left + width)
         scores[:, rows, cols] += _activated(
             view, layout.window, activate, score_size
         )
-    scores /= _window_counts(layout, scores[0])
+    scores /= window_counts(layout, scores[0])
     scores = scores[:, : layout.size[0], : layout.size[1]]
     if layout.global_view:
         whole = logits[-1]
         if any(layout.padding):
-            whole = _unpadded(whole, layout)
+            whole = unpadded(whole, layout)
         whole = _activated(whole, layout.window, activate, score_size)
         scores = (scores + resize(whole[None], layout.size)[0]).div_(2)
     return scores
@@ -173,8 +173,17 @@ def _activated(
     return resize(activate(resized)[None], size)[0]
 
 
-def _window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
-    """Number of windows at each pixel, (H, W), in the dtype of ``like``."""
+def window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
+    """Number of windows that cover each pixel.
+
+    Args:
+        layout (ViewLayout): Positions of the windows.
+        like (Tensor): Map of the padded image, (H, W), that gives the size,
+            dtype and device of the result.
+
+    Returns:
+        Tensor: Numbers, (H, W).
+    """
     assert layout.window is not None, 'without windows nothing is counted'
     covered = []
     # Windows form a grid, so rows and columns can be counted separately.
@@ -186,8 +195,16 @@ def _window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
     return covered[0][:, None] * covered[1]
 
 
-def _unpadded(view: Tensor, layout: ViewLayout) -> Tensor:
-    """Logits of a padded view, (T, h, w), resized and cut to its window."""
+def unpadded(view: Tensor, layout: ViewLayout) -> Tensor:
+    """Resize the logits of a padded view and remove the padding.
+
+    Args:
+        view (Tensor): Logits of T class texts, (T, h, w).
+        layout (ViewLayout): Size and padding of the windows.
+
+    Returns:
+        Tensor: Logits of the window without padding, (T, height, width).
+    """
     assert layout.window is not None, 'only windows are padded'
     height, width = layout.window
     left, right, top, bottom = layout.padding

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovseg_mm.models.decode_heads.cat_seg.spatial import (
-    _attention_mask,
-    _from_windows,
-    _to_windows,
+    from_windows,
+    to_windows,
+    window_mask,
 )
 from ovseg_mm.structures import CostFeatures
 
@@ -89,7 +89,7 @@ def _window_block(block: Any, x: Tensor, guidance: Tensor) -> Tensor:
     if block.mask_padding and max(grid) <= side:
         size, shift = grid, 0
     tokens = block.norm1(x)
-    windows = _to_windows(
+    windows = to_windows(
         torch.cat([tokens, guidance], dim=-1)[:, None], size, shift
     )[:, 0]  # (B * T, windows, n, E + G)
     attn = block.attn
@@ -102,11 +102,11 @@ def _window_block(block: Any, x: Tensor, guidance: Tensor) -> Tensor:
         )
     )
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    mask = _attention_mask(grid, size, shift, block.mask_padding)
+    mask = window_mask(grid, size, shift, block.mask_padding)
     if mask is not None:
         scores = scores + mask[:, None].to(scores)
     out = (scores.softmax(dim=-1) @ v).transpose(2, 3).flatten(3)
-    out = _from_windows(attn.proj(out)[:, None], grid, size, shift)[:, 0]
+    out = from_windows(attn.proj(out)[:, None], grid, size, shift)[:, 0]
     x = x + out
     return x + block.mlp(block.norm2(x))
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovseg_mm.models.region_encoders.clip_region_encoder import _mask_pooled
+from ovseg_mm.models.region_encoders.clip_region_encoder import mask_pooled
 from ovseg_mm.models.utils import patches_with_mask
 from ovseg_mm.structures import MaskProposals, PixelFeatures, Regions
 
@@ -102,7 +102,7 @@ def regions(
         replacements = encoder.shift(patches, class_tokens, encoder.training)
     features = encoder.clip(torch.cat(crops), replacements)
     if encoder.pooling == 'mask':
-        return Regions(_mask_pooled(features.dense, foreground), valid)
+        return Regions(mask_pooled(features.dense, foreground), valid)
     return Regions(features.cls, valid)
 
 

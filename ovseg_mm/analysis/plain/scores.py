@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovseg_mm.inference import Labelling
-from ovseg_mm.inference.windows import _unpadded, _window_counts
+from ovseg_mm.inference.windows import unpadded, window_counts
 from ovseg_mm.structures import ViewLayout
 
 
@@ -40,7 +40,7 @@ def labels(
         return found
     scores = (labelling.scale * scores.float()).softmax(dim=0)
     best, index = scores.max(dim=0)
-    small = labelling._small(table[index])
+    small = labelling.small_labels(table[index])
     if small is not None:
         scores[small[table]] = -1
         best, index = scores.max(dim=0)
@@ -75,7 +75,7 @@ def fuse_views(
     if score_size in (None, 'input'):
         score_size = window
     if any(layout.padding):
-        logits = torch.stack([_unpadded(view, layout) for view in logits])
+        logits = torch.stack([unpadded(view, layout) for view in logits])
     logits = resize(logits, score_size)
     scores = torch.stack([activate(view) for view in logits])
     scores = resize(scores, window)
@@ -86,7 +86,7 @@ def fuse_views(
     for view, (top, left) in zip(scores, layout.corners):
         right, bottom = width - left - window[1], height - top - window[0]
         fused += F.pad(view, (left, right, top, bottom))
-    fused = fused / _window_counts(layout, fused[0])
+    fused = fused / window_counts(layout, fused[0])
     fused = fused[:, : layout.size[0], : layout.size[1]]
     if layout.global_view:
         fused = (fused + resize(scores[-1:], layout.size)[0]) / 2

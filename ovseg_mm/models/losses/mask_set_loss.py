@@ -84,7 +84,7 @@ class MaskSetLoss(nn.Module):
         super().__init__()
         if mask_loss not in ('focal', 'bce'):
             raise ValueError(
-                f"mask_loss={mask_loss!r} is not 'focal' or 'bce'"
+                f"mask_loss={mask_loss!r} must be 'focal' or 'bce'"
             )
         self.class_weight = class_weight
         self.mask_weight = mask_weight

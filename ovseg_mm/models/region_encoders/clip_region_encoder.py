@@ -174,7 +174,7 @@ class CLIPRegionEncoder(BaseModule):
             embeddings.append(features.cls)
             if dense:
                 assert foreground is not None, 'pooling needs the masks'
-                embeddings[-1] = _mask_pooled(features.dense, foreground[part])
+                embeddings[-1] = mask_pooled(features.dense, foreground[part])
         return torch.cat(embeddings)
 
     def crop(
@@ -223,7 +223,7 @@ class CLIPRegionEncoder(BaseModule):
 
 
 @in_float32
-def _mask_pooled(tokens: Tensor, foreground: Tensor) -> Tensor:
+def mask_pooled(tokens: Tensor, foreground: Tensor) -> Tensor:
     """Sum the normalised patch embeddings inside each mask.
 
     Args:

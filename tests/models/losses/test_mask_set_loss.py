@@ -100,5 +100,5 @@ def test_order_of_draws(batch):
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match="'l2' is not 'focal' or 'bce'"):
+    with pytest.raises(ValueError, match="'l2' must be 'focal' or 'bce'"):
         MaskSetLoss(mask_loss='l2')

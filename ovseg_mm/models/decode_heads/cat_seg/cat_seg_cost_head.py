@@ -100,7 +100,7 @@ class CATSegCostHead(BaseOpenVocabHead):
     ) -> None:
         super().__init__(loss_decode or dict(type='DenseBCELoss'), init_cfg)
         if score not in THRESHOLDS:
-            raise ValueError(f"score={score!r} is not 'sigmoid' or 'logits'")
+            raise ValueError(f"score={score!r} must be 'sigmoid' or 'logits'")
         self.prompt_channels = prompt_channels
         self.pad_len = pad_len
         self.score = score

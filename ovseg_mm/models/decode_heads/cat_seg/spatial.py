@@ -137,12 +137,12 @@ class WindowBlock(nn.Module):
         """
         h, w = guidance.shape[1:3]
         size, shift = self._windows(h, w)
-        guide = _to_windows(guidance[:, None], size, shift)
+        guide = to_windows(guidance[:, None], size, shift)
         attn = self.attn
-        attention_mask: Callable[..., Tensor | None] = _attention_mask
+        mask_of: Callable[..., Tensor | None] = window_mask
         if is_exporting():  # the cache would keep what tensors stand for
-            attention_mask = _attention_mask.__wrapped__
-        mask = attention_mask((h, w), size, shift, self.mask_padding)
+            mask_of = window_mask.__wrapped__
+        mask = mask_of((h, w), size, shift, self.mask_padding)
         return guided_qkv(attn.q, attn.k, attn.v, guide), mask
 
     def forward(
@@ -167,13 +167,13 @@ class WindowBlock(nn.Module):
         size, shift = self._windows(h, w)
 
         def qkv(x: Tensor) -> Tensor:
-            return project(_to_windows(self.norm1(x), size, shift))
+            return project(to_windows(self.norm1(x), size, shift))
 
         def mlp(x: Tensor) -> Tensor:
             return self.mlp(self.norm2(x))
 
         windows = self.attn(recomputed(qkv, x), mask)
-        x = x + _from_windows(windows, (h, w), size, shift)
+        x = x + from_windows(windows, (h, w), size, shift)
         return x + recomputed(mlp, x)
 
     def _windows(self, h: int, w: int) -> tuple[tuple[int, int], int]:
@@ -278,11 +278,17 @@ def guided_qkv(
     return together
 
 
-def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
-    """Pad and shift class maps and cut them into windows.
+def to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
+    """Pad class maps, shift them and cut them into windows.
 
-    Maps (B, T, h, w, E) become (B, T, windows, n, E), with the n tokens of a
-    window row by row.
+    Args:
+        x (Tensor): Class maps, (B, T, h, w, E).
+        size (tuple[int, int]): Height and width of a window in tokens.
+        shift (int): Tokens by which the maps move up and to the left.
+
+    Returns:
+        Tensor: Windows of n tokens, (B, T, windows, n, E). The tokens of a
+        window are ordered row by row.
     """
     h, w = x.shape[2:4]
     bottom, right = -h % size[0], -w % size[1]
@@ -294,12 +300,19 @@ def _to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
     return x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _from_windows(
+def from_windows(
     x: Tensor, shape: tuple[int, int], size: tuple[int, int], shift: int
 ) -> Tensor:
-    """Join windows (B, T, windows, n, E) to maps (B, T, h, w, E).
+    """Join windows to class maps. Inverse of :func:`to_windows`.
 
-    This is the inverse of :func:`_to_windows`; ``shape`` is (h, w).
+    Args:
+        x (Tensor): Windows of n tokens, (B, T, windows, n, E).
+        shape (tuple[int, int]): Height h and width w of the class maps.
+        size (tuple[int, int]): Height and width of a window in tokens.
+        shift (int): The shift that :func:`to_windows` has used.
+
+    Returns:
+        Tensor: Class maps, (B, T, h, w, E).
     """
     rows, cols = -(-shape[0] // size[0]), -(-shape[1] // size[1])
     x = x.unflatten(3, size).unflatten(2, (rows, cols))
@@ -310,18 +323,28 @@ def _from_windows(
 
 
 @lru_cache(maxsize=64)
-def _attention_mask(
+def window_mask(
     shape: tuple[int, int],
     size: tuple[int, int],
     shift: int,
     mask_padding: bool = True,
 ) -> Tensor | None:
-    """Mask that is added to attention logits, (windows, n, n).
+    """Mask that is added to the attention logits of shifted windows.
 
-    The mask is -100 for two kinds of pairs in a window: tokens from opposite
-    sides of the map, which the shift brings into one window, and, with
-    ``mask_padding``, a token and padding. It is 0 for all other pairs. The
-    result is None if all values are 0.
+    The mask is -100 for two kinds of pairs of tokens in a window: tokens from
+    opposite sides of the map, which the shift brings into one window, and,
+    with ``mask_padding``, a token of the map and a padding token. It is 0 for
+    all other pairs.
+
+    Args:
+        shape (tuple[int, int]): Height and width of the class maps.
+        size (tuple[int, int]): Height and width of a window in tokens.
+        shift (int): Shift of the windows in tokens.
+        mask_padding (bool): Whether to mask padding tokens.
+
+    Returns:
+        Tensor, optional: Mask for windows of n tokens, (windows, n, n).
+        None if all values are 0.
     """
     padded = [-(-side // step) * step for side, step in zip(shape, size)]
     if not shift and (padded == list(shape) or not mask_padding):
@@ -339,6 +362,6 @@ def _attention_mask(
     # Regions are marked in rolled coordinates, where they are the usual three
     # slices; padding is marked in unrolled coordinates.
     regions = 4 * axes[0][:, None] + axes[1][None]
-    regions = _to_windows(regions[None, None, ..., None], size, shift)
+    regions = to_windows(regions[None, None, ..., None], size, shift)
     regions = regions[0, 0, :, :, 0]
     return torch.where(regions[:, :, None] == regions[:, None, :], 0.0, -100.0)

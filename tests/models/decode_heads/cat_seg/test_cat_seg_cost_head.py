@@ -308,7 +308,7 @@ def test_scores(build):
     assert head.threshold == 0.0
     assert build(score='logits', threshold=-0.8).threshold == -0.8
     assert torch.equal(head.activate(logits.clone()), logits)
-    with pytest.raises(ValueError, match="score='softmax' is not 'sigmoid'"):
+    with pytest.raises(ValueError, match="score='softmax' must be 'sigmoid'"):
         build(score='softmax')
     with pytest.raises(ValueError, match='pad_len=0 must be at least 1'):
         build(pad_len=0)

@@ -5,8 +5,8 @@ import torch
 from ovseg_mm.models.decode_heads.cat_seg.spatial import (
     SpatialAggregation,
     WindowBlock,
-    _attention_mask,
     guided_qkv,
+    window_mask,
 )
 from ovseg_mm.models.utils import chunks
 
@@ -68,8 +68,8 @@ def test_mask_of_the_published_model():
             for w in windows
         ]
     )
-    assert torch.equal(_attention_mask((24, 24), (12, 12), 6), expected)
-    assert _attention_mask((24, 24), (12, 12), 0) is None
+    assert torch.equal(window_mask((24, 24), (12, 12), 6), expected)
+    assert window_mask((24, 24), (12, 12), 0) is None
 
 
 @pytest.mark.parametrize('window', [12, 7, 10, 16, 24, 32])
@@ -141,7 +141,7 @@ def test_queries_and_keys_are_of_the_concatenation(assert_same):
 def test_training_after_a_prediction_in_inference_mode(aggregation):
     """The mask is kept between calls and must suit both."""
     x, guidance = torch.randn(1, 2, 5, 6, 16), torch.randn(1, 5, 6, 6)
-    _attention_mask.cache_clear()
+    window_mask.cache_clear()
     with torch.inference_mode():
         aggregation(x, guidance)
     aggregation(x, guidance).sum().backward()
