@@ -44,9 +44,9 @@ class CLIPViT(BaseModule):
             the activation (QuickGELU for ``'openai'``). The model that
             owns the tower loads the weights, not this constructor.
         last_block (str | dict): Computation of the last block.
-            ``'attention'``: CLIP's own. ``'value'``: each token attends to
-            itself alone. ``'value_cls'``: in addition, the residual of each
-            token is replaced by the residual of the class token (CAT-Seg,
+            ``'attention'``: CLIP's own. ``'value'``: each token attends only
+            to itself. ``'value_cls'``: as ``'value'``, and the residual of
+            each token is replaced by the residual of the class token (CAT-Seg,
             CVPR 2024). A dict is the config of a :class:`LastBlock`, such as
             ``dict(type='SCLIPBlock')``.
         out_indices (Sequence[int]): Indices of the blocks, counted from 0,
@@ -146,8 +146,8 @@ class CLIPViT(BaseModule):
         if replaced and depth:
             raise ValueError(
                 f'prompts.depth={depth} cannot be used with '
-                f'last_block={last_block}, which supports no prompt tokens; '
-                'set prompts.depth=0 or another last_block'
+                f'last_block={last_block}, which does not support prompt '
+                'tokens; set prompts.depth=0 or another last_block'
             )
         if any(not 0 <= index < num_layers for index in self.out_indices):
             raise ValueError(
@@ -196,11 +196,12 @@ class CLIPViT(BaseModule):
             replacements (Replacements, optional): Patch tokens to replace
                 after some blocks, from :class:`ContextShift`.
             dense (bool): Whether patch embeddings are needed. False: they are
-                empty, and with ``last_block='attention'`` the last block
-                computes the class token alone, which is faster.
+                empty. With ``last_block='attention'``, the last block then
+                computes only the class token, which is faster.
 
         Returns:
-            CLIPFeatures: Embeddings of the patches and of the images.
+            CLIPFeatures: Patch embeddings, (B, C, h, w), class embeddings,
+            (B, C), and the tokens of the blocks in ``out_indices``.
         """
         if self.input_size and img.shape[2:] != self.input_size:
             img = F.interpolate(img, self.input_size, mode='bilinear')
@@ -226,8 +227,8 @@ class CLIPViT(BaseModule):
         """Resize CLIP's position embedding to the patch grid of this tower.
 
         Args:
-            position (Tensor): CLIP's position embedding of n patches and width
-                D, (1 + n, D), class token first.
+            position (Tensor): CLIP's position embedding of the class token
+                and of n patches, (1 + n, D), class token first.
 
         Returns:
             Tensor: Position embedding of the size of
@@ -237,9 +238,10 @@ class CLIPViT(BaseModule):
         return resize_position(position, (side, side), self.pos_interpolation)
 
     def _embed(self, img: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Input tokens of the first block, and grid (rows, columns).
+        """Compute the input tokens of the first block, and the patch grid.
 
-        The tokens are (B, 1 + N, D) for N patches, class token first.
+        The tokens are (B, 1 + N, D) for N patches, class token first. The
+        grid is the number of rows and columns of patches.
         """
         if min(img.shape[2:]) < self.patch_size:
             raise ImageError(
@@ -317,8 +319,8 @@ class CLIPViT(BaseModule):
 
         Returns:
             tuple[Tensor, dict[int, Tensor]]: Output tokens of the last block
-            that is run, and kept tokens by the index of the block (-1: input
-            of the first block). Prompt tokens are removed from all of them.
+            that was run; and kept output tokens of blocks by block index (-1:
+            input of the first block). No output contains prompt tokens.
         """
         blocks = self.transformer.resblocks
         last = len(blocks) - 1

@@ -28,14 +28,14 @@ class GuidedCLIP(BaseModule):
     <https://arxiv.org/abs/2303.11797v1>`_, first version.
 
     This model normalises the image for each backbone with the statistics of
-    the backbone. The data preprocessor must therefore not normalise. With its
-    default ``pad_val=0``, images are padded with black.
+    the backbone. The data preprocessor must therefore not normalise. The
+    default ``pad_val=0`` of the preprocessor pads images with black.
 
     Args:
         clip (dict): Config of the :class:`CLIPViT`.
         guidance (dict): Config of the second backbone, which must return three
             maps, at strides 4, 8 and 16. The maps are resized to 4, 2 and 1
-            times the patch grid of CLIP.
+            times the size of CLIP's patch grid.
         mean (Sequence[float]): CLIP's mean of R, G and B, in [0, 255].
         std (Sequence[float]): CLIP's standard deviation of R, G and B.
         guidance_mean (Sequence[float]): Mean of R, G and B for ``guidance``,

@@ -14,12 +14,12 @@ def resize_position(
     """Resize the position embedding of a square grid to another grid.
 
     Args:
-        position (Tensor): Position embedding of n patches and width D, (1 +
-            n, D), class token first.
+        position (Tensor): Position embedding of the class token and of n
+            patches, of width D, (1 + n, D), class token first.
         grid (tuple[int, int]): Rows and columns of the new grid.
         mode (str): Mode of ``F.interpolate``, or ``'dino'``: bicubic with the
             scale factors ``(rows + 0.1) / side`` and ``(columns + 0.1) /
-            side``, where side is the number of rows of the old grid.
+            side``, where ``side`` is the number of rows of the old grid.
 
     Returns:
         Tensor: Position embedding, (1 + rows * columns, D). The row of the
@@ -52,8 +52,8 @@ def _sampled(patches: Tensor, grid: tuple[int, int], extra: float) -> Tensor:
         patches (Tensor): Position embedding of width D, (1, D, side, side).
         grid (tuple[int, int]): Rows and columns of the new grid.
         extra (float): Number added to rows and columns in the scale factors
-            ``(rows + extra) / side``. Ignored if the new grid has the size of
-            the old one.
+            ``(rows + extra) / side`` and ``(columns + extra) / side``. Not
+            added if the new grid has the size of the old grid.
 
     Returns:
         Tensor: Position embedding, (1, D, rows, columns).

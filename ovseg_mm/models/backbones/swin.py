@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Swin Transformer with a faster prediction.
+"""Swin Transformer with faster prediction.
 
-Letters: B images, H, W positions of a stage's map, C its channels, G heads of
-the attention, N tokens of a window.
+Letters: B images, H x W tokens of the feature map of a stage, C channels of
+this map, G attention heads, N tokens of a window.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ STRANGERS = -100.0
 class FusedSwinTransformer(SwinTransformer):
     """MMSegmentation's ``SwinTransformer``, faster without gradients.
 
-    Parameters, their names and the output are the same.
+    Parameters, parameter names and outputs are the same as in that class.
 
     Args:
         **kwargs (Any): See ``mmseg.models.SwinTransformer``.
@@ -46,10 +46,11 @@ class FusedSwinTransformer(SwinTransformer):
 class FusedWindowAttention(ShiftWindowMSA):
     """Attention of the tokens of a window, with or without a shift.
 
-    Without gradients, the linear layers are applied to the tokens of the map
-    and not to the tokens of the padded windows, so they skip the padding.
-    Padding, shifting and cutting into windows then need one copy of the rows
-    (queries, keys and values) of the tokens instead of three.
+    Without gradients, the linear layers are applied before the map is padded
+    and cut into windows, so they do not process the padding. Padding, shift
+    and partition into windows are then one look-up of the queries, keys and
+    values of each window. MMSegmentation copies the map for each of the three
+    steps.
 
     Args:
         attention (ShiftWindowMSA): MMSegmentation's module, whose parameters
@@ -64,7 +65,7 @@ class FusedWindowAttention(ShiftWindowMSA):
         self.drop = attention.drop
 
     def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Attend.
+        """Apply attention inside each window.
 
         Args:
             query (Tensor): Tokens of a map, row by row, (B, H * W, C).
@@ -99,9 +100,10 @@ class FusedWindowAttention(ShiftWindowMSA):
             table (Tensor): Queries, keys and values of all tokens of the
                 batch, one row for each token and a last row for padding,
                 (B * H * W + 1, 3 * C).
-            rows (Tensor): Rows of ``table`` for the N tokens of each window,
-                (n, N) int64.
-            bias (Tensor): Term added to the attention logits, (G, N, N).
+            rows (Tensor): Row index in ``table`` of each of the N tokens of
+                each window, (n, N) int64.
+            bias (Tensor): Bias added to the attention logits of the G heads,
+                (G, N, N).
 
         Returns:
             Tensor: Output tokens of the n windows, (n * N, C).
@@ -123,10 +125,11 @@ class FusedWindowAttention(ShiftWindowMSA):
             batch (int): Number B of maps.
 
         Yields:
-            tuple[Tensor, Tensor]: For a group of n windows, the indices of
-            their N tokens in the batch, (n, N) int64, and the bias of the
-            attention logits, (G, N, N). The index ``B * H * W`` stands for
-            padding.
+            tuple[Tensor, Tensor]: For each group of n windows, two tensors.
+            The first holds the index of each of the N tokens of a window among
+            the ``B * H * W`` tokens of the batch, (n, N) int64; the index
+            ``B * H * W`` stands for padding. The second is the bias added to
+            the attention logits of the G heads, (G, N, N).
         """
         side, shift = self.window_size, self.shift_size
         bias = self._position_bias()
@@ -160,7 +163,7 @@ class FusedWindowAttention(ShiftWindowMSA):
                     yield group, bias + STRANGERS * apart
 
     def _position_bias(self) -> Tensor:
-        """Bias of relative positions, (G, N, N)."""
+        """Relative position bias of the G heads, (G, N, N)."""
         w_msa = self.w_msa
         index = w_msa.relative_position_index
         bias = w_msa.relative_position_bias_table.t()[:, index.flatten()]

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 class VisualPrompts:
     """Options of learned prompt tokens in the first blocks of CLIP.
 
-    The prompt tokens stand between the class token and the patches. Each
-    prompted block has its own, which replace the prompt tokens of the block
-    before.
+    Each of the first ``depth`` blocks, the prompted blocks, gets its own
+    prompt tokens. They replace the prompt tokens of the previous block.
 
     Args:
         depth (int): Number of prompted blocks, counted from the first. 0:
@@ -24,8 +23,8 @@ class VisualPrompts:
             ``xavier_uniform_`` for the tensor (depth, length, width) (CAT-Seg,
             first version).
         stay (bool): Whether the prompts of the last prompted block remain in
-            the blocks after it (CAT-Seg, first version). False: they are
-            removed after it (Cascade-CLIP).
+            all later blocks (CAT-Seg, first version). False: they are removed
+            after the last prompted block (Cascade-CLIP).
         projection (bool): Whether a linear layer, shared by all blocks, is
             applied to the prompts before they are used.
         dropout (float): Probability that a channel of a prompt token is set
@@ -49,14 +48,13 @@ class VisualPrompts:
     def __post_init__(self) -> None:
         if self.init not in ('patches', 'xavier'):
             raise ValueError(
-                f"prompts.init={self.init!r} must be one of 'patches' and "
-                "'xavier'"
+                f"prompts.init={self.init!r} must be 'patches' or 'xavier'"
             )
         if self.depth and self.length < 1:
             raise ValueError(
                 f'prompts.length={self.length} must be at least 1, since '
-                f'prompts.depth={self.depth} asks for prompts; set '
-                'prompts.depth=0 for none'
+                f'prompts.depth={self.depth} asks for prompts; change '
+                'prompts.length, or set prompts.depth=0 for no prompts'
             )
 
     def init_tokens(self, tokens: Tensor, patch_size: int) -> None:

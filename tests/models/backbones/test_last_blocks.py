@@ -336,7 +336,7 @@ def test_towers_of_one_block_are_refused():
 
 
 def test_prompts_are_refused():
-    with pytest.raises(ValueError, match='supports no prompt tokens'):
+    with pytest.raises(ValueError, match='does not support prompt tokens'):
         CLIPViT(
             ARCH,
             last_block=dict(type='SCLIPBlock'),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training-free last blocks, which make patch tokens comparable with texts.
 
-Letters: B windows, A heads, d width of a head, N patches, D = A * d width of
-the transformer.
+Letters: B windows of images, A heads, d width of a head, N patches,
+D = A * d width of the transformer.
 """
 
 from abc import ABC, abstractmethod
@@ -56,9 +56,9 @@ class LastBlock(ABC):
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output tokens of width D by the
-                index of the block, for the indices of :meth:`taps`, (B, 1 + N,
-                D) each, class token first.
+            tokens (Mapping[int, Tensor]): Output tokens of each block in
+                :meth:`taps`, by block index, (B, 1 + N, D) each, class token
+                first.
             grid (tuple[int, int]): Rows and columns of the N patches.
 
         Returns:
@@ -68,7 +68,10 @@ class LastBlock(ABC):
     def keys(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor | None:
-        """Keys of the N patches, (B, N, D), or None, which is the default."""
+        """Return the keys of the N patches, (B, N, D).
+
+        This base class returns None. Sub-classes may return keys.
+        """
         return None
 
 
@@ -77,14 +80,15 @@ def attend(
 ) -> Tensor:
     """Compute attention one head at a time, to save memory.
 
-    Where PyTorch has no fused kernel, the attention maps of all heads together
-    need A times the memory.
+    Where PyTorch has no fused kernel, it stores the attention maps. The maps
+    of all A heads at once would need A times the memory.
 
     Args:
         q (Tensor): Queries of N tokens and A heads, (B, A, N, d).
         k (Tensor): Keys, (B, A, N, d).
         v (Tensor): Values of any width e, (B, A, N, e).
-        bias (Tensor, optional): Term added before the softmax, (N, N).
+        bias (Tensor, optional): Bias added to the attention logits before the
+            softmax, (N, N). None: no bias.
 
     Returns:
         Tensor: ``softmax(q k^T / sqrt(d) + bias) v``, (B, A, N, e).

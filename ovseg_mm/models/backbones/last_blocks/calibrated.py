@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Last blocks that also use the output of earlier blocks.
 
-Letters: B windows, A heads, d width of a head, N patches, D = A * d width of
-the transformer.
+Letters: B windows of images, A heads, d width of a head, N patches,
+D = A * d width of the transformer.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,16 @@ from .outliers import DETECTORS, repair
 class Plan(NamedTuple):
     """Blocks that :class:`SCCLIPBlock` reads, and weight of the class token.
 
-    Blocks are numbered from 0.
+    Blocks are numbered from 0. Similarities are cosine similarities between
+    the output patches of a block.
 
     Attributes:
-        mid (int): Block whose patch similarities are used as attention.
-        early (int): Block whose patch similarities smooth the result.
-        first (int): First block whose output is summed.
-        end (int): Index after the last block whose output is summed.
-        cls_weight (float): Weight of the class token in each patch.
+        mid (int): Block whose similarities are used as attention.
+        early (int): Block whose similarities smooth the result.
+        first (int): First of the blocks whose outputs are summed.
+        end (int): Index after the last of the blocks whose outputs are summed.
+        cls_weight (float): Factor of the class token, which is added to each
+            patch.
     """
 
     mid: int
@@ -42,19 +44,24 @@ class Plan(NamedTuple):
 
 
 def default_plan(num_layers: int) -> Plan:
-    """Choose the plan for a tower of any depth.
+    """Choose the default :class:`Plan` for a tower of any depth.
 
-    Two plans are published: for 12 blocks, mid 8, early 3, sum of blocks 3 to
-    9 and class weight 0.3; for 24 blocks, mid 16, early 6, sum of blocks 8 to
-    18 and class weight 0.1. For other depths, each number is interpolated or
-    extrapolated linearly. Indices are limited to the blocks before the last
-    block, and the weight is limited to [0.1, 0.3].
+    Values are published for two depths:
+
+    - 12 blocks: ``mid`` 8, ``early`` 3, sum of the blocks 3 to 9 (``first`` 3,
+      ``end`` 10), ``cls_weight`` 0.3.
+    - 24 blocks: ``mid`` 16, ``early`` 6, sum of the blocks 8 to 18 (``first``
+      8, ``end`` 19), ``cls_weight`` 0.1.
+
+    For other depths, each value is interpolated or extrapolated linearly.
+    Indices are limited to the blocks before the last block, and the weight is
+    limited to [0.1, 0.3].
 
     Args:
         num_layers (int): Number of blocks of the tower.
 
     Returns:
-        Plan: Blocks and weight.
+        Plan: Indices of the blocks, and weight of the class token.
     """
     position = (num_layers - 12) / 12
 
@@ -90,8 +97,8 @@ class SCCLIPBlock(LastBlock):
     6. A second pass repeats steps 3 to 5 with the sum of the outputs of
        several blocks as input. The results of the two passes are added.
 
-    None means a default that depends on the depth of the tower, see
-    :func:`default_plan`.
+    An option that is None gets a default value, which depends on the depth of
+    the tower, see :func:`default_plan`.
 
     Args:
         outliers (str): How outliers are found: ``'lof'`` (local outlier
@@ -101,8 +108,8 @@ class SCCLIPBlock(LastBlock):
             as attention.
         early_layer (int, optional): Early block, whose similarities smooth
             the result.
-        sum_layers (tuple[int, int], optional): First block whose output is
-            summed, and index after the last one.
+        sum_layers (tuple[int, int], optional): Blocks whose outputs are
+            summed: ``(a, b)`` selects the blocks a to b - 1.
         cls_weight (float, optional): Weight of the class token.
         min_similarity (float): Threshold of the cosine similarities. Smaller
             similarities are set to 0.
@@ -138,8 +145,8 @@ class SCCLIPBlock(LastBlock):
             num_layers (int): Number of blocks of the tower.
 
         Returns:
-            Plan: The default plan, with the arguments of this class that are
-            not None in place of its values.
+            Plan: The default plan for this number of blocks. Each option of
+            this class that is not None replaces a value of the default plan.
 
         Raises:
             InputError: If an index does not select a block before the last
@@ -165,8 +172,9 @@ class SCCLIPBlock(LastBlock):
                 raise InputError(
                     f'{name}={getattr(self, name)} of {type(self).__name__} '
                     f'must select blocks from 0 to {num_layers - 2}, which '
-                    'are before the last block of this CLIP (sum_layers '
-                    f'excludes its second number); change or remove {name}'
+                    'are before the last block of this CLIP (sum_layers='
+                    '(a, b) selects the blocks a to b - 1); change or '
+                    f'remove {name}'
                 )
         return plan
 
@@ -207,13 +215,13 @@ class SCCLIPBlock(LastBlock):
         return torch.cat([cls, x], dim=1)
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """Compute the attention map that all heads share.
+        """Compute the attention map ``extra``, which all heads share.
 
         Args:
             similarity (Tensor): Similarities between the N patches of the
                 middle block, (B, N, N) float32.
-            kept (Tensor): ``similarity`` with 0 in place of values below
-                ``min_similarity``, (B, N, N) float32.
+            kept (Tensor): Copy of ``similarity`` in which values below
+                ``min_similarity`` are 0, (B, N, N) float32.
 
         Returns:
             Tensor: Attention map, (B, N, N) float32; rows sum to 1.
@@ -221,7 +229,7 @@ class SCCLIPBlock(LastBlock):
         return sharpened(similarity)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """Attention of the first of the two passes of this block.
+        """Apply the attention of the first of the two passes of this block.
 
         The attention map is the mean of key-key attention and of ``extra``.
 
@@ -240,7 +248,10 @@ class SCCLIPBlock(LastBlock):
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Attention of the second pass; by default, :meth:`mix`."""
+        """Apply the attention of the second pass.
+
+        This class calls :meth:`mix`, which explains the arguments.
+        """
         return self.mix(q, k, v, extra)
 
 
@@ -250,21 +261,25 @@ class SFPBlock(SCCLIPBlock):
     """Last block of SFP, a variant of self-calibrated CLIP.
 
     Feature purification for training-free open-vocabulary segmentation (SFP,
-    ICCV 2025). Three things differ from :class:`SCCLIPBlock`. Outliers are
-    found by the attention of the class token. The first pass adds query-query
-    attention. The second pass attends by the similarities of the middle block
-    alone.
+    ICCV 2025). Four points differ from :class:`SCCLIPBlock`:
 
-    None means a default that depends on the depth of the tower, see
-    :func:`default_plan`.
+    - Outliers are found by the attention of the class token.
+    - Similarities of the middle block below ``min_similarity`` are set to 0
+      before the softmax of the attention.
+    - The attention of the first pass also includes query-query attention.
+    - The attention of the second pass uses only the similarities of the middle
+      block.
+
+    An option that is None gets a default value, which depends on the depth of
+    the tower, see :func:`default_plan`.
 
     Args:
         outliers (str): How outliers are found: ``'attention'``, ``'lof'`` or
             ``'norm'``.
         mid_layer (int, optional): Middle block, counted from 0.
         early_layer (int, optional): Early block, counted from 0.
-        sum_layers (tuple[int, int], optional): First block whose output is
-            summed, and index after the last one.
+        sum_layers (tuple[int, int], optional): Blocks whose outputs are
+            summed: ``(a, b)`` selects the blocks a to b - 1.
         cls_weight (float, optional): Weight of the class token.
         min_similarity (float): Threshold of the cosine similarities. Smaller
             similarities are set to 0.
@@ -273,24 +288,27 @@ class SFPBlock(SCCLIPBlock):
     outliers: str = 'attention'
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """Attention map computed from ``kept`` instead of ``similarity``.
+        """Compute the attention map ``extra`` from ``kept``.
 
         :meth:`SCCLIPBlock.extra_map` explains the arguments.
         """
         return sharpened(kept)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """Mean of the shared map, query-query and key-key attention.
+        """Apply the attention of the first pass.
 
-        :meth:`SCCLIPBlock.mix` explains the arguments.
+        The attention map is the mean of query-query attention, key-key
+        attention and ``extra``. :meth:`SCCLIPBlock.mix` explains the
+        arguments.
         """
         return (_shared(extra, v) + attend(q, q, v) + attend(k, k, v)) / 3
 
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Values after attention by the shared map ``extra`` alone.
+        """Apply the attention of the second pass.
 
+        The attention map is ``extra``; ``q`` and ``k`` are not used.
         :meth:`SCCLIPBlock.mix` explains the arguments.
         """
         return _shared(extra, v)
@@ -311,7 +329,8 @@ def cut(similarity: Tensor, least: float) -> Tensor:
 def sharpened(similarity: Tensor, scale: float = 3.0) -> Tensor:
     """Turn similarities into an attention map by a softmax of each row.
 
-    Similarities below the mean of their window get attention 0.
+    Similarities below the mean of all N x N similarities of the same window
+    get attention 0.
 
     Args:
         similarity (Tensor): Similarities between N patches, (B, N, N)
@@ -335,7 +354,8 @@ def gather(weights: Tensor, x: Tensor) -> Tensor:
         x (Tensor): N patches of width D, (B, N, D).
 
     Returns:
-        Tensor: Means, (B, N, D), computed in float32, in the dtype of ``x``.
+        Tensor: Means, (B, N, D), computed in float32 and returned in the dtype
+        of ``x``.
     """
     shares = weights / (weights.sum(dim=2, keepdim=True) + 1e-6)
     return in_float32(torch.matmul)(shares, x).to(x.dtype)

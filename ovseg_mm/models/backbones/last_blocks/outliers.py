@@ -4,8 +4,8 @@
 CLIP stores information about the whole image in the tokens of a few patches.
 Such a token hardly describes the patch itself.
 
-Letters: B windows, N = h * w patches, D width of the transformer, A heads, d
-width of a head.
+Letters: B windows of images, N = h * w patches, D width of the transformer,
+A heads, d width of a head.
 """
 
 from collections.abc import Mapping
@@ -36,9 +36,9 @@ class OutlierDetector:
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output tokens of width D by the
-                index of the block, for the indices of :meth:`taps`, (B, 1 + N,
-                D) each, class token first.
+            tokens (Mapping[int, Tensor]): Output tokens of each block in
+                :meth:`taps`, by block index, (B, 1 + N, D) each, class token
+                first.
 
         Returns:
             Tensor: True for outliers among the N patches, (B, N) bool.
@@ -50,13 +50,15 @@ class OutlierDetector:
 class LocalOutliers(OutlierDetector):
     """Finds outlier patches by the local outlier factor.
 
-    The factor is large for a patch that is far from its nearest patches,
-    while these are close to their own nearest patches.
+    The factor is large for a patch that is far from its nearest patches, if
+    those patches are close to their own nearest patches. Distances are between
+    tokens, not between positions in the image.
 
     Args:
         neighbours (int): Number of nearest patches in the computation.
-        share (float): Quantile of the factors of a window, in [0, 1]. Patches
-            with a larger factor are outliers.
+        share (float): Share of the patches that are not outliers, in [0, 1].
+            Outliers are the patches whose factor is larger than this quantile
+            of the factors of their window.
     """
 
     neighbours: int = 30
@@ -122,7 +124,7 @@ def _squared_distances(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LargestNorms(OutlierDetector):
-    """Takes the patches with the largest 2-norms as outliers.
+    """Treats the patches with the largest 2-norms as outliers.
 
     Args:
         count (int): Number of outliers in a window.
@@ -144,22 +146,23 @@ class LargestNorms(OutlierDetector):
 
 @dataclass(frozen=True)
 class ClassAttention(OutlierDetector):
-    """Takes the patches with most attention from the class token as outliers.
+    """Treats the patches to which the class token attends most as outliers.
 
     The attention is the mean over the heads of the second-to-last block. A
-    patch can be an outlier if ``factor`` times the attention from the class
-    token to the patch is larger than the attention from the patch to itself.
+    patch can be an outlier only if ``factor`` times the attention from the
+    class token to the patch is larger than the attention from the patch to
+    itself.
 
     Args:
         count (int): Maximum number of outliers in a window.
-        factor (float): Factor of the class token's attention.
+        factor (float): Factor of the attention from the class token.
     """
 
     count: int = 10
     factor: float = 1.5
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
-        """Index of the block before the second-to-last block."""
+        """Index of the block whose output enters the second-to-last block."""
         return (num_layers - 3,)
 
     def __call__(
@@ -173,17 +176,17 @@ class ClassAttention(OutlierDetector):
         )
 
     def attention(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the attention to patches from two kinds of tokens.
+        """Compute the attention that each patch gets.
 
         Args:
-            block (nn.Module): Block of the tower that attends.
+            block (nn.Module): Block of the tower whose attention is computed.
             x (Tensor): Input tokens of the block, (B, 1 + N, D) for N patches,
                 class token first.
 
         Returns:
             tuple[Tensor, Tensor]: Attention from the class token to each
-            patch, and from each patch to itself, (B, N) float32 each. Both are
-            means over the heads.
+            patch, (B, N) float32, and attention from each patch to itself,
+            (B, N) float32. Each is a mean over the heads.
         """
         tower_block: Any = block  # a CLIPBlock, perhaps wrapped
         q, k = tower_block.attn.heads(tower_block.ln_1(x), 'qk')
@@ -192,10 +195,10 @@ class ClassAttention(OutlierDetector):
 
 @in_float32
 def _class_and_own(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention to N patches: from the class token, from the patch itself.
+    """Attention to each of N patches from the class token and from itself.
 
-    Queries q and keys k are (B, heads, 1 + N, width), class token first. The
-    two results are means over the heads, (B, N) each.
+    Queries q and keys k are (B, A, 1 + N, d), class token first. The two
+    results are means over the A heads, (B, N) each.
     """
     q = q * q.shape[-1] ** -0.5
     by_cls: Any = 0.0  # a tensor from the first head on, as by_own
@@ -232,7 +235,9 @@ def largest(scores: Tensor, count: int) -> Tensor:
 
 
 def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Replace each outlier by the mean of the normal patches next to it.
+    """Replace each outlier by the mean of its normal neighbours.
+
+    Normal patches are patches that are not outliers.
 
     Args:
         x (Tensor): N patches of width D, (B, N, D).
@@ -240,8 +245,8 @@ def repair(x: Tensor, outliers: Tensor, grid: tuple[int, int]) -> Tensor:
         grid (tuple[int, int]): Rows and columns of the N patches.
 
     Returns:
-        Tensor: Patches, (B, N, D). An outlier without a normal patch among its
-        (up to) 8 neighbours is unchanged.
+        Tensor: Patches, (B, N, D). An outlier is not changed if none of its
+        neighbours (8, or fewer at the border) is a normal patch.
     """
     kept = (~outliers)[:, None].unflatten(2, grid).float()
     maps = x.float().transpose(1, 2).unflatten(2, grid)

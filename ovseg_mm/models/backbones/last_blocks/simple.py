@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Last blocks with another attention in place of CLIP's.
+"""Last blocks that replace CLIP's attention by another attention.
 
-Letters: B windows, A heads, d width of a head, N patches, D = A * d width of
-the transformer.
+Letters: B windows of images, A heads, d width of a head, N patches,
+D = A * d width of the transformer.
 """
 
 from abc import abstractmethod
@@ -70,7 +70,7 @@ class OtherAttention(LastBlock):
 @MODELS.register_module()
 @dataclass(frozen=True)
 class MaskCLIPBlock(OtherAttention):
-    """Last block of MaskCLIP: each token attends to itself alone.
+    """Last block of MaskCLIP: each token attends only to itself.
 
     `Extract Free Dense Labels from CLIP <https://arxiv.org/abs/2112.01071>`_.
 
@@ -112,8 +112,8 @@ class SCLIPBlock(OtherAttention):
     """Last block of SCLIP: sum of query-query and key-key attention.
 
     `SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference
-    <https://arxiv.org/abs/2312.01597>`_. The weights of each token sum to 2,
-    since the two attentions are added and not averaged.
+    <https://arxiv.org/abs/2312.01597>`_. The attention weights of each token
+    sum to 2, since the two attention maps are added and not averaged.
 
     Args:
         keep_residual_and_mlp (bool): See :class:`OtherAttention`.
@@ -124,7 +124,7 @@ class SCLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Values after query-query plus values after key-key attention.
+        """Add the results of query-query attention and key-key attention.
 
         :meth:`OtherAttention.mix` explains the arguments.
         """
@@ -147,7 +147,7 @@ class ClearCLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Values after query-query attention.
+        """Apply query-query attention to the values.
 
         :meth:`OtherAttention.mix` explains the arguments.
         """
@@ -157,11 +157,12 @@ class ClearCLIPBlock(OtherAttention):
 @MODELS.register_module()
 @dataclass(frozen=True)
 class NACLIPBlock(OtherAttention):
-    """Last block of NACLIP: key-key attention with more weight nearby.
+    """Last block of NACLIP: key-key attention that favours near patches.
 
     `Pay Attention to Your Neighbours: Training-Free Open-Vocabulary Semantic
     Segmentation <https://arxiv.org/abs/2404.08181>`_. A Gaussian of the
-    distance between patches, with height 1, is added before the softmax.
+    distance between two patches, with maximum 1, is added to the attention
+    logits.
 
     Args:
         keep_residual_and_mlp (bool): See :class:`OtherAttention`. False is
@@ -174,7 +175,7 @@ class NACLIPBlock(OtherAttention):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]
     ) -> Tensor:
-        """Values after key-key attention with a Gaussian bias.
+        """Apply key-key attention with a Gaussian bias to the values.
 
         :meth:`OtherAttention.mix` explains the arguments.
         """
@@ -185,7 +186,7 @@ class NACLIPBlock(OtherAttention):
 def gaussian_bias(
     grid: tuple[int, int], std: float, device: torch.device | None = None
 ) -> Tensor:
-    """Gaussian of the distance between each two patches.
+    """Gaussian of the distance between every two patches.
 
     Args:
         grid (tuple[int, int]): Rows and columns of the N patches.
@@ -193,9 +194,9 @@ def gaussian_bias(
         device (torch.device, optional): Device of the result.
 
     Returns:
-        Tensor: Values in [0, 1] for each two tokens, (1 + N, 1 + N) float32:
-        1 for a patch and itself, and 0 in the first row and first column,
-        which belong to the class token.
+        Tensor: Value in [0, 1] for every two tokens, (1 + N, 1 + N) float32.
+        The value is 1 for a patch and itself. The first row and the first
+        column, which belong to the class token, are 0.
     """
     rows, cols = (
         torch.arange(n, device=device, dtype=torch.float32) for n in grid
