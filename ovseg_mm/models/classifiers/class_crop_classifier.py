@@ -90,7 +90,8 @@ class ClassCropClassifier(TextModel):
             inputs (Tensor): Normalised crops, (B, 3, H, W).
             data_samples (list[SegDataSample]): Masks and labels of the B
                 crops.
-            mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
+            mode (str): Result to return: ``'loss'``, ``'predict'`` or
+                ``'tensor'``.
 
         Returns:
             For ``'tensor'``, logits of T class texts, (B, T). For ``'loss'``,

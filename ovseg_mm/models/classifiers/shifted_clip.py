@@ -4,8 +4,8 @@
 The contextual shift replaces some background patches of a crop by the class
 token of the whole image.
 
-Letters: B pairs of crop and caption on this process, A pairs on all processes,
-T class texts, C embedding width, S side of a crop in pixels.
+Letters: B pairs of a crop and a caption on this process, A pairs on all
+processes, T class texts, C embedding width, S side of a crop in pixels.
 """
 
 import math
@@ -26,7 +26,7 @@ from ..clip_towers import with_tower_options
 from ..text_encoder import TextBank, tokenize_prompts
 from ..text_model import TextModel
 
-# The largest temperature that training reaches.
+# The largest factor of the cosine similarities in training.
 MAX_SCALE = 100.0
 
 
@@ -48,12 +48,13 @@ class ShiftedCLIP(TextModel):
             shift.
         text_encoder (dict): Config of the text tower, which must not be
             trained (``finetune='none'``).
-        vocabulary (Vocabulary | str | list | dict): Class texts of the tests,
-            see :func:`ovseg_mm.vocabulary.load_vocabulary`.
+        vocabulary (Vocabulary | str | list | dict): Class texts of validation
+            and test, see :func:`ovseg_mm.vocabulary.load_vocabulary`.
         clip (dict): Architecture and weights of the CLIP towers, with the
             keys that :class:`BaseOpenVocabSegmentor` lists.
-        prompts (dict): Arguments of the :class:`TextBank`, used in tests
-            alone; captions of training are encoded without a prompt.
+        prompts (dict): Arguments of the :class:`TextBank`, used for
+            ``vocabulary``. In training, captions are encoded as they are,
+            without a template.
         data_preprocessor (dict, optional): Config of the preprocessor, which
             must not normalise: this model normalises the crops and images.
         init_cfg (dict, optional): MMEngine's initialisation.
@@ -98,15 +99,18 @@ class ShiftedCLIP(TextModel):
 
     @property
     def train_vocabulary(self) -> Vocabulary:
-        """``vocabulary``, since training has captions and no class texts."""
+        """Same as ``vocabulary``, since training itself uses no class texts.
+
+        In training, crops are compared with captions.
+        """
         return self.vocabulary
 
     def init_towers(self) -> dict[str, Tensor]:
-        """Load CLIP's weights into the towers and the temperature.
+        """Load CLIP's weights into the towers and ``logit_scale``.
 
         Returns:
-            dict[str, Tensor]: CLIP's weights by name; empty if ``clip`` names
-            no weights.
+            dict[str, Tensor]: CLIP's weights by name; empty if ``clip`` does
+            not choose weights.
         """
         weights = super().init_towers()
         if 'logit_scale' in weights:
@@ -122,7 +126,7 @@ class ShiftedCLIP(TextModel):
         mode: str = 'tensor',
         crop_paths: Sequence[str] = (),
     ) -> Tensor | dict[str, Tensor] | list[dict]:
-        """Compare crops with captions (training) or class texts (tests).
+        """Compare crops with captions in training, class texts in tests.
 
         Args:
             crops (Tensor): Crops, RGB in [0, 255], with a constant colour
@@ -133,15 +137,17 @@ class ShiftedCLIP(TextModel):
             captions (Sequence[str]): Caption of each crop. For
                 ``'predict'``, captions must be class names of the
                 vocabulary.
-            mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
+            mode (str): Result to return: ``'loss'``, ``'predict'`` or
+                ``'tensor'``.
             crop_paths (Sequence[str]): Files of the crops. Not used here, but
                 reported if the loss is not finite.
 
         Returns:
             For ``'tensor'``, normalised embeddings of the crops, (B, C). For
             ``'loss'``, a dict with the contrastive loss as ``loss``. For
-            ``'predict'``, a list with one dict for each crop, of the label
-            (``crop_label``) and the predicted label (``pred_crop_label``).
+            ``'predict'``, a list with one dict for each crop. The dict has the
+            label of the crop (``crop_label``) and the predicted label
+            (``pred_crop_label``).
 
         Raises:
             InputError: If ``mode`` is ``'predict'`` and a caption is not a
@@ -163,16 +169,20 @@ class ShiftedCLIP(TextModel):
         ]
 
     def similarities(self, image: Tensor, text: Tensor) -> Tensor:
-        """Cosine similarities of all crops and captions, times temperature.
+        """Compute the logits of all pairs of a crop and a caption.
 
-        The temperature is first limited to [1, 100], in place.
+        A logit is the cosine similarity of a pair, multiplied by the learned
+        factor ``exp(logit_scale)`` of CLIP. The factor is first limited to
+        [1, 100], which changes the parameter ``logit_scale`` in place.
 
         Args:
-            image (Tensor): Unit embeddings of A crops and width C, (A, C).
-            text (Tensor): Unit embeddings of captions, (A, C).
+            image (Tensor): Normalised embeddings of A crops, of width C,
+                (A, C).
+            text (Tensor): Normalised embeddings of A captions, (A, C).
 
         Returns:
-            Tensor: Logits of crops (rows) and captions (columns), (A, A).
+            Tensor: Logits with a row for each crop and a column for each
+            caption, (A, A).
         """
         with torch.no_grad():
             self.logit_scale.clamp_(0, math.log(MAX_SCALE))
@@ -194,8 +204,9 @@ class ShiftedCLIP(TextModel):
     def _contrast(self, image: Tensor, text: Tensor) -> Tensor:
         """Contrastive loss of crops and their captions, a scalar.
 
-        The mean of two cross-entropies: the caption of each crop among all
-        captions, and the crop of each caption among all crops.
+        The loss is the mean of two cross-entropies. The first classifies each
+        crop among the captions of all crops. The second classifies each
+        caption among all crops.
         """
         logits = self.similarities(_gathered(image), _gathered(text)).float()
         targets = torch.arange(len(logits), device=logits.device)
@@ -220,7 +231,7 @@ class ShiftedCLIP(TextModel):
 def _gathered(x: Tensor) -> Tensor:
     """Gather the rows of x from all processes.
 
-    Gradients flow to the rows of this process alone.
+    Only the rows of this process get gradients.
     """
     if get_world_size() == 1:
         return x

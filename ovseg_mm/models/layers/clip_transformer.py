@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The residual transformer of both CLIP towers.
+"""The transformer of CLIP's image tower and of CLIP's text tower.
 
 Letters: B batch size, N tokens, W width of the transformer.
 """
@@ -24,7 +24,8 @@ class CLIPAttention(nn.Module):
     """Multi-head self-attention with separate weights of q, k and v.
 
     Separate weights can be trained or frozen one by one. Parameters have the
-    names of ``torch.nn.MultiheadAttention``; q, k and v share one bias.
+    names of ``torch.nn.MultiheadAttention``. As there, one parameter holds the
+    biases of q, k and v.
 
     Args:
         embed_dims (int): Width W of the tokens, divisible by ``num_heads``.
@@ -60,9 +61,11 @@ class CLIPAttention(nn.Module):
 
         Args:
             x (Tensor): N normalised tokens of width W, (B, N, W).
-            is_causal (bool): Whether tokens attend to earlier tokens only.
-            num_queries (int, optional): Number of first tokens whose output
-                is computed. They attend to all tokens. None: all tokens.
+            is_causal (bool): Whether a token attends only to itself and to
+                earlier tokens.
+            num_queries (int, optional): Number of tokens, counted from the
+                first, whose outputs are computed. They attend to all tokens.
+                None: all N tokens.
 
         Returns:
             Tensor: Output tokens, (B, N or num_queries, W).
@@ -80,8 +83,8 @@ class CLIPAttention(nn.Module):
 
         Args:
             x (Tensor): N normalised tokens of width W, (B, N, W).
-            names (str): Any of the letters q, k and v: which to compute, in
-                the order of the result.
+            names (str): Letters of the tensors to compute, in the order of
+                the result: q (queries), k (keys), v (values).
 
         Returns:
             tuple[Tensor, ...]: One tensor for each letter, (B, heads, N, W /
@@ -96,13 +99,13 @@ class CLIPAttention(nn.Module):
         )
 
     def _of_first(self, x: Tensor) -> Tensor:
-        """Attention output (B, 1, W) of the first of the tokens (B, N, W).
+        """Attention output, (B, 1, W), of the first token of x, (B, N, W).
 
-        K and V are the weight matrices of keys and values, q is the query of
-        the first token. Since q (K x) = (q K) x, and a weighted mean of V x is
-        V times the weighted mean of x, no keys and values are computed. The
-        bias of the keys adds one number to all attention logits, so it has no
-        effect.
+        This needs no keys and values of the tokens. Let K and V be the weight
+        matrices of keys and values, and q the query of the first token. Then
+        q (K x) = (q K) x, and a weighted mean of V x is V times the weighted
+        mean of x. The bias of the keys adds the same number to all attention
+        logits, so it has no effect.
         """
         k, v = (
             weight.unflatten(0, (self.num_heads, -1))
@@ -123,7 +126,10 @@ class CLIPAttention(nn.Module):
         return apply_linear(self.out_proj, x.transpose(1, 2).flatten(2))
 
     def value(self, x: Tensor) -> Tensor:
-        """Attention output if each token x (B, N, W) attends to itself."""
+        """Attention output, (B, N, W), if tokens attend only to themselves.
+
+        The tokens x are (B, N, W).
+        """
         v_bias = self.in_proj_bias.chunk(3)[2]
         return apply_linear(
             self.out_proj, linear(x, self.v_proj_weight, v_bias)
@@ -171,12 +177,14 @@ class CLIPBlock(nn.Module):
 
         Args:
             x (Tensor): N tokens of width W, (B, N, W).
-            is_causal (bool): Whether tokens attend to earlier tokens only.
+            is_causal (bool): Whether a token attends only to itself and to
+                earlier tokens.
             value_residual (Tensor, optional): Residual of the attention, (B, N
-                or 1, W). If given, each token attends to itself alone. None:
-                CLIP's attention with the residual ``x``.
-            num_queries (int, optional): Number of first tokens whose output
-                is computed. They attend to all tokens. None: all tokens.
+                or 1, W). Each token then attends only to itself. None: CLIP's
+                attention with the residual ``x``.
+            num_queries (int, optional): Number of tokens, counted from the
+                first, whose outputs are computed. They attend to all tokens.
+                None: all N tokens.
 
         Returns:
             Tensor: Output tokens, (B, N or num_queries, W).

@@ -15,30 +15,31 @@ from torch import Tensor
 from ..utils import RandomFunction
 
 Replacements = Mapping[int, tuple[Tensor, Tensor]]
-"""Patches to replace, by the index of the block (from 0) after which they are
-replaced. Each value holds a mask of these patches, (n, N) bool, and the token
-that replaces them, (n, D), or (1, D) for all crops."""
+"""Patches to replace after some blocks. Keys are indices of blocks, from 0.
+Values are pairs: a mask that is True for the patches to replace, (n, N) bool,
+and the token that replaces them, (n, D), or (1, D) for all crops."""
 
 
 class ContextShift:
     """Contextual shift of SCAN (CVPR 2024).
 
-    CLIP encodes masked crops. After each of the chosen blocks, a random share
-    of the background patches of a crop is replaced. The new token is the class
-    token of the whole image after the same block.
+    CLIP encodes masked crops. After each block in ``blocks``, some background
+    patches of a crop are replaced by the class token of the whole image after
+    the same block. These patches are chosen at random.
 
     Args:
-        blocks (Sequence[int]): Indices of the chosen blocks, counted from 0.
+        blocks (Sequence[int]): Indices of the blocks, counted from 0.
         ratio (float): Share of the background patches that is replaced, in
             [0, 1].
-        seed (int): Seed of the random choice in evaluation. Each image starts
-            with this seed, so its result does not depend on other images.
+        seed (int): Seed of the random choice in evaluation. The choice for
+            each image starts with this seed, so it does not depend on other
+            images.
 
     Attributes:
-        rand (Callable, optional): Function that returns uniform random numbers
-            of a shape. The patches with the smallest numbers are replaced.
-            None: PyTorch's global generator in training, and a generator with
-            ``seed`` in evaluation.
+        rand (Callable, optional): Function ``rand(shape)`` that returns a
+            tensor of uniform random numbers. The patches with the smallest
+            numbers are replaced. None: PyTorch's global generator in training,
+            and a generator with ``seed`` in evaluation.
     """
 
     def __init__(
@@ -64,11 +65,11 @@ class ContextShift:
         Args:
             foreground (Tensor): True for patches that show the region, (n, N)
                 bool, for n crops of N patches.
-            class_tokens (Mapping[int, Tensor]): Class tokens (width D) of the
-                whole images after each of ``blocks``, (n, D), or (1, D) for
-                crops of one image.
+            class_tokens (Mapping[int, Tensor]): Class tokens of the whole
+                images after each block, by block index, (n, D) each, or (1, D)
+                if all crops are of one image. D is the width of the tokens.
             training (bool): Whether the choice is random. False: it depends
-                on ``seed`` alone.
+                only on ``seed``.
 
         Returns:
             Replacements: Background patches to replace after each block, and
@@ -94,13 +95,14 @@ def smallest_share(noise: Tensor, among: Tensor, ratio: float) -> Tensor:
 
     Args:
         noise (Tensor): Numbers in rows of N, (..., N). They must be below 2,
-            the number with which entries outside ``among`` are ranked.
-        among (Tensor): True for entries that may be marked, (..., N) bool.
-        ratio (float): Share of these entries that is marked, rounded down to
-            a whole number of entries in each row.
+            since numbers outside ``among`` are replaced by 2 before numbers
+            are compared.
+        among (Tensor): True for numbers that may be marked, (..., N) bool.
+        ratio (float): Share of the numbers in ``among`` that is marked. In
+            each row, the count is rounded down.
 
     Returns:
-        Tensor: True for marked entries, (..., N) bool.
+        Tensor: True for marked numbers, (..., N) bool.
     """
     counts = (ratio * among.sum(dim=-1, keepdim=True).double()).long()
     noise = torch.where(among, noise, 2.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention to a few points of several maps.
+"""Attention to a few points of several feature maps.
 
 Letters: B images, M tokens of all maps, Q queries, G heads, L maps (levels),
 K points per map and head, C width.
@@ -21,7 +21,7 @@ Sizes = Sequence[tuple[int, int]]
 
 
 class MultiScaleDeformAttention(nn.Module):
-    """Deformable attention of queries to a few points of several maps.
+    """Deformable attention of queries to a few points of several feature maps.
 
     `Deformable DETR <https://arxiv.org/abs/2010.04159>`_. Each head predicts,
     for each query, offsets and weights of K points in each of L maps. The
@@ -64,10 +64,10 @@ class MultiScaleDeformAttention(nn.Module):
 
         Args:
             query (Tensor): Q queries of width C, (B, Q, C).
-            value (Tensor): M tokens of all maps, (B, M, C): one map after the
-                other, each row by row.
-            reference (Tensor): Point of each query from which offsets are
-                counted, x and y in [0, 1], (Q, 2).
+            value (Tensor): M tokens of all maps, (B, M, C). Maps are
+                concatenated, and the tokens of a map are ordered row by row.
+            reference (Tensor): Point of each query to which offsets are added,
+                x and y in [0, 1], (Q, 2).
             sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
         Returns:
@@ -193,7 +193,7 @@ def sample_rows(
 
 
 def _with_borders(values: Tensor, sizes: Sizes) -> Tensor:
-    """Table of the values of all maps, each with a border of zeros.
+    """Join the values of all maps, each map with a border of zeros.
 
     Args:
         values (Tensor): Values of M tokens and G heads, (B, M, G, C / G).
@@ -201,7 +201,7 @@ def _with_borders(values: Tensor, sizes: Sizes) -> Tensor:
 
     Returns:
         Tensor: Values of R cells and G heads, one row for each cell and head,
-        (B, R * G, C / G). R counts the border too: one cell to the left and
+        (B, R * G, C / G). R includes the border cells: one to the left and
         above each map, two to the right and below.
     """
     lengths = [height * width for height, width in sizes]
@@ -215,7 +215,7 @@ def _with_borders(values: Tensor, sizes: Sizes) -> Tensor:
 def _corners(
     points: Tensor, weights: Tensor, sizes: Sizes
 ) -> tuple[Tensor, Tensor]:
-    """The four cells around each point, and the weights of their values.
+    """Find the four cells around each point, and weights of their values.
 
     Args:
         points (Tensor): x and y of the points of one image in [0, 1], (Q, G,
@@ -224,9 +224,10 @@ def _corners(
         sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
     Returns:
-        tuple[Tensor, Tensor]: Indices of the cells among the rows of
-        :func:`_with_borders`, (Q, G, 4, L, K) int32, and weight of each cell,
-        (Q, G, 4, L, K): bilinear weight times weight of the point.
+        tuple[Tensor, Tensor]: Row index of each cell in the result of
+        :func:`_with_borders`, (Q, G, 4, L, K) int32; and weight of each cell,
+        (Q, G, 4, L, K), which is its bilinear weight times the weight of the
+        point.
     """
     num_heads, device = points.shape[1], points.device
     extent = points.new_tensor([size[::-1] for size in sizes])[:, None]
@@ -263,9 +264,9 @@ def _corners(
 
 @lru_cache(maxsize=1)
 def _compiled_operator() -> Callable[..., Tensor] | None:
-    """MMCV's compiled operator, with the arguments of ``sample_levels``.
+    """Wrap MMCV's compiled operator as a function like ``sample_levels``.
 
-    None if MMCV is installed without compiled operators.
+    The result is None if MMCV is installed without compiled operators.
     """
     try:
         from mmcv.ops.multi_scale_deform_attn import (

@@ -8,9 +8,10 @@ A decoder is called as ``decoder(maps, masks_of)``:
 
 - ``maps`` are the feature maps of a pixel decoder, coarsest first.
 - ``masks_of(states, size)`` computes mask logits (B, Q, *size) from query
-  states (B, Q, C). Decoders that attend inside their predicted masks need it.
-- The result is D normalised states of each query, (D, B, Q, C), the final
-  state last.
+  states (B, Q, C). It is needed by decoders whose queries attend only inside
+  the masks that they predict.
+- The result is D normalised states of each query, (D, B, Q, C). The last one
+  is the final state.
 """
 
 from collections.abc import Callable, Sequence
@@ -119,8 +120,8 @@ class MaskFormerDecoder(BaseModule):
     """Decoder of MaskFormer: queries attend to one coarse map.
 
     `Per-Pixel Classification is Not All You Need for Semantic Segmentation
-    <https://arxiv.org/abs/2107.06278>`_. A LayerNorm is applied to the output
-    of each layer for the result. The next layer gets the output without this
+    <https://arxiv.org/abs/2107.06278>`_. The results are the outputs of the
+    layers after a LayerNorm. The next layer gets an output without this
     LayerNorm.
 
     Args:
@@ -128,7 +129,8 @@ class MaskFormerDecoder(BaseModule):
         num_queries (int): Number Q of queries.
         embed_dims (int): Width C of the query states, a multiple of 4.
         num_heads (int): Attention heads.
-        num_layers (int): Number of layers. In training, each has a loss.
+        num_layers (int): Number of layers. In training, the output of each
+            layer has a loss.
         feedforward_dims (int): Hidden width of the MLPs.
         dropout (float): Dropout probability.
         init_cfg (dict, optional): MMEngine's initialisation.
@@ -169,8 +171,9 @@ class MaskFormerDecoder(BaseModule):
             masks_of (Callable): Not used.
 
         Returns:
-            Tensor: Normalised query states after each of D layers (in
-            evaluation, after the last layer alone), (D, B, Q, C).
+            Tensor: Normalised query states, (D, B, Q, C): in training, after
+            each of the D layers; in evaluation, only after the last layer
+            (D = 1).
         """
         (x,) = maps
         height, width = x.shape[2:]
@@ -207,9 +210,10 @@ class MaskedAttentionDecoder(BaseModule):
         num_levels (int): Number of maps.
         feedforward_dims (int): Hidden width of the MLPs.
         dropout (float): Dropout probability.
-        skip_penultimate (bool): Whether the state before the last layer has no
-            loss, as in SCAN. In training, the result then has ``num_layers``
-            states of each query, otherwise one more.
+        skip_penultimate (bool): Whether the state before the last layer is
+            removed from the result and so has no loss, as in SCAN. In
+            training, the result then has ``num_layers`` states of each query.
+            False: it has ``num_layers + 1`` states.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -257,9 +261,10 @@ class MaskedAttentionDecoder(BaseModule):
 
         Returns:
             Tensor: D normalised states of each query, (D, B, Q, C). In
-            training, states before the first layer and after each layer,
-            except the second-to-last if ``skip_penultimate`` is set. In
-            evaluation, the state after the last layer.
+            training, these are the states before the first layer and after
+            each layer; the second-to-last state is missing if
+            ``skip_penultimate`` is set. In evaluation, there is only the state
+            after the last layer.
         """
         batch = len(maps[0])
         memories, keys = zip(*map(self._memory, maps, self.level_embed.weight))

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 class DenseBCELoss(nn.Module):
     """Binary cross-entropy of every class at every pixel.
 
-    The loss is the mean over images, classes and pixels, and equal to
+    The loss is averaged over images, classes and pixels. It equals
     ``F.binary_cross_entropy_with_logits`` with one-hot labels. The loss of a
     logit x with target t (0 or 1) is ``softplus(x) - x * t``. The second term
     is 0 except for the labelled class, so no one-hot tensor is needed. Ignored

@@ -12,9 +12,9 @@ class DenseDiceLoss(nn.Module):
 
     For each image and each class that the image shows, the loss is ``1 - (2 *
     sum(p * t) + 1) / (sum(p) + sum(t) + 1)``, with probabilities p and targets
-    t (0 or 1) of all pixels. The sum of these losses is divided by the number
-    of these losses (its mean over processes, at least 1). Ignored
-    pixels are negatives of every class. A batch without any label has loss 0.
+    t (0 or 1) of all pixels. The sum of these losses is divided by their
+    number, which :func:`num_present` counts. Ignored pixels are negatives of
+    every class. A batch without any label has loss 0.
 
     Args:
         loss_weight (float): Factor of the loss.

@@ -10,12 +10,12 @@ from .present_classes import num_present
 class DenseFocalLoss(nn.Module):
     """Sigmoid focal loss of every class at every pixel.
 
-    The mean over the pixels is summed over all classes and images. The sum is
-    divided by the number of classes that each image shows, summed over the
-    images (the mean over processes, at least 1). Ignored pixels are
-    negatives of every class, unlike in MMSegmentation's ``FocalLoss``. No
-    one-hot tensor is made: all pixels are first treated as negatives, then
-    the loss of the labelled class at each pixel is corrected.
+    The loss is averaged over the pixels and summed over all classes and
+    images. The sum is divided by the number of classes that are present in the
+    images, which :func:`num_present` counts. Ignored pixels are negatives of
+    every class, unlike in MMSegmentation's ``FocalLoss``. No one-hot tensor is
+    made: all pixels are first treated as negatives of all classes, then the
+    loss of the labelled class at each pixel is corrected.
 
     Args:
         alpha (float): Weight of positives, in [0, 1]. Negatives have weight

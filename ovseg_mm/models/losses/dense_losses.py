@@ -47,7 +47,7 @@ def dense_losses(
 
     Returns:
         dict[str, Tensor]: Losses by their ``loss_name``. Losses with the same
-        name are added.
+        name are summed.
 
     Raises:
         InputError: If a loss is MMSegmentation's ``FocalLoss`` and the logits
@@ -61,8 +61,8 @@ def dense_losses(
         if isinstance(loss, FocalLoss) and not logits.is_cuda:
             # On CPUs, FocalLoss takes the wrong slice of the one-hot labels.
             raise InputError(
-                "loss_decode is MMSegmentation's FocalLoss, which works on "
-                f'GPUs alone, but the logits are on {logits.device}; set '
+                "loss_decode is MMSegmentation's FocalLoss, which works only "
+                f'on GPUs, but the logits are on {logits.device}; set '
                 "loss_decode=dict(type='DenseFocalLoss')"
             )
         # Some losses store the ignored label in an attribute.

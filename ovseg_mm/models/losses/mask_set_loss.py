@@ -32,14 +32,15 @@ class MaskSetLoss(nn.Module):
 
     The Q proposals of an image are matched to its target masks one to one.
     Each of the D decoder outputs has its own matching and its own losses.
-    Names of losses end with the index of the output (``loss_ce_0``), except
-    for the last output (``loss_ce``).
+    The name of a loss ends with the index of the decoder output, such as
+    ``loss_ce_0``. Losses of the last output have no index (``loss_ce``).
 
     - ``loss_ce``: cross-entropy of all proposals over T + 1 classes. The
       target of a proposal without a match is the last class, ``no object``.
     - ``loss_mask``: focal loss or binary cross-entropy of each matched pair,
       averaged over pixels. The sum over pairs is divided by the number of
-      target masks (the mean over processes, at least 1).
+      target masks of the batch. In distributed training, this number is
+      averaged over the processes. It is at least 1.
     - ``loss_dice``: dice loss of each matched pair. The sum over pairs is
       divided by the same number.
 
@@ -55,19 +56,21 @@ class MaskSetLoss(nn.Module):
             matching.
         no_object_weight (float): Weight of ``no object`` in ``loss_ce``.
         mask_loss (str): ``'focal'`` or ``'bce'`` (binary cross-entropy).
-        num_points (int, optional): Points at which masks are compared. None:
-            all pixels.
+        num_points (int, optional): Number of points at which masks are
+            compared. None: masks are compared at all pixels.
         oversample_ratio (float): Number of random candidates for each point
             of the mask losses, see :func:`uncertain_points`.
-        importance_ratio (float): Share of the points that are the most
-            uncertain candidates. The other points are random.
+        importance_ratio (float): Share of the points of the mask losses that
+            are chosen from the candidates, the most uncertain first. The
+            remaining points are drawn at random.
 
     Attributes:
-        rand (Callable): Function that returns uniform random numbers of a
-            shape, ``torch.rand`` by default. Replace it to repeat the points
-            of another run. Decoder outputs are computed in the order last,
-            first, second and so on. For each, the matcher calls ``rand`` once
-            per image, then the mask losses call it.
+        rand (Callable): Function ``rand(shape)`` that returns a tensor of
+            uniform random numbers, ``torch.rand`` by default. Replace it to
+            repeat the points of another run. The losses of the last decoder
+            output are computed first, then the losses of the first output, of
+            the second output and so on. For each output, the matcher calls
+            ``rand`` once per image, then the mask losses call ``rand``.
     """
 
     def __init__(
@@ -112,7 +115,7 @@ class MaskSetLoss(nn.Module):
                 proposals, (D, B, Q, T + 1); the last class is ``no object``.
             mask_logits (Tensor): Mask logits, (D, B, Q, h, w).
             targets (Sequence[MaskTargets]): Targets of the B images. Masks of
-                H x W pixels cover the same area as the logits of h x w.
+                H x W pixels cover the same area as mask logits of h x w.
 
         Returns:
             dict[str, Tensor]: Weighted losses by name, 3 * D scalars.

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts of the pixels of each class and of the classes that are present."""
+"""Counts of the pixels of each class and of the classes that are present.
+
+Letters: B images, H x W pixels, T classes.
+"""
 
 from mmengine.dist import all_reduce
 from torch import Tensor
@@ -26,7 +29,9 @@ def pixels_of_classes(
 
 
 def num_present(labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """Count the classes that are present in each image of the batch.
+    """Count the classes present in each image, and sum over the batch.
+
+    In distributed training, the sum is averaged over the processes.
 
     Args:
         labels (Tensor): Label maps, (B, H, W) int64; each label is in [0, T)
@@ -35,8 +40,7 @@ def num_present(labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
         ignore_index (int): Label of pixels without a class.
 
     Returns:
-        Tensor: Sum of the counts over the B images, averaged over processes
-        and at least 1, a float32 scalar.
+        Tensor: Sum over the B images, at least 1, a float32 scalar.
     """
     counts = pixels_of_classes(labels, num_classes, ignore_index)
     present = (counts > 0).sum().float()
