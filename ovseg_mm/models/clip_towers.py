@@ -54,8 +54,8 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
             ``custom_clip_weights`` of :func:`load_clip_weights`.
 
     Returns:
-        dict[str, Tensor]: Weights of both towers by CLIP's names; empty if
-        ``clip`` names no weights.
+        dict[str, Tensor]: Weights of image tower and text tower by CLIP's
+        names; empty if ``clip`` does not choose weights.
     """
     weights = load_clip_weights(
         clip.get('arch', ''),
@@ -82,17 +82,18 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
 def parameters_of_no_file(model: nn.Module) -> list[str]:
     """List the parameters that need training or a checkpoint.
 
-    These are all parameters, except those that are read from a file:
+    Parameters that are read from a file are not listed. These are:
 
-    - parameters of CLIP towers other than learned prompts, if ``model.clip``
-      names weights;
+    - parameters of CLIP towers, except learned prompts, if ``model.clip``
+      chooses weights;
     - parameters of modules with ``init_cfg=dict(type='Pretrained', ...)``.
 
     Args:
         model (nn.Module): Any model; it may have a ``clip`` attribute.
 
     Returns:
-        list[str]: Names of the parameters; empty if files have all of them.
+        list[str]: Names of the parameters; empty if all parameters are read
+        from files.
     """
     clip = getattr(model, 'clip', None) or {}
     has_clip = (

@@ -34,7 +34,7 @@ class TextModel(BaseModel):
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """All pairs of text tower and text bank; by default one."""
+        """All pairs of text tower and text bank; here, one pair."""
         return [self.text_side]
 
     @property
@@ -48,11 +48,11 @@ class TextModel(BaseModel):
         self.init_towers()
 
     def init_towers(self) -> dict[str, Tensor]:
-        """Load the weights that ``clip`` names into the CLIP towers.
+        """Load CLIP's weights, chosen by ``clip``, into the CLIP towers.
 
         Returns:
-            dict[str, Tensor]: CLIP's weights by name; empty if ``clip`` names
-            no weights.
+            dict[str, Tensor]: CLIP's weights by name; empty if ``clip`` does
+            not choose weights.
         """
         return init_clip_towers(self, self.clip)
 

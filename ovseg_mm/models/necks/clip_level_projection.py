@@ -14,8 +14,8 @@ from ovseg_mm.structures import CLIPFeatures, LevelFeatures
 class CLIPLevelProjection(BaseModule):
     """Projects patch tokens of inner CLIP blocks to the embedding width.
 
-    Each block has its own LayerNorm and projection, whose random initial
-    weights are not trained. Checkpoints contain these weights.
+    Each block has its own LayerNorm and projection. Their weights are random
+    and not trained, but checkpoints contain them.
 
     Args:
         in_channels (int): Width of the image tower.
@@ -49,8 +49,8 @@ class CLIPLevelProjection(BaseModule):
                 are tokens of ``num_levels`` blocks.
 
         Returns:
-            LevelFeatures: Patch embeddings of the ``num_levels`` blocks, then
-            CLIP's own patch embeddings, and the class embedding.
+            LevelFeatures: Patch embeddings of the ``num_levels`` blocks,
+            followed by CLIP's own patch embeddings; and the class embedding.
         """
         grid = feats.dense.shape[2:]
         levels = [

@@ -15,9 +15,9 @@ SCALE_FACTORS = (2, 4)
 class CLIPTokenPyramid(BaseModule):
     """Makes CAT-Seg's guidance maps from the tokens of one CLIP tower.
 
-    Patch tokens of two inner blocks are enlarged by a transposed convolution
-    each, for the upsampling stages of the head. CLIP's patch embeddings are
-    the appearance guidance.
+    The patch tokens of two inner blocks are enlarged, each by its own
+    transposed convolution, and guide the upsampling stages of the head. CLIP's
+    patch embeddings are the appearance guidance.
 
     Args:
         in_channels (int): Width of the image tower.

@@ -157,14 +157,14 @@ class DeformPixelDecoder(BaseModule):
         nn.init.zeros_(self.mask_features.bias)
 
     def forward(self, feats: Sequence[Tensor]) -> PixelFeatures:
-        """Compute mask features, and the maps that queries attend to.
+        """Compute mask features, and maps for the queries to attend to.
 
         Args:
             feats (Sequence[Tensor]): Maps of the backbone, finest first.
 
         Returns:
-            PixelFeatures: Mask features at stride 4, and the other maps with C
-            channels, coarsest first.
+            PixelFeatures: Mask features at stride 4, and the updated maps with
+            C channels, coarsest first.
         """
         finest, *coarser = feats
         maps = self._attend(

@@ -21,8 +21,8 @@ class FPNPixelDecoder(BaseModule):
 
     From coarse to fine, the current map is enlarged by nearest-neighbour
     interpolation, added to a 1x1 convolution of the next finer backbone map,
-    and smoothed by a 3x3 convolution. Queries attend to the coarsest backbone
-    map, which is not changed.
+    and smoothed by a 3x3 convolution. The coarsest backbone map is also
+    returned, without change: the decoder's queries attend to it.
 
     Args:
         in_channels (Sequence[int]): Channels of the backbone's maps, finest

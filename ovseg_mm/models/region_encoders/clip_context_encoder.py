@@ -45,16 +45,17 @@ class CLIPContextEncoder(BaseModule):
             self.register_buffer(name, buffer, persistent=False)
 
     def check_blocks(self, blocks: Sequence[int], user: str) -> None:
-        """Check that the tokens of the given blocks are returned.
+        """Check that :meth:`forward` returns the tokens of some blocks.
 
         Args:
             blocks (Sequence[int]): Indices of the blocks whose tokens are
                 needed, counted from 0.
-            user (str): Name, for the message, of the module that needs the
-                tokens.
+            user (str): Name of the module that needs the tokens, for the
+                error message.
 
         Raises:
-            ValueError: If ``out_indices`` of the tower lacks a block.
+            ValueError: If ``out_indices`` of the tower does not contain one of
+                the blocks.
         """
         missing = sorted(set(blocks).difference(self.clip.out_indices))
         if missing:

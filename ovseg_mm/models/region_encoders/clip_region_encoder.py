@@ -49,13 +49,14 @@ class CLIPRegionEncoder(BaseModule):
             ``'zero'`` (black).
         expand_ratio (float): Factor by which the sides of the bounding box are
             enlarged.
-        matting (bool): Whether image and fill colour are mixed by the mask
-            probability of each pixel. False: by the binary mask.
+        matting (bool): Whether image and fill colour are mixed with the mask
+            probability of each pixel as weight. False: the fill colour
+            replaces the image outside the binary mask.
         pooling (str): Embedding of a region. ``'class'``: embedding of the
             class token. ``'mask'``: sum of the normalised patch embeddings,
             weighted by the share of each patch inside the mask. Use ``'mask'``
-            with ``last_block='value'``, for CLIPs that were not fine-tuned on
-            crops.
+            with ``last_block='value'`` in ``clip``, for CLIP weights that were
+            not fine-tuned on crops.
         shift (dict, optional): Arguments of :class:`ContextShift`, which
             replaces some background patches of a crop by the class token of
             the whole image. None: no patches are replaced.
@@ -123,7 +124,8 @@ class CLIPRegionEncoder(BaseModule):
                 Needed with ``shift``.
 
         Returns:
-            Regions: Embeddings of the regions, and which proposals have one.
+            Regions: Embeddings of the regions, and a mask of the proposals
+            that have a region.
         """
         crops, valid, boxes = self.crop(img, masks)
         if not len(crops):
@@ -198,8 +200,8 @@ class CLIPRegionEncoder(BaseModule):
             raise InputError(
                 'a model that uses regions cannot be exported, since the '
                 'boxes of the regions depend on the image; set '
-                'decode_head.ensemble_weight=None, so that the proposals '
-                'alone decide, or export backbone, neck and decode_head '
+                'decode_head.ensemble_weight=None to classify the proposals '
+                'without regions, or export backbone, neck and decode_head '
                 'without the segmentor'
             )
         binary = masks > self.mask_threshold

@@ -39,8 +39,8 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         prefix_length (int): Number of learned tokens before the name.
         suffix_length (int): Number of learned tokens after the name.
         prompt_weights (str | Path, optional): Checkpoint with initial values
-            of prefix and suffix. It was saved by this package or published by
-            the authors of a method. None: random values.
+            of prefix and suffix: one that this package saved, or one that the
+            authors of a method published. None: random values.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -70,11 +70,15 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         freeze_except(self, finetune)
 
     def init_weights(self) -> None:
-        """Initialise; read prefix and suffix from ``prompt_weights`` if given.
+        """Initialise the parameters.
+
+        If ``prompt_weights`` is set, prefix and suffix are read from this
+        file.
 
         Raises:
-            InputError: If the file has no prompts, prompts of another shape,
-                or prompts of two text towers.
+            InputError: If the file does not hold exactly one prefix and one
+                suffix with the shapes of this tower's prompts. A prompt of
+                length 0 must not be in the file.
         """
         super().init_weights()
         if self.prompt_weights is None:
@@ -91,8 +95,8 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
                 raise InputError(
                     f'{self.prompt_weights} has {name} of the shapes '
                     f'{shapes}, but the text encoder expects {wanted}; set '
-                    'prefix_length and suffix_length as in the training of '
-                    'the file'
+                    'prefix_length and suffix_length to the values with which '
+                    'the file was trained'
                 )
             with torch.no_grad():
                 prompt.copy_(tensors[found[0]])

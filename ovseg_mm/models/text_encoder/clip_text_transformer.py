@@ -25,8 +25,9 @@ class CLIPTextTransformer(BaseModule):
     Args:
         arch (str | dict): Name of a model config of open_clip, or such a
             config.
-        pretrained (str, optional): Name of open_clip's weights, which decides
-            the activation function. The constructor loads no weights.
+        pretrained (str, optional): open_clip's tag of the weights. It decides
+            the activation (QuickGELU for ``'openai'``). The model that
+            owns the tower loads the weights, not this constructor.
         finetune (str | Sequence[str]): Parameters to train, see
             :func:`freeze_except`.
         init_cfg (dict, optional): MMEngine's initialisation.

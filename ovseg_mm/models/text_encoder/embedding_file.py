@@ -17,19 +17,20 @@ from ovseg_mm.vocabulary import Vocabulary, load_vocabulary
 class EmbeddingFile:
     """Text embeddings from a ``.npy`` file with one row per class.
 
-    A row is looked up by the texts of its class. A vocabulary may thus have
-    any of the classes, in any order. Rows are converted to float32, but not
-    normalised.
+    A row is looked up by the texts of its class. A vocabulary may therefore
+    contain any of the classes of the file, in any order. Rows are converted to
+    float32, but not normalised.
 
     Args:
         file (str | Path): File with an array of floats, (T, C), for T classes
             and embeddings of width C.
-        vocabulary (Any): The T classes in the order of the rows, see
-            :func:`ovseg_mm.vocabulary.load_vocabulary`.
+        vocabulary (Any): Class texts of the T rows, in the order of the rows,
+            see :func:`ovseg_mm.vocabulary.load_vocabulary`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not a table with one row per class.
+        ValueError: If the file does not hold an array of finite floats with
+            one row per class.
     """
 
     def __init__(self, file: str | Path, vocabulary: Any) -> None:
@@ -40,7 +41,8 @@ class EmbeddingFile:
             raise InputError(
                 f'{self.path} has {len(rows)} rows, but {vocabulary.source} '
                 f'has {vocabulary.num_texts} class texts; set '
-                'embeddings.vocabulary to the class texts of the rows'
+                'embeddings.vocabulary to the class texts for which the file '
+                'was made, one for each row'
             )
         self._rows = dict(zip(vocabulary.class_texts, rows))
 

@@ -23,7 +23,8 @@ ENCODE_BATCH = 256
 def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
     """Convert prompts to token ids.
 
-    A prompt that is too long is cut with a warning; it keeps its end token.
+    If a prompt has more tokens than ``context_length``, it is cut, keeps its
+    end token, and a warning is shown.
 
     Args:
         prompts (list[str]): The n prompts.
@@ -44,7 +45,10 @@ def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
 def _tokenize(
     prompts: tuple[str, ...], context_length: int
 ) -> tuple[Tensor, str]:
-    """Token ids, (n, N) int64, and a warning about cut prompts or ''."""
+    """Token ids, (n, N) int64, and a warning if prompts were cut.
+
+    The warning is ``''`` if no prompt was cut.
+    """
     # With one token more than the tower takes, long prompts are found.
     tokens = tokenize(list(prompts), context_length + 1).long()
     too_long = tokens[:, -1] != 0
@@ -72,7 +76,7 @@ def encode_prompts(
 
     Returns:
         tuple[Tensor, str]: Embeddings, (n, C), not normalised; and a warning
-        about prompts that were cut, or an empty text.
+        about prompts that were cut, ``''`` if no prompt was cut.
     """
     unique = list(dict.fromkeys(prompts))
     tokens, message = _tokenize(tuple(unique), encoder.context_length)

@@ -51,10 +51,11 @@ class TextBank:
             - ``'each'``: all texts compete separately for the label; see
               :meth:`Vocabulary.each_text`.
         average_templates (bool): Whether to average the embeddings of all
-            templates and normalise the mean, so that P is 1.
-        embeddings (dict, optional): Arguments of :class:`EmbeddingFile`. If
-            given, embeddings come from this file, without a text tower, and P
-            is 1.
+            templates and normalise the mean. The number P of embeddings per
+            class is then 1.
+        embeddings (dict, optional): Arguments of :class:`EmbeddingFile`.
+            Embeddings are then read from this file, with P = 1, and no text
+            tower is needed. None: the text tower computes the embeddings.
     """
 
     def __init__(
@@ -78,7 +79,11 @@ class TextBank:
 
     @property
     def prompts_per_class(self) -> int:
-        """Number P of prompts, and of embeddings, per class."""
+        """Number P of embeddings per class.
+
+        P is the number of templates. It is 1 if templates are averaged, or if
+        embeddings are read from a file.
+        """
         if self.embeddings:
             return 1
         return 1 if self.average_templates else len(self.templates)
@@ -89,19 +94,19 @@ class TextBank:
         """Get the text embeddings of a vocabulary.
 
         Args:
-            encoder (nn.Module, optional): Text tower. It converts token ids
+            encoder (nn.Module, optional): Text tower, which converts token ids
                 of n prompts, (n, number of tokens), to embeddings, (n, C). Not
-                used if ``embeddings`` are set.
+                used if the option ``embeddings`` is set.
             vocabulary (Vocabulary): The T class texts.
 
         Returns:
             Tensor: Text embeddings, (T, P, C). Embeddings of a tower are
-            normalised and on its device. Embeddings from a file are not
-            normalised and are on the CPU.
+            normalised and on the device of the tower. Embeddings from a file
+            are not normalised and are on the CPU.
 
         Warns:
-            UserWarning: If a prompt is cut, or synonyms are ignored. The
-                warning is shown once per vocabulary.
+            UserWarning: If a prompt is cut, or synonyms are ignored. Each
+                warning is shown once.
         """
         if self.embeddings:
             return self.embeddings(vocabulary)
@@ -155,7 +160,7 @@ class TextBank:
     def keep(
         self, encoder: nn.Module, vocabulary: Vocabulary, text: Tensor
     ) -> None:
-        """Keep given embeddings of a vocabulary in memory.
+        """Store embeddings of a vocabulary in memory.
 
         Args:
             encoder (nn.Module): Text tower that computed the embeddings. The
@@ -167,7 +172,7 @@ class TextBank:
         self._remember(vocabulary, text)
 
     def prompts_of(self, vocabulary: Vocabulary) -> list[str]:
-        """Prompts of all classes, sorted by class, text and template."""
+        """List the prompts of all classes, by class, text and template."""
         return [
             template.format(text)
             for texts in self._class_texts(vocabulary)
@@ -178,14 +183,15 @@ class TextBank:
     def clear(self) -> None:
         """Delete the embeddings in memory.
 
-        A call is needed only after writes to ``parameter.data`` of the tower.
-        Other changes of the weights, such as optimizer steps, are detected.
+        A call is needed only after code has written to ``parameter.data`` of
+        the tower. Other changes of its weights, such as optimizer steps, are
+        detected.
         """
         self._memory.clear()
         self._revision = None
 
     def __getstate__(self) -> dict:
-        """State for copies and pickles, without embeddings in memory."""
+        """Attributes for copies and pickles, without cached embeddings."""
         kept: dict[str, Any] = dict(_memory={}, _warned=set(), _revision=None)
         return {**self.__dict__, **kept}
 
@@ -195,7 +201,11 @@ class TextBank:
             self._revision = TowerRevision(encoder)
 
     def _kept(self, vocabulary: Vocabulary) -> Tensor:
-        """Embeddings in memory; raise if an exported model would lack them."""
+        """Return the embeddings that are stored in memory.
+
+        An export cannot compute them. If they are not in memory, an
+        :class:`InputError` is raised.
+        """
         text = self._memory.get(self._prompts_key(vocabulary))
         if text is None:
             raise InputError(
@@ -218,13 +228,13 @@ class TextBank:
                 warnings.warn(message, UserWarning, stacklevel=3)
 
     def _first_alone(self, vocabulary: Vocabulary) -> Collection[int]:
-        """Indices of the classes of which only the first text is encoded."""
+        """Indices of the classes for which only the first text is encoded."""
         if self.synonyms == 'first':
             return range(vocabulary.num_texts)
         return vocabulary.published if self.synonyms == 'published' else ()
 
     def _dropped(self, vocabulary: Vocabulary) -> str:
-        """Warning about the synonyms that are ignored, or an empty text."""
+        """Warning about synonyms that are ignored; ``''`` if all are used."""
         entries = vocabulary.class_texts
         dropped = [
             entries[index]
@@ -243,11 +253,11 @@ class TextBank:
                 if self.synonyms == 'published'
                 else ''
             )
-            + "; set 'mean' to use all texts"
+            + "; set prompts.synonyms='mean' to use all texts"
         )
 
     def _prompts_key(self, vocabulary: Vocabulary) -> tuple:
-        """Key of the embeddings in memory: prompts and options."""
+        """Key under which the embeddings of a vocabulary are in memory."""
         return (
             self._class_texts(vocabulary),
             tuple(self.templates),
@@ -257,7 +267,7 @@ class TextBank:
     def _class_texts(
         self, vocabulary: Vocabulary
     ) -> tuple[tuple[str, ...], ...]:
-        """Texts of each class to encode, by the rule of ``synonyms``."""
+        """Choose the texts to encode for each class, see ``synonyms``."""
         entries = vocabulary.class_texts
         if self.synonyms == 'whole':
             return tuple((', '.join(texts),) for texts in entries)
@@ -270,7 +280,10 @@ class TextBank:
     def _encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> tuple[Tensor, str]:
-        """Embeddings, (T, P, C), and a warning about prompts or no text."""
+        """Compute embeddings, (T, P, C), and a warning about cut prompts.
+
+        The warning is ``''`` if no prompt was cut.
+        """
         class_texts = self._class_texts(vocabulary)
         prompts = self.prompts_of(vocabulary)
         rows, message = encode_prompts(encoder, prompts)
@@ -294,7 +307,7 @@ class TextBank:
     def _load_or_encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> tuple[Tensor, str]:
-        """Embeddings and warning from disk, or else from :meth:`_encode`."""
+        """Read the results of :meth:`_encode` from disk, or compute them."""
         device = next(encoder.parameters()).device
         digest = self._digest(vocabulary)
         kept = read_cache(digest)

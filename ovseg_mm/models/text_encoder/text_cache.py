@@ -55,8 +55,9 @@ def read_cache(digest: str) -> tuple[Tensor, str] | None:
         digest (str): SHA-256 of the weights and prompts.
 
     Returns:
-        tuple[Tensor, str] | None: Embeddings, and the warning about their
-        prompts or an empty text; None if the cache has no such file.
+        tuple[Tensor, str] | None: Embeddings, and the warning about prompts
+        that were cut, ``''`` if there is no warning. None if the cache has no
+        readable file for the digest.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
@@ -85,16 +86,17 @@ def read_cache(digest: str) -> tuple[Tensor, str] | None:
 
 
 def write_cache(digest: str, text: Tensor, message: str) -> None:
-    """Write text embeddings to the cache; if this fails, only warn.
+    """Write text embeddings to the cache.
 
-    If the cache becomes too large, the least recently used files are removed.
-    Several processes may use the cache at the same time.
+    If a file cannot be written, a warning is shown. If the cache becomes too
+    large, the least recently used files are removed. Several processes may use
+    the cache at the same time.
 
     Args:
         digest (str): SHA-256 of the weights and prompts.
         text (Tensor): Text embeddings.
-        message (str): Warning about their prompts, or an empty text. The
-            warning is shown again when the file is read.
+        message (str): Warning about prompts that were cut, ``''`` if there is
+            no warning. It is shown again when the file is read.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
@@ -111,7 +113,9 @@ def write_cache(digest: str, text: Tensor, message: str) -> None:
         _make_room(path.parent, limit)
     except (SafetensorError, OSError) as error:
         warnings.warn(
-            f'text embeddings are not kept in {path.parent}: {error}',
+            f'text embeddings cannot be saved in {path.parent} ({error}) and '
+            'will be computed again in the next run; set OVSEG_CACHE to a '
+            'folder that can be written',
             stacklevel=2,
         )
 

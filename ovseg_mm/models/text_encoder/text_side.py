@@ -24,7 +24,8 @@ class TextSide(NamedTuple):
     Attributes:
         encoder (nn.Module, optional): Text tower. None if the bank reads its
             embeddings from a file.
-        bank (TextBank): Prompts, rule for synonyms, and cached embeddings.
+        bank (TextBank): Templates, option ``synonyms``, and cached
+            embeddings.
     """
 
     encoder: nn.Module | None
@@ -60,6 +61,8 @@ class TextSide(NamedTuple):
 
     def fill(self, vocabulary: Vocabulary, text: Tensor) -> None:
         """Set the embeddings of a vocabulary, until :meth:`clear` is called.
+
+        If the bank reads its embeddings from a file, nothing is set.
 
         Args:
             vocabulary (Vocabulary): The T class texts.

@@ -19,7 +19,7 @@ def chunk_size(x: Tensor, dim: int) -> int:
 
     Args:
         x (Tensor): Tensor of any shape.
-        dim (int): The axis.
+        dim (int): Axis along which the tensor is split.
 
     Returns:
         int: Number of entries, at least 1.
@@ -45,8 +45,8 @@ def apply_to_chunks(
         x (Tensor): Tensor of any shape.
         dim (int): Axis to split.
         overwrite (bool): Whether the result may be written into ``x``, to
-            save memory. Only for results of the shape of ``x``; without
-            effect if gradients are enabled.
+            save memory. The result must then have the shape of ``x``. The
+            option has no effect if gradients are enabled.
 
     Returns:
         Tensor: Result of ``function(x)``.

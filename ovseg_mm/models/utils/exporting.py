@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks for exports and compilation, and a sort for exports."""
+"""Checks for exports and compilation, and sorting that can be exported."""
 
 import torch
 from torch import Tensor
@@ -16,15 +16,18 @@ def is_in_onnx_export() -> bool:
 
 
 def is_compiling() -> bool:
-    """Whether ``torch.compile`` traces; always False before PyTorch 2.3."""
+    """Whether ``torch.compile`` is tracing the code.
+
+    The result is always False before PyTorch 2.3.
+    """
     return getattr(torch.compiler, 'is_compiling', bool)()
 
 
 def runs_as_written() -> bool:
-    """Whether a model neither keeps gradients nor is exported or compiled.
+    """Whether gradients are disabled and no export or compilation is running.
 
-    Then it may use operators and loops that suit the device and the size of
-    the input.
+    Only then may code choose operators and loops by the device and the size
+    of the input.
     """
     # First, since torch.compile cannot trace the check of an ONNX export.
     if is_compiling():
@@ -39,8 +42,9 @@ def stable_sort(
 ) -> tuple[Tensor, Tensor]:
     """Sort a tensor so that equal values keep their order.
 
-    ``torch.sort(stable=True)`` cannot be exported to ONNX. During an export, a
-    plain sort is used, since sorts are stable in ONNX.
+    ``torch.sort(stable=True)`` cannot be exported to ONNX. During an export,
+    ``torch.sort`` is called without ``stable=True``, since ONNX sorts are
+    stable.
 
     Args:
         x (Tensor): Tensor of any shape.

@@ -24,8 +24,9 @@ class ImageError(InputError):
 def name_image_files(method: Callable) -> Callable:
     """Decorator that adds file names to the image errors of a method.
 
-    If the method raises :class:`ImageError`, the decorator raises
-    :class:`InputError` with the files of the batch, if the samples have them.
+    If the method raises :class:`ImageError`, the decorator adds the file names
+    of the batch to the message and raises an :class:`InputError`. If the
+    samples have no file names, the original error is raised.
 
     Args:
         method (Callable): Method with two arguments: images, and their

@@ -21,7 +21,7 @@ LEAST_WEIGHTS = 1 << 16
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``torch.nn.functional.linear``, faster on many CPUs.
+    """Compute ``torch.nn.functional.linear``, faster on many CPUs.
 
     PyTorch multiplies float32 matrices with MKL, which is up to 15 % slower
     than oneDNN on CPUs that are not Intel's. Large products without gradients
@@ -42,11 +42,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """Call a layer; plain linear layers go through :func:`linear`.
+    """Call a layer, by :func:`linear` if it is a plain linear layer.
 
     Args:
         layer (nn.Module): Layer. Quantised layers, layers with hooks, and
-            layers that are not linear are called as they are.
+            layers that are not linear are called directly.
         x (Tensor): Inputs, (..., N, I).
 
     Returns:
@@ -89,7 +89,7 @@ def _is_eligible(x: Tensor, weight: Tensor) -> bool:
 
 @lru_cache(maxsize=1)
 def _operator() -> Any:
-    """The linear operator of oneDNN; None if this PyTorch has none."""
+    """Linear operator of oneDNN. None if PyTorch is built without it."""
     if not torch.backends.mkldnn.is_available():
         return None
     return getattr(torch.ops.mkldnn, '_linear_pointwise', None)

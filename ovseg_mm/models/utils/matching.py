@@ -42,8 +42,8 @@ def pixel_costs(
         logits (Tensor): Mask logits of any shape.
         kind (str): ``'bce'`` for binary cross-entropy, or ``'focal'`` for the
             focal loss.
-        alpha (float): Weight of target 1 in the focal loss; target 0 has
-            ``1 - alpha``.
+        alpha (float): Weight of target 1 in the focal loss. Target 0 has the
+            weight ``1 - alpha``.
         gamma (float): Exponent of the focal loss.
 
     Returns:
@@ -86,7 +86,8 @@ class HungarianMatcher:
         mask_cost (str): ``kind`` of :func:`pixel_costs`.
         num_points (int, optional): Number of random points at which masks are
             compared. None: masks are compared at all positions of the logits,
-            and targets are resized to the logits (nearest).
+            and targets are resized to the logits by nearest-neighbour
+            interpolation.
     """
 
     def __init__(
@@ -121,8 +122,8 @@ class HungarianMatcher:
                 "no object", (Q, T + 1).
             mask_logits (Tensor): Mask logits, (Q, h, w).
             targets (MaskTargets): Targets of the image: n labels and masks.
-            rand (Callable): Generator of random points, see
-                :mod:`ovseg_mm.models.utils.points`.
+            rand (Callable): Function ``rand(shape)`` that returns uniform
+                numbers in [0, 1), for random points.
 
         Returns:
             tuple[Tensor, Tensor]: Indices of the matched queries, ascending,

@@ -12,7 +12,7 @@ from .exporting import is_compiling
 
 
 def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
-    """Call a function whose intermediate results are not kept.
+    """Call a function without keeping its intermediate results.
 
     The backward pass computes these results again from the arguments. This
     saves memory if cheap steps (norms, activations, copies) come before a

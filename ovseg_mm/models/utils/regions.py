@@ -111,7 +111,9 @@ def region_crops(
 
 
 def region_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Crop masks to their boxes and resize them to squares (nearest).
+    """Crop masks to their boxes and resize them to squares.
+
+    The interpolation is nearest-neighbour.
 
     Args:
         masks (Tensor): Masks, (N, H, W) bool.

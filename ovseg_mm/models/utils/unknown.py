@@ -23,7 +23,7 @@ def fill_unknown(
 
     Returns:
         Tensor: Label maps without ``UNKNOWN``, (B, H, W) int64. If ``unseen``
-        is empty, these are ``labels`` itself.
+        is empty, ``labels`` is returned.
     """
     if not len(unseen):
         return labels

@@ -138,7 +138,7 @@ def test_dropped_synonyms_are_told_once(tower):
         for rule in ('mean', 'whole'):
             TextBank(synonyms=rule)(tower, PUBLISHED)
     first = TextBank(TEMPLATES, synonyms='first')
-    with pytest.warns(UserWarning, match="synonyms='first'; set 'mean'"):
+    with pytest.warns(UserWarning, match="synonyms='first'; set prompts.syn"):
         text = first(tower, WORDS)
     assert len(first.prompts_of(WORDS)) == 9 and text.shape == (3, 3, 12)
 
@@ -380,7 +380,7 @@ def test_unusable_cache_folder_is_no_failure(
 ):
     (tmp_path / blocked).parent.mkdir(exist_ok=True)
     (tmp_path / blocked).write_text('a file where a folder should be')
-    with pytest.warns(UserWarning, match='text embeddings are not kept in'):
+    with pytest.warns(UserWarning, match='text embeddings cannot be saved in'):
         text = TextBank()(tower, WORDS)
     assert text.shape == (3, 1, 12)
 
