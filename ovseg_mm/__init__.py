@@ -32,8 +32,8 @@ def register() -> None:
 def _is_own_command() -> bool:
     """Whether Python was started with ``-m ovseg_mm``.
 
-    While Python looks for this module, ``sys.argv[0]`` is ``'-m'``, and only
-    ``sys.orig_argv`` has the name of the module.
+    While ``python -m ovseg_mm`` imports this package, ``sys.argv[0]`` is
+    ``'-m'``. At this time, only ``sys.orig_argv`` has the name ``ovseg_mm``.
     """
     if sys.argv[:1] != ['-m']:
         return False

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registries of the scope ``ovseg_mm``, which are empty.
+"""Empty registries for the scope ``ovseg_mm``.
 
-The classes of this package are registered with MMSegmentation. MMEngine looks
-up the names of configs called ``ovseg_mm::...`` in the scope ``ovseg_mm``. An
-empty registry passes the look-up on to MMSegmentation's registry.
+The classes of this package are in MMSegmentation's registries. If a config is
+loaded by a name such as ``ovseg_mm::cat_seg/...``, MMEngine looks up its
+classes in the scope ``ovseg_mm``. The empty registries of this scope have
+MMSegmentation's registries as parents, in which the look-up continues.
 """
 
 import mmseg.registry

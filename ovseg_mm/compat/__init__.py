@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compatibility with configs of other projects and with MMEngine's hub.
 
-The module ``hub`` is imported with the package. Other modules are imported by
-the ``custom_imports`` of the configs that need them.
+The module ``hub`` is imported with ``ovseg_mm``. A config that needs another
+module imports it with ``custom_imports``.
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Support of configs and checkpoints of MMSegmentation's project CAT-Seg.
 
-A config of the project needs
-``custom_imports = dict(imports=['ovseg_mm.compat.cat_seg'])``. Then
-an ``EncoderDecoder`` with the backbone ``CLIPOVCATSeg`` is built as an
+The project is the folder ``projects/CAT-Seg`` of MMSegmentation. Its configs
+need ``custom_imports = dict(imports=['ovseg_mm.compat.cat_seg'])``. With this
+line, an ``EncoderDecoder`` with the backbone ``CLIPOVCATSeg`` is built as an
 :class:`OpenVocabSegmentor`. Checkpoints and learning-rate factors may use the
 parameter names of the project.
 """
@@ -178,7 +178,7 @@ def build_encoder_decoder(**model: Any) -> EncoderDecoder:
 
     Returns:
         EncoderDecoder: :class:`ProjectSegmentor` if the backbone is
-        ``CLIPOVCATSeg``, else MMSegmentation's ``EncoderDecoder``.
+        ``CLIPOVCATSeg``, otherwise MMSegmentation's ``EncoderDecoder``.
     """
     if type_name(model['backbone']) != _BACKBONE:
         return EncoderDecoder(**model)
@@ -199,7 +199,7 @@ class ProjectSegmentor(OpenVocabSegmentor):
 
 
 def _read(model: Mapping, part: str, kind: str, keys: dict) -> dict:
-    """Return the checked options of ``model[part]``, with default values."""
+    """Check the options of ``model[part]``, and add default values."""
     given = dict(model.get(part) or {})
     found = type_name(given)
     given.pop('type', None)
@@ -218,7 +218,8 @@ def _read(model: Mapping, part: str, kind: str, keys: dict) -> dict:
     missing = [key for key, value in options.items() if value is ...]
     if missing:
         raise InputError(
-            f'model.{part} ({kind}) lacks the options {", ".join(missing)}'
+            f'model.{part} ({kind}) lacks the options {", ".join(missing)}; '
+            'add them to the config'
         )
     return options
 
@@ -233,7 +234,7 @@ def _clip(name: str) -> tuple[str, str, int, bool]:
 
 
 def _guided_clip(backbone: dict) -> dict:
-    """Return the config of :class:`GuidedCLIP` for backbone options."""
+    """Translate options of ``CLIPOVCATSeg`` to :class:`GuidedCLIP`."""
     _, _, side, resized = _clip(backbone['clip_pretrained'])
     # The project has no prompts for the CLIPs of open_clip.
     prompted = not resized and bool(backbone['prompt_depth'])
@@ -285,7 +286,7 @@ def _class_list(spec: str | list) -> str | list:
     if not path.is_file() and path.stem in shipped_vocabularies():
         warnings.warn(
             f'{path} does not exist; the class list {path.stem!r} of this '
-            'package is used',
+            'package is used instead',
             stacklevel=2,
         )
         return path.stem
@@ -299,7 +300,7 @@ def _existing(weights: str | None) -> str | None:
 
 
 def _cost_head(neck: dict, head: dict) -> dict:
-    """Return the config of :class:`CATSegCostHead` for neck and head."""
+    """Translate options of neck and head to :class:`CATSegCostHead`."""
     # 0.3 is the default of MMSegmentation.
     threshold = 0.3 if head['threshold'] is None else head['threshold']
     if not 0 < threshold < 1:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning-rate factors under parameter names of the project CAT-Seg."""
+"""Learning-rate factors for configs of MMSegmentation's project CAT-Seg.
+
+In these configs, the factors are listed under parameter names of the project,
+which are different from the names in this package.
+"""
 
 import warnings
 
@@ -19,11 +23,11 @@ from ovseg_mm.models import GuidedCLIP
 class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Optimizer constructor for configs of MMSegmentation's project CAT-Seg.
 
-    The project has other parameter names than this package. For CAT-Seg v1,
-    the keys of ``custom_keys`` are therefore matched with the names in the
-    project. As in MMEngine, the longest matching key counts. A warning names
-    keys without a match. Other models are treated as by MMEngine's
-    ``DefaultOptimWrapperConstructor``.
+    In the project, parameters have other names than in this package. For
+    CAT-Seg v1, the keys of ``custom_keys`` are therefore compared with the
+    project's names. As in MMEngine, the longest matching key is used. A
+    warning lists the keys that match no parameter. For other models, the
+    class works like MMEngine's ``DefaultOptimWrapperConstructor``.
     """
 
     paramwise_cfg: dict
@@ -53,15 +57,16 @@ class ProjectOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _by_our_names(keys: dict, model: nn.Module) -> dict:
-    """Return ``custom_keys`` with the full parameter names of a model.
+    """Replace the keys of ``custom_keys`` by parameter names of a model.
 
     Args:
-        keys (dict): ``custom_keys`` for the names in the project CAT-Seg.
+        keys (dict): ``custom_keys`` of a config. A key is a part of a
+            parameter name in the project CAT-Seg.
         model (nn.Module): Model of this package.
 
     Returns:
-        dict: Options by full parameter name in the model, for the parameters
-        that match a key.
+        dict: Options by full parameter name in ``model``. Parameters that
+        match no key are left out.
     """
     ordered = sorted(sorted(keys), key=len, reverse=True)
     options, used = {}, set()

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of this package's configs in MMEngine: ``ovseg_mm::cat_seg/...``.
 
-MMEngine supports such names only for OpenMMLab's packages. It expects configs
-in a folder ``.mim``, which a source checkout does not have. It does not find
-the packages of OneDL, and would install OpenMMLab's packages over them. This
-module changes all three.
+This module removes three limits of MMEngine:
+
+- MMEngine supports such names only for OpenMMLab's packages.
+- It expects configs in a folder ``.mim``, which a source checkout does not
+  have.
+- It does not find OneDL's versions of OpenMMLab's packages, and would install
+  OpenMMLab's packages over them.
 """
 
 import functools
@@ -30,7 +33,8 @@ def register_names() -> None:
     """Make MMEngine find configs and models of this package by name.
 
     The names then work in ``_base_``, ``mmengine.hub`` and
-    ``MMSegInferencer``. MMEngine also finds the packages of OneDL.
+    ``MMSegInferencer``. MMEngine then also finds OneDL's versions of
+    OpenMMLab's packages.
     """
     if PACKAGE in utils.MODULE2PACKAGE:
         return
@@ -52,14 +56,16 @@ def register_names() -> None:
 
 
 def _replace(module: ModuleType, name: str, ours: Callable) -> None:
-    """Make a function of MMEngine call another function for this package.
+    """Replace a function of MMEngine for configs of this package.
+
+    For configs of other packages, MMEngine's function is still called.
 
     Args:
         module (ModuleType): Module of MMEngine with the function.
         name (str): Name of the function.
-        ours (Callable): Function to call for this package, with the path of a
-            config below ``configs``. MMEngine's function is called for other
-            packages.
+        ours (Callable): Function to call for a config of this package. Its
+            argument is the path of the config, relative to the folder
+            ``configs``.
     """
     theirs = getattr(module, name)
 
@@ -76,8 +82,8 @@ def _config_entry(config: str) -> dict:
     """Return the entry of a config in the metafiles of this package.
 
     Args:
-        config (str): Path of the config below ``configs``, with or without
-            ``.py``.
+        config (str): Path of the config relative to the folder ``configs``,
+            with or without ``.py``.
 
     Returns:
         dict: Entry of the metafile, with an absolute path in ``Config``.
@@ -91,7 +97,7 @@ def _config_entry(config: str) -> dict:
             return entry
     raise ValueError(
         f'ovseg_mm has no config {config}; '
-        "'python -m ovseg_mm models' lists all configs"
+        "'python -m ovseg_mm models --configs' lists all configs"
     )
 
 
@@ -99,8 +105,8 @@ def _base_config(config: str) -> str:
     """Return the absolute path of a config of this package.
 
     Args:
-        config (str): Path of the config below ``configs``, with or without
-            ``.py``.
+        config (str): Path of the config relative to the folder ``configs``,
+            with or without ``.py``.
 
     Returns:
         str: Absolute path of the file.
@@ -116,12 +122,12 @@ def _base_config(config: str) -> str:
     known = [p.relative_to(root).as_posix() for p in root.rglob('*.py')]
     raise FileNotFoundError(
         f'ovseg_mm::{config} does not exist{nearest(config, known)}; '
-        "'python -m ovseg_mm models' lists all configs"
+        "'python -m ovseg_mm models --configs' lists all configs"
     )
 
 
 def _entries() -> Iterator[dict]:
-    """Yield the models in this package's metafiles, with absolute paths."""
+    """Yield this package's metafile entries, with absolute config paths."""
     for metafile in sorted(Path(resource('configs')).glob('*/metafile.yaml')):
         content = yaml.safe_load(metafile.read_text(encoding='utf-8'))
         for entry in content['Models']:
@@ -130,10 +136,12 @@ def _entries() -> Iterator[dict]:
 
 
 def _entries_beside(theirs: Callable, folder: str) -> Iterator[dict]:
-    """Yield the models of a package; for MMSegmentation, also our models.
+    """Yield the metafile entries of a package.
+
+    For MMSegmentation, the entries of this package are added.
 
     Args:
-        theirs (Callable): MMEngine's function that yields the models.
+        theirs (Callable): MMEngine's function that yields the entries.
         folder (str): Folder of the package.
 
     Yields:
