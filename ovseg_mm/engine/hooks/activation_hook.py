@@ -19,28 +19,29 @@ from ..distributed import unwrap
 class ActivationCheckpointingHook(Hook):
     """Hook that saves GPU memory by activation checkpointing.
 
-    The given modules do not store their activations for the backward pass,
-    but compute them again. ``tools/train.py`` uses this hook because
-    MMEngine's ``activation_checkpointing`` has two faults: a module whose
-    input has no gradient, such as a backbone, gets no gradients, and named
-    tuples become tuples.
+    The modules do not store their activations for the backward pass, but
+    compute them again. ``tools/train.py`` uses this hook because MMEngine's
+    ``activation_checkpointing`` has two faults. A module whose input has no
+    gradient, such as a backbone, gets no gradients. If a module returns a
+    named tuple, it becomes a plain tuple.
 
     Args:
         modules (str | Sequence[str]): Dotted names of the modules, such as
             ``'backbone'``. ``*`` stands for any part between two dots:
             ``'backbone.transformer.resblocks.*'`` names all blocks of the
-            image tower. Many small modules need less memory than a large one,
-            because the backward pass recomputes one module at a time.
+            image tower. Many small modules need less memory than one large
+            module, because the backward pass recomputes one module at a time.
     """
 
     def __init__(self, modules: str | Sequence[str]) -> None:
         self.modules = [modules] if isinstance(modules, str) else modules
 
     def before_train(self, runner: Runner) -> None:
-        """Wrap the modules.
+        """Make the modules recompute their activations.
 
-        This must come after ``before_run``, where hooks such as EMA copy the
-        model: the copy of a wrapped module would call the original module.
+        The modules are changed after ``before_run``, because hooks such as
+        EMA copy the model there. The copy of a changed module would call the
+        original module.
         """
         recompute_activations(unwrap(runner.model), self.modules)
 
@@ -54,7 +55,7 @@ def recompute_activations(model: nn.Module, modules: Sequence[str]) -> None:
             stands for any part between two dots.
 
     Raises:
-        InputError: If the model has no module of such a name.
+        InputError: If a name in ``modules`` fits no module of the model.
     """
     for name in modules:
         found = [
@@ -66,14 +67,15 @@ def recompute_activations(model: nn.Module, modules: Sequence[str]) -> None:
             known = ', '.join(key for key, _ in model.named_children())
             raise InputError(
                 f'activation_checkpointing names {name!r}, but the model has '
-                f'no such module; use {known} or modules inside them'
+                f'no such module; choose from {known}, and modules inside '
+                'these'
             )
         for module in found:
             module.forward = _recomputed(module.forward)
 
 
 def _fits(key: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether each part of a name matches that part of a pattern."""
+    """Whether the n-th part of a name matches the n-th part of a pattern."""
     return len(key) == len(pattern) and all(map(fnmatchcase, key, pattern))
 
 

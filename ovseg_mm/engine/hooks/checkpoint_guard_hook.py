@@ -22,12 +22,13 @@ class CheckpointGuardHook(Hook):
 
     - A resumed run continues from a checkpoint in its own work folder.
     - A loaded checkpoint must fit the model; otherwise, an error names the
-      file. The names in published checkpoints are converted to names of this
-      package.
+      file. Parameter names in published checkpoints are converted to names of
+      this package.
     - A saved checkpoint contains only tensors and plain Python values. The
       hook removes MMEngine's log histories, which are Python objects that
-      ``torch.load(weights_only=True)`` refuses. Without histories, only the
-      averages printed after resuming change.
+      ``torch.load(weights_only=True)`` refuses. After resuming, the first
+      averages in the log therefore cover fewer iterations. There is no other
+      effect.
     """
 
     # Runs before hooks that copy the loaded weights (EMA).
@@ -36,12 +37,14 @@ class CheckpointGuardHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Choose the checkpoint that a resumed run continues from.
 
-        A ``load_from`` in the work folder is resumed. Otherwise, the last
-        checkpoint of the work folder is resumed. If there is none, a new run
-        starts with the weights of ``load_from``.
+        If ``load_from`` is a file in the work folder, the run continues from
+        this file. Otherwise, it continues from the last checkpoint of the
+        work folder. If the folder has no checkpoint, a new run starts with
+        the weights of ``load_from``.
 
         Args:
-            runner (Runner): Runner, changed in place.
+            runner (Runner): Runner, changed in place. Nothing happens if it
+                does not resume a run.
         """
         if not runner._resume:
             return
@@ -58,13 +61,12 @@ class CheckpointGuardHook(Hook):
             runner (Runner): Runner. If its model is from another package, the
                 method does nothing.
             checkpoint (dict): Checkpoint, changed in place: the names in
-                ``state_dict`` become those of the model.
+                ``state_dict`` are replaced by parameter names of the model.
 
         Raises:
             InputError: If the checkpoint is from another method; if a learned
                 tensor is missing, has a wrong shape, is not finite or is not
-                in the model; or if the state of a resumed optimizer is not
-                finite.
+                in the model; or if a resumed optimizer state is not finite.
         """
         segmentor = unwrap(runner.model)
         if not isinstance(segmentor, BaseOpenVocabSegmentor):
@@ -81,11 +83,12 @@ class CheckpointGuardHook(Hook):
         """Check the weights, and remove objects that are not plain values.
 
         Args:
-            runner (Runner): Runner; messages name its iteration.
+            runner (Runner): Runner; the error message has its iteration.
             checkpoint (dict): Checkpoint to save, changed in place.
 
         Raises:
-            InputError: If a weight is not finite. The checkpoint is not saved.
+            InputError: If a weight is not finite. The checkpoint is then not
+                saved.
         """
         weights = checkpoint.get('state_dict')
         if weights:
@@ -100,7 +103,7 @@ class CheckpointGuardHook(Hook):
 
 
 def _tensors_in(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Dotted names and tensors in nested dicts and lists."""
+    """Yield all tensors in nested dicts and lists, with dotted names."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, dict):
@@ -112,7 +115,7 @@ def _tensors_in(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _plain(value: Any) -> Any:
-    """Copy of a value with Python's numbers in place of NumPy's."""
+    """Return a copy of a value with Python numbers for NumPy numbers."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

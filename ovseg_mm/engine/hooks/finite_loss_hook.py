@@ -18,12 +18,12 @@ _SHOWN = 8
 class FiniteLossHook(Hook):
     """Hook that ends a training when a loss is infinite or NaN.
 
-    The check uses the losses that the model returns. It is not affected by
-    overflows in mixed precision, because losses are scaled later.
+    The hook checks the losses that the model returns. In mixed precision,
+    the loss is scaled later, so an overflow of the scaled loss is ignored.
 
-    With several processes, all of them end if one has such a loss. The check
-    does not slow down the GPU, because MMEngine's log waits for the losses
-    after each iteration anyway.
+    With several processes, all processes end if one process has such a loss.
+    The check does not slow down the GPU, because MMEngine's log also waits
+    for the losses after each iteration.
     """
 
     # Runs before the checkpoint of the iteration is saved.
@@ -39,13 +39,14 @@ class FiniteLossHook(Hook):
         """Raise if a loss of the iteration is not finite.
 
         Args:
-            runner (Runner): Runner; the message names its iteration.
+            runner (Runner): Runner; the error message has its iteration.
             batch_idx (int): Index of the batch; unused.
-            data_batch (Any): Batch; the message names its image files.
+            data_batch (Any): Batch; the error message has the paths of its
+                image files.
             outputs (Mapping[str, Any], optional): Losses by name.
 
         Raises:
-            InputError: If a loss of any process is not finite.
+            InputError: If a loss is not finite in this or another process.
         """
         losses = {
             name: float(torch.as_tensor(value).detach())

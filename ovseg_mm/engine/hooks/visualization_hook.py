@@ -24,18 +24,18 @@ class OpenVocabVisualizationHook(Hook):
 
     Each drawing shows the image, the ground truth and the prediction.
 
-    - Test: every image is drawn into
+    - Test: the drawing of each image is saved as
       ``<save_dir of the visualizer>/<image name>.png``. With several
-      processes, each one draws its share of the images. Only the main process
-      also draws into backends such as TensorBoard.
-    - Validation: the first image of every ``interval``-th batch is drawn into
-      the backends.
+      processes, each process draws its own images. The main process also
+      adds its drawings to visualizer backends such as TensorBoard.
+    - Validation: the drawing of the first image of every ``interval``-th
+      batch is added to the visualizer backends.
 
     Args:
-        draw (bool): Whether to draw at all.
-        interval (int): Number of validation batches per drawing.
-        show (bool): Whether to show drawings in a window. A test then writes
-            no files.
+        draw (bool): Whether to draw. False: the hook does nothing.
+        interval (int): Number of validation batches for each drawing.
+        show (bool): Whether to show drawings on the screen. A test then
+            saves no files.
         wait_time (float): Seconds to show each drawing.
         backend_args (dict, optional): Options of MMEngine's file backend for
             reading the images.
@@ -63,7 +63,7 @@ class OpenVocabVisualizationHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Create the folder of drawings.
 
-        A test without write access thus fails before it starts.
+        If the folder cannot be written, the test fails before it starts.
         """
         if self.draw and not self.show:
             self._folder(runner).mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ class OpenVocabVisualizationHook(Hook):
         return Path(getattr(self._visualizer, 'save_dir', runner.log_dir))
 
     def _add(self, name: str, sample: SegDataSample, **target: Any) -> None:
-        """Draw a sample and its image with the visualizer."""
+        """Draw the image, ground truth and prediction of a sample."""
         if self.outline_errors:
             target['outline_errors'] = True
         self._visualizer.add_datasample(
@@ -121,7 +121,10 @@ class OpenVocabVisualizationHook(Hook):
         )
 
     def _read(self, sample: SegDataSample) -> np.ndarray:
-        """RGB image of a sample, (H, W, 3), oriented as in the data set."""
+        """Read the RGB image of a sample, (H, W, 3).
+
+        The EXIF rotation is applied if the data set has also applied it.
+        """
         path, size = sample.img_path, sample.get('ori_shape')
         turn = sample.get('exif_applied', True)
         image = read_image(path, turn, self.backend_args)

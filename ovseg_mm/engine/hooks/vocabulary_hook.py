@@ -14,11 +14,11 @@ from ..distributed import unwrap
 
 @HOOKS.register_module()
 class VocabularyHook(Hook):
-    """Hook that applies the vocabulary of the model in a run.
+    """Hook that checks and uses the vocabulary of the model in a run.
 
-    - It raises if a data set has other classes than the vocabulary, or has
-      the classes in another order.
-    - It gives class names and palette to the metric and the visualizer.
+    - The hook raises an error if a data set and the vocabulary have different
+      classes, or the same classes in different orders.
+    - It passes class names and palette to the metric and the visualizer.
     - It computes the text embeddings before the first image of a test or
       validation.
     """
@@ -27,7 +27,7 @@ class VocabularyHook(Hook):
     priority = 'LOW'
 
     def before_train(self, runner: Runner) -> None:
-        """Raise if data sets and vocabularies have different classes."""
+        """Raise if a data set and its vocabulary have different classes."""
         segmentor = _segmentor(runner)
         dataset = runner.train_dataloader.dataset
         vocabulary = segmentor.train_vocabulary
@@ -43,11 +43,11 @@ class VocabularyHook(Hook):
             _check(runner.val_dataloader.dataset, segmentor.vocabulary)
 
     def before_val(self, runner: Runner) -> None:
-        """Give class names and palette to the metric and the visualizer."""
+        """Pass class names and palette to the metric and the visualizer."""
         self._hand_over(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Give class names and palette to the metric and the visualizer."""
+        """Pass class names and palette to the metric and the visualizer."""
         self._hand_over(runner, runner.test_loop)
 
     def before_val_iter(
@@ -85,7 +85,11 @@ def _segmentor(runner: Runner) -> BaseOpenVocabSegmentor:
 
 
 def _palette(meta: dict, vocabulary: Vocabulary) -> list[list[int]]:
-    """Palette of the vocabulary, else of the data set, else a default."""
+    """Choose the palette for metric and visualizer.
+
+    The vocabulary's own palette comes first, then the palette of the data
+    set, then default colours.
+    """
     chosen = [list(colour) for colour in meta.get('palette') or ()]
     if len(chosen) == vocabulary.num_labels and not _is_random(chosen):
         vocabulary = vocabulary.coloured(chosen)
@@ -93,13 +97,13 @@ def _palette(meta: dict, vocabulary: Vocabulary) -> list[list[int]]:
 
 
 def _is_random(palette: list[list[int]]) -> bool:
-    """Whether a palette is the one that MMSegmentation draws at random."""
+    """Whether a palette is the random default palette of MMSegmentation."""
     random = np.random.RandomState(42)
     return palette == random.randint(0, 255, (len(palette), 3)).tolist()
 
 
 def _check(dataset: Any, vocabulary: Vocabulary) -> None:
-    """Raise if a data set has other classes than the vocabulary."""
+    """Raise if a data set and the vocabulary have different classes."""
     # Concatenated sets have only the names of the first set.
     inner = getattr(dataset, 'datasets', None)
     if inner is None and hasattr(dataset, 'dataset'):
