@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Additions to a config: hooks that check a run, and bfloat16 on CPUs."""
+"""Changes of a config: missing hooks are added; CPUs train in bfloat16."""
 
 import logging
 
@@ -19,11 +19,12 @@ _AMP_ARGUMENTS = ('loss_scale', 'dtype', 'use_fsdp')
 
 
 def add_missing_hooks(cfg: Config) -> None:
-    """Add the hooks that check a run to a config that lacks them.
+    """Add hooks of this package if they are missing in a config.
 
     The hooks are ``CheckpointGuardHook``, ``FiniteLossHook`` and
-    ``VocabularyHook``. Configs based on MMSegmentation's
-    ``default_runtime.py`` have none of the three.
+    ``VocabularyHook``; they check checkpoints, losses and class names.
+    Configs based on MMSegmentation's ``default_runtime.py`` have none of
+    these hooks.
 
     Args:
         cfg (Config): Config, changed in place. A config whose model is not an
@@ -44,7 +45,7 @@ def add_missing_hooks(cfg: Config) -> None:
 def replace_amp_on_cpu(cfg: Config) -> None:
     """Replace ``AmpOptimWrapper`` by ``AutocastOptimWrapper`` on CPUs.
 
-    ``AmpOptimWrapper`` raises without an accelerator.
+    On a machine without accelerator, ``AmpOptimWrapper`` raises an error.
     ``AutocastOptimWrapper`` trains in bfloat16 on any device.
 
     Args:
@@ -60,8 +61,8 @@ def replace_amp_on_cpu(cfg: Config) -> None:
         wrapper.pop(name, None)
     wrapper.type = 'AutocastOptimWrapper'
     print_log(
-        'AmpOptimWrapper needs a GPU; on this CPU AutocastOptimWrapper '
-        'trains in bfloat16 without loss scaling instead',
+        'AmpOptimWrapper needs a GPU; on this CPU, it is replaced by '
+        'AutocastOptimWrapper, which trains in bfloat16 without loss scaling',
         'current',
         logging.WARNING,
     )

@@ -18,28 +18,28 @@ _CPP_COMPILERS = ('g++', 'clang++')
 def compile_towers(model: nn.Module, options: bool | dict = True) -> int:
     """Compile the blocks of CLIP's image towers with ``torch.compile``.
 
-    All blocks of a tower are compiled once. They are not compiled again for
-    other sizes of images or batches. The rest of the model is not compiled,
-    because its loops would be compiled again for each size.
+    The blocks are compiled once. They are not compiled again for other sizes
+    of images or batches. Other modules of the model are not compiled, because
+    their loops would be compiled again for each size.
 
     Args:
         model (nn.Module): Model, changed in place.
-        options (bool | dict): False: nothing is compiled. True: defaults of
-            ``torch.compile``. A dict: arguments of ``torch.compile``.
+        options (bool | dict): Arguments of ``torch.compile``. True: its
+            default arguments. False: nothing is compiled.
 
     Returns:
         int: Number of compiled blocks.
 
     Raises:
-        InputError: If the model has no such blocks, PyTorch is older than
-            2.3, or the computer has no C++ compiler.
+        InputError: If the model has no image tower of CLIP, PyTorch is older
+            than 2.3, or the computer has no C++ compiler.
     """
     if not options:
         return 0
     if not hasattr(torch.compiler, 'is_compiling'):
         raise InputError(
             f'compile needs PyTorch 2.3 or newer, but {torch.__version__} is '
-            'installed; update PyTorch, or remove compile'
+            'installed; update PyTorch, or remove compile from the config'
         )
     chosen: dict[str, Any] = {} if options is True else dict(options)
     blocks = [
@@ -50,7 +50,7 @@ def compile_towers(model: nn.Module, options: bool | dict = True) -> int:
     if not blocks:
         raise InputError(
             'compile has no effect on a model without an image tower of '
-            'CLIP; remove compile'
+            'CLIP; remove compile from the config'
         )
     if chosen.get('backend', 'inductor') == 'inductor':
         _check_compiler()
@@ -65,5 +65,5 @@ def _check_compiler() -> None:
         raise InputError(
             'compile needs a C++ compiler, but there is neither '
             f'{" nor ".join(_CPP_COMPILERS)}; install one (such as the '
-            'package build-essential), or remove compile'
+            'package build-essential), or remove compile from the config'
         )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check of all names in a config before the run starts.
 
-MMEngine builds data loaders, evaluators, hooks and schedulers late. Without
-this check, a misspelt name would stop the run only at that point.
+MMEngine builds data loaders, evaluators, hooks and schedulers after the model.
+Without this check, a misspelt name in their configs would be found late.
 """
 
 import inspect
@@ -32,7 +32,7 @@ from .config_rules import check_data, check_hook, check_metric_names
 from .config_shape import check_loops, check_parts_are_dicts
 from .signatures import accepted_arguments, named_arguments, optional_arguments
 
-# Top-level keys of a config: registry and default type of the part.
+# Registry and default type for each top-level key of a config.
 _PARTS = {
     'model': ('MODELS', None),
     'data_preprocessor': ('MODELS', None),
@@ -53,7 +53,7 @@ _PARTS = {
     'tta_pipeline': ('TRANSFORMS', None),
 }
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# Registries of the parts of a part; '*' stands for every key.
+# Registries of configs nested in a config; '*' stands for every key.
 _CHILDREN = {
     'DATASETS': dict(
         pipeline='TRANSFORMS', dataset='DATASETS', datasets='DATASETS'
@@ -65,18 +65,18 @@ _CHILDREN = {
     'STRATEGIES': dict(model_wrapper='MODEL_WRAPPERS'),
     'MODELS': {'*': 'MODELS'},
 }
-# Arguments that MMEngine removes before it builds a part.
+# Arguments that MMEngine removes from a config before it builds the object.
 _TAKEN_OUT = {
     'OPTIM_WRAPPERS': ('constructor', 'paramwise_cfg'),
     'PARAM_SCHEDULERS': ('convert_to_iter_based', 'by_epoch'),
     'HOOKS': ('priority',),
     'LOOPS': ('by_epoch',),
 }
-# Other registries that parts of models come from.
+# Other registries with classes for parts of models.
 _BESIDE_MODELS = ('TASK_UTILS', 'WEIGHT_INITIALIZERS', 'TRANSFORMS')
-# Parts of models whose arguments the owner changes before building.
+# Configs in models whose arguments the outer class changes before building.
 _PRIVATE = ('norm_cfg', 'act_cfg', 'conv_cfg', 'upsample_cfg', 'init_cfg')
-# Keys of models whose dicts have no class to build.
+# Keys of models with dicts that do not name a class.
 _NO_PARTS = ('vocabulary', 'train_vocabulary', 'metainfo', 'arch')
 _OWN_NAMES = ('Albu',)
 _KNOWN_PACKAGES = ('ovseg_mm', 'mmseg', 'mmengine', 'mmcv')
@@ -86,11 +86,8 @@ _LOADER_KEYS = (
 )
 _ENV_KEYS = dict(
     env_cfg=(
-        'cudnn_benchmark',
-        'float32_matmul_precision',
-        'mp_cfg',
-        'dist_cfg',
-        'resource_limit',
+        *('cudnn_benchmark', 'float32_matmul_precision', 'mp_cfg'),
+        *('dist_cfg', 'resource_limit'),
     ),
     mp_cfg=('mp_start_method', 'opencv_num_threads'),
     auto_scale_lr=('base_batch_size', 'enable'),
@@ -103,7 +100,7 @@ RUN_KEYS = (
     *('efficient_conv_bn_eval', 'detect_anomalous_params', 'model_name'),
     *(*_PARTS, *_LOADERS),
 )
-"""Keys of a config that MMEngine or this package read."""
+"""Top-level keys of a config that MMEngine or this package read."""
 
 
 def check_config(
@@ -113,14 +110,14 @@ def check_config(
 ) -> None:
     """Raise if a config names an unknown class, argument or setting.
 
-    Each ``type`` is looked up in its registry, unless ``type`` is the class
-    itself. The arguments next to ``type`` are compared with the signature of
-    the class. Modules in ``custom_imports`` must already be imported.
+    The class name in each ``type`` is looked up in a registry. The arguments
+    next to ``type`` are compared with the signature of the class. Modules in
+    ``custom_imports`` must already be imported.
 
     Args:
         cfg (Config): A whole config.
         keys (Collection[str], optional): Top-level keys to check. None: all.
-        scope (str): Registry scope of a config without ``default_scope``.
+        scope (str): Registry scope if the config has no ``default_scope``.
 
     Raises:
         InputError: If a name is unknown, a required key is missing, or
@@ -193,7 +190,7 @@ def _check_loader(loader: Any, path: str) -> None:
 def _check_parts(
     node: Any, path: str, registry: str, default: str | None = None
 ) -> None:
-    """Raise for unknown names in a part, or in a list or dict of parts."""
+    """Check the config of one object, or a list or dict of such configs."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
             _check_parts(item, f'{path}.{index}', registry)
@@ -201,7 +198,7 @@ def _check_parts(
         if 'type' in node or default is not None:
             _check_part(node, path, registry, default)
         elif registry == 'PARAM_SCHEDULERS':
-            # A dict of schedulers, by names of optimizers.
+            # A dict of schedulers, by name of the optimizer.
             for key, item in node.items():
                 _check_parts(item, f'{path}.{key}', registry)
         elif registry == 'LOOPS' and 'by_epoch' in node:
@@ -214,7 +211,7 @@ def _check_parts(
 def _check_part(
     node: Mapping, path: str, registry: str, default: str | None = None
 ) -> None:
-    """Raise for unknown names in a part and in the parts inside it."""
+    """Check the config of one object, and all configs nested in it."""
     name = node.get('type', default)
     if name is None:
         raise InputError(
@@ -236,13 +233,13 @@ def _check_part(
 def _check_below(
     node: Mapping, path: str, registry: str, owner: Callable
 ) -> None:
-    """Raise for unknown names in the dicts inside a part, ``node``."""
+    """Check the configs nested in ``node``, the arguments of ``owner``."""
     if registry == 'EVALUATOR':
         registry = 'METRICS'
     children = _CHILDREN.get(registry, {})
     if getattr(owner, '__name__', '') in _OWN_NAMES:
         return
-    # Dicts without a type, each with the class or function that gets them.
+    # Dicts without a type, each with the class that has their arguments.
     for key, target in getattr(owner, 'option_dicts', {}).items():
         if isinstance(node.get(key), Mapping):
             check_keys(node[key], f'{path}.{key}', optional_arguments(target))
@@ -259,10 +256,11 @@ def _check_below(
 def _check_model_parts(
     node: Any, path: str, key: str, owner: Callable
 ) -> None:
-    """Raise for unknown names in a part, or a list of parts, of a model.
+    """Check ``node``, the argument ``key`` of the model class ``owner``.
 
-    Arguments are checked only for losses and for parts that this package or a
-    segmentor builds, because other owners may add or remove arguments.
+    Some classes of other packages add or remove arguments before they build
+    nested configs. Arguments are therefore checked only if ``owner`` is a
+    segmentor or a class of this package, or if ``node`` is a loss.
     """
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
@@ -295,12 +293,12 @@ def _check_arguments(
             raise InputError(
                 f'{path}.{name}: {found.__name__} has no argument {name!r}'
                 + (_elsewhere(path, name) or nearest(name, known))
-                + f' (it takes {", ".join(sorted(known))})'
+                + f'; choose from {", ".join(sorted(known))}'
             )
 
 
 def _check_like(name: str, path: str, found: Callable) -> None:
-    """Raise for a likely misspelling among the ``**kwargs`` of a class."""
+    """Raise if an argument for ``**kwargs`` of a class looks misspelt."""
     named = named_arguments(found)
     ours = found.__module__.partition('.')[0] in _KNOWN_PACKAGES
     near = nearest(name, named, cutoff=0.85)
@@ -311,7 +309,7 @@ def _check_like(name: str, path: str, found: Callable) -> None:
 
 
 def _elsewhere(path: str, name: str) -> str:
-    """Hint for an option of ``model.test_cfg``; '' for other arguments."""
+    """Return a hint if ``name`` belongs in ``model.test_cfg``, or else ''."""
     if path in ('test_cfg', 'model') and name in TEST_OPTIONS:
         return f'; did you mean model.test_cfg.{name}?'
     return ''
@@ -320,10 +318,11 @@ def _elsewhere(path: str, name: str) -> str:
 def _find(
     name: Any, path: str, registry: str, others: Collection[str] = ()
 ) -> Callable:
-    """Find a class or function by name in ``registry``, then in ``others``.
+    """Look up a class or function in ``registry``, such as ``'MODELS'``.
 
-    Registries are named as in MMEngine, such as ``'MODELS'``. A ``name`` that
-    is a class is returned unchanged. Messages call the setting ``path``.
+    If it is not there, the registries ``others`` are searched. If ``name`` is
+    already a class, it is returned. ``path`` is the key of the class in the
+    config, such as ``'model.type'``, for error messages.
     """
     if not isinstance(name, str):
         if callable(name):
@@ -350,7 +349,7 @@ def _look_up(registry: Registry, name: str) -> Callable | None:
 
 
 def _remedy(name: str, registry: Registry) -> str:
-    """End of a message about an unknown name: what to do."""
+    """Return advice for an unknown name, to append to the error message."""
     package = name.partition('.')[0]
     if '.' in name and find_spec(package) is None:
         return f'; the package {package} is not installed'
@@ -362,11 +361,8 @@ def _remedy(name: str, registry: Registry) -> str:
                 f' in the scope {registry.scope!r}; set default_scope = '
                 f'{other.scope!r} in the config'
             )
-    near = nearest(name, set(_names_of(registry)))
-    if near:
-        return near
-    return (
-        '; if it is your own, name the module that registers it in '
+    return nearest(name, set(_names_of(registry))) or (
+        '; if it is your own class, add the module that registers it to '
         'custom_imports'
     )
 
@@ -386,7 +382,10 @@ def _everywhere() -> Iterator[Registry]:
 
 
 def _scoped(key: str) -> Registry:
-    """Registry ``key``, as ``'MODELS'``, of the scope, else of MMEngine."""
+    """Get the registry ``key``, such as ``'MODELS'``, of the current scope.
+
+    If there is no such registry, MMEngine's own one is returned.
+    """
     root = getattr(registries, key)
     scope = DefaultScope.get_current_instance()
     if scope is None:

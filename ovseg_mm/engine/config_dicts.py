@@ -60,14 +60,14 @@ def check_keys(node: Mapping, path: str, known: Collection[str]) -> None:
         known (Collection[str]): All keys that the dict may have.
 
     Raises:
-        InputError: For the first unknown key; the message suggests the
-            nearest known key.
+        InputError: If a key is unknown. The message suggests a similar known
+            key.
     """
     for name in node:
         if name not in known:
             raise InputError(
-                f'{path} has no setting {name!r}{nearest(name, known)} (it '
-                f'has {", ".join(sorted(known))})'
+                f'{path} has no setting {name!r}{nearest(name, known)}; '
+                f'choose from {", ".join(sorted(known))}'
             )
 
 
@@ -76,7 +76,8 @@ def check_similar_keys(
 ) -> None:
     """Raise if a dict of a config has a key that looks misspelt.
 
-    This check is for dicts in which users may also store keys of their own.
+    Users may store their own keys in such a dict. Therefore, a key that does
+    not resemble a known key is accepted.
 
     Args:
         node (Mapping): Dict of the config.
@@ -84,7 +85,7 @@ def check_similar_keys(
         known (Collection[str]): Keys that MMEngine or this package read.
 
     Raises:
-        InputError: If a key is not in ``known``, but resembles one of them.
+        InputError: If a key is not in ``known``, but resembles a known key.
     """
     for name in node:
         near = nearest(str(name), known, cutoff=0.8)
@@ -101,7 +102,8 @@ def check_optimizer_dicts(wrapper: Mapping, constructor: Any) -> None:
             None: ``DefaultOptimWrapperConstructor``.
 
     Raises:
-        InputError: If one of the two dicts has an unknown key.
+        InputError: If ``paramwise_cfg`` or ``clip_grad`` has an unknown key,
+            or if the type of ``clip_grad`` is unknown.
     """
     factors = wrapper.get('paramwise_cfg') or {}
     path = 'optim_wrapper.paramwise_cfg'
@@ -115,7 +117,7 @@ def check_optimizer_dicts(wrapper: Mapping, constructor: Any) -> None:
     kind = clip.pop('type', 'norm')
     if kind not in _CLIP_KEYS:
         raise InputError(
-            f"optim_wrapper.clip_grad.type={kind!r}; expected 'norm' or "
+            f"optim_wrapper.clip_grad.type={kind!r} is unknown; use 'norm' or "
             "'value'"
         )
     check_keys(clip, 'optim_wrapper.clip_grad', _CLIP_KEYS[kind])
@@ -127,12 +129,12 @@ def check_dataset_dicts(dataset: Mapping, path: str, kind: Callable) -> None:
     Args:
         dataset (Mapping): Config of the data set.
         path (str): Key of the data set in the whole config, for messages.
-        kind (type): Class of the data set. Only sub-classes of
-            ``BaseSegDataset`` are checked.
+        kind (type): Class of the data set. If it is not a sub-class of
+            ``BaseSegDataset``, nothing is checked.
 
     Raises:
-        InputError: If a key looks misspelt, or a data set of MMSegmentation
-            or this package has an unknown key in ``data_prefix``.
+        InputError: If a key looks misspelt, or if ``data_prefix`` of a data
+            set of MMSegmentation or this package has an unknown key.
     """
     if not inspect.isclass(kind) or not issubclass(kind, BaseSegDataset):
         return
@@ -164,8 +166,8 @@ def check_run_dicts(cfg: Mapping) -> None:
     if backend is not None and backend not in backends:
         raise InputError(
             f'default_hooks.checkpoint.backend_args.backend={backend!r} is '
-            f'not a file backend{nearest(backend, backends)} (there are '
-            f'{", ".join(sorted(backends))})'
+            f'not a file backend{nearest(backend, backends)}; choose from '
+            f'{", ".join(sorted(backends))}'
         )
     processor = cfg.get('log_processor') or {}
     for index, log in enumerate(processor.get('custom_cfg') or ()):
@@ -199,7 +201,7 @@ def _check_factors(factors: Mapping, path: str, constructor: Any) -> None:
 
 
 def _prefixes(kind: type) -> set[str]:
-    """Keys of ``data_prefix`` in the defaults of a class and its bases."""
+    """Get the keys in the default ``data_prefix`` of a class and its bases."""
     found = {'img_path', 'seg_map_path'}
     for base in kind.__mro__:
         init = vars(base).get('__init__')

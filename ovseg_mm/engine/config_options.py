@@ -19,19 +19,21 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """Override settings of a config.
 
     Unlike ``Config.merge_from_dict``, this function raises a one-sentence
-    error for settings that have no effect, and supports integer keys.
+    error for a setting that has no effect. It also supports dicts with
+    integer keys.
 
     Args:
-        cfg (Config): Changed in place.
+        cfg (Config): Config, changed in place.
         options (Mapping): Values by dotted key, such as
-            ``{'model.test_cfg.mode': 'whole'}``. A number in a key is an
-            index of a list.
+            ``{'model.test_cfg.mode': 'whole'}``. In a list, the number in a
+            key is the index of an element.
 
     Raises:
-        InputError: If the first part of a key is unknown and not in the
-            config, if the first part is a variable that sets others,
-            if the key goes through a value that is neither a dict nor a list,
-            or if a list has no element with this index.
+        InputError: If the top-level key is neither in the config nor a setting
+            of MMEngine; if it is a variable of the config file that was
+            copied into other settings; if a part of the key would be looked
+            up in a value that is neither a dict nor a list; or if a list has
+            no such element.
     """
     for key, value in options.items():
         first, *path = key.split('.')
@@ -45,9 +47,10 @@ def _check_is_read(
 ) -> None:
     """Raise or warn about a top-level key that the run does not read.
 
-    A key that the config lacks raises an InputError, and so does a variable
-    that has set other settings. Any other key of the config gives a warning,
-    because code of the user may read it.
+    The function raises an InputError if the config does not have the key, or
+    if the key is a variable of the config file that was copied into other
+    settings. For any other key, it gives a warning, because code of the user
+    may read the key.
     """
     # These pipelines are copies of the pipeline of the test set.
     read = set(RUN_KEYS) - {'test_pipeline', 'tta_pipeline'}
@@ -58,25 +61,26 @@ def _check_is_read(
             f'{first} is a variable of the config file; changing it after '
             'the file was read has no effect'
             if known
-            else f'the config has no {first!r}'
+            else f'the config has no key {first!r}'
         )
         raise InputError(
             f'{key} cannot be set: {reason}; set {name_places(places, path)}'
         )
     if not known:
         raise InputError(
-            f'{key} cannot be set: the config has no {first!r}, and nothing '
-            f'reads it{nearest(first, {*cfg, *RUN_KEYS})}'
+            f'{key} cannot be set: {first!r} is neither a key of the config '
+            'nor a setting of MMEngine'
+            f'{nearest(first, {*cfg, *RUN_KEYS})}; correct or remove it'
         )
     warnings.warn(
         f'{key} is set, but neither MMEngine nor ovseg_mm reads {first!r}; it '
-        'has an effect only if code of your own reads it',
+        'has an effect only if your own code reads it',
         stacklevel=3,
     )
 
 
 def _merged(node: Any, path: Sequence[str], value: Any, key: str) -> Any:
-    """Copy of ``node`` in which the setting at ``path`` is ``value``."""
+    """Return a copy of ``node`` with ``value`` as the setting at ``path``."""
     if not path:
         return _with_value(node, value)
     part, rest = path[0], path[1:]
@@ -86,8 +90,8 @@ def _merged(node: Any, path: Sequence[str], value: Any, key: str) -> Any:
         return [*node[:index], below, *node[index + 1 :]]
     if node is not None and not isinstance(node, dict):
         raise InputError(
-            f'{key} cannot be set: {part!r} is looked up in {node!r}, which '
-            'is neither a dict nor a list; set the whole value instead'
+            f'{key} cannot be set: {node!r} has no entry {part!r}, because '
+            'it is neither a dict nor a list; replace this value as a whole'
         )
     copied = ConfigDict() if node is None else node.copy()
     # Keys of label_map are integers.
@@ -114,7 +118,7 @@ def _index(node: list, part: str, key: str) -> int:
     if not node:
         raise InputError(
             f'{key} cannot be set: the list has no element {part!r}, because '
-            'it is empty; set the whole list instead'
+            'it is empty; set the whole list'
         )
     raise InputError(
         f'{key} cannot be set: {part!r} is not an index of the list, which '

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of settings that are valid alone, but contradict each other."""
+"""Checks of settings that contradict each other or do not work."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -28,16 +28,18 @@ _CROP_FIGURES = ('accuracy', 'class_accuracy')
 
 
 def check_data(cfg: Config, keys: Collection[str] | None = None) -> None:
-    """Raise for pipelines and data sets that would fail during the run.
+    """Raise if a pipeline or a concatenated data set would fail in the run.
 
     Args:
-        cfg (Config): Config whose types and arguments are already checked.
+        cfg (Config): Config that passed the other checks of
+            :func:`~ovseg_mm.engine.config_check.check_config`.
         keys (Collection[str], optional): Top-level keys to check. None: all.
 
     Raises:
-        InputError: If a training pipeline resizes before loading labels, if
-            another pipeline loads labels before resizing, or if joined data
-            sets have different classes.
+        InputError: If a training pipeline resizes images before it loads
+            labels, if a validation or test pipeline loads labels before it
+            resizes images, or if a concatenated data set has parts with
+            different classes.
     """
     for loader in _LOADERS:
         if keys is not None and loader not in keys:
@@ -62,21 +64,22 @@ def check_hook(path: str, kind: type | Callable) -> None:
     """
     if kind is NaiveVisualizationHook:
         raise InputError(
-            f'{path}: NaiveVisualizationHook reads batches in a form that '
-            'MMEngine no longer has, and fails with every model; use '
+            f'{path}: NaiveVisualizationHook fails with every model, because '
+            'it needs the batch format of an old MMEngine; use '
             "dict(type='OpenVocabVisualizationHook', draw=True)"
         )
 
 
 def check_metric_names(cfg: Config) -> None:
-    """Raise if a config names a metric that the validation does not compute.
+    """Raise if a config names an unknown metric.
 
     Args:
         cfg (Config): A whole config.
 
     Raises:
-        InputError: If ``iou_metrics`` of an evaluator or ``save_best`` of the
-            checkpoint hook names such a metric.
+        InputError: If ``iou_metrics`` of an evaluator has an unknown metric,
+            or if ``save_best`` of the checkpoint hook has a metric that the
+            validation does not compute.
     """
     for key in ('val_evaluator', 'test_evaluator'):
         for metric in _metrics(cfg.get(key)):
@@ -92,13 +95,13 @@ def check_metric_names(cfg: Config) -> None:
             raise InputError(
                 f'default_hooks.checkpoint.save_best={name!r}: the '
                 'validation does not compute this metric'
-                f'{nearest(name, figures)} (it computes '
-                f'{", ".join(sorted(figures))})'
+                f'{nearest(name, figures)}; choose from '
+                f'{", ".join(sorted(figures))}'
             )
 
 
 def _datasets(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
-    """Keys and configs of the data sets of a loader, also of wrapped ones."""
+    """Yield key and config of each data set of a loader, also nested ones."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
             yield from _datasets(item, f'{path}.{index}')
@@ -117,22 +120,22 @@ def _check_order(pipeline: Any, path: str, loader: str) -> None:
     resizes = [i for i, name in enumerate(names) if name in _RESIZES]
     if not loads or not resizes:
         return
-    load, resize = names[loads[0]], names[resizes[0]]
+    load, first, last = names[loads[0]], names[resizes[0]], names[resizes[-1]]
     if loader == 'train_dataloader' and min(resizes) < min(loads):
         raise InputError(
-            f'{path}.pipeline has {resize} before {load}: the labels would '
-            f'keep the size of the file; put {load} first'
+            f'{path}.pipeline has {first} before {load}, so {first} would '
+            f'change the image, but not the labels; put {load} first'
         )
     if loader != 'train_dataloader' and min(loads) < max(resizes):
         raise InputError(
-            f'{path}.pipeline has {load} before {names[max(resizes)]}: '
-            'labels must keep the size of the image file, which predictions '
-            f'have; put {load} after {names[max(resizes)]}'
+            f'{path}.pipeline has {load} before {last}, so {last} would '
+            'change the labels, but labels and predictions must have the size '
+            f'of the image file; put {load} after {last}'
         )
 
 
 def _check_joined(dataset: Mapping, path: str) -> None:
-    """Raise if the data sets that a data set joins have different classes."""
+    """Raise if a concatenated data set has parts with different classes."""
     parts = dataset.get('datasets') or []
     words = [
         (index, load_vocabulary(part['vocabulary']))
@@ -145,14 +148,14 @@ def _check_joined(dataset: Mapping, path: str) -> None:
             if one != two:
                 raise InputError(
                     f'{path}.datasets.{index} has the class {two!r} where '
-                    f'{path}.datasets.{words[0][0]} has {one!r}; joined '
+                    f'{path}.datasets.{words[0][0]} has {one!r}; concatenated '
                     'data sets need the same classes in the same order'
                 )
         if first.num_labels != other.num_labels:
             raise InputError(
                 f'{path}.datasets.{index} has {other.num_labels} classes, '
                 f'but {path}.datasets.{words[0][0]} has {first.num_labels}; '
-                'joined data sets need the same classes'
+                'concatenated data sets need the same classes'
             )
 
 
@@ -170,13 +173,16 @@ def _check_iou_metrics(metric: Mapping, path: str) -> None:
         if name not in _IOU_FIGURES:
             raise InputError(
                 f'{path}.iou_metrics: there is no metric {name!r}'
-                f'{nearest(name, _IOU_FIGURES)} (there are '
-                f'{", ".join(_IOU_FIGURES)})'
+                f'{nearest(name, _IOU_FIGURES)}; choose from '
+                f'{", ".join(_IOU_FIGURES)}'
             )
 
 
 def _figures(cfg: Config) -> set[str] | None:
-    """Names of the metrics that the validation computes; None if unknown."""
+    """Return the names of the metrics that the validation computes.
+
+    None: the config has no validation metric, or one of an unknown class.
+    """
     figures: set[str] = set()
     for metric in _metrics(cfg.get('val_evaluator')):
         names = _figures_of(metric)

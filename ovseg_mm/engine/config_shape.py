@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that a config has all parts of a run, and that they are dicts."""
+"""Checks for missing parts of a config, and for parts that are not dicts."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from ovseg_mm.utils.errors import InputError
 
-# Keys that MMEngine needs together, by loop.
+# Keys that MMEngine needs for each loop.
 _LOOPS = dict(
     training=('train_dataloader', 'train_cfg', 'optim_wrapper'),
     validation=('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -29,18 +29,19 @@ def check_parts_are_dicts(
     parts: Collection[str],
     keys: Collection[str] | None = None,
 ) -> None:
-    """Raise if a config has no model, or parts that are not dicts.
+    """Raise if a config has no model, or if one of its parts is not a dict.
 
     Args:
         cfg (Config): A whole config.
         parts (Collection[str]): Top-level keys whose values must be dicts or
-            None. Some keys, such as ``custom_hooks``, may also have lists.
-        keys (Collection[str], optional): Keys among ``parts`` to check. None:
-            all.
+            None. The values of some keys, such as ``custom_hooks``, may also
+            be lists.
+        keys (Collection[str], optional): Only these keys of ``parts`` are
+            checked. None: all of them.
 
     Raises:
-        InputError: If the model or its type is missing, or if a part has
-            another type, such as a number.
+        InputError: If the model or its type is missing, or if a value has a
+            wrong type, such as a number.
     """
     wanted = [key for key in parts if keys is None or key in keys]
     model = cfg.get('model')
@@ -66,18 +67,19 @@ def check_loops(cfg: Config, wanted: str | None = None) -> None:
 
     Args:
         cfg (Config): A whole config.
-        wanted (str, optional): Loop that must have all its keys,
-            ``'training'`` or ``'testing'``. Other loops may have all or none.
+        wanted (str, optional): Loop whose keys must all be in the config,
+            ``'training'`` or ``'testing'``. For another loop, the config may
+            have all keys or no key.
 
     Raises:
-        InputError: If a key is missing or None.
+        InputError: If a needed key is missing or None.
     """
     for loop, keys in _LOOPS.items():
         missing = [key for key in keys if cfg.get(key) is None]
         if missing and (loop == wanted or len(missing) < len(keys)):
             raise InputError(
                 f'{cfg.filename or "the config"} has no '
-                f'{" and no ".join(missing)}; {loop} needs '
+                f'{" and no ".join(missing)}; {loop} needs all of '
                 f'{", ".join(keys)}'
             )
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Search for the settings that a variable of a config file has set.
+"""Search for the settings into which a variable of a config was copied.
 
 For example, a file may contain ``num_classes = 20`` and use this variable as
-``model = dict(num_classes=num_classes)``. Changing the variable after
-the file was read has no effect, so error messages name these settings instead.
+``model = dict(num_classes=num_classes)``. Changing ``num_classes`` after the
+file was read does not change the model. The error message therefore asks the
+user to set ``model.num_classes``.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,26 +13,30 @@ from typing import Any
 from mmengine.config import Config
 
 _SHOWN = 4
-# Values of these types are so common that only the name counts.
+# Settings with an equal value of these types must also have an equal name.
 _COMMON = (bool, int, float, type(None))
 
 
 def places_of(
     cfg: Config, name: str, keys: Collection[str]
 ) -> list[tuple[str, ...]]:
-    """Find the settings that a variable of a config file has probably set.
+    """Find the settings into which a variable was probably copied.
 
-    The function first looks for settings with the value of the variable. If
-    there are none, it looks for settings with the name of the variable, and
-    then for strings that contain the value.
+    The function looks for settings with the value of the variable. For a
+    number, a bool or None, they must also have the name of the variable. If
+    there are no such settings, the function looks for settings with only the
+    name, and then for strings that contain the value.
 
     Args:
         cfg (Config): A whole config.
-        name (str): Name of the variable, or of a key that the config lacks.
-        keys (Collection[str]): Top-level keys below which to search.
+        name (str): Name of a variable of the config file. If the config has
+            no top-level key of this name, only the name is searched for.
+        keys (Collection[str]): Top-level keys; the search is limited to them
+            and the settings below them.
 
     Returns:
-        list[tuple[str, ...]]: Paths of the settings; empty if there are none.
+        list[tuple[str, ...]]: Path of each setting, such as
+        ``('model', 'num_classes')``; empty if none is found.
     """
     known, value = name in cfg, cfg.get(name)
     equal, named, contained = [], [], []
@@ -56,8 +61,8 @@ def name_places(paths: Sequence[tuple[str, ...]], rest: Sequence[str]) -> str:
         rest (Sequence[str]): Keys to append to each path.
 
     Returns:
-        str: The first four paths, separated by commas, and the number of
-        other paths.
+        str: The first four paths, separated by commas. If there are more, the
+        text ends with their number, such as ``and 3 more``.
     """
     shown = ', '.join('.'.join((*path, *rest)) for path in paths[:_SHOWN])
     more = len(paths) - _SHOWN
@@ -67,7 +72,7 @@ def name_places(paths: Sequence[tuple[str, ...]], rest: Sequence[str]) -> str:
 def _walk(
     node: Any, path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Paths and values of all settings below a part of a config."""
+    """Yield path and value of ``node`` and of all settings nested in it."""
     if path:
         yield path, node
     if isinstance(node, Mapping):
@@ -79,7 +84,7 @@ def _walk(
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two settings are equal; a list may equal a tuple."""
+    """Whether two settings are equal. A list can be equal to a tuple."""
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return list(one) == list(other)
     return type(one) is type(other) and bool(one == other)

@@ -17,22 +17,23 @@ from torch import distributed, nn
 from ovseg_mm.utils.config_types import is_type, type_of
 from ovseg_mm.utils.errors import InputError
 
-# Seconds that a finished process waits for the others.
+# Seconds that a finished process waits for other processes.
 _PATIENCE = 30 * 24 * 60 * 60
 
 
 def setup_cpu_processes(cfg: Config) -> None:
     """Prepare a config for a distributed run on CPUs.
 
-    MMEngine's own set-up needs a GPU, but uses a process group that exists
-    already. This function creates a gloo process group, removes GPU ids from
-    the model wrapper, and replaces SyncBN by BN. Nothing happens without a
-    launcher or with an accelerator.
+    MMEngine needs a GPU to create a process group, but also works with an
+    existing process group. This function therefore creates a process group
+    with the backend gloo. It also removes GPU ids from the model wrapper and
+    replaces SyncBN by BN.
 
-    Call the function after reading the config and before building the runner.
+    The function does nothing if ``cfg.launcher`` is ``'none'`` or the machine
+    has an accelerator. Call it before building the runner.
 
     Args:
-        cfg (Config): Changed in place.
+        cfg (Config): Config of the run, changed in place.
     """
     if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
         return
@@ -59,10 +60,11 @@ def setup_cpu_processes(cfg: Config) -> None:
 
 
 def join_processes(launcher: str) -> tuple[int, int]:
-    """Connect processes that divide a set of files, without training.
+    """Connect processes that share the work on a list of files.
 
-    The processes wait for each other only at the start and the end. The
-    timeout is 30 days, since some processes may have more work than others.
+    The function is not for training: the processes wait for each other only
+    at the start and at the end. The timeout is 30 days, because a process may
+    finish its files much earlier than another process.
 
     Args:
         launcher (str): How the processes were started: ``'none'`` (one
@@ -73,7 +75,7 @@ def join_processes(launcher: str) -> tuple[int, int]:
         tuple[int, int]: Rank of this process and number of processes.
 
     Raises:
-        InputError: If the launcher did not start the processes.
+        InputError: If the processes were not started by ``launcher``.
     """
     if launcher == 'none':
         return 0, 1
@@ -101,11 +103,11 @@ def join_processes(launcher: str) -> tuple[int, int]:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Get the segmentor inside wrappers.
+    """Get the segmentor from a model that may be wrapped.
 
     Args:
         model (nn.Module): Model of a runner, with or without wrappers for
-            distribution and test-time augmentation.
+            distributed training or test-time augmentation.
 
     Returns:
         nn.Module: The segmentor; ``model`` itself if there is no wrapper.

@@ -42,7 +42,8 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
 
     Args:
         name (str | Path): Path of a config, name of a shipped config, or name
-            of a model in the zoo, whose settings are applied first.
+            of a model in the zoo. The zoo's settings for the model are
+            applied before ``options``.
         options (dict, optional): Settings to override, by dotted key, such as
             ``{'model.test_cfg.mode': 'whole'}``.
 
@@ -68,21 +69,21 @@ def read_config(name: str | Path, options: dict | None = None) -> Config:
 
 
 def load_config(args: argparse.Namespace, wanted: str | None = None) -> Config:
-    """Read the config of a run, apply the command-line options and check it.
+    """Read and check the config of a run, with its command-line options.
 
     Args:
         args (argparse.Namespace): Parsed command line with the options of
             ``tools/common_options.py``.
-        wanted (str, optional): Loop that the config must have,
+        wanted (str, optional): Loop whose keys must all be in the config,
             ``'training'`` or ``'testing'``. None: no loop is required.
 
     Returns:
-        Config: The config, with ``launcher`` and ``work_dir``.
+        Config: The config. Its keys ``launcher`` and ``work_dir`` are set.
 
     Raises:
         FileNotFoundError: If there is no such config.
-        InputError: If the config lacks a part, or names an unknown class or
-            argument.
+        InputError: If a required part of the config is missing, or if the
+            config names an unknown class or argument.
         OSError: If the work folder cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -119,8 +120,8 @@ def build_runner(cfg: Config) -> Runner:
     with config_errors():
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
-        # MMEngine's own checkpointing loses gradients; see the hook. Its own
-        # compiling compiles all training steps again for each size.
+        # MMEngine's activation checkpointing loses gradients; see the hook.
+        # Its compilation compiles all training steps again for each size.
         modules = cfg.pop('activation_checkpointing', None)
         compiling = cfg.pop('compile', False)
         runner = Runner.from_cfg(cfg)
@@ -141,7 +142,8 @@ def build_model(
         args (argparse.Namespace): Parsed command line with ``config`` and
             ``cfg_options``.
         checkpoint (str | Path, optional): Checkpoint file. None: CLIP's
-            weights if the model needs no others, otherwise random weights.
+            weights for a model without other learned parameters, random
+            weights for other models.
         device (str, optional): Device of the model. None: a GPU if there is
             one.
 
@@ -171,7 +173,7 @@ def build_model(
 def build_for_images(
     source: ModelSource, device: str | None, options: dict
 ) -> BaseOpenVocabSegmentor:
-    """Build a model that segments single images, with its weights.
+    """Build a model that segments single images, and load its weights.
 
     Args:
         source (ModelSource): Config and weights of the model.
@@ -206,7 +208,11 @@ def build_for_images(
 
 
 def enable_amp(cfg: Config) -> None:
-    """Set mixed precision: scaled float16 on GPUs, bfloat16 on CPUs."""
+    """Enable mixed precision: float16 on GPUs, bfloat16 on CPUs.
+
+    Nothing changes if the type of the optimizer wrapper is not
+    ``OptimWrapper``.
+    """
     wrapper = cfg.optim_wrapper
     kind = dict(type=wrapper.get('type', OptimWrapper))
     if type_of(kind, OPTIM_WRAPPERS) is not OptimWrapper:
@@ -225,31 +231,34 @@ def enable_pictures(
     wait_time: float,
     proposals: int = 0,
 ) -> None:
-    """Draw every image of the test set into a folder or a window.
+    """Set up a test that draws each image with its labels and prediction.
 
     Args:
-        cfg (Config): Changed in place.
+        cfg (Config): Config of the test, changed in place.
         folder (str, optional): Folder of the drawings. None: the folder of
             the visualizer.
-        show (bool): Whether to show the drawings in a window.
+        show (bool): Whether to show the drawings on the screen, instead of
+            saving them.
         wait_time (float): Seconds to show each drawing.
         proposals (int): Number of mask proposals to draw below each image.
 
     Raises:
         OSError: If the folder cannot be written.
-        InputError: If ``proposals`` is set and the model makes no mask
-            proposals, or the config tests in windows.
+        InputError: If ``proposals`` is not 0, and the model makes no mask
+            proposals or the config tests with sliding windows
+            (``mode='slide'``).
     """
     if proposals:
         if not is_type(cfg.model, OpenVocabMaskSegmentor, MODELS):
             raise InputError(
-                f'--show-proposals needs a model that proposes masks, but the '
-                f'config has a {type_name(cfg.model)}'
+                '--show-proposals needs a model that makes mask proposals, '
+                f'but the config has the model {type_name(cfg.model)}; omit '
+                '--show-proposals'
             )
         if cfg.model.test_cfg.get('mode') == 'slide':
             raise InputError(
                 '--show-proposals draws proposals of whole images, but the '
-                'config tests in windows; add '
+                'config tests with sliding windows; add '
                 '--cfg-options model.test_cfg.mode=whole'
             )
         cfg.model.test_cfg.keep_proposals = proposals
@@ -266,8 +275,9 @@ def enable_tta(cfg: Config) -> None:
     """Set up a test with test-time augmentation.
 
     Args:
-        cfg (Config): Changed in place: ``tta_pipeline`` and ``tta_model``
-            replace the pipeline and the model of the test.
+        cfg (Config): Config of the test, changed in place. ``tta_pipeline``
+            becomes the pipeline of the test data set. ``tta_model``, which
+            wraps the model, becomes the model.
 
     Raises:
         InputError: If the config lacks ``tta_pipeline`` or ``tta_model``.
@@ -284,7 +294,7 @@ def enable_tta(cfg: Config) -> None:
 
 
 def set_output_dir(cfg: Config, folder: str) -> None:
-    """Make the metrics of a test write predicted label maps to a folder."""
+    """Set the folder where the test metrics save predicted label maps."""
     check_writable(Path(folder), '--out')
     evaluators = cfg.test_evaluator
     for evaluator in (

@@ -17,23 +17,25 @@ class OpenVocabOptimWrapperConstructor:
     """Builds an optimizer wrapper for the trainable parameters of a model.
 
     MMEngine's own constructor also passes frozen parameters to the optimizer.
-    In a module with a learning-rate factor, it applies weight decay to
-    normalization layers even with ``norm_decay_mult=0``.
+    If a module has a learning-rate factor, MMEngine's constructor applies
+    weight decay to its normalization layers even with ``norm_decay_mult=0``.
 
     Args:
         optim_wrapper_cfg (dict): Config of the wrapper with ``optimizer``.
         paramwise_cfg (dict, optional): Dict with three optional keys.
             ``lr_mult`` (dict): factors of the learning rate by prefix of
-            parameter names, such as ``dict(backbone=0.01)``. A prefix ends
-            where the name has a dot; the longest prefix of a name counts.
+            parameter names, such as ``dict(backbone=0.01)``. A prefix is one
+            or more whole parts of a dotted name. If several prefixes match a
+            name, the longest one is used.
             ``norm_decay`` (bool, default False): whether layer norms, group
             norms and embeddings have weight decay.
-            ``no_decay`` (Sequence[str]): parts of names. Parameters with such
-            a part in their name have no weight decay.
+            ``no_decay`` (Sequence[str]): strings. A parameter has no weight
+            decay if its name contains one of them.
 
     Raises:
-        InputError: If no parameter has a prefix of ``lr_mult``, if no
-            parameter is trainable, or if ``paramwise_cfg`` has other keys.
+        InputError: If a prefix in ``lr_mult`` matches no parameter, if no
+            parameter is trainable, or if ``paramwise_cfg`` has an unknown
+            key.
     """
 
     def __init__(
@@ -46,12 +48,12 @@ class OpenVocabOptimWrapperConstructor:
         self.no_decay = tuple(paramwise_cfg.pop('no_decay', ()))
         if paramwise_cfg:
             raise InputError(
-                f'paramwise_cfg has the unknown keys {sorted(paramwise_cfg)}; '
+                f'paramwise_cfg has unknown keys: {sorted(paramwise_cfg)}; '
                 "use only 'lr_mult', 'norm_decay' and 'no_decay'"
             )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimizer wrapper of a model, with or without DDP."""
+        """Build the optimizer wrapper of a model, perhaps wrapped in DDP."""
         model = unwrap(model)
         cfg = dict(self.optim_wrapper_cfg)
         cfg.setdefault('type', 'OptimWrapper')
@@ -91,7 +93,7 @@ class OpenVocabOptimWrapperConstructor:
         if not groups:
             raise InputError(
                 f'every parameter of {type(model).__name__} is frozen, so '
-                'there is nothing to train; set clip.finetune'
+                'there is nothing to train; set model.clip.finetune'
             )
         return [
             dict(

@@ -19,7 +19,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Context of the forward pass, with autocast to bfloat16."""
+        """Context manager that runs the forward pass in bfloat16."""
         device = torch.device(get_device()).type
         with (
             super().optim_context(model),

@@ -30,16 +30,17 @@ def find_starting_checkpoint(
     ``last_checkpoint``, a new run starts with the weights of ``load_from``.
 
     MMEngine itself would resume from ``load_from``. For a second stage of
-    training, that file is the last checkpoint of the first stage, and the
-    second stage would end at once.
+    training, ``load_from`` is the last checkpoint of the first stage. The
+    second stage would continue at the last iteration, and end immediately.
 
     Args:
         work_dir (str): Work folder of the run.
         load_from (str, optional): Checkpoint with the weights of a new run.
 
     Returns:
-        tuple[str | None, bool]: Path of the checkpoint; and True to resume
-        the run, or False to load only the weights.
+        tuple[str | None, bool]: Path of the checkpoint (None: there is no
+        checkpoint to load), and whether to resume the run. If it is not
+        resumed, only the weights are loaded.
 
     Raises:
         InputError: If ``last_checkpoint`` exists, but all checkpoints are
@@ -72,7 +73,10 @@ def find_starting_checkpoint(
 
 
 def _named_in(note: Path) -> Path:
-    """Path of the checkpoint that the file ``last_checkpoint`` names."""
+    """Path of the checkpoint that the file ``last_checkpoint`` names.
+
+    The caller adds to an error message how the run continues.
+    """
     try:
         text = note.read_text(encoding='utf-8').strip()
     except UnicodeDecodeError:
@@ -83,7 +87,7 @@ def _named_in(note: Path) -> Path:
 
 
 def _newest_whole(folder: Path) -> Path | None:
-    """Undamaged checkpoint with the most iterations or epochs, or None."""
+    """Find the undamaged checkpoint with the most iterations or epochs."""
     found = {
         int(match[1]): path
         for path in folder.glob('*.pth')

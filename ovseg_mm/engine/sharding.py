@@ -15,17 +15,18 @@ def is_clip_block(
 ) -> bool:
     """Whether a module is a transformer block of CLIP.
 
-    FSDP shards these blocks one by one (``auto_wrap_policy``), and recomputes
-    their activations (``check_fn`` of ``activation_checkpointing``).
+    As ``auto_wrap_policy``, the function makes FSDP shard each block
+    separately. As ``check_fn`` of ``activation_checkpointing``, it makes FSDP
+    recompute the activations of the blocks.
 
     Args:
         module (nn.Module): Part of the model.
-        recurse (bool): Whether FSDP asks if it shall visit the children of
-            ``module``; the answer is always True.
+        recurse (bool): True: FSDP asks whether to visit the children of
+            ``module``, and the result is always True.
         nonwrapped_numel (int): Number of parameters of ``module``; unused.
 
     Returns:
-        bool: Whether ``module`` is a block of CLIP; True with ``recurse``.
+        bool: True if ``recurse`` is True or ``module`` is a block of CLIP.
     """
     return recurse or isinstance(module, CLIPBlock)
 
@@ -39,10 +40,11 @@ class ResumableFSDPStrategy(FSDPStrategy):
     """
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load the states of the optimizer; each rank keeps its shard.
+        """Load the state of the optimizer. Each rank keeps its own shard.
 
         Args:
-            state_dict (dict): States of the optimizer for the whole model.
+            state_dict (dict): State of the optimizer for the whole model,
+                without sharding.
         """
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(

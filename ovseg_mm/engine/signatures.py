@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments that a class or function of a config takes."""
+"""Names of the arguments that a class or function accepts."""
 
 import ast
 import inspect
@@ -86,7 +86,11 @@ def optional_arguments(target: Callable) -> frozenset[str]:
 def _parameters(
     function: Callable,
 ) -> tuple[frozenset[str] | None, str | None]:
-    """Names of the arguments, and the name of ``**kwargs`` or None."""
+    """Return the names of the arguments, and the name of ``**kwargs``.
+
+    The names are None for a function written in C. The name of ``**kwargs``
+    is None if the function has no ``**kwargs``.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C
@@ -97,7 +101,7 @@ def _parameters(
 
 
 def _only_hands_on(init: Callable, rest: str) -> bool:
-    """Whether ``**kwargs`` has one use, in ``super().__init__(**kwargs)``."""
+    """Whether ``**kwargs`` is only used in ``super().__init__(**kwargs)``."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
     except (OSError, TypeError, SyntaxError):

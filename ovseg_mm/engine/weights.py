@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of a model for prediction: from a checkpoint, or only CLIP's."""
+"""Loading of weights for prediction: a checkpoint, or only CLIP's weights."""
 
 import hashlib
 import logging
@@ -23,15 +23,20 @@ class LoadedWeights(NamedTuple):
     """Description of the weights that a model has loaded.
 
     Attributes:
-        text (str): Where the weights come from, as a line for a log.
-        source (Path, optional): Checkpoint file. None: CLIP's weights alone.
+        text (str): Origin of the weights in words, for a log.
+        source (Path, optional): Checkpoint file. None: only CLIP's weights
+            were loaded.
     """
 
     text: str
     source: Path | None
 
     def sha256(self, model: nn.Module) -> str:
-        """Return the SHA-256 of the checkpoint, or else of all tensors."""
+        """Compute the SHA-256 of the checkpoint file.
+
+        If only CLIP's weights were loaded, the SHA-256 of all tensors of
+        ``model`` is computed instead.
+        """
         if self.source is not None:
             return file_sha256(self.source)
         digest = hashlib.sha256()
@@ -61,7 +66,7 @@ def load_weights(
         FileNotFoundError: If the checkpoint does not exist, or CLIP's weights
             cannot be downloaded.
         InputError: If the checkpoint does not fit the model, or if the model
-            needs a checkpoint and none is given.
+            needs a checkpoint and ``checkpoint`` is None.
     """
     path = find_checkpoint(checkpoint)
     if path is not None:

@@ -162,7 +162,7 @@ def test_sound_configs(cfg):
         ({'optim_wrapper.clip_grad.max_nrm': 1}, "'max_norm'"),
         (
             {'optim_wrapper.clip_grad': {'type': 'value', 'max_norm': 1}},
-            'it has clip_value',
+            'choose from clip_value',
         ),
         ({'optim_wrapper.clip_grad.type': 'mean'}, "'norm' or 'value'"),
         (
