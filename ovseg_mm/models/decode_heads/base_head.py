@@ -2,8 +2,8 @@
 """Interface of decode heads: all methods and attributes that segmentors use.
 
 Letters: B images or views, T class texts, P prompts per class, C embedding
-width, Q proposals, n proposals that have a region, h x w size of the logits,
-H x W pixels.
+width, Q mask proposals, n proposals that have an image region (the mask is not
+empty), h x w size of the logits, H x W pixels.
 """
 
 from abc import abstractmethod
@@ -24,51 +24,52 @@ from ..utils import fill_unknown
 
 
 class BaseOpenVocabHead(BaseModule):
-    """Dense head of an :class:`OpenVocabSegmentor`.
+    """Base class of dense heads, for :class:`OpenVocabSegmentor`.
 
-    A sub-class implements :meth:`forward` and sets ``method``, the name of the
-    method in messages. By default, ``loss_decode`` compares the labels with
-    the logits, resized to the size of the labels. In tests, the logits are the
-    scores.
+    A sub-class implements :meth:`forward` and sets the attribute
+    :attr:`method`. It may override :meth:`loss` and :meth:`activate`. By
+    default, :meth:`loss` resizes the logits to the size of the labels, and
+    :meth:`activate` uses the logits as scores.
 
     Args:
         loss_decode (Mapping | Sequence[Mapping], optional): Config of one or
-            several losses between logits and labels. None: the head cannot be
-            trained, or overrides :meth:`loss`.
+            several losses between logits and labels. None for heads that
+            cannot be trained, and for heads that override :meth:`loss`.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
     method: str = ''
-    """Name of the method in messages and reports."""
+    """Name of the published method, such as ``'CAT-Seg'``, which messages and
+    reports contain."""
 
     learns_unseen: bool = False
     """Whether :meth:`loss` makes pseudo labels for unseen classes."""
 
     threshold: float = 0.0
-    """Threshold of the scores for a vocabulary of one label. Pixels with a
-    score up to the threshold become background."""
+    """Threshold of the scores for a vocabulary with one label. Pixels whose
+    score is at or below the threshold become background."""
 
     compares_texts: bool = False
-    """Whether scores have a meaning only in comparison with other texts,
-    since a softmax over all texts is used in training or in the head."""
+    """Whether the score of a text has a meaning only in comparison with the
+    scores of other texts, because training or the head uses a softmax over all
+    texts."""
 
     prompt_channels: int = 1
-    """Number P of text embeddings per class that the head needs. Heads that
-    average any number of embeddings have 1."""
+    """Number P of text embeddings per class that the head needs. It is 1 for
+    heads that average the embeddings of all prompts."""
 
     limits_words: bool = False
     """Whether :meth:`forward` has the argument ``max_words``, the maximum
     number of class texts in each view."""
 
     exports_any_size: bool = True
-    """Whether an exported graph can take images of any size."""
+    """Whether an exported graph of the head accepts images of any size."""
 
     with_accuracy: bool = False
     """Whether the pixel accuracy in percent is logged as ``acc_seg``."""
 
     num_classes: int = 0
-    """Number of labels. The segmentor sets this number, which ``mmseg.apis``
-    read."""
+    """Number of labels. The segmentor sets it, and ``mmseg.apis`` read it."""
 
     def __init__(
         self,
@@ -102,7 +103,9 @@ class BaseOpenVocabHead(BaseModule):
         ignore_index: int = 255,
         unseen: Sequence[int] = (),
     ) -> dict[str, Tensor]:
-        """Compute the losses of a batch, with logits resized to the labels.
+        """Compute the losses of a batch.
+
+        The logits are resized to the size of the labels.
 
         Args:
             feats (Any): Output of the neck, or of the backbone if there is no
@@ -113,9 +116,9 @@ class BaseOpenVocabHead(BaseModule):
                 T), ``ignore_index``, or :data:`UNKNOWN` for pixels of an
                 unseen class.
             ignore_index (int): Label of pixels without a class.
-            unseen (Sequence[int]): Unseen classes, from which pixels with
-                ``UNKNOWN`` get a pseudo label. Empty for heads without
-                ``learns_unseen``.
+            unseen (Sequence[int]): Labels of the unseen classes. Each pixel
+                with ``UNKNOWN`` gets one of them as a pseudo label. Empty if
+                :attr:`learns_unseen` is False.
 
         Returns:
             dict[str, Tensor]: Losses by name, and the pixel accuracy as
@@ -134,11 +137,11 @@ class BaseOpenVocabHead(BaseModule):
         """Turn logits into the scores that are averaged over windows.
 
         Args:
-            logits (Tensor): Logits of any t classes, (t, H, W). They may be
-                overwritten.
+            logits (Tensor): Logits of t class texts, (t, H, W), where t may
+                be smaller than T. They may be overwritten.
 
         Returns:
-            Tensor: Scores, (t, H, W); by default the logits.
+            Tensor: Scores, (t, H, W). By default, they are the logits.
         """
         return logits
 
@@ -201,23 +204,23 @@ class BaseOpenVocabHead(BaseModule):
 
 
 class BaseMaskHead(BaseOpenVocabHead):
-    """Mask head of an :class:`OpenVocabMaskSegmentor`.
+    """Base class of mask heads, for :class:`OpenVocabMaskSegmentor`.
 
     A sub-class implements :meth:`forward` and :meth:`loss`. By default, the
-    class of a proposal is decided by the class logits of :meth:`forward`. A
-    head that also classifies regions of the image with CLIP sets
-    ``uses_regions`` and implements :meth:`region_logits` and
+    class logits of :meth:`forward` decide the class of a mask proposal. Some
+    heads also classify the image region under each mask with CLIP. Such a head
+    overrides :attr:`uses_regions`, :meth:`region_logits` and
     :meth:`class_weights`.
     """
 
     @property
     def uses_regions(self) -> bool:
-        """Whether the head needs CLIP's embeddings of regions."""
+        """Whether the head needs CLIP's embeddings of image regions."""
         return False
 
     @property
     def context_blocks(self) -> tuple[int, ...]:
-        """Indices, from 0, of the CLIP blocks whose tokens the head needs.
+        """Indices of the CLIP blocks whose tokens the head needs, from 0.
 
         The segmentor runs CLIP on the whole image and stores the output tokens
         of these blocks in ``feats.context``.
@@ -226,7 +229,7 @@ class BaseMaskHead(BaseOpenVocabHead):
 
     @abstractmethod
     def forward(self, feats: Any, text: Tensor) -> MaskPredictions:
-        """Propose and classify masks.
+        """Compute mask proposals and their class logits.
 
         Args:
             feats (Any): Output of the pixel decoder.
@@ -255,15 +258,15 @@ class BaseMaskHead(BaseOpenVocabHead):
             labels (Tensor): Label maps of the padded images, (B, H, W) int64;
                 each label is in [0, T) or ``ignore_index``.
             ignore_index (int): Label of pixels without a class.
-            unseen (Sequence[int]): Unseen classes that get pseudo labels.
-                Empty for heads without ``learns_unseen``.
+            unseen (Sequence[int]): Labels of the unseen classes. Empty if
+                :attr:`learns_unseen` is False.
 
         Returns:
             dict[str, Tensor]: Losses by name.
         """
 
     def region_logits(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Classify the regions of proposals.
+        """Classify the image regions under the masks of proposals.
 
         Args:
             embeddings (Tensor): CLIP's embeddings of n regions, width C,
@@ -276,7 +279,7 @@ class BaseMaskHead(BaseOpenVocabHead):
         """
         raise NotImplementedError(
             f'{type(self).__name__} sets uses_regions but does not implement '
-            'region_logits'
+            'region_logits; implement it'
         )
 
     def class_weights(
@@ -288,18 +291,18 @@ class BaseMaskHead(BaseOpenVocabHead):
     ) -> Tensor:
         """Compute the weight of each proposal for each class, in one image.
 
-        The score of a class at a pixel is the sum, over the proposals, of the
-        weight times the mask probability.
+        The score of a class at a pixel is a sum over the proposals: weight of
+        the proposal for this class, times mask probability at this pixel.
 
         Args:
             class_logits (Tensor): Logits of Q proposals and T class texts,
                 (Q, T + 1); the last class is ``no object``.
             region_logits (Tensor, optional): Class logits of the n regions,
-                (n, T). None for heads without ``uses_regions``.
+                (n, T). None if :attr:`uses_regions` is False.
             valid (Tensor, optional): True for the n proposals that have a
-                region, (Q,) bool. None for heads without ``uses_regions``.
-            seen (Tensor, optional): True for classes of the training data,
-                (T,) bool. None if these classes are not known.
+                region, (Q,) bool. None if :attr:`uses_regions` is False.
+            seen (Tensor, optional): True for class texts that training has
+                seen, (T,) bool. None if the vocabulary has no unseen labels.
 
         Returns:
             Tensor: Weights, (Q, T).
@@ -308,14 +311,16 @@ class BaseMaskHead(BaseOpenVocabHead):
 
 
 def object_probs(class_logits: Tensor) -> Tensor:
-    """Softmax over T + 1 classes, without the result for ``no object``.
+    """Compute class probabilities without the class ``no object``.
+
+    The softmax is over all T + 1 classes. Then the last class is removed.
 
     Args:
-        class_logits (Tensor): Class logits of proposals, (..., T + 1); the
-            last class is ``no object``.
+        class_logits (Tensor): Logits of T class texts and, as the last class,
+            of ``no object``, (..., T + 1).
 
     Returns:
-        Tensor: Probabilities, (..., T) float32. Rows sum to 1 minus the
-        probability of ``no object``.
+        Tensor: Probabilities, (..., T) float32. Their sum over the T class
+        texts is 1 minus the probability of ``no object``.
     """
     return torch.softmax(class_logits.float(), dim=-1)[..., :-1]

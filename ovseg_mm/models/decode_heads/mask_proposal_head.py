@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Class-agnostic mask proposals, which all mask heads use.
 
-Letters: B images, Q queries, D decoder outputs with a loss (1 in evaluation),
-C width of the decoder, E width of the embeddings, h x w positions at stride 4.
+Letters: B images, Q queries, D decoder outputs that training computes a loss
+for (1 in evaluation), C width of the decoder, E width of the embeddings, h x w
+positions at stride 4.
 """
 
 import torch
@@ -18,11 +19,12 @@ from ..layers import mlp
 
 @MODELS.register_module()
 class MaskProposalHead(BaseModule):
-    """Proposes masks and their embeddings, without classes.
+    """Computes mask proposals and their embeddings, without classes.
 
-    A transformer decoder turns the features of an image into query states.
-    One MLP turns each state into a mask, another into an embedding. A
-    :class:`ProposalTextHead` classifies the embeddings.
+    A transformer decoder computes the states of Q learned queries from the
+    features of an image. One MLP turns each state into a vector, whose product
+    with the mask features is a mask. Another MLP turns each state into an
+    embedding. A :class:`ProposalTextHead` classifies the embeddings.
 
     Args:
         decoder (dict): Config of the transformer decoder, a
@@ -48,7 +50,7 @@ class MaskProposalHead(BaseModule):
         self.class_embed = mlp((width, hidden_channels, embedding_channels))
 
     def forward(self, feats: PixelFeatures) -> MaskProposals:
-        """Propose masks.
+        """Compute mask proposals.
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.

@@ -23,21 +23,21 @@ _NAMES = (*_FIXED, 'ignore_index', 'num_classes')
 
 
 def split_mmseg_options(cfg: Mapping) -> tuple[dict, dict]:
-    """Split the config of a head into two kinds of options.
+    """Separate MMSegmentation's options from the config of a decode head.
 
     Args:
         cfg (Mapping): Config of a decode head of this package.
 
     Returns:
-        tuple[dict, dict]: Options of the head, and options of
-        MMSegmentation's decode heads.
+        tuple[dict, dict]: The config without MMSegmentation's options, and
+        MMSegmentation's options, such as ``num_classes``.
     """
     given = {key: cfg[key] for key in _NAMES if key in cfg}
     return {k: v for k, v in cfg.items() if k not in given}, given
 
 
 def check_mmseg_options(given: Mapping, vocabulary: Vocabulary) -> None:
-    """Raise an error for options that would have no effect.
+    """Raise an error if an option of MMSegmentation would have no effect.
 
     Args:
         given (Mapping): Options of MMSegmentation's decode heads, from
@@ -55,7 +55,7 @@ def check_mmseg_options(given: Mapping, vocabulary: Vocabulary) -> None:
             whole.ignore_label,
             f'the ignored label is always {whole.ignore_label} for '
             f'{whole.num_labels} labels; change the ignored pixels of the '
-            'label files to it',
+            f'label files to {whole.ignore_label}',
         ),
         num_classes=(
             vocabulary.num_labels,

@@ -31,10 +31,12 @@ class PixelTextHead(BaseOpenVocabHead):
             between logits and labels.
         in_channels (int): Channels of the pixel decoder's mask features.
         text_channels (int): Width C of the text embeddings.
-        temperature (float): Factor of cosine similarities in training.
-        threshold (float): Threshold of the scores for a vocabulary of one text
-            without background words. Pixels with a score up to the threshold
-            become background.
+        temperature (float): Factor by which cosine similarities are multiplied
+            in training, like CLIP's logit scale.
+        threshold (float): Threshold of the scores. It is used only for a
+            vocabulary with one label and without background words, see
+            ``test_cfg.others``. Pixels whose score is at or below the
+            threshold become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -58,8 +60,9 @@ class PixelTextHead(BaseOpenVocabHead):
     def forward(self, feats: PixelFeatures, text: Tensor) -> Tensor:
         """Score each pixel by inner products with the text embeddings.
 
-        Embeddings of pixels are not normalised. Their norms do not change the
-        best class of a pixel, but they weight pixels when scores are resized.
+        Embeddings of pixels are not normalised. The norm of an embedding does
+        not change the best class of its pixel. But when scores are resized,
+        pixels with larger norms have more influence.
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.
@@ -79,8 +82,9 @@ class PixelTextHead(BaseOpenVocabHead):
         ignore_index: int = 255,
         unseen: Sequence[int] = (),
     ) -> dict[str, Tensor]:
-        """Compute losses of cosine similarities times the temperature.
+        """Compute the losses of a batch.
 
+        The logits are cosine similarities multiplied by ``temperature``.
         :meth:`BaseOpenVocabHead.loss` explains the arguments and the result.
         """
         pixels = self.projection(feats.mask_features)
@@ -95,6 +99,6 @@ class PixelTextHead(BaseOpenVocabHead):
 def _products(pixels: Tensor, text: Tensor) -> Tensor:
     """Inner products (B, T, h, w) of pixels (B, C, h, w) and texts (T, P, C).
 
-    Texts are averaged over P prompts first.
+    The text embeddings are first averaged over the P prompts.
     """
     return torch.einsum('bchw,tc->bthw', pixels, text.mean(dim=1))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask proposals that are classified by cosine similarities with texts.
+"""Mask proposals that are classified by cosine similarities with class texts.
 
-Letters: B images, Q queries, D decoder outputs with a loss, n proposals that
-have a region, T class texts, C embedding width, h x w positions at stride 4,
-H x W pixels.
+Letters: B images, Q mask proposals, D decoder outputs that training computes a
+loss for (1 in evaluation), n proposals that have an image region (the mask is
+not empty), T class texts, C embedding width, H x W pixels.
 """
 
 from collections.abc import Sequence
@@ -24,27 +24,29 @@ from .base_head import BaseMaskHead
 
 
 class ProposalTextHead(BaseMaskHead):
-    """Classifies mask proposals and their regions by class texts.
+    """Classifies mask proposals and the image regions under their masks.
 
     This is the base class of :class:`ZSSegHead` and :class:`SCANHead`, which
-    implement :meth:`class_weights`. Each proposal can be classified twice: by
-    its own embedding, and by CLIP's embedding of the image region under the
-    mask.
+    implement :meth:`class_weights`. Each proposal can be classified twice:
+    from its own embedding, and from CLIP's embedding of the image region under
+    its mask.
 
     Args:
         proposals (dict): Config of the :class:`MaskProposalHead`, with
             ``embedding_channels`` equal to ``text_channels``.
         loss_decode (dict): Config of the :class:`MaskSetLoss`.
         text_channels (int): Width C of the text embeddings.
-        temperature (float): Factor of cosine similarities.
+        temperature (float): Factor by which cosine similarities are
+            multiplied, like CLIP's logit scale.
         ensemble_weight (float, optional): Weight in (0, 1] of
             :func:`geometric_ensemble`. A larger weight gives proposals more
             influence on seen classes, and regions more influence on unseen
             classes. 0 or a negative number: the regions alone decide. None:
             the proposals alone decide.
-        threshold (float): Threshold of the scores for a vocabulary of one text
-            without background words. Pixels with a score up to the threshold
-            become background.
+        threshold (float): Threshold of the scores. It is used only for a
+            vocabulary with one label and without background words, see
+            ``test_cfg.others``. Pixels whose score is at or below the
+            threshold become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -64,8 +66,8 @@ class ProposalTextHead(BaseMaskHead):
         if ensemble_weight is not None and not ensemble_weight <= 1:
             raise ValueError(
                 f'ensemble_weight={ensemble_weight} of '
-                f'{type(self).__name__} must be at most 1; set None to use '
-                'no regions'
+                f'{type(self).__name__} must be at most 1; lower it, or set '
+                'None to classify without regions'
             )
         if is_list_of(loss_decode, dict) or not is_type(
             loss_decode, MaskSetLoss, MODELS
@@ -87,11 +89,11 @@ class ProposalTextHead(BaseMaskHead):
 
     @property
     def uses_regions(self) -> bool:
-        """Whether the head needs CLIP's embeddings of regions."""
+        """Whether the head needs CLIP's embeddings of image regions."""
         return self.ensemble_weight is not None
 
     def forward(self, feats: PixelFeatures, text: Tensor) -> MaskPredictions:
-        """Propose masks and classify their embeddings.
+        """Compute mask proposals and classify their embeddings.
 
         Args:
             feats (PixelFeatures): Output of the pixel decoder.
@@ -141,7 +143,7 @@ class ProposalTextHead(BaseMaskHead):
         return self.loss_decode(*self(feats, text), targets)
 
     def region_logits(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Classify the regions of proposals.
+        """Classify the image regions under the masks of proposals.
 
         Args:
             embeddings (Tensor): CLIP's embeddings of n regions, (n, C).
@@ -156,13 +158,13 @@ class ProposalTextHead(BaseMaskHead):
     def _embeddings(
         self, proposals: MaskProposals, feats: PixelFeatures
     ) -> Tensor:
-        """Embeddings of the proposals, to compare with texts, (D, B, Q, C).
+        """Get the embeddings of the proposals, (D, B, Q, C).
 
-        D is the number of decoder outputs with a loss, Q the number of
-        proposals.
+        :meth:`forward` compares them with the text embeddings. Sub-classes may
+        change them by features of the whole image, ``feats.context``.
         """
         return proposals.embeddings
 
     def _similarity(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Scaled cosines (..., T) of embeddings (..., C) and T class texts."""
+        """Logits (..., T) of embeddings (..., C) for T class texts (T, C)."""
         return cosine_logits(embeddings, text, self.temperature)

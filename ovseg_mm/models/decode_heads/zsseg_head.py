@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ZSSeg's classifiers of mask proposals.
+"""ZSSeg's mask head.
 
-Letters: Q queries, n proposals that have a region, T class texts.
+Letters: Q mask proposals, T class texts.
 """
 
 from mmseg.registry import MODELS
@@ -19,10 +19,10 @@ class ZSSegHead(ProposalTextHead):
 
     `A Simple Baseline for Open-Vocabulary Semantic Segmentation with
     Pre-trained Vision-language Model <https://arxiv.org/abs/2112.14757>`_.
-    Each proposal has two sets of class probabilities: from its embedding, and
-    from CLIP's embedding of the region under its mask.
-    :func:`geometric_ensemble` combines them. :class:`ProposalTextHead`
-    explains the arguments.
+    The class probabilities of a proposal are computed twice: from its own
+    embedding, and from CLIP's embedding of the image region under its mask.
+    :func:`geometric_ensemble` combines the two results.
+    :class:`ProposalTextHead` explains the arguments.
     """
 
     method = 'ZSSeg'
@@ -34,7 +34,7 @@ class ZSSegHead(ProposalTextHead):
         valid: Tensor | None = None,
         seen: Tensor | None = None,
     ) -> Tensor:
-        """Weights (Q, T) of Q proposals for T classes.
+        """Compute the weights (Q, T) of Q proposals for T class texts.
 
         :meth:`BaseMaskHead.class_weights` explains the arguments.
         """

@@ -21,29 +21,30 @@ from .matching import MatchingDecoder
 
 @MODELS.register_module()
 class CascadeCLIPHead(BaseOpenVocabHead):
-    """Cascaded text-image matching of Cascade-CLIP.
+    """Decode head of Cascade-CLIP, which matches texts with CLIP blocks.
 
     `Cascaded Vision-Language Embeddings Alignment for Zero-Shot Semantic
     Segmentation <https://arxiv.org/abs/2406.00670>`_.
 
-    The patch embeddings after several blocks of CLIP are called levels.
+    The head uses the patch embeddings after several CLIP blocks. The patch
+    embeddings after one block are called a level.
 
-    1. Neighbouring levels form groups. Each group becomes one feature map, a
-       weighted sum of its levels (neighbourhood Gaussian aggregation). Weights
-       are learned, starting from a Gaussian of the distance to the deepest
-       level of the group.
-    2. There is one query for each class text: the product of the image's class
-       embedding and the text embedding, joined with the text embedding
-       (relationship descriptor).
-    3. The decoder of each group matches the queries with the feature map. The
-       logits of all decoders are added.
+    1. Neighbouring levels form groups. Each group becomes one feature map, the
+       weighted sum of its levels (neighbourhood Gaussian aggregation). The
+       weights are learned; :func:`gaussian_weights` gives the initial weights.
+    2. For each class text, two vectors are concatenated (relationship
+       descriptor): the text embedding times the embedding of the image's class
+       token, and the text embedding itself.
+    3. Each group has a linear layer and a decoder. The linear layer turns the
+       concatenated vectors into queries, and the decoder matches the queries
+       with the feature map. The logits of all decoders are added.
 
     Args:
         embed_dims (int): Embedding width C.
-        group_sizes (Sequence[int]): Number of levels of each group, from
+        group_sizes (Sequence[int]): Number of levels in each group, from
             shallow to deep levels. A group of one level has no weights.
-        num_layers (int): Layers of each decoder.
-        num_heads (int): Heads of the attention.
+        num_layers (int): Number of layers of each decoder.
+        num_heads (int): Number of attention heads.
         dropout (float): Dropout probability in the decoders.
         loss_decode (dict | Sequence[dict], optional): Config of one or several
             losses. None: the published focal and dice losses.
@@ -91,9 +92,10 @@ class CascadeCLIPHead(BaseOpenVocabHead):
         """Compute the logits of all class texts.
 
         Args:
-            feats (LevelFeatures): Patch embeddings of
-                ``sum(group_sizes)`` levels, and the class embedding.
-            text (Tensor): Embeddings of T class texts, (T, 1, C).
+            feats (LevelFeatures): Patch embeddings of ``sum(group_sizes)``
+                levels, and embeddings of the class tokens.
+            text (Tensor): Embeddings of T class texts with one prompt each,
+                (T, 1, C).
 
         Returns:
             Tensor: Logits, (B, T, h, w).
@@ -117,11 +119,11 @@ class CascadeCLIPHead(BaseOpenVocabHead):
         return logits.unflatten(2, feats.levels[-1].shape[2:])
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Turn logits (t, H, W) into scores by a sigmoid, in place."""
+        """Apply a sigmoid in place to logits (t, H, W) of t class texts."""
         return logits.sigmoid_()
 
     def _aggregate(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Weighted sum (B, C, h, w) of the levels of each group."""
+        """Add the weighted levels of each group, (B, C, h, w) per group."""
         if len(levels) != sum(self.group_sizes):
             raise InputError(
                 f'group_sizes={self.group_sizes} of CascadeCLIPHead need '
@@ -145,9 +147,11 @@ class CascadeCLIPHead(BaseOpenVocabHead):
 
 
 def gaussian_weights(size: int) -> Tensor:
-    """Initial weights ``exp(-d**2 / 2)`` of the levels of a group, (size,).
+    """Initial weights ``exp(-d**2 / 2)`` of a group of CLIP blocks, (size,).
 
-    d is the distance of a level to the last level of the group.
+    The group has ``size`` blocks, from shallow to deep. d is the distance of a
+    block to the last block of the group: 0 for the last block, 1 for the block
+    before it.
     """
     distance = torch.arange(size - 1, -1, -1, dtype=torch.float32)
     return torch.exp(-(distance**2) / 2)
@@ -157,12 +161,12 @@ def relationship_descriptor(cls: Tensor, text: Tensor) -> Tensor:
     """Concatenate ``cls * text`` and ``text`` for each image and class text.
 
     Args:
-        cls (Tensor): Class embeddings of the images, (B, C).
+        cls (Tensor): Embeddings of the class tokens of B images, (B, C).
         text (Tensor): Embeddings of T class texts, (T, C).
 
     Returns:
-        Tensor: Product, then text embedding, of each image and class text,
-        (B, T, 2C).
+        Tensor: Relationship descriptors, (B, T, 2C): first the product, then
+        the text embedding.
     """
     product = cls[:, None] * text
     return torch.cat([product, text.expand_as(product)], dim=-1)

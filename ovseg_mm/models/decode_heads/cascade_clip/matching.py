@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The transformer that matches class queries with an image.
 
-Letters: B images, T class texts, N patches, E width.
+Letters: B images, T class texts, N patches, E width of queries and patch
+embeddings.
 """
 
 from copy import deepcopy
@@ -16,13 +17,13 @@ from ovseg_mm.inference import in_float32
 class MatchingDecoder(nn.Module):
     """Computes class logits at each patch of one feature map.
 
-    Each layer lets class queries attend to the patches, but not to each other.
-    The last layer computes attention logits alone, which are the result.
+    In each layer, class queries attend to the patches, but not to each other.
+    The last layer computes only attention logits. These are the class logits.
 
     Args:
         embed_dims (int): Width E of queries and patches.
-        num_layers (int): Number of layers, the last one included.
-        num_heads (int): Heads of the attention.
+        num_layers (int): Number of layers, including the last layer.
+        num_heads (int): Number of attention heads.
         dropout (float): Dropout probability.
     """
 
@@ -80,7 +81,8 @@ class Similarity(nn.Module):
         """Compute attention logits before the softmax.
 
         The inner product over all E channels equals the sum of the inner
-        products of the heads, so heads are not split.
+        products of the heads. It gives the mean over the heads without
+        splitting the channels into heads.
 
         Args:
             queries (Tensor): Queries of T classes, (B, T, E).
@@ -104,11 +106,12 @@ def _products(q: Tensor, k: Tensor) -> Tensor:
 class MatchingLayer(nn.Module):
     """Cross-attention from queries to patches, and an MLP.
 
-    Both have a residual and are followed by a LayerNorm.
+    A residual connection and a LayerNorm follow the attention, and also follow
+    the MLP.
 
     Args:
         embed_dims (int): Width E of queries and patches.
-        num_heads (int): Heads of the attention.
+        num_heads (int): Number of attention heads.
         dropout (float): Dropout probability.
     """
 

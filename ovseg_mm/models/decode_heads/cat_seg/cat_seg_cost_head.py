@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """CAT-Seg's decode head.
 
-Letters: B images or windows, T class texts, K of them kept by ``pad_len``, P
-prompts per class, C embedding width, h x w patches, E width of the aggregator.
+Letters: B images or windows, T class texts, K class texts that are aggregated
+(at most ``pad_len``), P prompts per class, C embedding width, h x w patches, E
+width of the class maps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,9 +23,9 @@ from .classwise import ClasswiseAggregation
 from .spatial import GUIDANCE_DIMS, SpatialAggregation
 from .upsample import DecoderOptions, UpsampleBlock
 
-# Logit of a class that was cut from a window.
+# Logit of a class text that is left out of the aggregation in a window.
 CUT_LOGIT = -100.0
-# Score above which a vocabulary of one text labels a pixel, by kind of score.
+# Default threshold for a vocabulary with one label, by kind of score.
 THRESHOLDS = dict(sigmoid=0.5, logits=0.0)
 
 
@@ -47,27 +48,29 @@ class CATSegCostHead(BaseOpenVocabHead):
         prompt_channels (int): Number P of text embeddings per class.
         embed_dims (int): Channels E of the class maps.
         num_layers (int): Number of aggregation layers.
-        pad_len (int, optional): Number of classes in the aggregation. A
-            smaller vocabulary is padded. Of a larger vocabulary, the classes
-            with the highest similarities are kept in each window. None: no
-            padding, and all classes are kept.
+        pad_len (int, optional): Number of classes in the aggregation. If the
+            vocabulary has fewer classes, padding tokens are added. If it has
+            more, only the classes with the highest similarities in a window
+            are aggregated in this window. None: all classes are aggregated,
+            without padding.
         spatial (dict, optional): Arguments of :class:`SpatialAggregation`.
         classwise (dict, optional): Arguments of
             :class:`ClasswiseAggregation`.
         decoder (dict, optional): Arguments of :class:`DecoderOptions`.
-        score (str): Kind of the scores that are averaged over windows:
-            ``'sigmoid'`` or ``'logits'``.
+        score (str): Scores that are averaged over windows. ``'sigmoid'``:
+            sigmoid of the logits. ``'logits'``: the logits.
         threshold (float, optional): Threshold of the scores for a vocabulary
-            of one text. Pixels with a score up to the threshold become
-            background. None: 0.5 for ``'sigmoid'``, 0 for ``'logits'``.
+            with one label. Pixels whose score is at or below the threshold
+            become background. None: 0.5 for ``score='sigmoid'``, 0 for
+            ``score='logits'``.
         loss_decode (dict | Sequence[dict]): Config of one or several losses.
             None: ``DenseBCELoss``.
         with_accuracy (bool): Whether the pixel accuracy in percent is logged
             as ``acc_seg``.
         init_bias (float, optional): Initial bias of the last convolution.
-            None: PyTorch's, near 0, as in CAT-Seg. With about -3, short
-            trainings converge faster: initial scores are near 0, as most
-            targets are, since most classes are absent.
+            None: PyTorch's random value near 0, as in CAT-Seg. With about -3,
+            short trainings converge faster, because initial scores are near 0.
+            Most targets are 0, because most classes are absent from an image.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -142,7 +145,10 @@ class CATSegCostHead(BaseOpenVocabHead):
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def init_weights(self) -> None:
-        """Initialise the parameters, then set the bias to ``init_bias``."""
+        """Initialise the parameters.
+
+        If ``init_bias`` is set, it becomes the bias of the last convolution.
+        """
         super().init_weights()
         if self.init_bias is not None:
             assert self.head.bias is not None, 'bias=True'
@@ -160,14 +166,14 @@ class CATSegCostHead(BaseOpenVocabHead):
             feats (CostFeatures): Patch embeddings and guidance maps.
             text (Tensor): Text embeddings of T class texts and P prompts, (T,
                 P, C).
-            max_words (int, optional): Maximum number of class texts in each
-                image. The class texts with the highest similarities are
-                kept. ``pad_len`` is a second limit; the smaller one counts.
-                None: ``pad_len`` alone.
+            max_words (int, optional): Maximum number of class texts that are
+                aggregated in each image. Class texts with lower similarities
+                are left out. If ``pad_len`` is smaller, it is the maximum.
+                None: only ``pad_len`` limits the number.
 
         Returns:
-            Tensor: Logits, (B, T, 4h, 4w); -100 for class texts that are not
-            kept.
+            Tensor: Logits, (B, T, 4h, 4w); -100 for class texts that are left
+            out.
         """
         cost = cost_volume(feats.image, text)
         num_classes = text.shape[0]
@@ -192,22 +198,24 @@ class CATSegCostHead(BaseOpenVocabHead):
         return full.scatter(1, index, logits)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Turn logits into scores: a sigmoid in place, or no change.
+        """Turn logits (t, H, W) of t class texts into scores.
 
-        ``score`` of the constructor decides.
+        With ``score='sigmoid'``, a sigmoid is applied in place. With
+        ``score='logits'``, the logits are returned unchanged.
         """
         return logits.sigmoid_() if self.score == 'sigmoid' else logits
 
     def _aggregate(
         self, cost: Tensor, appearance: Tensor, text: Tensor
     ) -> Tensor:
-        """Aggregate a cost volume by all layers.
+        """Embed a cost volume, and refine the class maps by all layers.
 
         Args:
             cost (Tensor): Cost volume of K classes, (B, K, P, h, w).
             appearance (Tensor): Appearance guidance, (B, appearance_channels,
                 h, w).
-            text (Tensor): Text embeddings, (B or 1, K, C).
+            text (Tensor): Text embeddings, (B, K, C); or (1, K, C) if all
+                images have the same class texts.
 
         Returns:
             Tensor: Class maps, (B, K, h, w, E).
@@ -234,7 +242,8 @@ class CATSegCostHead(BaseOpenVocabHead):
     def _decode(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
         """Upsample K class maps (B, K, h, w, E) to logits (B, K, 4h, 4w).
 
-        ``guidance`` holds one map for each upsampling stage, coarse to fine.
+        ``guidance`` contains one map for each upsampling stage, from coarse to
+        fine.
         """
         blocks: Iterable[Any] = self.upsample_blocks
         prepared = [
@@ -255,7 +264,7 @@ class CATSegCostHead(BaseOpenVocabHead):
 
 
 class AggregatorLayer(nn.Module):
-    """Spatial aggregation, then class aggregation.
+    """Spatial aggregation, followed by class aggregation.
 
     Args:
         spatial (SpatialAggregation): Module that is applied first.
@@ -276,7 +285,8 @@ class AggregatorLayer(nn.Module):
             x (Tensor): Maps of K classes and E channels, (B, K, h, w, E).
             appearance (Tensor): Appearance guidance of G channels, (B, h, w,
                 G).
-            text (Tensor): Text guidance of G channels, (B or 1, K, G).
+            text (Tensor): Text guidance of G channels, (B, K, G); or (1, K,
+                G) if all images have the same class texts.
 
         Returns:
             Tensor: Refined class maps, (B, K, h, w, E).
@@ -302,7 +312,10 @@ def cost_volume(image: Tensor, text: Tensor) -> Tensor:
 
 
 def select_classes(cost: Tensor, count: int) -> Tensor:
-    """Select classes by their highest similarity over patches and prompts.
+    """Select the classes with the highest similarity to an image.
+
+    The similarity of a class to an image is the largest similarity of one of
+    its prompts to one of the patches.
 
     Args:
         cost (Tensor): Cosine similarities of T class texts and P prompts, (B,
@@ -310,7 +323,7 @@ def select_classes(cost: Tensor, count: int) -> Tensor:
         count (int): Number of classes to select.
 
     Returns:
-        Tensor: Indices of the classes, ascending, (B, count) int64.
+        Tensor: Indices of the selected classes, ascending, (B, count) int64.
     """
     best = cost.flatten(2).amax(dim=-1)
     return best.topk(count, dim=1, sorted=False).indices.sort(dim=1).values

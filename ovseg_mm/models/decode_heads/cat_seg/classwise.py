@@ -2,7 +2,7 @@
 """Class aggregation: attention over the classes at every position.
 
 Letters: B images, T classes, h x w positions of a class map, E width of the
-aggregator, G width of the guidance, d width of a head.
+class maps, G width of the text guidance, d width of an attention head.
 """
 
 import math
@@ -26,22 +26,22 @@ MLP_RATIO = 4
 class ClasswiseAggregation(nn.Module):
     """Transformer block over the classes at each position, guided by text.
 
-    Fewer than ``pad_len`` classes are padded with copies of one learned token.
-    All copies are equal, so the attention uses one copy, weighted by their
-    number.
+    If there are fewer than ``pad_len`` classes, copies of one learned token
+    are added. Because all copies are equal, the attention computes only one
+    copy and weights it by the number of copies.
 
     Args:
         embed_dims (int): Channels E of the class maps.
         pad_len (int, optional): Number of classes after padding. None: no
             padding.
         guidance_dims (int): Width G of the text guidance. 0: no guidance.
-        num_heads (int): Heads of the attention.
+        num_heads (int): Number of attention heads.
         attention (str): ``'linear'`` (linear attention with kernel elu + 1)
             or ``'full'`` (softmax attention).
-        pooling (int | tuple[int, int]): Size of the average pooling of the
-            class maps before the attention, in training.
-        test_pooling (int | tuple[int, int], optional): Size of the average
-            pooling in evaluation. None: ``pooling``.
+        pooling (int | tuple[int, int]): In training, kernel size of the
+            average pooling of the class maps before the attention.
+        test_pooling (int | tuple[int, int], optional): In evaluation, kernel
+            size of the average pooling. None: ``pooling``.
         ffn_identity (bool): Whether the MLP's normalised input is added to
             the MLP's output, as in MMSegmentation's CAT-Seg.
 
@@ -100,9 +100,10 @@ class ClasswiseAggregation(nn.Module):
         """Aggregate over classes.
 
         Args:
-            x (Tensor): Maps of T classes, (B, T, h, w, E). Without gradients
-                they are overwritten.
-            guidance (Tensor): Text guidance, (B or 1, T, G).
+            x (Tensor): Maps of T classes, (B, T, h, w, E). They may be
+                overwritten if gradients are disabled.
+            guidance (Tensor): Text guidance, (B, T, G); or (1, T, G) if all
+                images have the same classes.
 
         Returns:
             Tensor: Refined class maps, (B, T, h, w, E).
@@ -128,7 +129,8 @@ class ClasswiseAggregation(nn.Module):
         """Make the function that mixes the classes at each position.
 
         Args:
-            guidance (Tensor): Text guidance of T classes, (B or 1, T, 1, G).
+            guidance (Tensor): Text guidance of T classes, (B, T, 1, G); or
+                (1, T, 1, G) if all images have the same classes.
 
         Returns:
             Callable: Function from class maps (B, T, positions, E) to refined
@@ -156,9 +158,10 @@ class ClasswiseAggregation(nn.Module):
     def _padding(
         self, num_classes: int
     ) -> tuple[int, Tensor | None, Tensor | None]:
-        """Number of padding tokens, and their key and value (heads, 1, d).
+        """Number of padding tokens, and their common key and value.
 
-        Key and value are None if there is no padding.
+        Key and value are (heads, 1, d), for heads of width d. They are None if
+        there are no padding tokens.
         """
         if self.pad_len is None or num_classes >= self.pad_len:
             return 0, None, None
@@ -192,7 +195,8 @@ def _linear_attention(
 
     Returns:
         Tensor: ``phi(q) sum_s phi(k_s) v_s / (phi(q) sum_s phi(k_s))``, (...,
-        heads, T, d), with the sum over classes and padding tokens s.
+        heads, T, d). phi is the kernel, and the sum is over all classes and
+        padding tokens s.
     """
     length = q.shape[-2] + num_padding
     q, k = _positive(q), _positive(k)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spatial aggregation: two windowed attention blocks on every class map.
 
-Letters: B images, T classes, h x w tokens of a class map, E width of the
-aggregator, G width of the guidance, S side of an attention window, n = S * S
-tokens of a window.
+Letters: B images, T classes, h x w tokens of a class map, E width of the class
+maps, G width of the appearance guidance, S side of an attention window, n =
+S * S tokens of a window.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,19 +23,19 @@ GUIDANCE_DIMS = 128
 class SpatialAggregation(nn.Module):
     """Two Swin blocks on each class map, guided by appearance.
 
-    The windows of the second block are shifted. After the norms, maps are
-    padded with zeros, on the right and at the bottom, to a multiple of the
-    window size.
+    The windows of the second block are shifted. In each block, the maps are
+    normalised by a LayerNorm and then padded to a multiple of the window size,
+    with zeros on the right and at the bottom.
 
     Args:
         embed_dims (int): Channels E of the class maps.
         guidance_dims (int): Channels G of the appearance guidance.
-        num_heads (int): Heads of the attention.
+        num_heads (int): Number of attention heads.
         window_size (int): Side S of the attention windows in tokens.
         mlp_ratio (int): Hidden width of the MLPs, as a multiple of E.
-        mask_padding (bool): Whether padding is excluded from the attention. A
-            map that fits into one window is then neither padded nor shifted.
-            False: windows as in MMSegmentation's ``ShiftWindowMSA``.
+        mask_padding (bool): Whether padding is excluded from the attention. If
+            True, a map that fits into one window is neither padded nor
+            shifted. False: windows as in MMSegmentation's ``ShiftWindowMSA``.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class SpatialAggregation(nn.Module):
         """Aggregate over space.
 
         Args:
-            x (Tensor): Maps of T classes, (B, T, h, w, E). Without gradients
-                they are overwritten.
+            x (Tensor): Maps of T classes, (B, T, h, w, E). They may be
+                overwritten if gradients are disabled.
             guidance (Tensor): Appearance guidance, (B, h, w, G).
 
         Returns:
@@ -91,7 +91,7 @@ class WindowBlock(nn.Module):
     Args:
         embed_dims (int): Channels E of the class maps.
         guidance_dims (int): Channels G of the appearance guidance.
-        num_heads (int): Heads of the attention.
+        num_heads (int): Number of attention heads.
         window_size (int): Side S of the attention windows in tokens.
         shift (int): Shift of the windows in tokens; 0: no shift.
         mlp_ratio (int): Hidden width of the MLP, as a multiple of E.
@@ -130,10 +130,11 @@ class WindowBlock(nn.Module):
             guidance (Tensor): Appearance guidance, (B, h, w, G).
 
         Returns:
-            tuple[Callable, Tensor | None]: Projection of tokens to queries,
-            keys and values, from :func:`guided_qkv`, and mask of the
-            attention for n tokens per window, (windows, n, n). None: nothing
-            is masked.
+            tuple[Callable, Tensor | None]: Function that projects tokens to
+            queries, keys and values, from :func:`guided_qkv`; and mask that is
+            added to the attention logits of the n tokens of each window,
+            (windows, n, n), from :func:`window_mask`. The mask is None if
+            nothing is masked.
         """
         h, w = guidance.shape[1:3]
         size, shift = self._windows(h, w)
@@ -151,13 +152,13 @@ class WindowBlock(nn.Module):
         project: Callable[[Tensor], Tensor],
         mask: Tensor | None,
     ) -> Tensor:
-        """Attend within windows.
+        """Apply the window attention and the MLP.
 
         Args:
             x (Tensor): Maps of T classes, (B, T, h, w, E).
-            project (Callable): Projection to queries, keys and values, the
-                first result of :meth:`prepare`.
-            mask (Tensor, optional): Mask of the attention, the second result
+            project (Callable): Function that projects tokens to queries, keys
+                and values; the first result of :meth:`prepare`.
+            mask (Tensor, optional): Mask of the attention; the second result
                 of :meth:`prepare`.
 
         Returns:
@@ -177,7 +178,7 @@ class WindowBlock(nn.Module):
         return x + recomputed(mlp, x)
 
     def _windows(self, h: int, w: int) -> tuple[tuple[int, int], int]:
-        """Size (height, width) and shift of the windows of a map h x w."""
+        """Size (height, width) and shift of the windows of an h x w map."""
         if self.mask_padding and max(h, w) <= self.window_size:
             return (h, w), 0
         return (self.window_size,) * 2, self.shift
@@ -209,8 +210,8 @@ class GuidedAttention(nn.Module):
             qkv (Tensor): Queries, keys and values, from :func:`guided_qkv`,
                 (B, T, windows, n, 3 * E), for T classes and n tokens per
                 window.
-            mask (Tensor, optional): Term added to attention logits, (windows,
-                n, n).
+            mask (Tensor, optional): Mask that is added to the attention
+                logits, (windows, n, n). None: nothing is masked.
 
         Returns:
             Tensor: Tokens after attention, (B, T, windows, n, E).
@@ -240,11 +241,11 @@ def guided_qkv(
 ) -> Callable[[Tensor], Tensor]:
     """Make the function that projects tokens to queries, keys and values.
 
-    Queries and keys are linear functions of tokens concatenated with guidance,
-    so they are a sum of a term of the tokens and a term of the guidance. The
-    term of the guidance is the same for all classes and computed here. The
-    returned function computes the term of the tokens by one matrix product for
-    queries, keys and values.
+    The layers of queries and keys take each token concatenated with the
+    guidance. Their output is a sum of two terms: one depends only on the
+    token, the other only on the guidance. The guidance term is computed only
+    once, here. The returned function computes the token terms of queries, keys
+    and values by one matrix product.
 
     Args:
         q (nn.Linear): Layer of the queries, E + G to E channels.
@@ -284,7 +285,8 @@ def to_windows(x: Tensor, size: tuple[int, int], shift: int) -> Tensor:
     Args:
         x (Tensor): Class maps, (B, T, h, w, E).
         size (tuple[int, int]): Height and width of a window in tokens.
-        shift (int): Tokens by which the maps move up and to the left.
+        shift (int): Number of tokens by which the maps are moved up and to the
+            left.
 
     Returns:
         Tensor: Windows of n tokens, (B, T, windows, n, E). The tokens of a
@@ -309,7 +311,7 @@ def from_windows(
         x (Tensor): Windows of n tokens, (B, T, windows, n, E).
         shape (tuple[int, int]): Height h and width w of the class maps.
         size (tuple[int, int]): Height and width of a window in tokens.
-        shift (int): The shift that :func:`to_windows` has used.
+        shift (int): Argument ``shift`` of :func:`to_windows`.
 
     Returns:
         Tensor: Class maps, (B, T, h, w, E).
@@ -331,10 +333,11 @@ def window_mask(
 ) -> Tensor | None:
     """Mask that is added to the attention logits of shifted windows.
 
-    The mask is -100 for two kinds of pairs of tokens in a window: tokens from
-    opposite sides of the map, which the shift brings into one window, and,
-    with ``mask_padding``, a token of the map and a padding token. It is 0 for
-    all other pairs.
+    The mask is -100 for two tokens of a window that must not attend to each
+    other, and 0 for other pairs of tokens. Tokens from opposite sides of the
+    map, which the shift brings into one window, must not attend to each other.
+    With ``mask_padding``, a token of the map and a padding token must not
+    attend to each other either.
 
     Args:
         shape (tuple[int, int]): Height and width of the class maps.

@@ -17,16 +17,16 @@ GROUP_CHANNELS = 16
 class DecoderOptions:
     """Options of the decoder of :class:`CATSegCostHead`.
 
-    Each upsampling stage, from coarse to fine, has one entry in the first
-    three arguments.
+    The first three arguments have one entry for each upsampling stage, from
+    coarse to fine.
 
     Args:
         guidance_channels (Sequence[int]): Channels of the guidance maps.
-        guidance_dims (Sequence[int]): Channels of the guidance after
-            projection.
+        guidance_dims (Sequence[int]): Channels of the guidance maps after
+            their projection.
         dims (Sequence[int]): Output channels of the stages.
-        dropout_ratio (float): Dropout probability of whole channels before
-            the last convolution.
+        dropout_ratio (float): Probability that a channel is set to zero
+            (:class:`torch.nn.Dropout2d`) before the last convolution.
 
     Raises:
         ValueError: If the first three arguments differ in length.
@@ -48,22 +48,26 @@ class DecoderOptions:
 
     @property
     def guidance(self) -> list[tuple[int, int]]:
-        """Input and output channels of the guidance projections."""
+        """Input and output channels of the projections of guidance maps."""
         return list(zip(self.guidance_channels, self.guidance_dims))
 
 
 class UpsampleBlock(nn.Module):
     """Doubles the size of class maps, guided by image features.
 
-    Class maps are upsampled by a transposed convolution, concatenated with the
-    guidance, and passed through two 3x3 convolutions. To save time,
-    :meth:`prepare` splits the first 3x3 convolution in two parts. The part of
-    the guidance is computed once for all classes. The part of the maps is
-    merged with the transposed convolution, which halves the multiplications.
+    A transposed convolution upsamples the class maps. The upsampled maps are
+    concatenated with the guidance and passed through two 3x3 convolutions. To
+    save time, :meth:`prepare` splits the first 3x3 convolution into two
+    convolutions, whose outputs are added:
+
+    - The convolution on the guidance has the same output for all classes and
+      is computed once.
+    - The convolution on the upsampled class maps is merged with the transposed
+      convolution, which halves the number of multiplications.
 
     Args:
         in_channels (int): Channels of the class maps.
-        out_channels (int): Channels of the result.
+        out_channels (int): Channels of the upsampled class maps.
         guidance_channels (int): Channels G of the guidance.
     """
 
@@ -91,9 +95,10 @@ class UpsampleBlock(nn.Module):
             guidance (Tensor): Guidance map of B images, (B, G, 2h, 2w).
 
         Returns:
-            tuple[Tensor, Tensor]: Weight of the merged transposed convolution,
-            (in_channels, out_channels, 4, 4), and the part of the guidance,
-            (B, 1, out_channels, 2h, 2w).
+            tuple[Tensor, Tensor]: Weight of the transposed convolution after
+            merging it with the first 3x3 convolution, (in_channels,
+            out_channels, 4, 4); and the term to add to its output, from the
+            guidance and the bias, (B, 1, out_channels, 2h, 2w).
         """
         first, bias = cast(nn.Conv2d, self.conv[0]), self.up.bias
         weight, guidance_weight = first.weight.split(
@@ -112,11 +117,12 @@ class UpsampleBlock(nn.Module):
         """Upsample class maps to twice their size.
 
         Args:
-            x (Tensor): Maps of T classes, (B, T, in_channels, h, w). Fastest
-                if the axis of the channels is contiguous in memory.
-            weight (Tensor): Weight of the merged transposed convolution, the
+            x (Tensor): Maps of T classes, (B, T, in_channels, h, w). The
+                method is fastest if the channels are contiguous in memory.
+            weight (Tensor): Weight of the merged transposed convolution; the
                 first result of :meth:`prepare`.
-            shared (Tensor): Part of the guidance, the second result of
+            shared (Tensor): Term that is added to the output of the merged
+                convolution, the same for all classes; the second result of
                 :meth:`prepare`.
 
         Returns:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SCAN's classifiers of mask proposals.
+"""SCAN's mask head.
 
-Letters: Q queries, n proposals that have a region, T class texts.
+Letters: Q mask proposals, T class texts.
 """
 
 from typing import Any
@@ -26,16 +26,19 @@ class SCANHead(ProposalTextHead):
 
     `Open-Vocabulary Segmentation with Semantic-Assisted Calibration
     <https://arxiv.org/abs/2312.04089>`_. CLIP's features of the whole image
-    are added to the embeddings of the proposals. If no proposal of an image
-    has a region, the embeddings alone decide the classes.
+    are added to the embeddings of the mask proposals. The classes are decided
+    by these embeddings and by CLIP's embeddings of the image regions under the
+    masks. If all masks of an image are empty, there are no image regions, and
+    the embeddings of the proposals alone decide the classes.
 
     Args:
         integration (dict, optional): Arguments of
             :class:`SemanticIntegration`, which adds CLIP's features. None:
             no features are added.
         keep_no_object (bool): Whether the class weights of a proposal are
-            normalised again together with the probability of no object, see
-            :func:`with_no_object`. Useful for hundreds of classes.
+            normalised together with the probability of ``no object``, see
+            :func:`with_no_object`. Useful for vocabularies with hundreds of
+            classes.
         **kwargs: Arguments of :class:`ProposalTextHead`.
     """
 
@@ -56,7 +59,7 @@ class SCANHead(ProposalTextHead):
 
     @property
     def context_blocks(self) -> tuple[int, ...]:
-        """Indices, from 0, of the CLIP blocks whose tokens the head needs."""
+        """Indices of the CLIP blocks whose tokens the head needs, from 0."""
         return self.integration.blocks if self.integration else ()
 
     def class_weights(
@@ -66,7 +69,7 @@ class SCANHead(ProposalTextHead):
         valid: Tensor | None = None,
         seen: Tensor | None = None,
     ) -> Tensor:
-        """Weights (Q, T) of Q proposals for T classes.
+        """Compute the weights (Q, T) of Q proposals for T class texts.
 
         :meth:`BaseMaskHead.class_weights` explains the arguments. ``seen`` is
         not used.

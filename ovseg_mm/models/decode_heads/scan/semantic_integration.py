@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCAN's semantic integration module.
 
-Letters: B images, D decoder outputs with a loss, Q proposals, L blocks whose
-tokens are used, N = g * g patches, V width of the image tower, C embedding
-width.
+Letters: B images, D decoder outputs that training computes a loss for (1 in
+evaluation), Q proposals, L CLIP blocks whose tokens are used, N patches in a
+square grid, V width of the image tower, C embedding width.
 """
 
 import copy
@@ -16,27 +16,28 @@ from torch import Tensor, nn
 
 from ovseg_mm.structures import ImageContext
 
-# Initial weight of the class embedding, which is learned.
+# Initial value of the learned weight of the image embedding.
 CONTEXT_WEIGHT = 0.1
 
 
 class SemanticIntegration(nn.Module):
     """Adds CLIP's features of the whole image to proposal embeddings.
 
-    1. The patch tokens of some CLIP blocks pass a :class:`FrequencyFilter`.
-    2. Cross-attention layers let the proposals attend to the patch tokens.
-    3. The class embedding of the image is added to each proposal, with a
-       learned weight.
-    4. Encoder layers transform each proposal on its own.
+    1. A :class:`FrequencyFilter` filters the patch tokens of some CLIP blocks.
+    2. In cross-attention layers, the proposals attend to the patch tokens.
+    3. CLIP's embedding of the image (from the class token) is added to each
+       proposal, with a learned weight.
+    4. Encoder layers transform each proposal, without attention between
+       proposals.
 
     Args:
         in_channels (int): Width V of CLIP's tokens.
         embed_dims (int): Width C of the embeddings.
         blocks (Sequence[int]): Indices of the CLIP blocks, counted from 0,
             whose tokens are used.
-        sigmas (Sequence[float]): Width of the filter for each block, see
-            :class:`FrequencyFilter`.
-        num_heads (int): Attention heads.
+        sigmas (Sequence[float]): One number for each block: ``sigma`` of
+            :meth:`FrequencyFilter.forward`.
+        num_heads (int): Number of attention heads.
         num_fusion_layers (int): Number of cross-attention layers.
         num_encoder_layers (int): Number of encoder layers.
         feedforward_dims (int): Hidden width of the encoder's MLPs.
@@ -93,8 +94,8 @@ class SemanticIntegration(nn.Module):
         Args:
             embeddings (Tensor): Embeddings of Q proposals, from D decoder
                 outputs, (D, B, Q, C).
-            context (ImageContext): CLIP's features of the images, which
-                contain the tokens of ``blocks``.
+            context (ImageContext): CLIP's features of the images. It must
+                contain the tokens of the CLIP blocks in :attr:`blocks`.
 
         Returns:
             Tensor: New embeddings, (D, B, Q, C), not normalised.
@@ -109,10 +110,10 @@ class SemanticIntegration(nn.Module):
         return x.unflatten(1, (states, -1)).transpose(0, 1)
 
     def memory(self, context: ImageContext) -> Tensor:
-        """Keys and values of the cross-attention, (B, L * N, C).
+        """Compute the keys and values of the cross-attention, (B, L * N, C).
 
-        They are the filtered and projected tokens of N patches of each of the
-        L blocks.
+        These are the tokens of the N patches after each of the L CLIP blocks,
+        filtered and projected.
         """
         tokens = [
             self.filter(context.tokens[block][:, 1:], sigma)
@@ -139,12 +140,12 @@ class SemanticIntegration(nn.Module):
 
 
 class FrequencyFilter(nn.Module):
-    """Residual filter in the frequency domain of a token map.
+    """Filters the map of patch tokens in the frequency domain.
 
-    The spectrum is not shifted, so high frequencies are in the middle. It is
-    multiplied by 1 minus a Gaussian around the middle, which reduces high
-    frequencies. Then two 1x1 convolutions mix the channels of the spectrum.
-    The filtered map is added to the tokens.
+    The spectrum of the map is not shifted, so high frequencies are in the
+    middle. It is multiplied by 1 minus a Gaussian around the middle, which
+    reduces high frequencies. Then two 1x1 convolutions mix the channels of the
+    spectrum. The filtered map is added to the tokens (residual connection).
 
     Args:
         channels (int): Width V of the tokens.
@@ -161,8 +162,8 @@ class FrequencyFilter(nn.Module):
         Args:
             tokens (Tensor): Tokens of the N patches of a square grid, row by
                 row, (B, N, V).
-            sigma (float): Standard deviation of the Gaussian, in steps of the
-                spectrum.
+            sigma (float): Standard deviation of the Gaussian, in frequency
+                bins of the spectrum.
 
         Returns:
             Tensor: Filtered tokens, (B, N, V).
@@ -180,16 +181,16 @@ class FrequencyFilter(nn.Module):
 
 
 class LoneTokenLayer(nn.Module):
-    """Post-norm transformer layer in which each token is a sequence of one.
+    """Post-norm transformer layer in which a token attends only to itself.
 
-    A token that attends to itself alone gets its own value, so the layer has
-    no queries and keys. Initial weights have the distribution of
-    :class:`torch.nn.TransformerEncoderLayer`.
+    The attention of a token to itself alone returns the value of this token.
+    Queries and keys have no effect, so the layer has none. Initial weights
+    have the distribution of :class:`torch.nn.TransformerEncoderLayer`.
 
     Args:
         embed_dims (int): Width C of the tokens.
-        num_heads (int): Number of heads, which dropout sets to zero as a
-            whole.
+        num_heads (int): Number of attention heads. Dropout sets all channels
+            of a head to zero together.
         feedforward_dims (int): Hidden width of the MLP.
         dropout (float): Dropout probability of heads, hidden channels and
             residual branches.
@@ -233,7 +234,7 @@ class LoneTokenLayer(nn.Module):
 
 
 def _notch(side: int, sigma: float, device: torch.device) -> Tensor:
-    """Filter factors, 1 minus a Gaussian around the middle, (side, side)."""
+    """Factors of the filter: 1 minus a centred Gaussian, (side, side)."""
     distances = (torch.arange(side, device=device) - side // 2) ** 2
     distances = distances[:, None] + distances
     return 1 - torch.exp(-distances / (2 * sigma**2))

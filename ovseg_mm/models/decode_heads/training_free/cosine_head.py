@@ -21,13 +21,15 @@ class CosineHead(BaseOpenVocabHead):
     """Compares CLIP's patch embeddings with class texts, without parameters.
 
     The option ``last_block`` of :class:`CLIPViT` decides how patch embeddings
-    are computed. The head returns cosine similarities. The segmentor resizes
-    them and then applies a softmax with ``test_cfg.logit_scale``.
+    are computed. The head returns cosine similarities, and the segmentor
+    resizes them. If ``test_cfg.logit_scale`` is set, the segmentor multiplies
+    them by this scale and applies a softmax over the class texts.
 
     Args:
-        threshold (float): Threshold of the cosine similarities for a
-            vocabulary of one text, used if ``test_cfg.logit_scale`` is None.
-            Pixels with a similarity up to the threshold become background.
+        threshold (float): Threshold of the cosine similarities. It is used
+            only for a vocabulary with one label and if
+            ``test_cfg.logit_scale`` is None. Pixels whose similarity is at or
+            below the threshold become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
@@ -57,7 +59,7 @@ class CosineHead(BaseOpenVocabHead):
 def _cosines(patches: Tensor, text: Tensor) -> Tensor:
     """Cosines (B, T, h, w) of patches (B, C, h, w) and T texts (T, P, C).
 
-    Texts are averaged over P prompts first.
+    The text embeddings are first averaged over the P prompts.
     """
     text = F.normalize(text.mean(dim=1), dim=1)
     return torch.einsum('bchw,tc->bthw', F.normalize(patches, dim=1), text)

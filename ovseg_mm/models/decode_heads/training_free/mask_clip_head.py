@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt denoising and key smoothing, as in MaskCLIP's repository.
+"""Head with prompt denoising and key smoothing, as in MaskCLIP's repository.
 
 Letters: B views (windows of images), T class texts, C embedding width, D width
 of the image tower, h x w patches, N = h * w.
@@ -27,18 +27,20 @@ class MaskCLIPHead(CosineHead):
     """Cosine head with MaskCLIP's prompt denoising and key smoothing.
 
     `Extract Free Dense Labels from CLIP <https://arxiv.org/abs/2112.01071>`_.
-    Both corrections use probabilities: the softmax over all texts of 100 times
-    the cosine similarity, at each patch of a view.
+    Denoising and smoothing use the class probabilities of each patch: a
+    softmax, over all class texts, of 100 times the cosine similarities.
 
     Args:
-        denoise_below (float, optional): Threshold of prompt denoising. A text
-            whose probability is below it at all patches of a view gets the
-            score -100 in this view. MaskCLIP's ``pd_thresh`` is 0.5. None: no
-            denoising.
-        smooth_below (float, optional): Threshold of key smoothing. A patch
-            whose largest probability is below it gets a sum over the
-            probabilities of all patches, weighted by the similarities of the
-            keys. The head then returns probabilities, not cosines. MaskCLIP's
+        denoise_below (float, optional): Threshold of prompt denoising. A class
+            text whose probability is below the threshold at all patches of a
+            view gets the score -100 in this view. MaskCLIP's ``pd_thresh`` is
+            0.5. None: no denoising.
+        smooth_below (float, optional): Threshold of key smoothing. If the
+            largest probability of a patch is below the threshold, all
+            probabilities of this patch are replaced by a weighted sum of the
+            probabilities of all patches. The weights are the similarities of
+            the attention keys of the patches. With key smoothing, the head
+            returns probabilities instead of cosine similarities. MaskCLIP's
             ``ks_thresh`` is 1.0. Needs the backbone option
             ``last_block=dict(type='MaskCLIPBlock', give_keys=True)``. None:
             no smoothing.
@@ -58,9 +60,10 @@ class MaskCLIPHead(CosineHead):
         self.smooth_below = smooth_below
 
     def forward(self, feats: CLIPFeatures, text: Tensor) -> Tensor:
-        """Scores (B, T, h, w) of patches and T texts, after both corrections.
+        """Compute the scores (B, T, h, w) of T class texts at all patches.
 
-        :meth:`CosineHead.forward` explains the arguments.
+        The scores are cosine similarities, changed by prompt denoising and key
+        smoothing. :meth:`CosineHead.forward` explains the arguments.
         """
         scores = super().forward(feats, text)
         if self.denoise_below is not None:
@@ -75,9 +78,9 @@ class MaskCLIPHead(CosineHead):
     def _smooth(self, scores: Tensor, keys: Tensor | None) -> Tensor:
         if keys is None:
             raise InputError(
-                'smooth_below of MaskCLIPHead needs keys, but the backbone '
-                "gives none; set backbone.last_block=dict(type='MaskCLIPBlock"
-                "', give_keys=True)"
+                'smooth_below of MaskCLIPHead needs attention keys, but the '
+                'backbone returns none; set backbone.last_block='
+                "dict(type='MaskCLIPBlock', give_keys=True)"
             )
         assert self.smooth_below is not None, 'see forward'
         probs = (SCALE * scores).softmax(dim=1)
