@@ -56,16 +56,24 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             test and inference, see
             :func:`ovseg_mm.vocabulary.load_vocabulary`.
         train_vocabulary (Vocabulary | str | list | dict, optional): Class
-            texts of the training labels. None: ``vocabulary``. Unseen labels
-            become :data:`UNKNOWN` in the label maps, but their texts are used.
-            The head must then have ``learns_unseen=True``: it computes pseudo
-            labels for these pixels. To train without these texts, set
-            ``dict(class_texts=..., subset='seen')``.
-        clip (dict, optional): Options of CLIP: ``arch`` and ``pretrained``,
-            names of open_clip; ``custom_clip_weights``, a file or folder to
-            load instead of a download; ``finetune``, see
-            :func:`freeze_except`. A tower uses ``arch``, ``pretrained`` and
-            ``finetune`` of ``clip`` unless its own config has them.
+            texts of the training labels. None: ``vocabulary``. If the training
+            vocabulary marks labels as unseen, these labels become
+            :data:`UNKNOWN` in the training label maps, but their texts still
+            take part in the training. This needs a head whose attribute
+            ``learns_unseen`` is True. Such a head computes pseudo labels for
+            pixels with :data:`UNKNOWN`. To train without the texts of unseen
+            labels, set ``dict(class_texts=..., subset='seen')``.
+        clip (dict, optional): Options of all CLIP towers:
+
+            - ``arch``, ``pretrained``: open_clip's names of the architecture
+              and of its weights.
+            - ``custom_clip_weights``: file or folder of weights, which are
+              loaded instead of a download.
+            - ``finetune``: parameters that are trained, see
+              :func:`freeze_except`.
+
+            If the config of a tower itself has ``arch``, ``pretrained`` or
+            ``finetune``, this tower uses the value in its own config.
         prompts (dict, optional): Arguments of :class:`TextBank`.
         neck (dict, optional): Config of the neck.
         data_preprocessor (dict, optional): Config of the preprocessor.
@@ -75,45 +83,52 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         test_cfg (dict, optional): Options of validation, test and inference:
 
             - ``mode``: ``'whole'`` (default), or ``'slide'`` for windows of
-              ``crop_size`` with steps of ``stride``, both (height, width).
+              ``crop_size`` with steps of ``stride``. Each of the two is
+              (height, width) in pixels.
             - ``canvas``, ``global_view``, ``fit_windows``,
-              ``window_divisor``: with windows, the arguments ``canvas``,
-              ``global_view``, ``fit`` and ``divisor`` of
-              :func:`sliding_views`. The divisor ``'patch'`` is the side of
-              CLIP's patches.
+              ``window_divisor``: for ``mode='slide'``, the arguments
+              ``canvas``, ``global_view``, ``fit`` and ``divisor`` of
+              :func:`sliding_views`. ``window_divisor='patch'`` stands for the
+              side of CLIP's patches.
             - ``window_batch``: number of views to encode at a time, default 8.
-            - ``score_size``: see :func:`fuse_views`.
+            - ``score_size``: argument of :func:`fuse_views`.
             - ``seen_penalty``: value to subtract from scores of seen classes.
-            - ``threshold``: see :class:`Labelling`. Default for a vocabulary
-              of one label: the threshold of the head; otherwise none.
-            - ``logit_scale``, ``prob_thd``, ``area_thd``: ``scale``,
-              ``least_prob`` and ``least_area`` of :class:`Labelling`.
-            - ``background``: name of the background label, if the vocabulary
-              has one; default ``'background'``.
-            - ``others``: texts of other things, as a list or a vocabulary.
-              Pixels where such a text has the best score get the background
-              label, or no label if there is no background. Default: no texts,
-              except as described for ``others_of_one``.
-            - ``others_of_one``: default of ``others`` if the vocabulary has
-              one label, which would win every pixel, as in a softmax over one
-              text. If not set: the shipped list ``'background_words'``.
-            - ``refine``: dict of ``steps`` and ``dilations`` of
-              :class:`PixelRefiner`.
-            - ``keep_scores``: whether samples get ``seg_logits``, (L, H, W)
-              float32. Default: only for TTA models and ``mmseg.apis``.
-            - ``top_scores``: number k; samples get the scores of the k best
+            - ``threshold``: argument of :class:`Labelling`. Default: if only
+              one label is scored, the threshold of the head. If several labels
+              are scored, there is no threshold.
+            - ``logit_scale``, ``prob_thd``, ``area_thd``: the arguments
+              ``scale``, ``least_prob`` and ``least_area`` of
+              :class:`Labelling`.
+            - ``background``: name of the background label, default
+              ``'background'``. The vocabulary may lack this label.
+            - ``others``: texts for things that are not in the vocabulary, as a
+              list or a vocabulary. Pixels where such a text has the best score
+              get the background label. If the vocabulary has no background
+              label, they get no label. Default: ``others_of_one`` in the case
+              described there, otherwise no texts.
+            - ``others_of_one``: texts to use as ``others`` if ``others`` is
+              not set and the vocabulary has only one label. They are used only
+              if the scores of texts are compared with each other, as in a
+              softmax: without other texts, the label would win every pixel.
+              Default: the shipped list ``'background_words'``.
+            - ``refine``: dict of the arguments ``steps`` and ``dilations`` of
+              :class:`PixelRefiner`. Default: no refinement.
+            - ``keep_scores``: whether samples get ``seg_logits``, the scores
+              of the labels, (L, H, W) float32. Default: only for TTA models
+              and, if they take at most 4 GiB, for ``mmseg.apis``.
+            - ``top_scores``: number k. Samples get the scores of the k best
               labels of each pixel.
             - ``max_words``: number k, only for CAT-Seg. In each view, only the
-              k class texts with the highest similarity compete, which saves
+              k class texts with the highest similarities compete, which saves
               time and may change labels. Default: ``decode_head.pad_len``.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
     head_class: type[nn.Module] = BaseOpenVocabHead
-    """Class that the decode head must have."""
+    """Base class that the decode head must have."""
 
     option_dicts: ClassVar[dict] = dict(prompts=TextBank)
-    """Arguments that are dicts of options, and the class that takes them."""
+    """Arguments that are dicts, and the class that each dict configures."""
 
     def __init__(
         self,
@@ -155,7 +170,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         elif self.text_bank.embeddings is None:
             raise ValueError(
                 'text_encoder=None needs a file of text embeddings; set '
-                'prompts.embeddings or a text_encoder'
+                'prompts.embeddings, or set text_encoder'
             )
         self.set_vocabulary(vocabulary)
         self._train_vocabulary = self.vocabulary
@@ -181,8 +196,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         """Class texts of the training labels, one text per label.
 
         Raises:
-            ValueError: If ``train_vocabulary`` was not given, and
-                ``vocabulary`` has several texts per label.
+            ValueError: If the constructor got no ``train_vocabulary``, and
+                ``vocabulary`` has several texts for a label.
         """
         check_trainable(self._train_vocabulary)
         return self._train_vocabulary
@@ -191,9 +206,9 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def dataset_meta(self) -> dict:
         """Label names (``classes``) and ``palette`` for MMSegmentation's APIs.
 
-        Both come from the vocabulary. MMSegmentation's APIs set this attribute
-        to the classes in the checkpoint. This has no effect, because the
-        vocabulary may differ.
+        Names and palette come from the vocabulary. MMSegmentation's APIs try
+        to set this property to the classes in the checkpoint. The setter
+        ignores them, because the vocabulary may have other classes.
         """
         meta = self.vocabulary.metainfo
         return dict(classes=meta['classes'], palette=meta['palette'])
@@ -204,7 +219,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
 
     @property
     def num_classes(self) -> int:
-        """Number L of labels in the current vocabulary."""
+        """Number L of labels in ``vocabulary``."""
         return self.vocabulary.num_labels
 
     @property
@@ -241,7 +256,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
 
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W). If the model is
-                in half precision, the images are converted.
+                in half precision, the images are converted to its dtype.
 
         Returns:
             tuple: Features of the backbone, or of the neck if there is one.
@@ -259,7 +274,8 @@ class BaseOpenVocabSegmentor(ViewPredictor):
 
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W).
-            data_samples (list[SegDataSample]): Samples with ``gt_sem_seg``.
+            data_samples (list[SegDataSample]): Samples with the label maps
+                ``gt_sem_seg``.
 
         Returns:
             dict[str, Tensor]: Losses by name.
@@ -280,7 +296,7 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         return add_prefix(self._losses(inputs, labels), 'decode')
 
     def _losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Losses of images, (B, 3, H, W), with label maps, (B, H, W)."""
+        """Losses of images (B, 3, H, W) with label maps (B, H, W)."""
         vocabulary = self.train_vocabulary
         return self.decode_head.loss(
             self.extract_feat(inputs),
@@ -293,10 +309,11 @@ class BaseOpenVocabSegmentor(ViewPredictor):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any
     ) -> None:
-        """Raise if a checkpoint does not fit, for example lacks tensors.
+        """Check that a checkpoint fits the model, then load it.
 
-        PyTorch and MMEngine call this method to load a checkpoint. Without the
-        check, MMEngine would only log missing tensors and keep random weights.
+        PyTorch and MMEngine call this method to load a checkpoint. The check
+        raises an error, for example if tensors are missing. Without the check,
+        MMEngine would only log missing tensors and keep random weights.
         """
         tensors = {
             name[len(prefix) :]: value
@@ -307,7 +324,10 @@ class BaseOpenVocabSegmentor(ViewPredictor):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_parts(self) -> None:
-        """Raise if images are normalised twice, or an option has no effect."""
+        """Check options that depend on the decode head or the backbone.
+
+        If the backbone normalises images, the preprocessor must not do it.
+        """
         check_speed_options(self.test_cfg, self.decode_head)
         if getattr(self.backbone, 'normalises', False) and getattr(
             self.data_preprocessor, '_enable_normalize', False
@@ -332,11 +352,11 @@ class BaseOpenVocabSegmentor(ViewPredictor):
 def _refuse_mmseg_options(
     pretrained: str | None, auxiliary_head: dict | None
 ) -> None:
-    """Raise for options of MMSegmentation that have no effect here."""
+    """Raise an error if an option of MMSegmentation would have no effect."""
     if pretrained is not None:
         raise ValueError(
             f'pretrained={pretrained!r} is not an option of the segmentor; '
-            'set clip.pretrained or clip.custom_clip_weights'
+            'remove it, and set clip.pretrained or clip.custom_clip_weights'
         )
     if auxiliary_head:
         raise InputError(

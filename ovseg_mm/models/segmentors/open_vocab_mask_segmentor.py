@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentor for methods that classify mask proposals.
 
-Letters: B images, V views of an image, Q proposals, T class texts, H, W height
-and width in pixels.
+Letters: B images, V views of an image, Q mask proposals, T class texts, H, W
+height and width in pixels, h, w height and width of a mask before resizing.
 """
 
 from collections.abc import Sequence
@@ -35,17 +35,18 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     The backbone and ``neck``, a pixel decoder, compute :class:`PixelFeatures`.
     From these, ``decode_head``, a :class:`BaseMaskHead`, predicts masks and
     their class logits. Optionally, ``region_encoder`` (CLIP) encodes the image
-    region of each mask, which is compared with the texts too.
+    region under each mask, and its embedding is compared with the texts too.
 
     ``test_cfg`` has two more options than :class:`BaseOpenVocabSegmentor`:
 
     - ``keep_proposals``: number of mask proposals to store in a sample as
-      ``proposals``, see :func:`deciding_proposals`. Only without windows.
-    - ``prune_regions``: share in [0, 1], default 0, to save time. The vote of
-      a proposal at a pixel is its mask probability times its largest class
-      weight, computed before regions are encoded. If the vote of a proposal
-      is, at every pixel, below this share of the largest vote there, the
-      proposal is left out without encoding its region. Labels may change.
+      ``proposals``, see :func:`deciding_proposals`. Only for ``mode='whole'``.
+    - ``prune_regions``: factor in [0, 1], default 0. Weak proposals are left
+      out, and their regions are not encoded. This saves time and may change
+      labels. The vote of a proposal at a pixel is its mask probability times
+      its largest class weight, computed before regions are encoded. A proposal
+      is weak if its vote at every pixel is smaller than this factor times the
+      largest vote at the pixel. With 0, no proposal is left out.
 
     Args:
         *args (Any): See :class:`BaseOpenVocabSegmentor`.
@@ -120,7 +121,10 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """Text tower and bank of proposals, then of regions if they differ."""
+        """Text tower and text bank for proposals; a second pair for regions.
+
+        The second pair exists only if there is a ``region_text_encoder``.
+        """
         if self.region_text_encoder is None:
             return [self.text_side]
         return [self.text_side, self.region_text_side]
@@ -132,8 +136,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             vocabulary (Vocabulary): The T class texts.
 
         Returns:
-            Tensor: Text embeddings of P prompts per class and width C,
-            (T, P, C).
+            Tensor: Text embeddings (T, P, C), for P prompts and width C.
         """
         return self.region_text_side.embeddings(
             vocabulary, self.data_preprocessor.device
@@ -158,7 +161,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Scores, (B, T, H, W), of the class texts in images, (B, 3, H, W)."""
+        """Scores (B, T, H, W) of T class texts in B images (B, 3, H, W)."""
         return view_logits(self._votes(inputs), slice(None))
 
     def _losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -169,18 +172,18 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return super()._losses(inputs, labels)
 
     def encode_views(self, views: list[Tensor]) -> list[MaskVotes]:
-        """Compute the class votes of the mask proposals in all views.
+        """Compute masks and class weights of the proposals in all views.
 
         Args:
-            views (list[Tensor]): Views of each image, (V, 3, H, W).
+            views (list[Tensor]): For each image, its V views, (V, 3, H, W).
 
         Returns:
-            list[MaskVotes]: Votes in the views of each image.
+            list[MaskVotes]: For each image, the proposals of its views.
         """
         return [self._votes(part) for part in views]
 
     def _votes(self, views: Tensor) -> MaskVotes:
-        """Class votes of the proposals in the views, (V, 3, H, W)."""
+        """Masks and class weights of proposals in V views (V, 3, H, W)."""
         size, head = (views.shape[2], views.shape[3]), self.decode_head
         feats = self.extract_feat(views)
         texts = self.text_embeddings(self.scored_vocabulary)
@@ -196,14 +199,10 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return MaskVotes(weights, masks, proposal_probs, region_probs)
 
     def _probabilities(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Mask probabilities at the full size, computed a few at a time.
+        """Mask probabilities (V, Q, H, W), at the size (H, W) of the views.
 
-        Args:
-            logits (Tensor): Mask logits of the padded views, (V, Q, h, w).
-            size (tuple[int, int]): H and W, height and width of the views.
-
-        Returns:
-            Tensor: Probabilities, (V, Q, H, W).
+        ``logits`` are the mask logits of the padded views, (V, Q, h, w). They
+        are resized a few at a time, to save memory.
         """
         masks = logits.new_empty(*logits.shape[:2], *size)
         step = masks.shape[1] if is_exporting() else chunk_size(masks[0], 0)
@@ -216,7 +215,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return masks
 
     def _full_size(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize mask logits, (Q, h, w), to a view, (Q, H, W)."""
+        """Resize mask logits (Q, h, w) to the size of a view, (Q, H, W)."""
         divisor = self.size_divisor
         height, width = (-(-side // divisor) * divisor for side in size)
         padded = resize(logits[None], (height, width))
@@ -229,7 +228,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Result of :meth:`_vote` with the option ``prune_regions``."""
+        """Like :meth:`_vote`, without weak proposals (``prune_regions``)."""
         head, share = self.decode_head, self.test_cfg.get('prune_regions', 0)
         if not (share and head.uses_regions):
             return self._vote(view, class_logits, masks, class_tokens)
@@ -255,7 +254,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights and probabilities of :class:`MaskVotes`, (Q, T) each."""
+        """Weights, and probabilities of proposals and regions, (Q, T) each."""
         head = self.decode_head
         proposal_probs = class_logits.float().softmax(dim=1)[:, :-1]
         region_probs = torch.full_like(proposal_probs, torch.nan)
@@ -301,13 +300,13 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     @staticmethod
     def _tokens(feats: PixelFeatures, view: int) -> dict[int, Tensor] | None:
-        """Class tokens of one view, (1, width), by index of CLIP's block."""
+        """Class tokens of one view, (1, width) each, by index of the block."""
         if feats.context is None:
             return None
         return feats.context.class_tokens(slice(view, view + 1))
 
     def _seen(self, device: torch.device) -> Tensor | None:
-        """Which class texts are seen, (T,) bool; None if all are seen."""
+        """Seen class texts, (T,) bool; None if there are no unseen labels."""
         if not self.vocabulary.unseen:
             return None
         return self.seen_texts(device)
@@ -350,25 +349,26 @@ def deciding_proposals(
     prompt_to_label: Sequence[int],
     flip: str | None = None,
 ) -> InstanceData:
-    """Pick the proposals that decide the label of most pixels.
+    """Pick the proposals that decide the largest numbers of pixels.
 
-    A pixel is decided by the proposal with the largest product of mask
-    probability and class weight.
+    At a pixel, the deciding proposal is the proposal with the largest product
+    of mask probability and class weight.
 
     Args:
-        votes (MaskVotes): Votes of one view, without the axis V.
+        votes (MaskVotes): Proposals of one view. The tensors lack the axis V.
         count (int): Number of proposals to pick. Proposals that decide no
             pixel are left out.
         size (tuple[int, int]): Height and width of the returned masks.
         prompt_to_label (Sequence[int]): Label of each class text.
-        flip (str, optional): Flip of the view to undo.
+        flip (str, optional): Direction of the flip to undo. None: no flip.
 
     Returns:
-        InstanceData: The n proposals, most pixels first: ``masks``,
-        (n, H, W) bool; ``labels`` and ``scores``, the best label and its
-        probability by the embedding of the proposal, (n,); ``region_labels``
-        and ``region_scores``, the best label and its probability by the
-        region of the proposal, (n,), with NaN without a region.
+        InstanceData: The n picked proposals, sorted by number of pixels, most
+        pixels first. ``masks`` are (n, H, W) bool. ``labels`` and ``scores``,
+        (n,), are the best label and its probability from the embedding of the
+        proposal. ``region_labels`` and ``region_scores``, (n,), are the best
+        label and its probability from the image region under the mask. If the
+        region was not encoded, the score is NaN and the label is meaningless.
     """
     best = votes.weights.amax(dim=1)
     owners = (votes.masks * best[:, None, None]).argmax(dim=0)

@@ -10,14 +10,15 @@ class OpenVocabSegmentor(BaseOpenVocabSegmentor):
     """Segmentor with a dense head, which classifies each pixel by text.
 
     The head is called as ``decode_head(feats, text)`` with image features and
-    text embeddings, and returns logits of T class texts, (B, T, h, w). For the
-    arguments, see :class:`BaseOpenVocabSegmentor`.
+    text embeddings. For B images and T class texts, it returns logits,
+    (B, T, h, w). For the arguments of this class, see
+    :class:`BaseOpenVocabSegmentor`.
     """
 
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Logits, (B, T, h, w), of the class texts in images, (B, 3, H, W)."""
+        """Compute logits (B, T, h, w) for T class texts and B images."""
         text = self.text_embeddings(self.scored_vocabulary)
         feats = self.extract_feat(inputs)
         limit = self.test_cfg.get('max_words')

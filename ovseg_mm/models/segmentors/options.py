@@ -63,7 +63,7 @@ def checked_test_cfg(given: Mapping | None) -> ConfigDict:
         given (Mapping, optional): See :class:`BaseOpenVocabSegmentor`.
 
     Returns:
-        ConfigDict: Copy of ``given`` with the default mode.
+        ConfigDict: Copy of ``given``, with ``mode='whole'`` if no mode is set.
 
     Raises:
         InputError: If ``given`` has an unknown key or a wrong value, or if
@@ -186,7 +186,7 @@ def _is_pixels(value: object) -> bool:
 
 
 def _check_labelling(cfg: Mapping) -> None:
-    """Check the options of refinement, probabilities and padding."""
+    """Check the options of refinement, probabilities and window padding."""
     refine = cfg.get('refine') or {}
     _check_names(refine, REFINE_OPTIONS, 'test_cfg.refine')
     if refine.get('steps', 0) < 0 or min(refine.get('dilations', [1])) < 1:
@@ -219,5 +219,5 @@ def _check_names(options: Mapping, known: Collection[str], where: str) -> None:
     if unknown:
         raise InputError(
             f'{where} has the unknown options {unknown}'
-            f'{nearest(unknown[0], known)} (known are {", ".join(known)})'
+            f'{nearest(unknown[0], known)} (known options: {", ".join(known)})'
         )

@@ -36,12 +36,16 @@ MOST_SCORES = 1 << 32
 
 
 class ViewPredictor(ScoreRules, EncoderDecoder):
-    """Base class for prediction: encodes views and fuses them into labels.
+    """Base class of segmentors, which predicts label maps.
+
+    An image is cut into views: windows, or the whole image as the only view.
+    The views are encoded, and their scores are fused into scores of the image.
+    The labels come from the fused scores.
 
     Sub-classes may override :meth:`cut_views`, :meth:`encode_decode`,
-    :meth:`encode_views` and :meth:`write_result`. A sub-class that overrides a
-    method in :attr:`not_called` raises an error, because the method would have
-    no effect.
+    :meth:`encode_views` and :meth:`write_result`. Methods in
+    :attr:`not_called` would have no effect. Defining a sub-class that
+    overrides one of them raises an error.
     """
 
     not_called: dict[str, str] = dict(
@@ -74,10 +78,11 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
 
         Args:
             data (dict): ``inputs``, a list of images, (3, H, W) each, which
-                may differ in size; and ``data_samples``, a list of samples.
+                may differ in size; and ``data_samples``, their samples.
 
         Returns:
-            list[SegDataSample]: Samples with results, one per image.
+            list[SegDataSample]: The samples with the results of
+            :meth:`predict`, one per image.
         """
         if len({tuple(img.shape) for img in data['inputs']}) == 1:
             return super().test_step(data)
@@ -100,7 +105,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         tiles of a raster.
 
         Args:
-            data (dict): One image, as in :meth:`test_step`.
+            data (dict): One image and its sample, as in :meth:`test_step`.
 
         Returns:
             tuple[ScoreMap, Labelling]: Scores of all class texts of
@@ -124,14 +129,15 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
     ) -> list[SegDataSample]:
         """Predict the label maps of a batch.
 
-        Padding (``img_padding_size`` of a sample) is cut off first, and flips
-        (``flip_direction``) are undone.
+        Padding of an image (``img_padding_size`` of its sample) is cut off
+        first. A flip of the image (``flip_direction``) is undone in the
+        results.
 
         Args:
             inputs (Tensor | Sequence[Tensor]): Normalised images,
                 (B, 3, H, W), or a list of images of several sizes, (3, H, W).
             data_samples (list[SegDataSample], optional): Samples of the
-                images.
+                images. None: empty samples are made.
 
         Returns:
             list[SegDataSample]: The samples with ``pred_sem_seg``, labels in
@@ -159,7 +165,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
     def inference(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Scores of the labels, (B, L, H, W), at the size of the images."""
+        """Scores (B, L, H, W) of L labels, at the size of the B images."""
         views, layouts = zip(*map(self.cut_views, inputs))
         scores, labelling = [], self.labelling
         height, width = inputs.shape[2:]
@@ -201,14 +207,16 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
     ) -> Sequence[Tensor | MaskVotes]:
         """Compute the logits of all views of several images.
 
-        Views of equal size share batches, even from different images.
+        Views of the same size are encoded in the same batches, even if they
+        come from different images.
 
         Args:
-            views (list[Tensor]): Views of each image, (V, 3, h, w).
+            views (list[Tensor]): For each image, its V views, (V, 3, h, w).
 
         Returns:
-            Sequence[Tensor | MaskVotes]: For each image, logits of its views,
-            (V, T, ...), or votes of mask proposals.
+            Sequence[Tensor | MaskVotes]: For each image, the logits of its
+            views, (V, T, ...). With a mask head: the votes of its mask
+            proposals.
         """
         counts = [len(part) for part in views]
         shapes = [part.shape[1:] for part in views]
@@ -249,7 +257,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
             layout (ViewLayout): Positions of the views in the image.
             size (tuple[int, int]): Height and width of the scores.
             img (Tensor): Normalised image, (3, H, W), for the refinement.
-            flip (str, optional): Flip of the image to undo.
+            flip (str, optional): Direction of the flip to undo. None: no flip.
 
         Returns:
             ScoreMap: Scores of all class texts of :attr:`scored_vocabulary`.
@@ -278,7 +286,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         layout: ViewLayout,
         img: Tensor,
     ) -> None:
-        """Write the label map of an image, and optional scores, to its sample.
+        """Write the label map of an image, and maybe scores, to its sample.
 
         Args:
             sample (SegDataSample): Sample of the image, changed in place; see
@@ -312,7 +320,7 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         return self.encode_decode(inputs)
 
     def _keeps_scores(self, size: tuple[int, int]) -> bool:
-        """Whether to store ``seg_logits`` of an image of this size."""
+        """Whether to store ``seg_logits`` of an image (height, width)."""
         wanted = self.test_cfg.get('keep_scores')
         if self.tta_model is not None:
             if (
@@ -320,17 +328,18 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
                 and self.test_cfg.get('logit_scale') is None
             ):
                 raise InputError(
-                    'test_cfg.others needs test_cfg.logit_scale with '
-                    'test-time augmentation; set it, or remove others'
+                    'with test-time augmentation, test_cfg.others needs '
+                    'test_cfg.logit_scale; set test_cfg.logit_scale, or '
+                    'remove test_cfg.others'
                 )
             if self.score_threshold is not None and not getattr(
                 self.tta_model, 'has_threshold', False
             ):
                 raise InputError(
                     f'{self.tta_model.__name__} labels every pixel, but the '
-                    'model labels only pixels above a threshold '
-                    '(test_cfg.threshold, or a vocabulary of one text); set '
-                    "tta_model=dict(type='OpenVocabTTAModel')"
+                    'model labels only pixels above a threshold (because of '
+                    'test_cfg.threshold, or of a vocabulary with one label); '
+                    "set tta_model=dict(type='OpenVocabTTAModel')"
                 )
             return True
         # mmseg.apis set ``cfg``. Runners do not, and need only labels.

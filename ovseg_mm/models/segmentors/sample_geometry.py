@@ -13,8 +13,8 @@ def original_size(sample: SegDataSample, img: Tensor) -> tuple[int, int]:
         img (Tensor): The image, (3, H, W).
 
     Returns:
-        tuple[int, int]: Height and width from ``ori_shape`` of the sample, or
-        else of ``img``.
+        tuple[int, int]: Height and width from ``ori_shape`` of the sample. If
+        the sample has no ``ori_shape``: height and width of ``img``.
     """
     height, width = sample.metainfo.get('ori_shape', img.shape[1:])[:2]
     return height, width

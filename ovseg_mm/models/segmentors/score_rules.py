@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of a segmentor: which texts are scored, how pixels get labels."""
+"""Rules of a segmentor: which class texts it scores, how pixels get labels."""
 
 from functools import lru_cache
 
@@ -15,9 +15,10 @@ from ..text_model import TextModel
 
 
 class ScoreRules(TextModel):
-    """Base class: decides which texts are scored and how pixels get labels.
+    """Base class with the rules for scored texts and for labels of pixels.
 
-    Both follow from the vocabulary and ``test_cfg``.
+    The rules decide which class texts are scored and how pixels get labels.
+    They depend on the vocabulary and on ``test_cfg``.
 
     Letters: T scored class texts.
     """
@@ -30,11 +31,13 @@ class ScoreRules(TextModel):
 
     @property
     def score_threshold(self) -> float | None:
-        """Threshold that the score of a labelled pixel exceeds, or None.
+        """Score that a pixel must exceed to get a label.
 
-        It is ``test_cfg.threshold``. If only one label is scored, the default
-        is the threshold of the head, since this label would win every pixel.
-        With ``logit_scale`` it is None, because ``prob_thd`` applies.
+        It is ``test_cfg.threshold``. If this option is not set and only one
+        label is scored, it is the threshold of the head, because without a
+        threshold this label would win every pixel. It is None if there is no
+        threshold. With ``test_cfg.logit_scale``, it is always None, because
+        ``test_cfg.prob_thd`` applies instead.
         """
         if self.test_cfg.get('logit_scale') is not None:
             return None
@@ -47,10 +50,13 @@ class ScoreRules(TextModel):
 
     @property
     def default_threshold(self) -> float | None:
-        """Threshold between classes and background if the user gives none.
+        """Threshold between classes and background if the caller sets none.
 
-        It is the threshold of ``test_cfg`` or else of the head. It is None if
-        the scores of the head depend on the number of texts.
+        With ``test_cfg.logit_scale``, it is ``test_cfg.prob_thd``. Otherwise
+        it is ``test_cfg.threshold``. If this option is not set, it is the
+        threshold of the head. A head whose attribute ``compares_texts`` is
+        True has no such threshold, because its scores depend on the number of
+        texts. The result is None if there is no threshold.
         """
         cfg = self.test_cfg
         if cfg.get('logit_scale') is not None:
@@ -62,7 +68,10 @@ class ScoreRules(TextModel):
 
     @property
     def scored_vocabulary(self) -> Vocabulary:
-        """Class texts to score: the vocabulary, then ``test_cfg.others``."""
+        """Class texts that are scored: the vocabulary, then the other texts.
+
+        Other texts are ``test_cfg.others`` or ``test_cfg.others_of_one``.
+        """
         others = self.test_cfg.get('others')
         if others is None and self._needs_others:
             others = self.test_cfg.get('others_of_one', 'background_words')
@@ -90,7 +99,7 @@ class ScoreRules(TextModel):
 
     @property
     def labelling(self) -> Labelling:
-        """Rule that converts the fused scores of texts to labels."""
+        """Rule that converts scores of texts, fused over views, to labels."""
         cfg, vocabulary = self.test_cfg, self.vocabulary
         others = self.scored_vocabulary.num_texts - vocabulary.num_texts
         background = vocabulary.label_named(
@@ -109,13 +118,14 @@ class ScoreRules(TextModel):
         )
 
     def seen_texts(self, device: torch.device) -> Tensor:
-        """Which of the scored texts training has seen.
+        """Find the scored texts that training has seen.
 
         Args:
             device (torch.device): Device of the result.
 
         Returns:
-            Tensor: False for the texts of unseen labels, (T,) bool.
+            Tensor: False for texts of labels that the vocabulary marks as
+            unseen, True for all other texts, (T,) bool.
         """
         unseen = self.vocabulary.unseen
         labels = self.scored_vocabulary.prompt_to_label

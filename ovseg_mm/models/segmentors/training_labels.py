@@ -15,7 +15,7 @@ from ..decode_heads import BaseOpenVocabHead
 
 
 def check_trainable(vocabulary: Vocabulary) -> None:
-    """Raise if a label of a training vocabulary has several texts."""
+    """Raise an error unless label i has only one class text, the i-th."""
     if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
         raise InputError(
             f'{vocabulary.source} has {vocabulary.num_texts} class texts for '
@@ -27,7 +27,7 @@ def check_trainable(vocabulary: Vocabulary) -> None:
 def check_learns_unseen(
     head: BaseOpenVocabHead, vocabulary: Vocabulary
 ) -> None:
-    """Raise if the vocabulary has unseen labels that the head cannot learn.
+    """Raise an error if the head cannot learn the unseen labels.
 
     Args:
         head (BaseOpenVocabHead): Decode head. It can learn unseen labels if
@@ -35,7 +35,8 @@ def check_learns_unseen(
         vocabulary (Vocabulary): The training vocabulary.
 
     Raises:
-        InputError: If the vocabulary has such labels.
+        InputError: If the vocabulary has unseen labels and the head cannot
+            learn them.
     """
     if vocabulary.unseen and not head.learns_unseen:
         raise InputError(
@@ -51,29 +52,31 @@ def training_labels(
     vocabulary: Vocabulary,
     num_labels: int | None = None,
 ) -> Tensor:
-    """Renumber label maps as in the training vocabulary.
+    """Change the labels of label maps to the numbers in a vocabulary.
 
-    If the training vocabulary is the seen part of a whole vocabulary, a data
-    set may number its labels by either of the two. Labels of the whole that
-    are not in the part become ignored. If the training vocabulary has unseen
-    labels itself, these become :data:`UNKNOWN`.
+    If the training vocabulary contains only the seen labels of a larger
+    vocabulary, the label maps may have the numbers of either vocabulary.
+    Labels that are only in the larger vocabulary become the ignore label. If
+    the training vocabulary itself marks labels as unseen, these labels become
+    :data:`UNKNOWN`.
 
     Args:
         labels (Tensor): Label maps, (B, H, W) int64.
         data_samples (list[SegDataSample]): Samples of the images. Samples of
-            an :class:`~ovseg_mm.datasets.OpenVocabDataset` have
-            ``num_labels``, the number of labels in their numbering.
+            an :class:`~ovseg_mm.datasets.OpenVocabDataset` have the number of
+            labels in their data set, ``num_labels``.
         vocabulary (Vocabulary): The training vocabulary.
-        num_labels (int, optional): Number of labels for samples without
-            ``num_labels``. None: the number in ``vocabulary``.
+        num_labels (int, optional): Number of labels in the data set, for
+            samples without ``num_labels``. None: number of labels in
+            ``vocabulary``.
 
     Returns:
         Tensor: Label maps, (B, H, W) int64, with labels of the vocabulary, its
         ``ignore_label``, and ``UNKNOWN`` for unseen labels.
 
     Raises:
-        InputError: If a number of labels, or a label, does not fit the
-            vocabulary.
+        InputError: If the number of labels in a data set fits neither
+            vocabulary, or if a label has no class text.
     """
     numbered = torch.stack(
         [
@@ -91,16 +94,16 @@ def training_labels(
 
 
 def numbering_of(labels: Tensor, vocabulary: Vocabulary) -> int:
-    """Guess from label maps by which vocabulary they are numbered.
+    """Guess whether label maps have the numbers of a larger vocabulary.
 
     Args:
         labels (Tensor): Label maps of a batch, (B, H, W) int64.
         vocabulary (Vocabulary): The training vocabulary, which may be a part
-            of a whole vocabulary.
+            of a larger vocabulary, ``vocabulary.whole``.
 
     Returns:
-        int: Number of labels in the whole vocabulary, if a label is too large
-        for the part; otherwise the number in ``vocabulary``.
+        int: Number of labels in the larger vocabulary if a label is too large
+        for ``vocabulary``. Otherwise, number of labels in ``vocabulary``.
     """
     whole = vocabulary.whole
     if whole is not None:
@@ -114,7 +117,7 @@ def numbering_of(labels: Tensor, vocabulary: Vocabulary) -> int:
 def _numbered(
     labels: Tensor, num_labels: int | None, vocabulary: Vocabulary
 ) -> Tensor:
-    """Label map, (H, W), renumbered as in the vocabulary."""
+    """Label map (H, W), renumbered with the label numbers of a vocabulary."""
     whole, ignored = vocabulary.whole, vocabulary.ignore_label
     if num_labels in (None, vocabulary.num_labels):
         if whole is not None and whole.ignore_label != ignored:
@@ -125,8 +128,8 @@ def _numbered(
         raise InputError(
             f'the training data have {num_labels} labels, but the training '
             f'vocabulary {vocabulary.source} has {vocabulary.num_labels}; '
-            'set the same vocabulary in both, and remove unseen_labels of '
-            'the data set'
+            'set the same vocabulary in the data set and as train_vocabulary '
+            'of the model, and remove unseen_labels from the data set'
         )
     table = torch.full((num_labels,), ignored, device=labels.device)
     kept = torch.tensor(vocabulary.kept, device=labels.device)
@@ -142,7 +145,7 @@ def _check_labels(
     data_samples: list[SegDataSample],
     vocabulary: Vocabulary,
 ) -> None:
-    """Raise if a label map, (B, H, W), has labels without a text."""
+    """Raise an error if label maps (B, H, W) have labels without a text."""
     wrong = (labels < 0) | (labels >= vocabulary.num_labels)
     wrong &= labels != vocabulary.ignore_label
     if vocabulary.unseen:
@@ -161,7 +164,7 @@ def _check_labels(
 def _first_of(
     chosen: Tensor, labels: Tensor, data_samples: list[SegDataSample]
 ) -> tuple[str, list[int]]:
-    """File, and chosen labels, of the first image with a chosen pixel."""
+    """File and chosen labels of the first label map with a chosen pixel."""
     image = int(chosen.flatten(1).any(dim=1).nonzero()[0])
     path = data_samples[image].metainfo.get('seg_map_path', 'a label map')
     return path, labels[image][chosen[image]].unique().tolist()

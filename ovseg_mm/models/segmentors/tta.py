@@ -13,9 +13,10 @@ from .base import BaseOpenVocabSegmentor
 
 @MODELS.register_module()
 class OpenVocabTTAModel(BaseTTAModel):
-    """Test-time augmentation: mean scores of variants of an image.
+    """Model for test-time augmentation, which averages scores.
 
-    Variants are the augmented copies of the image, such as flipped ones.
+    The variants of an image are its augmented copies, such as a flipped copy.
+    The label of a pixel comes from the mean of the scores of all variants.
     """
 
     # Unlike other TTA models, this one leaves pixels below the threshold
@@ -29,7 +30,8 @@ class OpenVocabTTAModel(BaseTTAModel):
 
         Args:
             data_samples_list (list[list[SegDataSample]]): For each image, the
-                samples of its variants, with ``seg_logits``, (L, H, W).
+                samples of its variants, with ``seg_logits``, scores of L
+                labels, (L, H, W).
 
         Returns:
             list[SegDataSample]: One sample per image, with labels and mean
