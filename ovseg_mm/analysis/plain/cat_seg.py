@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CAT-Seg's head as the paper writes it (sections 3.2 to 3.4).
+"""CAT-Seg's head as in its paper (sections 3.2 to 3.4), not optimised.
 
-Letters: B images, T classes, P prompts per class, C embedding width, h, w
-tokens, E width of the aggregator, G width of the guidance, L length that
-classes are filled up to.
+Letters: B images, T classes, L classes after padding, P prompts per class, C
+embedding width, h x w patches of an image, E width of the aggregator, G width
+of the guidance, n patches of a window.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from ovseg_mm.models.decode_heads.cat_seg.spatial import (
 )
 from ovseg_mm.structures import CostFeatures
 
-# Logit of a class that is not kept.
+# Logit of a class that is excluded from an image.
 CUT_LOGIT = -100.0
 
 
@@ -30,12 +30,15 @@ def cost_head(
 
     Args:
         head (CATSegCostHead): Head whose weights and options are used.
-        feats (CostFeatures): Image side.
+        feats (CostFeatures): Patch embeddings and guidance maps of the
+            images.
         text (Tensor): Text embeddings, (T, P, C).
-        max_words (int, optional): See :class:`CATSegCostHead`.
+        max_words (int, optional): Maximum number of classes in each image,
+            see :meth:`CATSegCostHead.forward`.
 
     Returns:
-        Tensor: Logits, (B, T, 4h, 4w); -100 for classes that are not kept.
+        Tensor: Logits, (B, T, 4h, 4w). They are -100 for classes that
+        ``max_words`` or the head's ``pad_len`` excludes.
     """
     batch, classes = len(feats.image), len(text)
     text = F.normalize(text.float(), dim=-1)
@@ -71,7 +74,10 @@ def cost_head(
 
 
 def _spatial(spatial: Any, x: Tensor, guidance: Tensor) -> Tensor:
-    """Windowed attention in maps (B, E, T, h, w), guidance (B, G, h, w)."""
+    """Attend within the windows of each class map.
+
+    The class maps are (B, E, T, h, w). The guidance is (B, G, h, w).
+    """
     batch, _, classes, height, width = x.shape
     x = x.permute(0, 2, 3, 4, 1).flatten(0, 1).contiguous()
     guidance = guidance.permute(0, 2, 3, 1).repeat_interleave(classes, dim=0)
@@ -83,7 +89,10 @@ def _spatial(spatial: Any, x: Tensor, guidance: Tensor) -> Tensor:
 
 
 def _window_block(block: Any, x: Tensor, guidance: Tensor) -> Tensor:
-    """One block on maps (B * T, h, w, E) and guidance (B * T, h, w, G)."""
+    """Apply one block with windowed attention to class maps.
+
+    The class maps are (B * T, h, w, E). The guidance is (B * T, h, w, G).
+    """
     grid, side = (x.shape[1], x.shape[2]), block.window_size
     size, shift = (side, side), block.shift
     if block.mask_padding and max(grid) <= side:
@@ -112,7 +121,10 @@ def _window_block(block: Any, x: Tensor, guidance: Tensor) -> Tensor:
 
 
 def _classwise(layer: Any, x: Tensor, guidance: Tensor) -> Tensor:
-    """Attention over classes in maps (B, E, T, h, w), guidance (B, T, G)."""
+    """Attend over the classes at each position.
+
+    The class maps are (B, E, T, h, w). The guidance is (B, T, G).
+    """
     batch, _, classes, height, width = x.shape
     pooling = layer.train_pooling if layer.training else layer.test_pooling
     maps = x.transpose(1, 2).flatten(0, 1)
@@ -151,7 +163,10 @@ def _classwise(layer: Any, x: Tensor, guidance: Tensor) -> Tensor:
 
 
 def _linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention (n, L, heads, d) with the kernel elu + 1."""
+    """Linear attention with the kernel elu + 1.
+
+    Arguments and result are (positions, L, heads, E / heads).
+    """
     length = v.shape[1]
     q, k, v = F.elu(q) + 1, F.elu(k) + 1, v / length
     products = torch.einsum('nshd,nshv->nhdv', k, v)
@@ -160,13 +175,16 @@ def _linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _full_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention (n, L, heads, d)."""
+    """Softmax attention.
+
+    Arguments and result are (positions, L, heads, E / heads).
+    """
     scores = torch.einsum('nlhd,nshd->nlsh', q, k) * q.shape[-1] ** -0.5
     return torch.einsum('nlsh,nshd->nlhd', scores.softmax(dim=2), v)
 
 
 def _decode(head: Any, x: Tensor, guides: tuple[Tensor, ...]) -> Tensor:
-    """Logits (B, T, 4h, 4w) of class maps (B, E, T, h, w)."""
+    """Upsample class maps (B, E, T, h, w) to logits (B, T, 4h, 4w)."""
     batch, _, classes = x.shape[:3]
     x = x.transpose(1, 2).flatten(0, 1)
     for block, projection, guide in zip(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP's towers and its attention without shortcuts.
+"""CLIP's image tower, text tower and attention, without optimisations.
 
-Letters: B images, N tokens, W width of the transformer, A heads, d width of a
-head, n prompts, C embedding width.
+Letters: B images, H x W pixels, N tokens, D width of the transformer, A heads,
+d width of a head, n prompts, C embedding width.
 """
 
 from typing import Any
@@ -16,20 +16,21 @@ from ovseg_mm.models.layers.clip_transformer import CLIPAttention, CLIPBlock
 from ovseg_mm.models.text_encoder import tokenize_prompts
 from ovseg_mm.structures import CLIPFeatures
 
-# Prompts that are encoded at a time without gradients.
+# Number of prompts that are encoded at a time without gradients.
 PROMPTS_AT_A_TIME = 256
 
 
 def image_tower(
     tower: Any, img: Tensor, replacements: Any = None, dense: bool = True
 ) -> CLIPFeatures:
-    """Encode all images at once, all tokens in every block.
+    """Encode images, and compute all tokens even if only some are needed.
 
     Args:
         tower (CLIPViT): Tower whose weights and options are used.
         img (Tensor): Normalised images, (B, 3, H, W).
-        replacements (Replacements, optional): See :class:`CLIPViT`.
-        dense (bool): Without effect: all tokens are computed.
+        replacements (Replacements, optional): Patch tokens to replace after
+            some blocks, see :class:`CLIPViT`.
+        dense (bool): Not used. Patch embeddings are always computed.
 
     Returns:
         CLIPFeatures: Embeddings of the patches and of the images.
@@ -44,18 +45,19 @@ def block(
     value_residual: Tensor | None = None,
     num_queries: int | None = None,
 ) -> Tensor:
-    """Apply attention and MLP to all tokens, also those that are not needed.
+    """Apply attention and MLP to all tokens, even if few are returned.
 
     Args:
         block (CLIPBlock): Block whose weights are used.
-        x (Tensor): Tokens, (B, N, W).
-        is_causal (bool): See :class:`CLIPBlock`.
-        value_residual (Tensor, optional): See :class:`CLIPBlock`.
-        num_queries (int, optional): Number of the first tokens to return.
-            None: all tokens.
+        x (Tensor): Tokens, (B, N, D).
+        is_causal (bool): Whether tokens attend to earlier tokens only.
+        value_residual (Tensor, optional): Residual of the attention, see
+            :class:`CLIPBlock`.
+        num_queries (int, optional): Number of first tokens to return. None:
+            all tokens.
 
     Returns:
-        Tensor: Output tokens, (B, N or num_queries, W).
+        Tensor: Output tokens, (B, N or num_queries, D).
     """
     out = CLIPBlock.forward(block, x, is_causal, value_residual)
     return out[:, :num_queries]
@@ -67,14 +69,17 @@ def quick_gelu(activation: nn.Module, x: Tensor) -> Tensor:
 
 
 def value_path(attention: CLIPAttention, x: Tensor) -> Tensor:
-    """Value path; queries and keys are computed too, as CAT-Seg does.
+    """Apply the value and output projections of an attention layer.
+
+    As in CAT-Seg's code, queries and keys are projected too, although the
+    result does not depend on them.
 
     Args:
         attention (CLIPAttention): Attention whose weights are used.
-        x (Tensor): Normalised tokens, (B, N, W).
+        x (Tensor): Normalised tokens, (B, N, D).
 
     Returns:
-        Tensor: Tokens after the output projection, (B, N, W).
+        Tensor: Tokens after the output projection, (B, N, D).
     """
     biases = attention.in_proj_bias.chunk(3)
     *_, value = (
@@ -89,13 +94,14 @@ def value_path(attention: CLIPAttention, x: Tensor) -> Tensor:
 def attend(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Softmax attention, all heads at once.
+    """Softmax attention without PyTorch's fused operator.
 
     Args:
         q (Tensor): Queries, (B, A, N, d).
         k (Tensor): Keys, (B, A, N, d).
         v (Tensor): Values, (B, A, N, d).
-        bias (Tensor, optional): Added before the softmax, (N, N).
+        bias (Tensor, optional): Term added to the scores before the softmax,
+            (N, N).
 
     Returns:
         Tensor: Values after attention, (B, A, N, d).
@@ -107,15 +113,15 @@ def attend(
 
 
 def encode_prompts(encoder: Any, prompts: list[str]) -> tuple[Tensor, str]:
-    """Encode prompts, each with all positions of the text tower.
+    """Encode prompts, padded to the context length of the text tower.
 
     Args:
-        encoder (nn.Module): Text tower, from token ids to embeddings.
-        prompts (list[str]): n prompts.
+        encoder (nn.Module): Text tower, which turns token ids into embeddings.
+        prompts (list[str]): The n prompts.
 
     Returns:
-        tuple[Tensor, str]: Embeddings of the prompts, (n, C), and an empty
-        message.
+        tuple[Tensor, str]: Embeddings of the prompts, (n, C); and an empty
+        string, in place of the optimised code's warning about cut prompts.
     """
     tokens = tokenize_prompts(prompts, encoder.context_length)
     tokens = F.pad(tokens, (0, encoder.context_length - tokens.shape[1]))

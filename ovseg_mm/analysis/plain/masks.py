@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask proposals and their regions as ZSSeg and SCAN compute them.
+"""Mask proposals and their regions, computed as in ZSSeg and SCAN.
 
-Letters: B images, Q proposals, n of them with a region, D supervised decoder
-states, C width, H, W pixels, S side of a crop.
+Letters: Q proposals, n proposals that have a region, C channels, H x W
+pixels, S side of a resized crop.
 """
 
 from typing import Any
@@ -19,15 +19,17 @@ from ..replacing import replaced
 
 
 def proposals(head: Any, feats: PixelFeatures) -> MaskProposals:
-    """Propose masks; every decoder state gets its masks and embeddings.
+    """Propose masks, and compute masks and embeddings of all decoder states.
+
+    All states are computed in evaluation too, where only the last is needed.
 
     Args:
         head (MaskProposalHead): Head whose weights are used.
         feats (PixelFeatures): Output of the pixel decoder.
 
     Returns:
-        MaskProposals: The proposals of the batch; in evaluation of the last
-        decoder state only.
+        MaskProposals: Proposals of the batch, from all decoder states. In
+        evaluation, from the last state only.
     """
     features = feats.mask_features
 
@@ -37,7 +39,8 @@ def proposals(head: Any, feats: PixelFeatures) -> MaskProposals:
         return F.interpolate(masks, size, mode='bilinear')
 
     training = head.decoder.training
-    # The decoder then gives all states; its layers stay as they are.
+    # In training mode, the decoder returns all states. The mode of its layers
+    # does not change.
     with replaced(head.decoder, 'training', True):
         states = head.decoder(feats.maps, masks_of)
     embeddings = head.class_embed(states)
@@ -50,15 +53,18 @@ def proposals(head: Any, feats: PixelFeatures) -> MaskProposals:
 def attention(
     layer: nn.MultiheadAttention, *args: Any, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend with weights as a result, PyTorch's default.
+    """Apply an attention layer that also returns its attention weights.
+
+    This is PyTorch's default. It does not use the faster fused operator.
 
     Args:
-        layer (nn.MultiheadAttention): Layer whose weights are used.
-        *args (Any): See :class:`torch.nn.MultiheadAttention`.
-        **kwargs (Any): See there; ``need_weights`` is overridden.
+        layer (nn.MultiheadAttention): Layer whose parameters are used.
+        *args (Any): Positional arguments of the layer.
+        **kwargs (Any): Keyword arguments of the layer. ``need_weights`` is
+            set to True.
 
     Returns:
-        tuple[Tensor, Tensor | None]: Tokens and weights of the attention.
+        tuple[Tensor, Tensor | None]: Output tokens and attention weights.
     """
     kwargs['need_weights'] = True
     return nn.MultiheadAttention.forward(layer, *args, **kwargs)
@@ -67,17 +73,17 @@ def attention(
 def regions(
     encoder: Any, img: Tensor, masks: Tensor, class_tokens: Any = None
 ) -> Regions:
-    """Encode the regions of an image, one crop for each mask, in one batch.
+    """Encode the region under each mask, with all crops in one batch.
 
     Args:
         encoder (CLIPRegionEncoder): Encoder whose weights are used.
         img (Tensor): RGB image, (3, H, W), in [0, 255].
         masks (Tensor): Mask probabilities, (Q, H, W).
-        class_tokens (Mapping[int, Tensor], optional): See
-            :class:`CLIPRegionEncoder`.
+        class_tokens (Mapping[int, Tensor], optional): Class tokens of the
+            whole image, see :class:`CLIPRegionEncoder`.
 
     Returns:
-        Regions: Embeddings of the n proposals with a region.
+        Regions: Embeddings of the n regions, and which proposals have one.
     """
     binary = masks > encoder.mask_threshold
     valid = binary.flatten(1).any(dim=1)
@@ -107,13 +113,17 @@ def regions(
 
 
 def _resized(x: Tensor, encoder: Any, mode: str) -> Tensor:
-    """Resize a crop (C, height, width) to a square, (1, C, S, S)."""
+    """Resize a crop (C, height, width) to a square (1, C, S, S)."""
     side = encoder.region_size
     return F.interpolate(x[None], (side, side), mode=mode)
 
 
 def _box(mask: Tensor, ratio: float) -> tuple[int, int, int, int]:
-    """Rows and columns [top, bottom), [left, right) of a mask (H, W)."""
+    """Bounding box of a mask (H, W), enlarged by the factor ``ratio``.
+
+    The result is top, bottom, left and right. The box has the rows [top,
+    bottom) and the columns [left, right).
+    """
     ends: list[int] = []
     for axis in (1, 0):
         inside = mask.any(dim=axis).nonzero()

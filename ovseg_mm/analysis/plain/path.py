@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The switch to the plain path."""
+"""Context manager that makes a model use the plain path."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,7 +29,7 @@ from ovseg_mm.models.utils import chunks, linear_layers
 from ..replacing import replaced
 from . import cat_seg, clip, masks, scores
 
-# Classes of modules, and functions that replace their ``forward``.
+# Functions that replace the ``forward`` of modules, by class of the module.
 FORWARDS: dict[type[nn.Module], Callable] = {
     CATSegCostHead: cat_seg.cost_head,
     CLIPBlock: clip.block,
@@ -40,7 +40,7 @@ FORWARDS: dict[type[nn.Module], Callable] = {
     FusedWindowAttention: ShiftWindowMSA.forward,
     nn.MultiheadAttention: masks.attention,
 }
-# Owners of other functions, names of these, and what replaces them.
+# Other attributes that are replaced: owner, name and new value.
 OTHERS: tuple[tuple[Any, str, Any], ...] = (
     (CLIPAttention, 'value', clip.value_path),
     (simple, 'attend', clip.attend),
@@ -61,20 +61,25 @@ OTHERS: tuple[tuple[Any, str, Any], ...] = (
 
 @contextmanager
 def plain_path(model: BaseOpenVocabSegmentor) -> Iterator[None]:
-    """Let a model compute as the papers and the authors' code write it.
+    """Make a model use the plain path while the ``with`` block runs.
 
-    Weights and outputs are the same, up to rounding. The work is not: for
-    example, guidance is concatenated to the tokens of each class, fill-up
-    tokens of the class attention are real tokens, prompts have all positions
-    of the text tower, and scores of all texts are in memory at full size. The
-    plain path is the yardstick of the benchmark, and tests compare both paths.
+    The plain path is a direct implementation of the papers, like the authors'
+    code. It uses the same weights as the optimised code of this package, and
+    its outputs are equal except for rounding errors. It does work that the
+    optimised code avoids, for example:
 
-    Methods of the package are replaced while the block runs, so no other model
-    may run in another thread.
+    - Guidance is concatenated to the tokens of each class.
+    - Class attention computes every padding token separately.
+    - Prompts are padded to the context length of the text tower.
+    - The scores of all class texts are in memory at the size of the image.
+
+    Functions of the package are replaced while the block runs. Therefore, no
+    other model may run in another thread. Text embeddings in memory are
+    deleted when the block begins and when it ends, so that the plain path and
+    the optimised code each compute their own.
 
     Args:
-        model (BaseOpenVocabSegmentor): The model. Each path computes its own
-            text embeddings: those in memory are deleted at both ends.
+        model (BaseOpenVocabSegmentor): The model.
 
     Yields:
         None: While the plain path is used.
@@ -94,6 +99,6 @@ def plain_path(model: BaseOpenVocabSegmentor) -> Iterator[None]:
 
 
 def _forget_text(model: BaseOpenVocabSegmentor) -> None:
-    """Delete the text embeddings that the other path has computed."""
+    """Delete the text embeddings in memory, so that they are recomputed."""
     for side in model.text_sides:
         side.clear()

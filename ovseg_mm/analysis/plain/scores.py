@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From logits to labels with the full-size scores of all texts in memory.
+"""Labels from logits, with the scores of all class texts in memory.
 
-Letters: V views, T class texts, H, W pixels, h, w size of a view's logits.
+Letters: V views (the windows, and optionally the whole image), T class texts,
+H x W pixels of the image, h x w positions of a view's logits.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,13 @@ from ovseg_mm.structures import ViewLayout
 def labels(
     labelling: Labelling, scores_of: Callable[[slice], Tensor]
 ) -> Tensor:
-    """Labels from the scores of all texts.
+    """Compute the label of each pixel from the scores of all class texts.
 
     Args:
         labelling (Labelling): Rule that turns scores into labels.
-        scores_of (Callable): Gives the scores of a slice of the texts.
+        scores_of (Callable): Function that returns the scores of a slice of
+            the class texts. It is called once, for all texts, and returns (T,
+            H, W).
 
     Returns:
         Tensor: Label map, (H, W) int64.
@@ -53,21 +56,23 @@ def fuse_views(
     activate: Callable[[Tensor], Tensor],
     score_size: Any = None,
 ) -> Tensor:
-    """Scores of an image from the logits of its views.
+    """Fuse the logits of the views of an image into scores.
 
-    Views are padded to the size of the image and added, as MMSegmentation
-    does.
+    As in MMSegmentation, the scores of each window are padded to the size of
+    the image and added.
 
     Args:
         logits (Tensor): Logits of the views, (V, T, h, w).
-        layout (ViewLayout): Where the views lie.
-        activate (Callable): Logits to scores; may write in place.
-        score_size (tuple[int, int] | str, optional): See
+        layout (ViewLayout): Positions of the views in the image.
+        activate (Callable): Function that turns logits into scores of the same
+            shape; may overwrite the logits.
+        score_size (tuple[int, int] | str, optional): Size to which logits are
+            resized before the activation, see
             :func:`ovseg_mm.inference.fuse_views`.
 
     Returns:
-        Tensor: Scores, (T, H, W); (T, h, w) without windows and
-        ``score_size``.
+        Tensor: Scores of the image, (T, H, W); or (T, h, w) if there are no
+        windows and ``score_size`` is None.
     """
     window = layout.window or layout.size
     if layout.window is None and score_size is None:
@@ -94,20 +99,20 @@ def fuse_views(
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (B, C, H, W) bilinearly, also to the size that it has."""
+    """Resize maps (V, T, h, w) bilinearly, even if they have this size."""
     return F.interpolate(x, tuple(size), mode='bilinear', align_corners=False)
 
 
 def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Subtract a penalty from the scores of seen texts.
+    """Subtract a penalty from the scores of class texts seen in training.
 
     Args:
         scores (Tensor): Scores, (T, H, W); overwritten.
-        seen (Tensor): Which texts are seen, (T,) bool.
-        penalty (float): Subtracted from the scores of seen texts.
+        seen (Tensor): True for class texts that training has seen, (T,) bool.
+        penalty (float): Value to subtract.
 
     Returns:
-        Tensor: ``scores``.
+        Tensor: The overwritten ``scores``.
     """
     scores[seen] = scores[seen] - penalty
     return scores
