@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure where predictions and training spend CPU time and memory.
+"""Measure the CPU time and memory of the stages of predictions and training.
 
-Each measurement runs in a fresh process. Times are CPU seconds, user and
-system, of all threads: other work on the machine changes them less than
-elapsed seconds. "Of the matrix rate" compares the multiply-adds of the model
-with those of large matrix products in the same process. Ratios come first: to
-the plain path, which computes as the papers and the authors' code write it
-(--plain), and to an earlier run (--against). Weights are random unless CLIP's
-are all that the model needs.
+Each measurement runs in a new process. Times are CPU seconds of all threads,
+in user and system mode: other programs on the machine change them less than
+elapsed seconds. For comparison, the speed of large matrix products is measured
+too. The plain path is a direct implementation of the papers, without the
+optimisations of this package. The output begins with ratios: the plain path
+divided by the optimised code (--plain), and an earlier run divided by this run
+(--against). A model that needs no weights besides CLIP's gets CLIP's weights;
+all other models get random weights.
 """
 
 import argparse
@@ -37,29 +38,29 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--plain',
         action='store_true',
-        help='measure the plain path of predictions or training steps too',
+        help='also measure the plain path of predictions or training steps',
     )
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument(
         '--train',
         action='store_true',
-        help='measure training steps of one image instead of predictions',
+        help='measure training steps with one image instead of predictions',
     )
     kinds.add_argument(
         '--load',
         action='store_true',
-        help='measure data set and training pipeline without the model',
+        help='measure the data set and the training pipeline without a model',
     )
     kinds.add_argument(
         '--folder',
         action='store_true',
-        help='measure predictions of a folder of images, one at a time and '
-        'in batches',
+        help='measure predictions of a folder of images, in batches of 1 and '
+        'in batches of 8',
     )
     parser.add_argument(
         '--classes',
         help='class texts: a file, a shipped vocabulary such as ade150, or '
-        'texts separated by ";" (default: those of the config)',
+        'texts separated by ";" (default: class texts of the config)',
     )
     parser.add_argument(
         '--image-size',
@@ -73,26 +74,34 @@ def parse_args() -> argparse.Namespace:
         '--repeats',
         type=int,
         default=3,
-        help='measurements after the first one (default: %(default)s)',
+        help='number of measurements after the first one (default: '
+        '%(default)s)',
     )
     parser.add_argument(
-        '--threads', type=int, default=1, help='threads (default: %(default)s)'
+        '--threads',
+        type=int,
+        default=1,
+        help='number of PyTorch threads (default: %(default)s)',
     )
     parser.add_argument(
-        '--json', type=Path, metavar='FILE', help='write all figures'
+        '--json',
+        type=Path,
+        metavar='FILE',
+        help='write all measured numbers to this JSON file',
     )
     parser.add_argument(
         '--against',
         type=Path,
         metavar='FILE',
-        help='figures of an earlier run (--json) to compare with',
+        help='JSON file that an earlier run wrote with --json; its numbers '
+        'are compared with the numbers of this run',
     )
     add_debug_option(parser)
     return parser.parse_args()
 
 
 def main() -> int:
-    """Print the tables; 2 for bad input."""
+    """Measure and print all models; exit with status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.utils.errors import InputError, report_errors
     from ovseg_mm.utils.paths import write_text
@@ -101,7 +110,7 @@ def main() -> int:
     with report_errors():
         if min(args.repeats, args.threads, *args.image_size) < 1:
             raise InputError(
-                '--repeats, --threads and --image-size are at least 1'
+                '--repeats, --threads and --image-size must be at least 1'
             )
         earlier = json.loads(args.against.read_text()) if args.against else {}
         for config in args.configs:
@@ -121,10 +130,11 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
         args (argparse.Namespace): Options of the command line.
 
     Returns:
-        dict[str, Any]: Figures by name of the measurement: ``predict`` or
-        ``train``, with ``plain`` for the plain path; or ``load``; or
-        ``folder 1`` and ``folder 8``. :mod:`ovseg_mm.analysis.workloads`
-        lists the figures.
+        dict[str, Any]: Results of the measurements, by name. With ``--load``,
+        the name is ``load``. With ``--folder``, the names are ``folder 1`` and
+        ``folder 8``, for the two batch sizes. With ``--train``, the name is
+        ``train``, otherwise ``predict``; ``--plain`` adds a result ``plain``.
+        Functions of :mod:`ovseg_mm.analysis.workloads` return the results.
     """
     if args.load:
         return dict(load=in_fresh_process('load', config, args))
@@ -149,19 +159,22 @@ def in_fresh_process(
     plain: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Run a measurement in a new process, so that others do not change it.
+    """Run a measurement in a new process.
+
+    In one process, earlier measurements would change later ones.
 
     Args:
         kind (str): Measurement: ``'predict'``, ``'train'``, ``'load'`` or
             ``'folder'``.
         config (str): Config file, or bare name of a shipped one.
         args (argparse.Namespace): Options of the command line.
-        plain (bool): Whether to measure the plain path, which computes as the
-            papers and the authors' code write it.
+        plain (bool): Whether to measure the plain path, a direct
+            implementation of the papers.
         **options (Any): ``batch_size`` (int) for ``'folder'``.
 
     Returns:
-        dict[str, Any]: Figures, see :mod:`ovseg_mm.analysis.workloads`.
+        dict[str, Any]: Measured numbers, as returned by the function ``kind``
+        of :mod:`ovseg_mm.analysis.workloads`.
     """
     context = multiprocessing.get_context('spawn')
     with context.Pool(1) as pool:
@@ -175,8 +188,8 @@ def run(
     plain: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Run in this process what :func:`in_fresh_process` describes."""
-    # Texts are encoded in every run.
+    """Run a measurement in this process; see :func:`in_fresh_process`."""
+    # Without a cache on the disk, texts are encoded in every run.
     os.environ['OVSEG_CACHE_SIZE'] = '0'
     from ovseg_mm.analysis.workloads import WORKLOADS, Work
 
@@ -195,15 +208,16 @@ def run(
 def report(
     config: str, figures: dict[str, Any], earlier: dict[str, Any]
 ) -> list[str]:
-    """Format measured figures as lines of text.
+    """Format the measured numbers of one model as lines of text.
 
-    Ratios to the plain path and to an earlier run come first, if measured.
+    The first lines are ratios: of the plain path to the optimised code, and
+    of an earlier run to this run. Ratios without results are left out.
 
     Args:
-        config (str): Name of the model.
+        config (str): Config file, or bare name of a shipped one.
         figures (dict[str, Any]): Result of :func:`measure`.
-        earlier (dict[str, Any]): Result of an earlier run; empty if there is
-            none.
+        earlier (dict[str, Any]): Result of :func:`measure` in an earlier run;
+            empty if there is none.
 
     Returns:
         list[str]: The lines.
@@ -216,9 +230,13 @@ def report(
             continue
         fast = figures[kind]
         if 'plain' in figures:
-            lines += tables.ratios('plain path', figures['plain'], fast)
+            lines += tables.ratios(
+                'plain path / optimised code', figures['plain'], fast
+            )
         if kind in earlier:
-            lines += tables.ratios('earlier run', earlier[kind], fast)
+            lines += tables.ratios(
+                'earlier run / this run', earlier[kind], fast
+            )
         lines += tables.stages(fast)
         if 'plain' in figures:
             lines += ['  plain path:', *tables.stages(figures['plain'])]

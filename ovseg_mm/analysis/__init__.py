@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FLOPs and speed of models."""
+"""Measurement of the FLOPs, speed and memory of models."""

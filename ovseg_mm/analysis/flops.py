@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts of the operations and parameters of a model.
+"""Count the operations and parameters of a model.
 
-One multiply-add counts as one FLOP, as in papers of this field.
+One multiply-add counts as one FLOP, as in most papers on segmentation.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,13 +24,15 @@ from ovseg_mm.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Count:
-    """Operations of one call.
+    """Operations of one call of a model.
 
     Attributes:
         flops (float): Multiply-adds.
-        parts (dict[str, float]): Multiply-adds of each child of the model.
-        unsupported (dict[str, int]): Operators that are not counted, and the
-            number of their calls. Most are cheap elementwise ones.
+        parts (dict[str, float]): Multiply-adds of each direct submodule of
+            the model, by its name.
+        unsupported (dict[str, int]): Number of calls of each operator that is
+            not counted, by its name. Most of these operators are elementwise
+            and cheap.
     """
 
     flops: float
@@ -40,13 +42,13 @@ class Count:
 
 @dataclass(frozen=True)
 class TextCount:
-    """Operations of a text tower, needed once for each vocabulary.
+    """Operations of a text tower that encodes the texts of a vocabulary.
 
     Attributes:
         prompts (int): Number of different prompts.
-        tokens (int): Tokens of the longest prompt.
-        flops (float): Multiply-adds of all prompts, each padded to the
-            longest.
+        tokens (int): Number of tokens of the longest prompt.
+        flops (float): Multiply-adds for all prompts, each padded to the
+            length of the longest prompt.
     """
 
     prompts: int
@@ -55,9 +57,10 @@ class TextCount:
 
 
 def count_view(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
-    """Count the operations of one view, without text embeddings.
+    """Count the operations of a model for one view of an image.
 
-    A view is a window, or the whole image.
+    A view is a window, or the whole image. The operations that compute text
+    embeddings are not counted.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
@@ -70,14 +73,14 @@ def count_view(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
 
 
 def count_image(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
-    """Count the operations of all views of an image and of their fusion.
+    """Count the operations for all views of an image and for their fusion.
 
-    The operations of text embeddings are not included.
+    The operations that compute text embeddings are not counted.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
-        size (tuple[int, int]): Height and width of the image as it leaves
-            the pipeline.
+        size (tuple[int, int]): Height and width of the image after the test
+            pipeline.
 
     Returns:
         Count: Operations of one call of ``inference``.
@@ -86,7 +89,15 @@ def count_image(model: BaseOpenVocabSegmentor, size: tuple[int, int]) -> Count:
 
 
 def count_text(model: BaseOpenVocabSegmentor) -> list[TextCount]:
-    """Count the text side of the model's vocabulary, for each text tower."""
+    """Count the operations that encode the class texts of a model.
+
+    Args:
+        model (BaseOpenVocabSegmentor): The model with its vocabulary.
+
+    Returns:
+        list[TextCount]: Operations of each text tower. Text embeddings from a
+        file need no operations and are left out.
+    """
     counts = []
     encoder: Any
     for encoder, bank in model.text_sides:
@@ -105,14 +116,15 @@ def count_text(model: BaseOpenVocabSegmentor) -> list[TextCount]:
 def count_parameters(
     model: BaseOpenVocabSegmentor,
 ) -> dict[str, tuple[int, int]]:
-    """Count the parameters of the model and of its parts.
+    """Count the parameters of a model and of its direct submodules.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
 
     Returns:
-        dict[str, tuple[int, int]]: Numbers of all parameters and of trained
-        ones, by name of the part; ``''`` is the whole model.
+        dict[str, tuple[int, int]]: Number of all parameters and number of
+        trained parameters, by name of the submodule. The name of the whole
+        model is ``''``.
     """
     return {
         name: (
@@ -124,21 +136,21 @@ def count_parameters(
 
 
 def window_size(model: BaseOpenVocabSegmentor) -> tuple[int, int]:
-    """Height and width of the views that tests cut images into.
+    """Size of the sliding windows that the config uses in tests.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
 
     Returns:
-        tuple[int, int]: Height and width.
+        tuple[int, int]: Height and width of a window.
 
     Raises:
-        InputError: If tests use whole images.
+        InputError: If the config tests whole images.
     """
     if model.test_cfg['mode'] != 'slide':
         raise InputError(
-            "the config tests whole images (test_cfg.mode='whole'); name "
-            'their size with --shape'
+            "the config tests whole images (test_cfg.mode='whole'), which "
+            'have no fixed size; add --shape HEIGHT WIDTH'
         )
     return tuple(model.test_cfg['crop_size'])
 
@@ -163,7 +175,7 @@ def _count(
 
 @contextmanager
 def _random_text(model: BaseOpenVocabSegmentor) -> Iterator[None]:
-    """Replace text embeddings by random ones, so that none are computed."""
+    """Use random text embeddings, so that the text tower is not counted."""
     sides = [s for s in model.text_sides if s.bank.embeddings is None]
     for side in sides:
         encoder: Any = side.encoder
@@ -182,7 +194,7 @@ def _random_text(model: BaseOpenVocabSegmentor) -> Iterator[None]:
 
 
 class _Call(nn.Module):
-    """Module that calls a method of a model, for the tracer."""
+    """Module that calls a method of a model; fvcore traces only modules."""
 
     def __init__(
         self, model: BaseOpenVocabSegmentor, call: Callable[[Tensor], Tensor]
@@ -196,7 +208,7 @@ class _Call(nn.Module):
 
 
 def _tensors_of(value: object) -> list[Tensor]:
-    """All tensors in the output of a model."""
+    """Find all tensors in the output of a model."""
     if isinstance(value, Tensor):
         return [value]
     if is_dataclass(value):
@@ -229,13 +241,16 @@ def _forget(tensor: Any) -> Any:
 
 
 def _layer_norm_flops(inputs: list, outputs: list) -> int:
-    """Count as fvcore does; fvcore itself fails for a single vector."""
+    """Count like fvcore, which itself fails for a single vector."""
     weight = get_shape(inputs[2])
     return prod(get_shape(inputs[0])) * (4 if weight is None else 5)
 
 
 def _attention_flops(inputs: list, outputs: list) -> int:
-    """Count both products of attention; fvcore lacks the fused operator."""
+    """Count the two matrix products of attention, a fused operator.
+
+    fvcore cannot count this operator.
+    """
     query, key, value = (get_shape(x) for x in inputs[:3])
     pairs = prod(query[:-1]) * key[-2]
     return pairs * (query[-1] + value[-1])

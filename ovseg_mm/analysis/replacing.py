@@ -8,12 +8,12 @@ from typing import Any
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Replace an attribute while the block runs.
+    """Replace an attribute while the ``with`` block runs.
 
     Args:
         owner (Any): Object, class or module that has the attribute.
         name (str): Name of the attribute.
-        value (Any): Value while the block runs.
+        value (Any): New value.
 
     Yields:
         None: While the attribute is replaced.

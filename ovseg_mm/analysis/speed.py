@@ -23,10 +23,11 @@ class Speed:
     """Times and memory of a measurement.
 
     Attributes:
-        seconds (list[float]): Seconds of each batch, ascending.
+        seconds (list[float]): Elapsed seconds of each batch, sorted ascending.
         batch_size (int): Images per batch.
-        peak_memory (int): Bytes of tensors on a GPU, or of the process on a
-            CPU.
+        peak_memory (int): Peak memory in bytes. If the model is on a GPU, the
+            memory of all tensors on the GPU; if it is on a CPU, the memory of
+            the process.
     """
 
     seconds: list[float]
@@ -44,7 +45,7 @@ class Speed:
         return sum(self.seconds) / len(self.seconds)
 
     def quantile(self, share: float) -> float:
-        """Quantile of the seconds per batch, at a share in [0, 1]."""
+        """Quantile of the seconds per batch; ``share`` is in [0, 1]."""
         seconds = torch.tensor(self.seconds, dtype=torch.float64)
         return torch.quantile(seconds, share).item()
 
@@ -57,14 +58,15 @@ def measure_speed(
 ) -> Speed:
     """Measure the time of predictions, from pixels to label maps.
 
-    Normalisation, windows, fusion and the copy of the label maps to the CPU
-    are included; reading of files and text embeddings are not.
+    The time includes normalisation, windows, fusion and the copy of the label
+    maps to the CPU. It does not include the reading of files and the
+    computation of text embeddings.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
         batches (Iterable[dict]): Batches of a test data loader, see
             :func:`random_batches` and :func:`image_batches`.
-        warm_up (int): Number of first batches that are not timed.
+        warm_up (int): Number of batches at the start that are not timed.
         amp (bool): Whether to use mixed precision, see
             :func:`ovseg_mm.inference.amp_dtype`.
 
@@ -96,12 +98,12 @@ def random_batches(
 
     Args:
         size (tuple[int, int]): Height and width of the images after the
-            pipeline, and of the label maps.
+            test pipeline, and of the label maps.
         batch_size (int): Images per batch.
         count (int): Number of batches.
 
     Returns:
-        Iterator[dict]: The batches.
+        Iterator[dict]: Batches as a test data loader returns them.
     """
     return (_random_batch(size, batch_size) for _ in range(count))
 
@@ -130,11 +132,13 @@ def image_batches(
     Args:
         dataset (Dataset): See :func:`build_test_set`.
         batch_size (int): Images per batch.
-        count (int): Number of batches, at most as many as the set has.
-        workers (int): Number of processes that read images. 0: this process.
+        count (int): Number of batches. The test set must have at least
+            ``batch_size * count`` images.
+        workers (int): Number of processes that read images. 0: this process
+            reads them.
 
     Returns:
-        DataLoader: The batches.
+        DataLoader: Loader of the batches.
     """
     return DataLoader(
         Subset(dataset, range(batch_size * count)),
@@ -145,16 +149,17 @@ def image_batches(
 
 
 def fit_counts(warm_up: int, batches: int, available: int) -> tuple[int, int]:
-    """Fit numbers of batches to the size of a test set.
+    """Reduce the numbers of batches if a test set is too small.
 
     Args:
-        warm_up (int): Wanted batches that are not timed.
-        batches (int): Wanted batches that are timed.
-        available (int): Complete batches of the set.
+        warm_up (int): Wanted number of batches that are not timed.
+        batches (int): Wanted number of batches that are timed.
+        available (int): Number of complete batches in the test set.
 
     Returns:
-        tuple[int, int]: ``warm_up`` and ``batches``; if the set has fewer,
-        all its batches in the same proportion, at least one of them timed.
+        tuple[int, int]: ``warm_up`` and ``batches``, reduced if the test set
+        is too small. The sum of the reduced numbers is ``available``, their
+        proportion is about the same, and at least one batch is timed.
     """
     if warm_up + batches <= available:
         return warm_up, batches

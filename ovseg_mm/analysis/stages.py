@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of each stage of a prediction or a training step."""
+"""Measurement of each stage of a prediction or a training step."""
 
 import resource
 import time
@@ -24,7 +24,7 @@ from .replacing import replaced
 
 @dataclass(frozen=True)
 class Cost:
-    """Time and page faults of some work.
+    """Time and page faults of measured code.
 
     Attributes:
         seconds (float): Elapsed seconds.
@@ -104,13 +104,15 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the cost of the block to a stage.
+        """Measure the code in the ``with`` block as part of a stage.
+
+        The time and page faults are added to the cost of the stage.
 
         Args:
             name (str): Name of the stage.
 
         Yields:
-            None: While the stage runs.
+            None: While the code is measured.
         """
         self._inner.append(Cost())
         begin = Cost.now()
@@ -127,11 +129,12 @@ class StageClock:
     def watching(
         self, owner: object, method: str, name: str
     ) -> Iterator[None]:
-        """Add the cost of a method's calls to a stage, while the block runs.
+        """Measure the calls of a method as part of a stage.
+
+        The method is replaced while the ``with`` block runs.
 
         Args:
-            owner (object): Object or class whose method is replaced while
-                the block runs.
+            owner (object): Object or class that has the method.
             method (str): Name of the method.
             name (str): Name of the stage.
 
@@ -150,7 +153,9 @@ class StageClock:
 
     @contextmanager
     def watching_model(self, model: BaseOpenVocabSegmentor) -> Iterator[None]:
-        """Add the cost of each part of a model to its own stage.
+        """Measure each part of a model as a separate stage.
+
+        Methods of the parts are replaced while the ``with`` block runs.
 
         Args:
             model (BaseOpenVocabSegmentor): The model.
@@ -182,7 +187,10 @@ class StageClock:
 def measure_prediction(
     model: BaseOpenVocabSegmentor, pipeline: Compose, file: Path
 ) -> StageClock:
-    """Measure the stages of one prediction, from the file to the overlay.
+    """Measure the stages of one prediction.
+
+    The first stage reads the image file. The last stage draws the overlay, the
+    label map over the image.
 
     Args:
         model (BaseOpenVocabSegmentor): The model, in evaluation mode.
@@ -190,9 +198,10 @@ def measure_prediction(
         file (Path): Image file.
 
     Returns:
-        StageClock: Costs of the stages that occur. Possible are ``read``,
-        ``preprocess``, ``image tower``, ``text``, ``head``, ``regions``,
-        ``fuse and resize``, ``labels``, ``draw`` and ``other``.
+        StageClock: Costs of the stages ``read``, ``preprocess``, ``image
+        tower``, ``text``, ``head``, ``regions``, ``fuse and resize``,
+        ``labels``, ``draw`` and ``other``. Stages that the model does not have
+        are missing. ``other`` is all code outside the other stages.
     """
     clock = StageClock()
     with torch.no_grad(), clock.watching_model(model), clock.stage('other'):
@@ -220,8 +229,9 @@ def measure_training_step(
         batch (dict): Batch of a training data loader.
 
     Returns:
-        StageClock: Costs of the stages of the model, ``update`` (backward
-        pass and optimizer) and ``other``.
+        StageClock: Costs of the stages of the model, see
+        :func:`measure_prediction`; of ``update`` (backward pass and
+        optimizer); and of ``other``.
     """
     clock = StageClock()
     with (
@@ -234,10 +244,13 @@ def measure_training_step(
 
 
 class PeakMemory:
-    """Peak memory of the process while a block runs; Linux only.
+    """Context manager that measures the peak memory of the process.
+
+    Works on Linux only.
 
     Attributes:
-        above (int): Bytes of the peak above the memory at the beginning.
+        above (int): Peak memory while the ``with`` block runs, minus the
+            memory at its beginning, in bytes.
     """
 
     above = 0
@@ -257,11 +270,11 @@ def mean_costs(clocks: Sequence[StageClock]) -> dict[str, dict[str, float]]:
     """Average the costs of several measurements.
 
     Args:
-        clocks (Sequence[StageClock]): The measurements.
+        clocks (Sequence[StageClock]): Clock of each measurement.
 
     Returns:
-        dict[str, dict[str, float]]: For each stage, the mean of each field of
-        :class:`Cost`, by name of the field.
+        dict[str, dict[str, float]]: Mean of each field of :class:`Cost`, by
+        name of the stage and then by name of the field.
     """
     stages = dict.fromkeys(name for clock in clocks for name in clock.costs)
     return {
@@ -281,12 +294,12 @@ def matrix_rate(size: int = 1024, seconds: float = 0.5) -> float:
     """Measure how fast this process multiplies large float32 matrices.
 
     Args:
-        size (int): Side of the matrices.
-        seconds (float): Smallest number of CPU seconds to measure.
+        size (int): Height and width of the matrices.
+        seconds (float): Minimum duration of the measurement in CPU seconds.
 
     Returns:
-        float: Multiply-adds per CPU second, with the threads that PyTorch
-        uses now.
+        float: Multiply-adds per CPU second, with PyTorch's current number of
+        threads.
     """
     first, second = torch.randn(2, size, size)
     torch.mm(first, second)
@@ -298,7 +311,7 @@ def matrix_rate(size: int = 1024, seconds: float = 0.5) -> float:
 
 
 def _status(key: str) -> int:
-    """Bytes of the entry ``key`` in ``/proc/self/status``."""
+    """Value of the entry ``key`` in ``/proc/self/status``, in bytes."""
     text = Path('/proc/self/status').read_text()
     (line,) = (x for x in text.splitlines() if x.startswith(f'{key}:'))
     return int(line.split()[1]) * 1024

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that measurements read: images and training sets of random content."""
+"""Image files and training sets with random content, for measurements."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -18,7 +18,7 @@ def draw_image(file: Path, size: tuple[int, int], seed: int = 0) -> Path:
         seed (int): Seed of the colours.
 
     Returns:
-        Path: The file.
+        Path: ``file``.
     """
     rng = np.random.default_rng(seed)
     colours = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
@@ -35,7 +35,7 @@ def draw_image(file: Path, size: tuple[int, int], seed: int = 0) -> Path:
 def draw_labels(
     file: Path, size: tuple[int, int], num_labels: int, seed: int = 0
 ) -> Path:
-    """Write a label map of a few regions.
+    """Write a label map of 4 x 5 rectangles with random labels.
 
     Args:
         file (Path): PNG file to write.
@@ -44,7 +44,7 @@ def draw_labels(
         seed (int): Seed of the labels.
 
     Returns:
-        Path: The file.
+        Path: ``file``.
     """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, num_labels, (4, 5), dtype=np.uint8)
@@ -65,15 +65,15 @@ def write_training_set(
 
     Args:
         dataset (ConfigDict): Config of a training data set with one folder of
-            images and one of labels.
+            images and one folder of label maps.
         folder (Path): Folder to write to.
         num_labels (int): Number of labels, at most 255.
-        size (tuple[int, int]): Height and width of the images; the default is
-            that of most images of COCO.
+        size (tuple[int, int]): Height and width of the images. Default: the
+            size of most images of COCO.
         count (int): Number of images.
 
     Returns:
-        ConfigDict: The config with the files in ``folder``.
+        ConfigDict: Copy of ``dataset`` that names the files in ``folder``.
     """
     for name in ('images', 'labels'):
         (folder / name).mkdir()

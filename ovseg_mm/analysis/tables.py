@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Format the numbers from workloads as lines of text.
+"""Format the measured numbers of the benchmark as lines of text.
 
-The numbers, called figures, come from :mod:`ovseg_mm.analysis.workloads`.
+The numbers come from the functions of :mod:`ovseg_mm.analysis.workloads`.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,14 @@ _MIB = 1 << 20
 def ratios(
     name: str, other: Mapping[str, Any], own: Mapping[str, Any]
 ) -> list[str]:
-    """Format the ratios of another measurement to this one.
+    """Format the ratios of another measurement to this measurement.
 
     Args:
-        name (str): Name of the other measurement.
-        other (Mapping[str, Any]): Figures of the other measurement.
-        own (Mapping[str, Any]): Figures of this measurement.
+        name (str): Names of both measurements, such as ``'earlier run / this
+            run'``.
+        other (Mapping[str, Any]): Numbers of the other measurement, as
+            returned by the function ``predict`` or ``train``.
+        own (Mapping[str, Any]): Numbers of this measurement.
 
     Returns:
         list[str]: One line. A ratio above 1 means that the other measurement
@@ -29,7 +31,7 @@ def ratios(
             _sum(other, 'user', 'system'),
             _sum(own, 'user', 'system'),
         ),
-        'user alone': (_sum(other, 'user'), _sum(own, 'user')),
+        'user CPU time': (_sum(other, 'user'), _sum(own, 'user')),
         'memory': (other['memory'], own['memory']),
         'class texts': (_text(other), _text(own)),
     }
@@ -38,14 +40,15 @@ def ratios(
         for key, (more, less) in pairs.items()
         if less > 0
     )
-    return [f'  {name} / this path: {found}']
+    return [f'  {name}: {found}']
 
 
 def stages(figures: Mapping[str, Any]) -> list[str]:
     """Format the cost of a prediction or training step, and of its stages.
 
     Args:
-        figures (Mapping[str, Any]): Figures of ``predict`` or ``train``.
+        figures (Mapping[str, Any]): Measured numbers, as returned by the
+            function ``predict`` or ``train``.
 
     Returns:
         list[str]: The lines, the longest stage first.
@@ -55,17 +58,17 @@ def stages(figures: Mapping[str, Any]) -> list[str]:
         f'{total:.2f} CPU s',
         f'{_sum(figures, "system") / total:.1%} system',
         f'{_sum(figures, "faults"):.0f} page faults',
-        f'{figures["memory"] / _MIB:.0f} MiB above the model',
+        f'peak memory {figures["memory"] / _MIB:.0f} MiB above the model',
     ]
     if 'flops' in figures:
         share = figures['flops'] / total / figures['rate']
         parts += [
             f'{figures["flops"] / 1e9:.1f} G multiply-adds',
-            f'{share:.0%} of the matrix rate',
+            f'{share:.0%} of the speed of matrix products',
         ]
     lines = [f'  {"; ".join(parts)}', *_table(figures['later'])]
     if _text(figures):
-        lines.append(f'  class texts, once: {_text(figures):.2f} CPU s')
+        lines.append(f'  class texts, only once: {_text(figures):.2f} CPU s')
     return lines
 
 
@@ -73,35 +76,37 @@ def loading(figures: Mapping[str, Any]) -> list[str]:
     """Format the cost of loading the images of a training set.
 
     Args:
-        figures (Mapping[str, Any]): Figures of ``load``.
+        figures (Mapping[str, Any]): Measured numbers, as returned by the
+            function ``load``.
 
     Returns:
         list[str]: The lines, the longest transform first.
     """
     images = figures['images']
     return [
-        f'  {images:.1f} images a CPU second and worker, '
-        f'{4 * images:.0f} with 4 workers',
+        f'  {images:.1f} images per CPU second of a worker, about '
+        f'{4 * images:.0f} images per second with 4 workers',
         *_table(figures['later']),
     ]
 
 
 def folder(figures: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """Format the cost of predicting a folder, for each batch size.
+    """Format the cost of predictions of a folder, for each batch size.
 
     Args:
-        figures (Mapping[int, Mapping[str, Any]]): Figures of ``folder``, by
-            batch size. All sizes are compared with the first one.
+        figures (Mapping[int, Mapping[str, Any]]): Measured numbers by batch
+            size, as returned by the function ``folder`` for each size. The
+            first batch size is the reference of the comparison.
 
     Returns:
-        list[str]: One line for each size.
+        list[str]: One line for each batch size.
     """
-    first, *_ = figures.values()
+    smallest, first = next(iter(figures.items()))
     return [
         f'  batches of {size}: {part["images"] / first["images"]:.2f} x the '
-        f'images a second; {part["images"]:.2f} images/s, '
-        f'{part["cpu"]:.3f} CPU s an image, '
-        f'{part["memory"] / _MIB:.0f} MiB above the model'
+        f'speed of batches of {smallest}; {part["images"]:.2f} images/s, '
+        f'{part["cpu"]:.3f} CPU s per image, '
+        f'peak memory {part["memory"] / _MIB:.0f} MiB above the model'
         for size, part in figures.items()
     ]
 
@@ -123,7 +128,7 @@ def _sum(figures: Mapping[str, Any], *keys: str) -> float:
 
 
 def _text(figures: Mapping[str, Any]) -> float:
-    """CPU seconds that the class texts took before the first result."""
+    """CPU seconds of encoding the class texts, in the first prediction."""
     cost = figures['first'].get('text', dict(user=0.0, system=0.0))
     later = figures['later'].get('text', dict(user=0.0, system=0.0))
     return sum(cost[key] - later[key] for key in ('user', 'system'))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements of the benchmark; each runs in its own process."""
+"""Measurements of ``tools/benchmark.py``, which runs each in a new process."""
 
 import argparse
 import os
@@ -42,7 +42,7 @@ from .stages import (
 )
 from .synthetic import draw_image, write_training_set
 
-# Images of a folder, and of a loop over a training set.
+# Numbers of images: in the predicted folder, and loaded for training.
 FOLDER_IMAGES = 32
 LOADED_IMAGES = 48
 
@@ -54,13 +54,14 @@ class Work:
     Attributes:
         config (str): Config file, or bare name of a shipped one.
         cfg_options (dict, optional): Settings that override the config.
-        classes (str, optional): Class texts, as on the command line. None:
-            those of the config.
+        classes (str, optional): Class texts, as for the option ``--classes``.
+            None: class texts of the config.
         image_size (tuple[int, int]): Height and width of image files.
         repeats (int): Number of measurements after the first one.
-        threads (int): Threads of PyTorch.
-        plain (bool): Whether the model computes as the papers write it, see
-            :func:`plain_path`, with glibc's default settings.
+        threads (int): Number of PyTorch's threads.
+        plain (bool): Whether to use the plain path, a direct implementation
+            of the papers, see :func:`plain_path`. Memory is then allocated
+            with glibc's default settings.
     """
 
     config: str
@@ -73,17 +74,25 @@ class Work:
 
 
 def predict(work: Work) -> dict[str, Any]:
-    """Measure predictions of one image, from the file to the overlay.
+    """Measure predictions of one image.
+
+    The first stage reads the image file. The last stage draws the overlay, the
+    label map over the image.
 
     Args:
         work (Work): Options.
 
     Returns:
-        dict[str, Any]: ``first`` and ``later``, costs of the stages of the
-        first prediction, which encodes the class texts, and mean costs of
-        the later predictions; ``memory``, peak bytes above the model;
-        ``rate``, multiply-adds per CPU second of matrix products; without
-        ``plain``, also ``flops``, multiply-adds of a prediction.
+        dict[str, Any]: Measured numbers:
+
+        - ``first``: costs of the stages of the first prediction, which
+          encodes the class texts;
+        - ``later``: mean costs of the stages of the later predictions;
+        - ``memory``: peak memory in bytes, without the model itself;
+        - ``rate``: speed of large matrix products, in multiply-adds per CPU
+          second;
+        - ``flops``: multiply-adds of one prediction, without the class texts;
+          missing if ``work.plain`` is True.
     """
     with _built(work) as (model, rate), tempfile.TemporaryDirectory() as name:
         pipeline = Compose(image_steps(model.cfg.test_pipeline))
@@ -101,15 +110,16 @@ def predict(work: Work) -> dict[str, Any]:
 
 
 def train(work: Work) -> dict[str, Any]:
-    """Measure training steps of one image.
+    """Measure training steps with one image each.
 
     Args:
-        work (Work): Options. ``image_size`` is the size of the files, which
-            the training pipeline then crops.
+        work (Work): Options. ``image_size`` is the size of the image files,
+            before the training pipeline crops the images.
 
     Returns:
-        dict[str, Any]: ``first``, ``later``, ``memory`` and ``rate`` as in
-        :func:`predict`; ``memory`` includes the state of the optimizer.
+        dict[str, Any]: ``first``, ``later``, ``memory`` and ``rate`` of the
+        steps, as in :func:`predict`. ``memory`` includes the state of the
+        optimizer.
     """
     with _built(work) as (model, rate), _training_set(work) as dataset:
         batches = [
@@ -133,8 +143,11 @@ def load(work: Work) -> dict[str, Any]:
         work (Work): Options.
 
     Returns:
-        dict[str, Any]: ``later``, mean costs of each transform for an image;
-        ``images``, images per CPU second, the rate of one worker.
+        dict[str, Any]: Measured numbers:
+
+        - ``later``: mean cost of each transform per image, by class name of
+          the transform;
+        - ``images``: number of images that one worker loads per CPU second.
     """
     torch.set_num_threads(work.threads)
     with _training_set(work) as dataset:
@@ -154,7 +167,7 @@ def load(work: Work) -> dict[str, Any]:
 
 
 def folder(work: Work, batch_size: int) -> dict[str, Any]:
-    """Measure the command ``predict`` on a folder of images.
+    """Measure predictions of an image folder by the command ``predict``.
 
     The class texts are encoded before the measurement.
 
@@ -163,8 +176,11 @@ def folder(work: Work, batch_size: int) -> dict[str, Any]:
         batch_size (int): Images that go through the model together.
 
     Returns:
-        dict[str, Any]: ``images``, images per elapsed second; ``cpu``, CPU
-        seconds per image; ``memory``, peak bytes above the model.
+        dict[str, Any]: Measured numbers:
+
+        - ``images``: images per elapsed second;
+        - ``cpu``: CPU seconds per image;
+        - ``memory``: peak memory in bytes, without the model itself.
     """
     with _built(work) as (model, _), tempfile.TemporaryDirectory() as name:
         inferencer, images = _inferencer(work, model), Path(name) / 'images'
@@ -195,7 +211,10 @@ WORKLOADS: dict[str, Callable[..., dict[str, Any]]] = dict(
 
 @contextmanager
 def _built(work: Work) -> Iterator[tuple[BaseOpenVocabSegmentor, float]]:
-    """Model of the config, and the rate of matrix products."""
+    """Model of the config, and the speed of large matrix products.
+
+    The speed is the number of multiply-adds per CPU second.
+    """
     if work.plain:
         # keep_freed_memory() changes nothing if a variable of glibc is set.
         os.environ['MALLOC_ARENA_TEST'] = '8'
@@ -214,7 +233,7 @@ def _built(work: Work) -> Iterator[tuple[BaseOpenVocabSegmentor, float]]:
 def _inferencer(
     work: Work, model: BaseOpenVocabSegmentor
 ) -> OpenVocabInferencer:
-    """Inferencer of a built model, which may have random weights."""
+    """Inferencer with an existing model, whose weights may be random."""
     with replaced(inferencer_module, 'build_for_images', lambda *args: model):
         return OpenVocabInferencer(work.config)
 
@@ -225,7 +244,7 @@ def _path(work: Work, model: BaseOpenVocabSegmentor) -> Any:
 
 @contextmanager
 def _training_set(work: Work) -> Iterator[BaseSegDataset]:
-    """Training set of the config with synthetic files."""
+    """Training set of the config, with synthetic images and label maps."""
     cfg: Config = read_config(work.config, work.cfg_options)
     if 'train_dataloader' not in cfg:
         raise InputError(

@@ -62,8 +62,8 @@ def test_prediction_on_both_paths(benchmark, options):
     earlier = dict(predict=plain)
     name, first, second, *table = benchmark.report(CONFIG, figures, earlier)
     assert name.strip() == CONFIG.removesuffix('.py')
-    assert first.startswith('  plain path / this path: CPU time x ')
-    assert second.startswith('  earlier run / this path: CPU time x ')
+    assert first.startswith('  plain path / optimised code: CPU time x ')
+    assert second.startswith('  earlier run / this run: CPU time x ')
     assert second.split(': ')[1] == first.split(': ')[1]
     count = len(fast['later']) + len(plain['later'])
     assert len(table) == count + 2 * 3 + 1
@@ -91,8 +91,8 @@ def test_loading(benchmark, options):
     }
     assert len(table) == 5
     rate = figures['load']['images']
-    assert f'{rate:.1f} images a CPU second' in first
-    assert f'{4 * rate:.0f} with 4 workers' in first
+    assert f'{rate:.1f} images per CPU second' in first
+    assert f'{4 * rate:.0f} images per second with 4 workers' in first
 
 
 def test_folder(benchmark, options):
@@ -100,9 +100,9 @@ def test_folder(benchmark, options):
     figures = benchmark.measure(CONFIG, options)
     assert set(figures) == {'folder 1', 'folder 8'}
     alone, together = benchmark.report(CONFIG, figures, {})[1:]
-    assert alone.startswith('  batches of 1: 1.00 x the images a second')
+    assert alone.startswith('  batches of 1: 1.00 x the speed of batches of 1')
     ratio = figures['folder 8']['images'] / figures['folder 1']['images']
-    assert together.startswith(f'  batches of 8: {ratio:.2f} x the images')
+    assert together.startswith(f'  batches of 8: {ratio:.2f} x the speed')
 
 
 @pytest.mark.parametrize('kind', ['train', 'load'])
