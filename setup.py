@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packaging.
 
-``mim`` looks for ``.mim/configs`` and ``.mim/tools`` in the folder where it
-believes a package to be: openmim in the package itself, onedl-mim in the
-folder of the first file of the wheel's record, which is the ``.dist-info``. A
-wheel carries them in both places, and in the package ``data`` as well; an
-editable install is served from the checkout.
+The command ``mim`` needs the configs and tools of an installed package, in a
+folder ``.mim``. openmim looks for ``.mim`` in the folder of the package.
+onedl-mim looks for it in the folder of the first file in the wheel's
+``RECORD``, which is the ``.dist-info`` folder. Therefore, a wheel contains
+``.mim`` with configs and tools in both folders. The ``.mim`` of the package
+also contains the files of ``data``, which the package itself reads. An
+editable install uses the files of the checkout.
 """
 
 import os
@@ -27,12 +29,13 @@ PACKAGE = 'ovseg_mm'
 HOME = 'https://github.com/ovseg-mm/ovseg_mm'
 FOLDERS = ('configs', 'tools')
 INDEX = ('model-index.yml',)
-# Users link their data sets into data/: only files directly in it are ours.
+# Users link their data sets into data/. Only files directly in data/ belong to
+# the package.
 DATA = ('data/*.json', 'data/*.tsv', 'data/*.safetensors', 'data/README.md')
 
 
 def copy_resources(target: Path, files: tuple[str, ...]) -> None:
-    """Copy what mim and the package look for into a ``.mim`` folder."""
+    """Copy configs, tools and some more files into a folder ``.mim``."""
     ignored = shutil.ignore_patterns('__pycache__', '*.pyc')
     for folder in FOLDERS:
         shutil.copytree(
@@ -46,10 +49,13 @@ def copy_resources(target: Path, files: tuple[str, ...]) -> None:
 
 
 class BuildPy(build_py):
-    """Puts the resources into the package of a wheel."""
+    """Copies configs, tools and data into the package of a wheel."""
 
     def run(self):
-        """Build, then copy; an editable install needs no copies."""
+        """Build the package, then copy the files into its folder ``.mim``.
+
+        An editable install needs no copies.
+        """
         super().run()
         if not getattr(self, 'editable_mode', False):
             copy_resources(
@@ -58,17 +64,17 @@ class BuildPy(build_py):
 
 
 class BdistWheel(bdist_wheel):
-    """Puts the resources beside the metadata as well, for onedl-mim."""
+    """Copies configs and tools into the metadata of a wheel, for onedl-mim."""
 
     def egg2dist(self, egginfo_path, distinfo_path):
-        """Convert the metadata, then copy."""
+        """Create the ``.dist-info`` folder, then copy the files into it."""
         super().egg2dist(egginfo_path, distinfo_path)
         if 'editable_wheel' not in sys.argv:
             copy_resources(Path(distinfo_path, '.mim'), INDEX)
 
 
 def link_resources() -> None:
-    """Links for openmim in an old-style editable install."""
+    """Create the links that openmim needs after ``setup.py develop``."""
     target = ROOT / PACKAGE / '.mim'
     target.mkdir(exist_ok=True)
     for name in (*FOLDERS, 'data', 'model-index.yml'):
@@ -78,14 +84,14 @@ def link_resources() -> None:
 
 
 def read_version() -> str:
-    """Version from its file, without importing the package."""
+    """Read the version without importing the package."""
     namespace: dict = {}
     exec((ROOT / PACKAGE / 'version.py').read_text(), namespace)
     return namespace['__version__']
 
 
 def read_readme() -> str:
-    """README whose links and pictures work on PyPI, too."""
+    """Read the README; its links become absolute, so that PyPI shows them."""
     text = (ROOT / 'README.md').read_text(encoding='utf-8')
     raw = HOME.replace('//github.com', '//raw.githubusercontent.com')
 
@@ -102,7 +108,7 @@ def read_readme() -> str:
 
 
 def read_requirements(name: str) -> list[str]:
-    """Lines of a requirements file."""
+    """Read a requirements file, without comments."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Common options of the tools.
+"""Command-line options that several tools share.
 
-This module imports little, so that ``-h`` answers quickly.
+This module imports few other modules, so that ``-h`` answers quickly.
 """
 
 import argparse
@@ -18,7 +18,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='job launcher; pytorch runs on CPUs if there is no GPU',
+        help="job launcher; 'pytorch' also works without a GPU, on CPUs",
     )
     # torch.distributed.launch adds this option in one of two spellings.
     parser.add_argument(
@@ -40,7 +40,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=_pixels,
         metavar=('HEIGHT', 'WIDTH'),
         help='size of the image after the test pipeline (default: size of a '
-        'window)',
+        'sliding window, test_cfg.crop_size of the config)',
     )
 
 
@@ -61,9 +61,9 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=_KeyValues,
         metavar='KEY=VALUE',
-        help='settings to override in the config, as key=value; lists as '
-        'key="[a,b]"; if a text contains a comma, enclose the text in '
-        'quotes: key="[\'a, b\',c]"',
+        help='settings to override in the config, written as key=value; '
+        'write a list as key="[a,b]"; if an entry contains a comma, enclose '
+        'the entry in quotes: key="[\'a, b\',c]"',
     )
 
 
@@ -72,7 +72,7 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision: float16 on GPUs, bfloat16 on CPUs',
+        help='use mixed precision: float16 on GPUs, bfloat16 on CPUs',
     )
     add_compile_option(parser)
 
@@ -82,8 +82,8 @@ def add_compile_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--compile',
         action='store_true',
-        help="compile the blocks of CLIP's image tower; the first steps take "
-        'longer',
+        help="use torch.compile for the blocks of CLIP's image tower; the "
+        'first batches take longer',
     )
 
 
@@ -94,7 +94,8 @@ def add_debug_option(parser: argparse.ArgumentParser) -> None:
         nargs=0,
         action=_Debug,
         default=argparse.SUPPRESS,
-        help='print the traceback of an error, as OVSEG_DEBUG=1 does',
+        help='print the traceback of an error; the environment variable '
+        'OVSEG_DEBUG=1 has the same effect',
     )
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Demo: train a small model, test it, and segment an image with words.
 
-The image is segmented before the training, without a trained model, and
-after it. Every step runs a public command. Finished steps are skipped, so
-that the same command continues after an interruption.
+The image is segmented twice: first by a method that needs no training, and
+at the end by the trained model. Every step runs a public command. Finished
+steps are skipped, so that the same command continues after an interruption.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from pathlib import Path
 from common_options import add_debug_option
 
 CONFIG = 'catseg_clip-toy_1xb4-400_toy-world-64x64.py'
-# Seed of the image that is segmented at the end.
+# Seed of the image that is segmented.
 PICTURE_SEED = 7
-# Lines of a log that are shown on the terminal: progress and results.
+# Lines of a log that the terminal shows: progress, results and errors.
 TELLING = re.compile(r'Iter\(|mIoU_seen|_overlay\.png|rror:')
 
 
@@ -107,7 +107,7 @@ class Demo:
     def test(
         self, name: str, options: Sequence = (), settings: Sequence = ()
     ) -> dict[str, float]:
-        """Test the trained model, unless a result exists.
+        """Test the trained model, unless this test has a result already.
 
         Args:
             name (str): Name of the folder of the result, and of the log.
@@ -131,7 +131,13 @@ class Demo:
         return self._metrics(name)
 
     def shuffled_words(self) -> Path:
-        """Write the class texts in an order in which all labels are wrong."""
+        """Write the class texts to a file, in a wrong order.
+
+        No label keeps its own class text.
+
+        Returns:
+            Path: Path of the file.
+        """
         from ovseg_mm.vocabulary import load_vocabulary
 
         names = load_vocabulary('toy_world').names
@@ -189,7 +195,7 @@ class Demo:
         return overlay
 
     def _metrics(self, name: str) -> dict[str, float] | None:
-        """Metrics of a finished test; None if there is no finished test."""
+        """Metrics of a test by name; None if the test is not finished."""
         for file in sorted((self.out / name).glob('*/*.json')):
             metrics = json.loads(file.read_text())
             if 'mIoU_unseen' in metrics:
@@ -230,7 +236,7 @@ class Demo:
 
 
 def _environment() -> dict[str, str]:
-    """Environment variables of the commands."""
+    """Environment variables for the commands of the demo."""
     folder = os.path.dirname(sys.executable)
     return {
         # Threads that wait without sleeping slow other threads down if other
@@ -268,16 +274,16 @@ def keep_options(out: Path, options: dict) -> None:
 
 
 def show_table(rows: dict[str, dict[str, float]]) -> None:
-    """Print the metrics of the tests, by title."""
+    """Print a table of metrics, with one row for each test."""
     keys = dict(seen='mIoU_seen', unseen='mIoU_unseen', harmonic='hIoU')
     print(f'{"mIoU in percent":24}' + ''.join(f'{key:>10}' for key in keys))
     for title, metrics in rows.items():
-        figures = (metrics[key] for key in keys.values())
-        print(f'{title:24}' + ''.join(f'{x:10.1f}' for x in figures))
+        values = (metrics[key] for key in keys.values())
+        print(f'{title:24}' + ''.join(f'{x:10.1f}' for x in values))
 
 
 def main() -> int:
-    """Run all steps; return 1 if a command fails, else 0."""
+    """Run all steps. Return the exit status, which is 1 if a command fails."""
     args = parse_args()
     from ovseg_mm.engine.launch import check_writable
     from ovseg_mm.utils.errors import InputError, report_errors
@@ -292,19 +298,19 @@ def main() -> int:
     demo = Demo(args.out, **options)
     pictures = args.out / 'test' / 'pictures'
     try:
-        print('1/6 A picture, segmented with words; nothing is trained')
+        print('1/6 Segmenting an image without training')
         first = demo.predict('without_training', ['--model', 'toy'])
-        print(f'look at {first}')
-        print(f'2/6 The toy world: {demo.data}')
+        print(f'result: {first}')
+        print(f'2/6 Drawing the data set: {demo.data}')
         demo.make_data()
         print('3/6 Training CAT-Seg on the seen classes')
         demo.train()
         print('4/6 Testing on seen and unseen classes')
         metrics = demo.test('test', ['--show-dir', pictures])
-        print('5/6 Control: the same with class texts in a wrong order')
+        print('5/6 Control: testing with class texts in a wrong order')
         words = demo.shuffled_words()
         control = demo.test('control', settings=[f'model.vocabulary={words}'])
-        print('6/6 The picture again, with the trained model')
+        print('6/6 Segmenting the image with the trained model')
         overlay = demo.predict(
             'predict',
             ['--config', demo.config, '--checkpoint', demo.checkpoint],
@@ -315,9 +321,9 @@ def main() -> int:
     print(f'\nDone in {time.monotonic() - started:.0f} s')
     show_table({'test': metrics, 'shuffled class texts': control})
     print(
-        f'pictures of the test: {pictures}\n'
-        f'the picture without training: {first}\n'
-        f'the picture with the trained model: {overlay}'
+        f'predictions of the test: {pictures}\n'
+        f'the image, segmented without training: {first}\n'
+        f'the image, segmented by the trained model: {overlay}'
     )
     return 0
 

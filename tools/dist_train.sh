@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Usage: tools/dist_train.sh CONFIG PROCESSES [OPTIONS of tools/train.py]
-# NNODES, NODE_RANK, MASTER_ADDR and PORT may be set for several machines.
+# For several machines, the environment variables NNODES, NODE_RANK, MASTER_ADDR and PORT may be set.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     sed -n '2,3s/^# //p' "$0" >&2

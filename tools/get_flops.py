@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Print the counts; exit with status 2 for bad input."""
+    """Print FLOPs and parameters; exit with status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.analysis.flops import (
         count_image,
@@ -43,8 +43,8 @@ def main() -> int:
     print(f'an image of {_pixels(size)}: {_giga(image.flops)}')
     for text in texts:
         print(
-            f'text, once a vocabulary: {_giga(text.flops)} ({text.prompts} '
-            f'prompts of {text.tokens} tokens)'
+            f'text tower, once per vocabulary: {_giga(text.flops)} '
+            f'({text.prompts} prompts of {text.tokens} tokens)'
         )
     for name, (total, trained) in count_parameters(model).items():
         print(

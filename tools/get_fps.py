@@ -18,9 +18,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint (default: for a model with a name, its weights; for '
-        'methods without training, the weights of CLIP; otherwise random '
-        'weights)',
+        help='checkpoint (default: if config is the name of a model, its '
+        'published weights; if the method needs no training, the weights of '
+        'CLIP; otherwise random weights)',
     )
     parser.add_argument(
         '--device', help='device (default: a GPU if there is one)'
@@ -47,8 +47,8 @@ def parse_args() -> argparse.Namespace:
         '--test-images',
         action='store_true',
         help="use images of the config's test set, in order, instead of "
-        'random images; if the set is too small, --batches and --warm-up are '
-        'reduced',
+        'random images; if the test set is too small, --batches and '
+        '--warm-up are reduced',
     )
     add_speed_options(parser)
     return parser.parse_args()
@@ -91,16 +91,17 @@ def main() -> int:
     vocabulary = model.vocabulary
     print(
         f'{args.batch_size / speed.median:.2f} images/s: median '
-        f'{1e3 * speed.median:.1f} ms a batch, mean {1e3 * speed.mean:.1f} '
-        f'ms, 10 % to 90 %: {1e3 * speed.quantile(0.1):.1f} to '
-        f'{1e3 * speed.quantile(0.9):.1f} ms, {batches} batches of '
-        f'{args.batch_size} after {warm_up} to warm up'
+        f'{1e3 * speed.median:.1f} ms per batch, mean {1e3 * speed.mean:.1f} '
+        f'ms, quantiles 10 % and 90 %: {1e3 * speed.quantile(0.1):.1f} and '
+        f'{1e3 * speed.quantile(0.9):.1f} ms; batches: '
+        f'{batches} timed, {warm_up} for warm-up, batch size '
+        f'{args.batch_size}'
     )
     print(
         f'device: {name}; torch {torch.__version__}; '
-        f'precision: {str(precision).removeprefix("torch.")} (products of '
-        f'float32: {torch.get_float32_matmul_precision()}); '
-        f'compiled: {"CLIP" if args.compile else "nothing"}'
+        f'precision: {str(precision).removeprefix("torch.")} (float32 matrix '
+        f'products: {torch.get_float32_matmul_precision()}); '
+        f'compiled: {"blocks of CLIP" if args.compile else "nothing"}'
     )
     print(
         f'peak memory: {speed.peak_memory / 2**30:.2f} GiB of '
@@ -114,13 +115,13 @@ def main() -> int:
 
 
 def counts(args: argparse.Namespace) -> tuple[int, int]:
-    """Number of batches to warm up, and number of batches to time.
+    """Choose the numbers of batches for the warm-up and for the timing.
 
     Args:
         args (argparse.Namespace): Options of the command.
 
     Returns:
-        tuple[int, int]: The two numbers.
+        tuple[int, int]: Number of warm-up batches and number of timed batches.
 
     Raises:
         InputError: If a number is too small, or ``--shape`` is given with
@@ -141,7 +142,7 @@ def counts(args: argparse.Namespace) -> tuple[int, int]:
     if args.test_images and args.shape:
         raise InputError(
             '--shape is the size of random images; leave it out with '
-            '--test-images, which have the sizes of the test pipeline'
+            '--test-images, since the test pipeline decides their size'
         )
     return warm_up, batches
 
@@ -149,10 +150,10 @@ def counts(args: argparse.Namespace) -> tuple[int, int]:
 def test_images(
     args: argparse.Namespace, warm_up: int, batches: int
 ) -> tuple | None:
-    """Batches of test images; None without ``--test-images``.
+    """Load batches of test images. Without ``--test-images``, return None.
 
-    Returns the number of batches to warm up, the number to time, the loader
-    of the batches, and a note on the images for the report.
+    The result is the number of warm-up batches, the number of timed batches,
+    the loader of the batches, and a description of the images to print.
     """
     if not args.test_images:
         return None
@@ -183,7 +184,7 @@ def test_images(
     note = f'images: {used} of {len(dataset)} test images of the config'
     if found != (warm_up, batches):
         note += (
-            f', too few for {warm_up} batches to warm up and {batches} to time'
+            f', too few for {warm_up} batches for warm-up and {batches} timed'
         )
     return *found, loader, note
 
@@ -191,7 +192,7 @@ def test_images(
 def random_images(
     args: argparse.Namespace, model: 'nn.Module', count: int
 ) -> tuple:
-    """Batches of random images, and a note on their size."""
+    """Batches of random images, and a description of their size to print."""
     from ovseg_mm.analysis.flops import window_size
     from ovseg_mm.analysis.speed import random_batches
 

@@ -1,4 +1,4 @@
-"""Run an export without PyTorch: MODEL.onnx IMAGE RESULT.png [WORDS.npz]."""
+"""Segment by an ONNX model: MODEL.onnx IMAGE RESULT.png [WORDS.npz]."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ from PIL import Image
 
 model, picture, result, *words = sys.argv[1:]
 facts, inputs = json.load(open(f'{model}.json', encoding='utf-8')), {}
-if words:  # embeddings for a graph that takes them
+if words:  # text embeddings, for a model that has no words of its own
     arrays = np.load(words[0])
     facts.update(json.loads(str(arrays['facts'])))
     inputs['text'] = arrays['text']
     most = facts['input']['text']['most'] or len(arrays['text'])
-    assert len(arrays['text']) <= most, f'the graph takes {most} texts'
+    assert len(arrays['text']) <= most, f'give at most {most} texts'
 how, vocabulary = facts['protocol'], facts['vocabulary']
 session = onnxruntime.InferenceSession(model)
 image = Image.open(picture).convert('RGB')

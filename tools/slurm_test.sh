@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Usage: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [OPTIONS of tools/test.py]
-# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS may be set.
+# The environment variables GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS may be set.
 set -euo pipefail
 if [ $# -lt 4 ]; then
     sed -n '2,3s/^# //p' "$0" >&2

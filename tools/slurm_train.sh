@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Usage: tools/slurm_train.sh PARTITION JOB_NAME CONFIG [OPTIONS of tools/train.py]
-# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS may be set.
+# The environment variables GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS may be set.
 set -euo pipefail
 if [ $# -lt 3 ]; then
     sed -n '2,3s/^# //p' "$0" >&2

@@ -15,8 +15,9 @@ def parse_args() -> argparse.Namespace:
         'checkpoint',
         nargs='?',
         help='checkpoint of this package, or file published by the authors '
-        "of the method; 'none' or no argument for models with a name, and "
-        'for methods without training, which use only the weights of CLIP',
+        'of the method; leave it out if config is the name of a model; leave '
+        "it out or write 'none' if the method needs no training and uses only "
+        'the weights of CLIP',
     )
     parser.add_argument(
         '--out', help='folder for predicted label maps (8 or 16 bits)'
@@ -24,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show',
         action='store_true',
-        help='show a drawing of each prediction in a window',
+        help='show a drawing of each prediction on the screen',
     )
     parser.add_argument(
         '--show-dir', help='folder for a drawing of each prediction'
@@ -34,15 +35,15 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=0,
         metavar='N',
-        help='below each drawing, show the N mask proposals that decide most '
-        'pixels, with the classes predicted from their embeddings and from '
-        'their regions',
+        help='below each drawing, show the N mask proposals that decide the '
+        'labels of the largest numbers of pixels, with the classes predicted '
+        'from the embedding and from the region of each proposal',
     )
     parser.add_argument(
         '--wait-time',
         type=float,
         default=2,
-        help='seconds for which --show shows a window (default: %(default)s)',
+        help='seconds for which --show shows a drawing (default: %(default)s)',
     )
     parser.add_argument(
         '--tta', action='store_true', help='use test-time augmentation'

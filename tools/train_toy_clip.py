@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the CLIP of the toy world on captions and write its weights.
 
-Without options, this makes the file that comes with the package, up to
-rounding, which depends on processor and threads. It takes about 8 minutes
-on two cores. Labels are used only at the end, to measure zero-shot mIoU of
-the patch tokens.
+Without options, this script makes the file that the package contains, except
+for rounding errors, which depend on the processor and the number of threads.
+It takes about 8 minutes on two cores. Labels are used only after the training,
+to measure the zero-shot mIoU of the patch tokens.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Train CLIP, write and test the weights; exit with 2 for bad input."""
+    """Train CLIP, write and test it; exit with status 2 for bad input."""
     args = parse_args()
     from mmengine.config import Config
     from safetensors.torch import save

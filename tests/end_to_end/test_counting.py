@@ -42,14 +42,14 @@ def test_images_a_second_of_the_test_set(tool, tiny_data):
     options = ('--cfg-options', *data_options(tiny_data))
     status, output = tool('get_fps', TINY, '--test-images', *options)
     assert status == 0, output
-    assert '4 batches of 1 after 1 to warm up' in output
+    assert 'batches: 4 timed, 1 for warm-up, batch size 1' in output
     assert 'images: 5 of 5 test images of the config, too few for 100' in (
         output
     )
     wanted = ('--warm-up', 1, '--batches', 1, '--batch-size', 2)
     status, output = tool('get_fps', TINY, '--test-images', *wanted, *options)
     assert status == 0, output
-    assert '1 batches of 2 after 1 to warm up' in output
+    assert 'batches: 1 timed, 1 for warm-up, batch size 2' in output
     assert 'images: 4 of 5 test images of the config;' in output
 
 
