@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named models: table, resolution of names, weights in the cache.
+"""Models that can be chosen by name, such as ``'sc-clip'``.
 
-This module can be imported without PyTorch and MMSegmentation.
+The modules read the list of these models, find the config of a name, and keep
+the downloaded weights in a cache. They can be imported without PyTorch and
+MMSegmentation.
 """
 
 from .resolve import (

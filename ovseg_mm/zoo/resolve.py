@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resolution of a model argument to a config and weights."""
+"""Finding the config and the weights of the model that a user names."""
 
 import argparse
 import re
@@ -22,18 +22,20 @@ _PLACES = ('hf-hub:', 'local-dir:')
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Config and weights that a model argument stands for.
+    """Config and weights of a model, found by :func:`resolve_model`.
 
     Attributes:
-        name (str): Name of the model, or of the config file, usable as a file
-            name.
-        config (Path | Config): Path of the config file, or the config.
-        options (dict[str, Any]): Settings that belong to the name of the
-            model and override the config. Settings of the user override both.
-        checkpoint (Path, optional): Given checkpoint. None: :meth:`fetch`
-            finds the weights.
-        model (ZooModel, optional): Named model whose weights are used. None:
-            the argument was a config, or a checkpoint was given.
+        name (str): Name of the model or config file. It contains only
+            characters that are allowed in a file name.
+        config (Path | Config): Path of the config file, or the config itself.
+        options (dict[str, Any]): Settings of the named model that override
+            settings of the config. Settings of the user (``--cfg-options``)
+            override ``options``.
+        checkpoint (Path, optional): Checkpoint that the user has named. None:
+            see ``model``.
+        model (ZooModel, optional): Named model whose published weights
+            :meth:`fetch` downloads. None: no weights are downloaded, because
+            the user has named a config or a checkpoint.
     """
 
     name: str
@@ -43,7 +45,10 @@ class ModelSource:
     model: ZooModel | None = None
 
     def fetch(self) -> Path | None:
-        """Return the checkpoint; weights of a named model are downloaded once.
+        """Return the checkpoint of the model.
+
+        The weights of a named model are downloaded at the first call, and
+        read from the cache later.
 
         Returns:
             Path | None: Path of the checkpoint; None if only the weights of
@@ -67,25 +72,31 @@ def resolve_model(
     model: 'str | Path | Config | ModelSource' = DEFAULT_MODEL,
     checkpoint: str | Path | None = None,
 ) -> ModelSource:
-    """Find the config and the weights that a model argument stands for.
+    """Find the config and the weights of a model.
 
-    Weights are downloaded later, by :meth:`ModelSource.fetch`.
+    Weights are not downloaded here, but by :meth:`ModelSource.fetch`.
 
     Args:
-        model (str | Path | Config | ModelSource): Name of a model
-            (``'sc-clip'``), also with a CLIP
-            (``'sc-clip:ViT-L-14-336/openai'``); path of a config file; bare
-            name of a shipped config; a config; or a source, which is
-            returned unchanged.
+        model (str | Path | Config | ModelSource): One of
+
+            - name of a model (``'sc-clip'``); for some models, a CLIP can
+              follow (``'sc-clip:ViT-L-14-336/openai'``);
+            - path of a config file;
+            - name of a config in this package, without folder and ``.py``;
+            - config;
+            - result of this function, which is returned unchanged.
         checkpoint (str | Path, optional): Checkpoint to use instead of the
-            weights of a named model. ``'none'``: only the weights of CLIP.
+            published weights of a named model. ``'none'``: no checkpoint, only
+            the weights of CLIP. None: the published weights of a named model;
+            for a config, the same as ``'none'``.
 
     Returns:
         ModelSource: Config, settings and weights.
 
     Raises:
         FileNotFoundError: If there is no such model, config or checkpoint.
-        InputError: If a CLIP is given that cannot be used.
+        InputError: If the name of the CLIP is not valid, or the model cannot
+            use another CLIP.
     """
     if isinstance(model, ModelSource):
         return model
@@ -107,7 +118,7 @@ def resolve_model(
         row.config,
         options,
         weights,
-        # A given checkpoint replaces the weights of the table's row.
+        # The checkpoint replaces the published weights of the model.
         None if checkpoint is not None else row,
     )
 
@@ -121,23 +132,26 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model',
         metavar='NAME',
-        help="name of a model that 'python -m ovseg_mm models' lists, whose "
-        'weights are downloaded once; or a config file, or the bare name of '
-        f'a shipped config (default: {DEFAULT_MODEL})',
+        help="name of a model that 'python -m ovseg_mm models' lists (its "
+        'weights are downloaded once), path of a config file, or name of a '
+        f'shipped config without folder and .py (default: {DEFAULT_MODEL})',
     )
     parser.add_argument(
-        '--config', help='config file, or the bare name of a shipped config'
+        '--config',
+        help='path of a config file, or name of a shipped config without '
+        'folder and .py',
     )
     parser.add_argument(
         '--checkpoint',
         help='checkpoint of this package, or file published by the authors '
-        'of the method; leave it out for a model with a name, and for '
-        'methods that use only the weights of CLIP',
+        'of the method; leave it out to use the published weights of a model '
+        "in the list of 'python -m ovseg_mm models', or if the method uses "
+        'only the weights of CLIP',
     )
 
 
 def model_of_arguments(args: argparse.Namespace) -> ModelSource:
-    """Find the model given by the options of a command.
+    """Find the model that the options of a command name.
 
     Args:
         args (argparse.Namespace): Options, as added by
@@ -148,8 +162,9 @@ def model_of_arguments(args: argparse.Namespace) -> ModelSource:
 
     Raises:
         FileNotFoundError: If there is no such model, config or checkpoint.
-        InputError: If two options contradict each other, or a checkpoint is
-            given without a model.
+        InputError: If ``--model`` and ``--config`` are both set, if
+            ``--checkpoint`` is set without a model, or if the CLIP after the
+            name of the model cannot be used.
     """
     if args.model is not None and args.config is not None:
         raise InputError(
@@ -179,7 +194,20 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
 
 
 def _clip_options(row: ZooModel, clip: str) -> dict[str, Any]:
-    """Config settings for the CLIP that is given after the model name."""
+    """Return config settings for the CLIP that follows the model name.
+
+    Args:
+        row (ZooModel): Named model.
+        clip (str): Text after the colon, such as ``'ViT-B-16/openai'``.
+
+    Returns:
+        dict[str, Any]: Values of ``arch`` and ``pretrained``, by their keys in
+        the config.
+
+    Raises:
+        InputError: If the model cannot use another CLIP, or the text is not
+            the name of a CLIP.
+    """
     name = f'{row.name}:{clip}'
     if not row.any_clip:
         raise InputError(

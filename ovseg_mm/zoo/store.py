@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of named models: downloaded once, converted, kept in a cache.
+"""Cache of the weights of named models, which are downloaded once.
 
 The cache folder of a model contains ``NAME.pth``, a checkpoint of this
 package, and ``NAME.json``, the report of the conversion. The report is
@@ -37,8 +37,8 @@ def stored_checkpoint(model: ZooModel) -> Path | None:
 
     Returns:
         Path | None: Path of the checkpoint. None: there is no complete
-        checkpoint, or it was made from a file that the table no longer
-        names.
+        checkpoint, or it was made from a downloaded file that the metafiles
+        no longer name for this model.
     """
     checkpoint, report = _paths(model)
     try:
@@ -54,9 +54,10 @@ def stored_checkpoint(model: ZooModel) -> Path | None:
 def fetch_checkpoint(model: ZooModel) -> Path:
     """Return the converted checkpoint of a model; create it if it is missing.
 
-    The weight file is downloaded, checked and converted into the cache, then
-    removed. If several processes call this, one does the work and the others
-    wait.
+    The weight file is downloaded, checked and converted. The converted
+    checkpoint is stored in the cache, and the downloaded file is removed. If
+    several processes call this function at the same time, one does the work
+    and the other processes wait.
 
     Args:
         model (ZooModel): Model with a weight file.
@@ -169,7 +170,19 @@ def _fetch(model: ZooModel) -> Path:
 
 
 def _store(model: ZooModel, source: Path, added: bool = False) -> Path:
-    """Convert a file into the cache, then write the report."""
+    """Convert a weight file, and store checkpoint and report in the cache.
+
+    Args:
+        model (ZooModel): Model with a weight file.
+        source (Path): Weight file.
+        added (bool): Whether the user has downloaded the file.
+
+    Returns:
+        Path: Path of the checkpoint.
+
+    Raises:
+        InputError: If the file does not belong to this model.
+    """
     from ovseg_mm.checkpoints import convert
     from ovseg_mm.engine.launch import read_config
     from ovseg_mm.version import __version__
@@ -237,6 +250,6 @@ def _not_fetched(model: ZooModel, file: HubFile, error: Exception) -> OSError:
         f'the weights of {model.name} could not be downloaded '
         f'({type(error).__name__}: {reason}); run the command again, which '
         f'continues the download; or download {file.name} from {file.page} '
-        'with another computer, copy it to this one and run: python -m '
+        'on another computer, copy it to this computer and run: python -m '
         f'ovseg_mm add {model.name} {file.name}'
     )

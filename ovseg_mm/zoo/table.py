@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table of named models, read from the metafiles."""
+"""List of the named models, read from the metafiles."""
 
 import functools
 from collections.abc import Iterator
@@ -33,12 +33,12 @@ class WeightsFile:
             ``'dataset'``.
         revision (str): Commit of the repository; empty for the newest commit.
         num_bytes (int): Size in bytes; 0 if unknown.
-        about (str): Approximate size as a phrase, such as ``'about 1.2 GB'``;
+        about (str): Approximate size in words, such as ``'about 1.2 GB'``;
             empty if ``num_bytes`` is known.
         sha256 (str): SHA-256 as 64 hexadecimal digits; empty if unknown.
-        page (str): Web page for the download by hand; empty if the file is
-            on the hub.
-        note (str): Advice for the download from ``page``.
+        page (str): Web page from which the user must download the file; empty
+            if the file is on the hub.
+        note (str): Advice for the download from ``page``; may be empty.
     """
 
     name: str
@@ -54,7 +54,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class ZooModel:
-    """Model that has a name.
+    """Model that users can choose by its name.
 
     Attributes:
         name (str): Name of the model.
@@ -64,10 +64,12 @@ class ZooModel:
         weights_licence (str): Licence of the weights.
         file (WeightsFile, optional): Published weight file. None: the model
             uses only the weights of CLIP.
-        any_clip (bool): Whether another CLIP can be chosen, as
-            ``NAME:ARCH/PRETRAINED``.
-        options (dict[str, Any]): Settings to override in the config.
-        miou (dict[str, float]): Published mIoU in percent by benchmark.
+        any_clip (bool): Whether users can choose another CLIP, by writing
+            ``NAME:ARCH/PRETRAINED`` instead of the name.
+        options (dict[str, Any]): Settings that override settings of the
+            config.
+        miou (dict[str, float]): Published mIoU in percent, by the key of the
+            benchmark, such as ``'ade150'``.
     """
 
     name: str
@@ -87,7 +89,7 @@ class ZooModel:
 
     @property
     def size(self) -> str:
-        """Size of the download, as a phrase for tables."""
+        """Size of the download, such as ``'1.2 GB'`` or ``'by hand'``."""
         if self.file is None:
             shipped = self.entry.clip.startswith('data/')
             return 'none' if shipped else "CLIP's"
@@ -107,20 +109,20 @@ class ZooModel:
 
 
 def zoo_models() -> dict[str, ZooModel]:
-    """Read the table of named models.
+    """Read the list of named models from the metafiles.
 
     Returns:
         dict[str, ZooModel]: Models by name. The default model is first;
         models whose file must be downloaded by hand are last.
 
     Raises:
-        InputError: If a metafile is damaged.
+        InputError: If a metafile cannot be read, or has a wrong entry.
     """
     return dict(_models_below(resource('configs')))
 
 
 def find_model(name: str) -> ZooModel:
-    """Find a named model in the table.
+    """Find a model by its name.
 
     Args:
         name (str): Name of the model.
@@ -129,8 +131,8 @@ def find_model(name: str) -> ZooModel:
         ZooModel: The model.
 
     Raises:
-        InputError: If there is no model of this name, or a metafile is
-            damaged.
+        InputError: If there is no model of this name, or if a metafile cannot
+            be read or has a wrong entry.
     """
     models = zoo_models()
     if name not in models:
@@ -151,16 +153,16 @@ def _models_below(folder: Path) -> dict[str, ZooModel]:
                 model = _model_of(row, entries)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(
-                    f'{path}: a model under Zoo cannot be read ({error!r}); '
-                    'expected the keys Name, Config, Good For, Licence and '
-                    'optionally File, Options, mIoU'
+                    f'{path}: an entry of the list Zoo cannot be read '
+                    f'({error!r}); write the keys Name, Config, Good For and '
+                    'Licence, and optionally File, Any CLIP, Options and mIoU'
                 ) from error
             models[model.name] = model
     return dict(sorted(models.items(), key=lambda item: _place(item[1])))
 
 
 def _place(model: ZooModel) -> tuple[bool, bool]:
-    """Sort key of a model: default model first, download by hand last."""
+    """Return the key for sorting models in the order of zoo_models()."""
     by_hand = model.file is not None and not model.file.repository
     return model.name != DEFAULT_MODEL, by_hand
 
@@ -208,7 +210,15 @@ def _file_of(row: dict[str, Any]) -> WeightsFile:
 def _miou_of_family(
     entry: ModelEntry, entries: dict[str, ModelEntry]
 ) -> Iterator[tuple[str, float]]:
-    """Published mIoU of configs with the same weights, by benchmark."""
+    """Iterate over the published mIoU of the configs with the same weights.
+
+    Args:
+        entry (ModelEntry): Config of the named model.
+        entries (dict[str, ModelEntry]): All shipped configs.
+
+    Yields:
+        tuple[str, float]: Key of the benchmark, and mIoU in percent.
+    """
     keys = {test_set: key for key, test_set in BENCHMARKS.items()}
     for other in entries.values():
         if other.family == entry.family and other.test_set in keys:

@@ -83,7 +83,7 @@ def test_configs(capsys):
         ),
         ('Models: [\n', 'metafile.yaml cannot be read as YAML: .*line 2'),
         ('- a\n', 'metafile.yaml contains a list; expected'),
-        ('Zoo:\n  - Name: a\n', "model under Zoo cannot be read .*'Config'"),
+        ('Zoo:\n  - Name: a\n', "list Zoo cannot be read .*'Config'"),
     ],
 )
 def test_broken_metafile(tmp_path, monkeypatch, capsys, content, message):
