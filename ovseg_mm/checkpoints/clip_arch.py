@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP architectures: model configs of open_clip, completed and checked.
+"""CLIP architectures, as model configs in open_clip's format.
 
 Functions import open_clip only where they need it: the import takes seconds.
 """
@@ -38,9 +38,9 @@ _SUPPORTED = (
 
 
 def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
-    """Return the complete and checked model config of a CLIP.
+    """Return the model config of a CLIP, with defaults filled in.
 
-    A model config has these keys, as in open_clip:
+    The config is also checked. It has these keys, as in open_clip:
 
     - ``embed_dim``
     - ``vision_cfg`` with ``image_size``, ``layers``, ``width``,
@@ -52,11 +52,12 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
 
     Args:
         arch (str | dict): Name of an open_clip model (``'ViT-B-16'``),
-            repository of the Hugging Face hub (``'hf-hub:ORG/NAME'``), folder
-            (``'local-dir:PATH'``), or model config.
-        pretrained (str, optional): Tag of weights in open_clip. The
-            activation is QuickGELU if open_clip uses QuickGELU for this tag,
-            for example for ``'openai'``.
+            address of a repository on the Hugging Face hub
+            (``'hf-hub:ORG/NAME'``), address of a folder
+            (``'local-dir:PATH'``), or the model config itself.
+        pretrained (str, optional): Tag of weights in open_clip, such as
+            ``'openai'``. It decides the activation: QuickGELU if open_clip
+            uses QuickGELU for this tag.
 
     Returns:
         dict: Deep copy of the model config. Missing optional keys except
@@ -64,8 +65,9 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
         added.
 
     Raises:
-        ValueError: If the name or the tag is unknown, or the architecture
-            is not a plain vision transformer.
+        ValueError: If the name or the tag is unknown, a key is missing or
+            has a wrong value, or the architecture is not a plain vision
+            transformer.
     """
     if is_source(arch):
         if pretrained is not None:
@@ -184,9 +186,10 @@ def _tag_has_quick_gelu(name: str, tag: str | None) -> bool:
 
     if is_source(tag):
         raise InputError(
-            f'pretrained={tag!r} is not a tag of open_clip; set '
-            f'custom_clip_weights={tag!r} or arch={tag!r}, and leave '
-            'pretrained out'
+            f'pretrained={tag!r} is an address, not a tag of open_clip; '
+            f'leave pretrained out, and set custom_clip_weights={tag!r} (only '
+            f'the weights are read there) or arch={tag!r} (architecture and '
+            'weights are read there)'
         )
     if not open_clip.is_pretrained_cfg(name, tag):
         tags = open_clip.list_pretrained_tags_by_model(name)
@@ -199,7 +202,11 @@ def _tag_has_quick_gelu(name: str, tag: str | None) -> bool:
 
 
 def _refuse_other_kinds(name: str, config: dict) -> None:
-    """Raise if a model config has options that our towers do not support."""
+    """Raise if a model config has options that our towers do not support.
+
+    Unsupported options with the default value of open_clip are removed from
+    the config.
+    """
     if 'siglip' in name.lower() or 'init_logit_bias' in config:
         raise InputError(f'{name} {SIGLIP}; {_SUPPORTED}')
     # Kinds of towers that open_clip takes from other libraries.
@@ -244,19 +251,20 @@ def _refuse_other_kinds(name: str, config: dict) -> None:
 def _without_defaults(
     sizes: dict, part: str, known: set[str]
 ) -> tuple[dict, list[str]]:
-    """Split the options of a tower into supported and unsupported ones.
+    """Split the options of a tower into supported and unsupported options.
 
-    Other options than the supported ones are dropped if they have the default
-    value of open_clip, since they then change nothing.
+    An unsupported option is ignored if it has the default value of open_clip,
+    since it then changes nothing.
 
     Args:
         sizes (dict): Options of the tower.
-        part (str): Kind of the tower, ``'vision_cfg'`` or ``'text_cfg'``.
+        part (str): Key of the tower in the model config, ``'vision_cfg'`` or
+            ``'text_cfg'``.
         known (set[str]): Names of the supported options.
 
     Returns:
         tuple[dict, list[str]]: Supported options, and names of the
-        unsupported options.
+        unsupported options that are not ignored.
     """
     others = sorted(set(sizes) - known)
     if not others:
@@ -304,17 +312,18 @@ def _check_sizes(name: str, config: dict) -> None:
     for key, value in needed:
         if not isinstance(value, int) or value < 1:
             raise InputError(
-                f'{key} of {name} is {value!r}, expected a positive integer'
+                f'{key} of {name} is {value!r}; set it to a positive integer'
             )
     if vision['width'] % vision['head_width']:
         raise InputError(
             f'vision_cfg.width={vision["width"]} of {name} is not divisible '
-            f'by head_width={vision["head_width"]}'
+            f'by vision_cfg.head_width={vision["head_width"]}; correct one of '
+            'the two'
         )
     if text['width'] % text['heads']:
         raise InputError(
             f'text_cfg.width={text["width"]} of {name} is not divisible by '
-            f'heads={text["heads"]}'
+            f'text_cfg.heads={text["heads"]}; correct one of the two'
         )
 
 

@@ -32,7 +32,8 @@ def fetch_clip_weights(arch: str, pretrained: str) -> Path:
 
     Raises:
         FileNotFoundError: If the file is not cached and cannot be
-            downloaded. The message says where to place it by hand.
+            downloaded. The message says into which folder the user can copy
+            the file.
     """
     import open_clip
 
@@ -65,15 +66,15 @@ def fetch_hub_file(
         names (Sequence[str]): Possible names of the file, the preferred name
             first.
         what (str): Description of the file, used in messages.
-        tell_licence (bool): Whether to print, before a download, where the
-            licence of the file is found.
+        tell_licence (bool): Whether to print, before a download, on which
+            web page the licence of the file is.
 
     Returns:
         Path: File in the cache.
 
     Raises:
-        FileNotFoundError: If no file with one of the names is cached or can
-            be downloaded.
+        FileNotFoundError: If no file with one of these names is cached, and
+            none can be downloaded.
     """
     from huggingface_hub.utils import EntryNotFoundError
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIPs given by an address, as in open_clip.
+"""CLIPs that are named by an address, as in open_clip.
 
 The address is ``'hf-hub:ORG/NAME'`` for a repository of the Hugging Face hub,
-or ``'local-dir:PATH'`` for a folder. Repository and folder hold the weights
-and a config of open_clip or transformers.
+or ``'local-dir:PATH'`` for a folder. The repository or folder contains the
+weights and a config file of open_clip or transformers.
 """
 
 import json
@@ -29,8 +29,8 @@ _OPEN_CLIP_WEIGHTS = (
 )
 _WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 SIGLIP = (
-    'is a SigLIP, which is not supported: its image tower has no class '
-    'token, but pools by attention, and its text tower is not causal and has '
+    'is a SigLIP, which is not supported: its image tower has attention '
+    'pooling and no class token, and its text tower has no causal mask and '
     'another tokenizer; use a CLIP'
 )
 # Name of a tensor in the image tower and in the text tower, each with its
@@ -73,7 +73,7 @@ def is_source(name: object) -> TypeGuard[str]:
 
 
 def source_arch(name: str) -> dict:
-    """Read the architecture of a CLIP from the config at an address.
+    """Read the architecture of a CLIP from the config file at an address.
 
     Args:
         name (str): Address, ``'hf-hub:ORG/NAME'`` or ``'local-dir:PATH'``.
@@ -82,28 +82,29 @@ def source_arch(name: str) -> dict:
         dict: Model config in open_clip's format.
 
     Raises:
-        FileNotFoundError: If the folder does not exist, or the config cannot
-            be downloaded.
-        InputError: If there is no config, or it does not describe a CLIP.
+        FileNotFoundError: If the folder does not exist, or the config file
+            cannot be downloaded.
+        InputError: If there is no config file, or if it does not describe a
+            CLIP.
     """
     config = _config(name)
     if not config:
         raise InputError(
             f'{name} has no {_OPEN_CLIP_CONFIG} or config.json that describes '
             'a CLIP; set arch to the name of an open_clip model, and '
-            'custom_clip_weights to the weights'
+            'custom_clip_weights to the weight file'
         )
     return arch_of_config(config, name)
 
 
 def read_source(name: str) -> WeightFile:
-    """Read the weights and the config of a CLIP at an address.
+    """Read the weights and the config file of a CLIP at an address.
 
     Args:
         name (str): Address, ``'hf-hub:ORG/NAME'`` or ``'local-dir:PATH'``.
 
     Returns:
-        WeightFile: Weights and config.
+        WeightFile: Tensors by name, and content of the config file.
 
     Raises:
         FileNotFoundError: If the folder does not exist, or the files cannot
@@ -121,12 +122,12 @@ def read_source(name: str) -> WeightFile:
 
 
 def arch_of_config(config: Mapping[str, Any], where: str) -> dict:
-    """Convert the config of a CLIP to open_clip's format.
+    """Convert the config file of a CLIP to a model config of open_clip.
 
     Args:
         config (Mapping): Content of open_clip's ``open_clip_config.json`` or
             of transformers' ``config.json``.
-        where (str): Name of the config file, used in messages.
+        where (str): Address or path of the CLIP, used in messages.
 
     Returns:
         dict: Model config in open_clip's format.
@@ -174,10 +175,11 @@ def arch_of_config(config: Mapping[str, Any], where: str) -> dict:
 
 
 def activation_of(config: Mapping[str, Any]) -> str | None:
-    """Return the name of the activation in the config of a CLIP.
+    """Return the name of the activation from the config file of a CLIP.
 
-    If the config does not name it, the default of transformers
-    (``'quick_gelu'``) or open_clip (``'gelu'``) is returned.
+    If the file does not name the activation, the default is returned:
+    ``'quick_gelu'`` for a file of transformers, ``'gelu'`` for a file of
+    open_clip.
 
     Args:
         config (Mapping[str, Any]): Content of open_clip's
@@ -185,7 +187,7 @@ def activation_of(config: Mapping[str, Any]) -> str | None:
 
     Returns:
         str | None: Name of the activation, such as ``'gelu'``. None if the
-        config does not describe a CLIP.
+        file does not describe a CLIP.
     """
     if 'vision_config' in config or config.get('model_type') == 'clip':
         vision = config.get('vision_config') or {}
@@ -197,16 +199,17 @@ def activation_of(config: Mapping[str, Any]) -> str | None:
 
 
 def warn_of_normalisation(config: Mapping[str, Any], where: str) -> None:
-    """Warn if a CLIP needs another pixel normalisation than our configs.
+    """Warn if a CLIP needs a pixel normalisation that our configs do not use.
+
+    Our configs use the mean and standard deviation of OpenAI's CLIP.
 
     Args:
         config (Mapping): Content of the config file of the CLIP.
-        where (str): Name of the config file, used in the message.
+        where (str): Name of the weight file, used in the message.
 
     Warns:
-        UserWarning: If the mean or standard deviation in open_clip's
-            ``preprocess_cfg`` differs from our configs, which use the values
-            of OpenAI's CLIP.
+        UserWarning: If open_clip's ``preprocess_cfg`` in ``config`` has
+            another mean or standard deviation.
     """
     images = config.get('preprocess_cfg') or {}
     for key, usual in _NORMALISATION.items():
@@ -226,8 +229,11 @@ def refuse_other_weights(names: Collection[str], where: str) -> None:
     """Raise if tensors belong to a SigLIP, or to only one tower of a CLIP.
 
     Args:
-        names (Collection[str]): Names of the tensors in a file.
+        names (Collection[str]): Names of the tensors in a weight file.
         where (str): Name of the file, used in messages.
+
+    Raises:
+        InputError: If the file contains a SigLIP, or lacks a tower.
     """
     if 'logit_bias' in names or 'vision_model.head.probe' in names:
         raise InputError(f'{where} {SIGLIP}')
@@ -258,7 +264,9 @@ def _config(name: str) -> dict:
     try:
         content = json.loads(file.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise InputError(f'{file} is not a JSON file: {error}') from error
+        raise InputError(
+            f'{file} is not a JSON file ({error}); download it again'
+        ) from error
     return content if isinstance(content, dict) else {}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading of a whole CLIP from a file or from the Hugging Face hub."""
+"""Loading of both towers of a CLIP, from a file or the Hugging Face hub."""
 
 import re
 from collections.abc import Mapping
@@ -36,8 +36,10 @@ def load_clip_weights(
 ) -> dict[str, Tensor] | None:
     """Load the image tower and the text tower of a CLIP.
 
-    The weights come from ``custom_clip_weights``, else from ``arch`` if it is
-    an address, else from the hub or a cache by the tag ``pretrained``.
+    If ``custom_clip_weights`` is set, the weights come from there. Otherwise,
+    if ``arch`` is an address, they come from this address. Otherwise
+    ``pretrained`` names weights in open_clip, which are read from a cache or
+    downloaded.
 
     Args:
         arch (str | dict): Architecture, as for :func:`clip_arch`; may be an
@@ -51,11 +53,12 @@ def load_clip_weights(
             comes with the package.
 
     Returns:
-        dict[str, Tensor] | None: float32 tensors under OpenAI's names, but
-        with separate weights of q, k and v. Names of the image tower begin
-        with ``visual.``, names of the text tower have no prefix;
-        ``logit_scale`` is included if the file has it. None if no weights
-        are given; the CLIP then starts from random weights.
+        dict[str, Tensor] | None: Tensors of the CLIP, float32. They have
+        OpenAI's names, but q, k and v have three weights instead of one.
+        Names of the image tower begin with ``visual.``, names of the text
+        tower have no prefix. ``logit_scale`` is included if the file has it.
+        None if the arguments name no weights; the CLIP then keeps its random
+        weights.
 
     Raises:
         FileNotFoundError: If the weights do not exist or cannot be
@@ -101,7 +104,7 @@ def _read_custom(name: str | Path) -> WeightFile:
 
 
 def _renamed(file: WeightFile) -> Renamed:
-    """Return the tensors of a CLIP file under the names of our towers."""
+    """Rename the tensors of a CLIP file to the names in our models."""
     parts = {name.partition('.')[0] for name in file.tensors}
     if has_own_names(file.tensors) and parts <= _OWN_PARTS:
         return unrenamed(file.tensors)
@@ -113,8 +116,8 @@ def _renamed(file: WeightFile) -> Renamed:
             return layout.convert(file.tensors)
         method = layout.method
     raise InputError(
-        f'{file.path} is a checkpoint of {method}, expected the weights of a '
-        'CLIP alone; give another file'
+        f'{file.path} is a checkpoint of {method}, expected a file that holds '
+        'only a CLIP; give another file'
     )
 
 
@@ -153,7 +156,12 @@ def _clip_state_dict(
 
 
 def _check_activation(file: WeightFile, config: dict) -> None:
-    """Raise if a file's activation differs from the activation in config."""
+    """Raise if a weight file needs another activation than ``config`` has.
+
+    Args:
+        file (WeightFile): Weight file of a CLIP.
+        config (dict): Model config that :func:`clip_arch` returned.
+    """
     if file.kind == 'torchscript' and 'input_resolution' in file.tensors:
         wants = True
         reason = "the file is OpenAI's archive, trained with QuickGELU"
@@ -178,7 +186,7 @@ def _check_activation(file: WeightFile, config: dict) -> None:
 
 
 def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Return words for a message: which CLIP has tensors of these shapes."""
+    """Describe, for a message, the CLIP whose tensors have these shapes."""
     try:
         width, _, patch, _ = shapes['visual.conv1.weight']
         tokens = shapes['visual.positional_embedding'][0]

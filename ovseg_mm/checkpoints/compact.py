@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compact files of tiny CLIPs.
 
-A tiny CLIP consists mostly of its table of 49408 token embeddings. Training
-on a small vocabulary changes only a few rows of this table. A compact file
-stores the changed rows, and the random seed from which the other rows are
-drawn again.
+Most parameters of a tiny CLIP are its 49408 token embeddings. They start as
+random numbers, and training on a small vocabulary changes only a few of them.
+A compact file stores the changed embeddings, and the random seed from which
+the unchanged embeddings are drawn again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ def random_token_table(
 
     Args:
         vocab_size (int): Number of tokens.
-        width (int): Size W of an embedding.
+        width (int): Width of an embedding.
         seed (int): Random seed in [0, 2**32).
         std (float): Standard deviation of the embeddings.
 
     Returns:
-        Tensor: Token embeddings, (vocab_size, W), float32.
+        Tensor: Token embeddings, (vocab_size, width), float32.
     """
     rng = np.random.RandomState(seed)
     table = rng.standard_normal((vocab_size, width)) * std
@@ -49,18 +49,19 @@ def compact_clip(
     std: float,
     dtype: torch.dtype = torch.float16,
 ) -> dict[str, Tensor]:
-    """Keep only the token embeddings of a CLIP that training changed.
+    """Remove the token embeddings that the training of a CLIP did not change.
 
-    :func:`expand_clip` draws the other embeddings again with
-    :func:`random_token_table`. This gives the same embeddings only if the
-    training started from this random table and used no weight decay for it.
-    The function does not check this.
+    All other weights are kept. :func:`expand_clip` draws the removed
+    embeddings again with :func:`random_token_table`. They are correct only if
+    the training started from the result of :func:`random_token_table` and
+    used no weight decay for the token embeddings. ``compact_clip`` does not
+    check this.
 
     Args:
         state_dict (Mapping[str, Tensor]): Tensors of the whole CLIP, as
             :func:`~ovseg_mm.checkpoints.load_clip_weights` returns them.
-        used_ids (Sequence[int]): Ids of the tokens whose embeddings are
-            stored.
+        used_ids (Sequence[int]): Ids of the tokens in the training texts,
+            whose embeddings are kept.
         seed (int): Random seed of the embeddings before training.
         std (float): Standard deviation of the embeddings before training.
         dtype (torch.dtype): Dtype in which all weights are stored.
@@ -77,7 +78,8 @@ def compact_clip(
     if not len(ids) or ids[0] < 0 or ids[-1] >= len(table):
         found = f'ids from {ids[0]} to {ids[-1]}' if len(ids) else 'no ids'
         raise InputError(
-            f'used_ids has {found}, expected token ids in [0, {len(table)})'
+            f'used_ids has {found}, expected token ids in [0, {len(table)}); '
+            'set it to the ids of the tokens in the training texts'
         )
     compact = {
         name: tensor.detach().to(dtype).contiguous()
@@ -101,8 +103,8 @@ def expand_clip(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Returns:
         dict[str, Tensor]: Tensors of the CLIP. The embeddings of all tokens,
-        ``token_embedding.weight``, are float32; other tensors keep the dtype
-        in which they are stored.
+        ``token_embedding.weight``, are float32. All other tensors have the
+        dtype of the file.
 
     Raises:
         InputError: If a tensor needed for the token embeddings is missing, if

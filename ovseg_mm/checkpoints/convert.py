@@ -31,12 +31,15 @@ _VERSION = 'ovseg_mm_version'
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """Report of which tensors of a file were converted and which were not.
+    """Report about the tensors of a file that was converted or loaded.
+
+    The result is the converted file, or the tensors loaded into the model.
 
     Attributes:
         source (Path): File that was read.
-        layout (str): Name of the file's layout; ``'ovseg_mm'`` if the tensors
-            already had the names of this package.
+        layout (str): Name of the :class:`Layout` (naming scheme of the
+            tensors) of the file; ``'ovseg_mm'`` if the tensors already had
+            the names of this package.
         method (str): Name of the segmentation method, such as ``'CAT-Seg'``;
             empty if unknown.
         converted (int): Number of tensors in the result.
@@ -45,11 +48,11 @@ class ConversionReport:
         dropped (dict[str, str]): Names of the tensors in the file that were
             left out on purpose, each with the reason.
         unused (tuple[str, ...]): Names of the tensors in the file that the
-            layout does not know.
+            layout does not know. They are not in the result.
         checked (bool): Whether the names and shapes of the result were
             compared with a model.
-        fused (int): Number of tensors in the result that came from a second
-            checkpoint.
+        fused (int): Number of tensors in the result that came from the
+            checkpoint ``fuse_clip`` of :func:`convert`.
     """
 
     source: Path
@@ -72,29 +75,31 @@ def convert(
     """Convert a published checkpoint or CLIP to a checkpoint of this package.
 
     The result is an MMEngine checkpoint with ``state_dict`` and ``meta``.
-    ``meta`` names the source file, and has the class names of training in
-    ``dataset_meta`` if they are known. The result can be loaded with
-    ``torch.load(..., weights_only=True)``.
+    ``meta`` contains the name of the source file and, under
+    ``dataset_meta``, the names of the training classes if they are known. The
+    result can be loaded with ``torch.load(..., weights_only=True)``.
 
     Args:
         src (str | Path): Published checkpoint, CLIP weights, or checkpoint of
             this package.
         dst (str | Path): File to write; its folder must exist.
-        config (str | Path | Config, optional): Config of a model. If the
-            result does not fit the model, nothing is written. None: the
-            result is not compared with a model.
-        fuse_clip (str | Path, optional): For SCAN: checkpoint of a fine-tuned
-            CLIP, whose towers replace the towers of ``src``.
+        config (str | Path | Config, optional): Config of a model with which
+            the names and shapes of the result are compared. If they differ,
+            nothing is written. None: the result is not compared with a model.
+        fuse_clip (str | Path, optional): Checkpoint of a fine-tuned CLIP,
+            only for SCAN. Its region tower and its text tower replace these
+            towers of ``src``.
 
     Returns:
-        ConversionReport: Names and numbers of the converted tensors.
+        ConversionReport: Which tensors of ``src`` were used and which were
+        not, and how many tensors were written.
 
     Raises:
         FileNotFoundError: If ``src``, ``config``, ``fuse_clip`` or the folder
             of ``dst`` does not exist.
-        InputError: If ``src`` has no known layout, has numbers that are not
-            finite, or does not fit ``config`` or ``fuse_clip``; or if ``dst``
-            would overwrite an input.
+        InputError: If the tensor names of ``src`` belong to no known method;
+            if ``src`` contains NaN or infinity, or does not fit ``config`` or
+            ``fuse_clip``; or if ``dst`` would overwrite an input.
         OSError: If ``dst`` cannot be written.
     """
     src, dst = expanded(src), expanded(dst)
@@ -128,16 +133,18 @@ def load_checkpoint_into(
         model (nn.Module): Model to fill, of this package or of a package that
             extends it.
         path (str | Path): Checkpoint with the tensor names of the model, or
-            published checkpoint of a known layout.
+            checkpoint published by the authors of a supported method.
 
     Returns:
-        ConversionReport: Names and numbers of the loaded tensors.
+        ConversionReport: Which tensors of the file were loaded and which were
+        not.
 
     Raises:
         FileNotFoundError: If the file does not exist.
         InputError: If the checkpoint belongs to another method; if a learned
             tensor of the model is missing; or if a tensor of the file has
-            another shape, is not finite or is not in the model.
+            another shape than in the model, contains NaN or infinity, or is
+            not in the model.
     """
     file = read_weights(path)
     layout, renamed = fit_to_model(model, file.tensors, str(file.path))
@@ -148,7 +155,18 @@ def load_checkpoint_into(
 def _rename_file(
     file: WeightFile, model: nn.Module | None, where: str
 ) -> tuple[Layout | None, Renamed]:
-    """Return the layout of a file, and its tensors under our names."""
+    """Rename the tensors of a file to the names in our models.
+
+    Args:
+        file (WeightFile): File that was read.
+        model (nn.Module, optional): Model that the tensors must fit. None:
+            they are not compared with a model.
+        where (str): Name of the file, used in messages.
+
+    Returns:
+        tuple[Layout | None, Renamed]: Layout of the file (None if the tensors
+        kept their names), and the renamed tensors.
+    """
     if model is not None:
         return fit_to_model(model, file.tensors, where)
     layout = LAYOUTS.find(file.tensors)

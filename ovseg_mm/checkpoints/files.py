@@ -34,7 +34,7 @@ _EXPECTED = (
 
 
 class WeightFile(NamedTuple):
-    """Tensors and descriptions read from a weight file.
+    """Content of a weight file.
 
     Attributes:
         tensors (dict[str, Tensor]): Tensors by name, on the CPU, with the
@@ -44,8 +44,9 @@ class WeightFile(NamedTuple):
             ``'safetensors'``.
         meta (dict): Entry ``meta`` of an MMEngine checkpoint; empty for other
             files.
-        config (dict): Content of the config of open_clip or transformers
-            beside the file; empty if there is none.
+        config (dict): Content of open_clip's or transformers' config file in
+            the same folder. It is read only for weight files with a usual
+            name, such as ``model.safetensors``; otherwise empty.
     """
 
     tensors: dict[str, Tensor]
@@ -64,11 +65,11 @@ def read_weights(path: str | Path) -> WeightFile:
     become tensors.
 
     Args:
-        path (str | Path): Weight file, or folder in the format of a model
-            hub; ``~`` is expanded.
+        path (str | Path): Weight file, or folder with a model that open_clip
+            or transformers saved; ``~`` is expanded.
 
     Returns:
-        WeightFile: Tensors by name, kind of the file, metadata and config.
+        WeightFile: Tensors by name, kind of the file, and metadata.
 
     Raises:
         FileNotFoundError: If the path does not exist.
@@ -107,7 +108,7 @@ def read_content(
 
     Raises:
         InputError: If the file is not a weight file, is damaged, or contains
-            types that weight files do not need.
+            types that are not allowed in weight files.
     """
     kind = _kind_of(path)
     try:
@@ -119,25 +120,28 @@ def read_content(
         reason = ' '.join(str(error).split())[:300] or type(error).__name__
         raise InputError(
             f'{path} cannot be read as a {_NAMES[kind]} ({reason}): it is cut '
-            'short or holds more than weights; download it again, or save '
-            'only its tensors'
+            'short, or contains objects other than weights; download it '
+            'again, or save only its tensors'
         ) from error
 
 
 def config_of_folder(folder: Path) -> dict:
-    """Read the config beside the weights of a model folder.
+    """Read the config file in the folder of a model.
+
+    The file is ``open_clip_config.json`` or ``config.json``. If the folder has
+    both, the first one is read if the name of the weight file begins with
+    ``open_clip``, otherwise the second one.
 
     Args:
-        folder (Path): Folder in the format of a model hub.
+        folder (Path): Folder with a model that open_clip or transformers
+            saved.
 
     Returns:
-        dict: Content of ``open_clip_config.json`` if the weight file is named
-        ``open_clip...``, else of ``config.json``. If this config is missing,
-        content of the other one; empty if both are missing.
+        dict: Content of the config file; empty if there is no config file.
 
     Raises:
-        InputError: If the folder has no weight file, or the config is not
-            JSON.
+        InputError: If the folder has no weight file, or the config file is
+            not a JSON file.
     """
     return _config_beside(_file_of_folder(folder))
 
@@ -162,7 +166,7 @@ def check_whole(path: str | Path) -> None:
 
 
 def state_dict_of(content: object, where: str) -> dict[str, Tensor]:
-    """Return the state dict in the content of a file.
+    """Find the state dict in the content of a weight file.
 
     If all names begin with ``module.``, this prefix is removed. NumPy arrays
     become tensors.
@@ -338,7 +342,7 @@ def _file_of_folder(folder: Path) -> Path:
 
 
 def _config_beside(file: Path) -> dict:
-    """Read open_clip's or transformers' config beside a weight file."""
+    """Read open_clip's or transformers' config in a weight file's folder."""
     names = ['open_clip_config.json', 'config.json']
     if not file.name.startswith('open_clip'):
         names.reverse()
@@ -367,7 +371,9 @@ def _read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise InputError(f'{path} is not a JSON file: {error}') from None
+        raise InputError(
+            f'{path} is not a JSON file ({error}); download it again'
+        ) from None
     return content if isinstance(content, dict) else {}
 
 

@@ -33,7 +33,8 @@ def fit_to_model(
     """Rename the tensors of a checkpoint to the names of a model.
 
     If the tensors already have the names and shapes of the model, they keep
-    their names. Otherwise the layout of the checkpoint gives the new names.
+    their names. Otherwise, the :class:`Layout` of the checkpoint is
+    recognised and renames them.
 
     Args:
         model (nn.Module): Model of this package, or of a package that extends
@@ -43,13 +44,13 @@ def fit_to_model(
 
     Returns:
         tuple[Layout | None, Renamed]: Layout of the checkpoint (None if the
-        tensors kept their names), and the tensors under the names of the
-        model.
+        tensors kept their names), and the renamed tensors.
 
     Raises:
         InputError: If the checkpoint belongs to another method; if a learned
             tensor of the model is missing; or if a tensor of the checkpoint
-            has another shape, is not finite or is not in the model.
+            has another shape than in the model, contains NaN or infinity, or
+            is not in the model.
     """
     expected = _shapes(model)
     layout, renamed = None, filling(model, unrenamed(tensors))
@@ -69,7 +70,7 @@ def fit_to_model(
 def check_fit(
     model: nn.Module, tensors: Mapping[str, Tensor], where: str
 ) -> None:
-    """Check that a checkpoint fits a model without renaming.
+    """Check that a checkpoint fits a model without renaming its tensors.
 
     Args:
         model (nn.Module): Model of this package, or of a package that extends
@@ -79,7 +80,7 @@ def check_fit(
 
     Raises:
         InputError: If :func:`fit_to_model` raises an error for these tensors,
-            or would rename them.
+            or renames them.
     """
     layout, renamed = fit_to_model(model, tensors, where)
     if layout and not renamed.state_dict.keys() <= tensors.keys():
@@ -98,14 +99,15 @@ def check_against(
     Args:
         model (nn.Module): Model of this package, or of a package that extends
             it.
-        layout (Layout, optional): Layout of the checkpoint; decides which
-            remedy the message names.
+        layout (Layout, optional): Layout of the checkpoint, used for the
+            advice in the message. None: unknown.
         renamed (Renamed): Tensors of the checkpoint, from :func:`filling`.
         where (str): Name of the checkpoint, used in messages.
 
     Raises:
         InputError: If a learned tensor of the model is missing, or a tensor
-            of the checkpoint has another shape or is not in the model.
+            of the checkpoint has another shape than in the model or is not in
+            the model.
     """
     expected, found = _shapes(model), renamed.state_dict
     misfits = _misfits(expected, found)
@@ -132,16 +134,18 @@ def check_against(
 def filling(model: nn.Module, renamed: Renamed) -> Renamed:
     """Remove the tensors of a checkpoint that a model does not use.
 
+    The text tower is removed if the model has no text tower, because it reads
+    text embeddings from a file. CLIP's ``logit_scale`` is removed if the
+    model is a segmentor.
+
     Args:
         model (nn.Module): Model of this package, or of a package that extends
             it.
-        renamed (Renamed): Tensors of the checkpoint under the names of our
-            models.
+        renamed (Renamed): Tensors of the checkpoint, renamed to the names in
+            our models.
 
     Returns:
-        Renamed: Remaining tensors. The text tower is removed if the model
-        has no text tower because it reads text embeddings from a file.
-        CLIP's ``logit_scale`` is removed if the model is a segmentor.
+        Renamed: The tensors that are kept.
     """
     unwanted = []
     if getattr(model, 'text_encoder', None) is None:
@@ -164,16 +168,21 @@ def unrenamed(tensors: Mapping[str, Tensor]) -> Renamed:
 def has_own_names(names: Iterable[str]) -> bool:
     """Return whether a file has the tensor names of this package's models.
 
-    All tensor names must begin with the name of a module of our models, and
-    at least one with the name of a text tower. This check is for files that
-    are read without a model, so that shapes cannot be compared.
+    All tensor names must begin with the name of a module in our models. At
+    least one of them must begin with the name of a text tower. This check is
+    for files that are read without a model; without a model, shapes cannot be
+    compared.
     """
     parts = {name.partition('.')[0] for name in names}
     return parts <= _MODULES and not parts.isdisjoint(_TEXT_TOWERS)
 
 
 def method_of(model: nn.Module) -> str:
-    """Return a model's segmentation method; ``'a CLASS'`` if unknown."""
+    """Return the name of a model's method, such as ``'CAT-Seg'``.
+
+    If the model names no method, the name is ``'a '`` and the class of the
+    model, such as ``'a Linear'``.
+    """
     for part in (model, getattr(model, 'decode_head', None)):
         method = getattr(part, 'method', None)
         if isinstance(method, str):
@@ -191,7 +200,10 @@ def _misfit_error(where: str, misfits: list[str]) -> InputError:
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...] | None]:
-    """Return the shapes of a model's tensors by name, None if sharded."""
+    """Return the shape of each tensor of a model, by name.
+
+    In a model that FSDP shards, the shapes are unknown and None.
+    """
     names = {name for name, _ in model.named_modules()}
     if not any(name.endswith(SHARDED) for name in names):
         return {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fusion of a SCAN segmentor with a fine-tuned CLIP."""
+"""Replacing the CLIP towers of a SCAN segmentor by a fine-tuned CLIP."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,17 +21,18 @@ _OWN_PARTS = {'region_encoder', 'context_encoder', 'text_encoder'}
 def shifted_clip_towers(
     path: str | Path, state_dict: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
-    """Read the towers of a fine-tuned CLIP that go into a SCAN segmentor.
+    """Read the towers of a fine-tuned CLIP that replace towers of SCAN.
 
-    These are the tower for regions and the tower for texts. The tower for
-    whole images is not read, because it was not trained. The text tower is
-    only read if the segmentor has one.
+    The tower that encodes regions is read. The text tower is read only if the
+    SCAN segmentor has a text tower. The tower that encodes whole images is
+    not read, because it was not trained.
 
     Args:
-        path (str | Path): Checkpoint of SCAN's fine-tuned CLIP with
-            contextual shift, published or of this package.
-        state_dict (Mapping[str, Tensor]): Tensors of the segmentor under the
-            names of our models.
+        path (str | Path): Checkpoint of SCAN's CLIP that was fine-tuned with
+            contextual shift, either published by the authors or written by
+            this package.
+        state_dict (Mapping[str, Tensor]): Tensors of the segmentor, renamed
+            to the names in our models.
         where (str): Name of the segmentor's file, used in messages.
 
     Returns:
@@ -40,8 +41,8 @@ def shifted_clip_towers(
 
     Raises:
         FileNotFoundError: If ``path`` does not exist.
-        InputError: If ``path`` is another kind of checkpoint, or a tensor
-            differs in shape from the segmentor.
+        InputError: If ``path`` is another kind of checkpoint, or a tensor of
+            a tower has another shape in the segmentor or is missing there.
     """
     path = expanded(path)
     has_text = any(name.startswith(_TEXT_TOWER) for name in state_dict)
@@ -58,14 +59,14 @@ def shifted_clip_towers(
         if theirs != ours:
             raise InputError(
                 f'{path} does not fit {where}: {name} is {theirs} in the CLIP '
-                f'and {ours or "missing"} in the segmentor; fuse files of the '
-                'same CLIP architecture'
+                f'and {ours or "missing"} in the segmentor; give two files '
+                'with the same CLIP architecture'
             )
     return towers
 
 
 def _shifted_clip(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a fine-tuned CLIP under the names of our model."""
+    """Read a fine-tuned CLIP, and rename its tensors to our names."""
     tensors = read_weights(path).tensors
     parts = {name.partition('.')[0] for name in tensors}
     if parts == {*_OWN_PARTS, 'logit_scale'}:
@@ -79,5 +80,6 @@ def _shifted_clip(path: Path) -> dict[str, Tensor]:
         found = layout.method
     raise InputError(
         f'{path} is a checkpoint of {found}, expected a checkpoint of '
-        f'{SHIFTED_CLIP!r}; give the fine-tuned CLIP to fuse'
+        f'{SHIFTED_CLIP!r}; set fuse_clip (--fuse-clip) to the checkpoint of '
+        'the fine-tuned CLIP'
     )

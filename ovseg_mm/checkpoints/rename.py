@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renaming of the tensors of a checkpoint by a table."""
+"""Renaming of the tensors of a checkpoint by a renaming table."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,22 @@ from ovseg_mm.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Drop:
-    """Action of a renaming table: leave the matching tensors out.
+    """Action of a renaming table: leave out the tensors that match the row.
 
     Attributes:
-        reason (str): Reason why the tensors are not needed, for the report.
+        reason (str): Reason why the tensors are not needed, shown in the
+            report of a conversion.
     """
 
     reason: str
 
 
 TensorMap = Callable[[re.Match, Tensor], dict[str, Tensor]]
-"""Function from the match of an old name and its tensor to new tensors."""
+"""Action of a renaming table: function that makes new tensors from an old one.
+
+It takes the match of the regular expression with the old name, and the old
+tensor. It returns a dict of new names and tensors.
+"""
 
 SHARDED = '_fsdp_wrapped_module'
 _WRAPPERS = ('', SHARDED, '_checkpoint_wrapped_module')
@@ -50,14 +55,15 @@ class Renamed(NamedTuple):
 
 
 def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
-    r"""Rename the tensors of a checkpoint by a table.
+    r"""Rename the tensors of a checkpoint by a renaming table.
 
-    Each row of the table is a pair of a regular expression and an action. A
-    tensor gets the action of the first row whose expression matches the whole
-    name. An action is
+    Each row of the table is a pair of a regular expression and an action. The
+    action of the first row whose regular expression matches the whole name of
+    a tensor is applied to this tensor. An action is
 
-    - a string: the new name, with ``\1`` for the first group of the match;
-    - a :class:`Drop`: the tensor is left out;
+    - a string: the new name. ``\1`` stands for the part of the old name that
+      the first group of the regular expression matched.
+    - a :class:`Drop`: the tensor is left out.
     - a function: it takes the match and the tensor, and returns a dict of new
       names and tensors.
 
@@ -66,8 +72,8 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
         table (Table): Rows of the table, in order.
 
     Returns:
-        Renamed: Tensors by new name, and the used, dropped and unused old
-        names.
+        Renamed: Tensors by new name, and lists of the old names of used,
+        dropped and unused tensors.
 
     Raises:
         InputError: If two tensors get the same new name.
@@ -92,7 +98,8 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
                 raise InputError(
                     f'{name!r} and an earlier tensor of the checkpoint get '
                     f'the same new name {new_name!r}; the checkpoint mixes '
-                    'several layouts'
+                    'tensor names of several methods; use the checkpoint as '
+                    'published'
                 )
         result.state_dict.update(renamed)
         result.used.append(name)
@@ -102,18 +109,19 @@ def rename(state_dict: Mapping[str, Tensor], table: Table) -> Renamed:
 def unsharded_name(name: str) -> str:
     """Return a parameter name without the parts that wrappers add.
 
-    FSDP and activation checkpointing wrap modules, which makes the names of
-    their parameters longer.
+    FSDP and activation checkpointing wrap modules. A wrapper adds a part to
+    the names of the parameters in its module.
     """
     return '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
 
 
 def split_rows(*targets: str) -> TensorMap:
-    r"""Return a table action that cuts a tensor into equal blocks of rows.
+    r"""Return an action that splits a tensor into blocks of equally many rows.
 
     Args:
-        *targets (str): New names of the blocks, with ``\1`` for the first
-            group of the match.
+        *targets (str): New name of each block. ``\1`` stands for the part of
+            the old name that the first group of the regular expression
+            matched.
 
     Returns:
         TensorMap: Action for a row of a renaming table.
@@ -136,12 +144,13 @@ def split_rows(*targets: str) -> TensorMap:
 
 
 def map_tensor(target: str, function: Callable[[Tensor], Tensor]) -> TensorMap:
-    r"""Return a table action that renames and changes a tensor.
+    r"""Return an action that renames a tensor and changes its value.
 
     Args:
-        target (str): New name, with ``\1`` for the first group of the match.
-        function (Callable[[Tensor], Tensor]): Function from the old to the
-            new tensor.
+        target (str): New name. ``\1`` stands for the part of the old name that
+            the first group of the regular expression matched.
+        function (Callable[[Tensor], Tensor]): Function that takes the old
+            tensor and returns the new tensor.
 
     Returns:
         TensorMap: Action for a row of a renaming table.

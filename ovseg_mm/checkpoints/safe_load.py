@@ -83,9 +83,9 @@ def safe_torch_load(path: Path, map_location: MapLocation = 'cpu') -> object:
     """Load a file of ``torch.save`` or ``pickle.dump`` without running code.
 
     The file may contain tensors, plain containers, NumPy arrays and scalars,
-    histories of MMEngine's log, and parsed command lines. Parsed command
-    lines (``argparse.Namespace``) become empty placeholders. Any other type
-    is an error.
+    ``HistoryBuffer`` objects of MMEngine's log, and ``argparse.Namespace``
+    objects, which are replaced by empty placeholders. Any other type is an
+    error.
 
     Args:
         path (Path): File to load.
@@ -97,7 +97,8 @@ def safe_torch_load(path: Path, map_location: MapLocation = 'cpu') -> object:
         object: Saved object.
 
     Raises:
-        pickle.UnpicklingError: If the file contains another type.
+        pickle.UnpicklingError: If the file contains a type that is not
+            allowed.
     """
     with open(path, 'rb') as file:
         head = file.read(32)
@@ -132,10 +133,10 @@ def read_archive(path: Path) -> object:
 
 
 def moved(content: object, map_location: MapLocation) -> object:
-    """Return an object with its tensors on the device of ``map_location``.
+    """Move the tensors in an object to the device ``map_location``.
 
     If ``map_location`` is a dict or a function, the object is returned
-    unchanged, since ``torch.load`` has applied it already.
+    unchanged, because only ``torch.load`` can apply it.
     """
     if not isinstance(map_location, (str, torch.device)):
         return content
@@ -148,7 +149,11 @@ def moved(content: object, map_location: MapLocation) -> object:
 
 
 def with_histories(content: object) -> object:
-    """Replace the placeholders in MMEngine's log by ``HistoryBuffer``s."""
+    """Replace the placeholders in the log of an MMEngine checkpoint.
+
+    A placeholder is replaced by the ``HistoryBuffer`` that it stands for.
+    The checkpoint is changed in place. Other objects are returned unchanged.
+    """
     hub = content.get('message_hub') if isinstance(content, dict) else None
     scalars = hub.get('log_scalars') if isinstance(hub, dict) else None
     if isinstance(scalars, dict):
@@ -162,7 +167,7 @@ class ListedUnpickler(pickle.Unpickler):
     """Unpickler that accepts only a fixed list of types."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the accepted type with this name, or raise."""
+        """Return the type with this name; raise if it is not accepted."""
         from torch._weights_only_unpickler import _get_allowed_globals
 
         # torch.save writes the names of Python 2.
@@ -174,7 +179,7 @@ class ListedUnpickler(pickle.Unpickler):
 
 
 class ArchiveUnpickler(ListedUnpickler):
-    """Unpickler for a zip archive of ``torch.save``, with its tensor data.
+    """Unpickler for a zip archive of ``torch.save``.
 
     Args:
         archive (ZipFile): Open archive with the pickle ``NAME/data.pkl`` and
@@ -193,7 +198,7 @@ class ArchiveUnpickler(ListedUnpickler):
         super().__init__(io.BytesIO(archive.read(pickled)), encoding='utf-8')
 
     def persistent_load(self, pid: tuple) -> TypedStorage:
-        """Return the storage of a tensor; read the data at the first use."""
+        """Return the storage with this id. The first call reads its data."""
         kind, storage_type, key, _, numel = pid
         if kind != 'storage':
             raise pickle.UnpicklingError(
@@ -225,9 +230,10 @@ class ArchiveUnpickler(ListedUnpickler):
 
 
 def refusal(name: str) -> pickle.UnpicklingError:
-    """Return the error for a pickled type that is not in the list."""
+    """Return the error for a pickled type that is not allowed."""
     return pickle.UnpicklingError(
-        f'it contains the type {name}, which is not a type of weight files'
+        f'the file contains the type {name}, which is not allowed in weight '
+        'files'
     )
 
 
@@ -247,7 +253,10 @@ def _load_weights_only(path: Path, map_location: MapLocation) -> object:
 
 
 def _load_legacy(path: Path) -> object:
-    """Load a file of torch 1.5 or older with a torch older than 2.6."""
+    """Load a file in the format of torch 1.5 and older.
+
+    This function is used if the installed torch is older than 2.6.
+    """
     module = SimpleNamespace(
         Unpickler=ListedUnpickler,
         load=lambda file, **kwargs: ListedUnpickler(file, **kwargs).load(),

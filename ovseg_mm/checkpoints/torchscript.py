@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading of TorchScript archives without running their code.
 
-``torch.jit.load`` runs code of the archive, such as ``__setstate__`` of
-modules. This module unpickles the attributes of the modules instead. It only
-searches the code as text, for the names and types of the attributes.
+``torch.jit.load`` runs code of the archive, such as ``__setstate__`` of its
+modules. The functions here unpickle the attributes of these modules instead.
+They do not run the code in the archive. They only search its text for the
+names and types of the attributes.
 """
 
 import pickle
@@ -38,8 +39,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
     Raises:
         pickle.UnpicklingError: If the archive is damaged, or if a module
-            defines ``__setstate__``, so that its attributes are unknown
-            without running code.
+            defines ``__setstate__``. The attributes of such a module are not
+            known without running its code.
     """
     with zipfile.ZipFile(path) as archive:
         unpickler = _ScriptUnpickler(archive)
@@ -47,7 +48,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         classes = _read_classes(archive, f'{unpickler.root}code/')
     if not isinstance(root, _ScriptObject):
         raise pickle.UnpicklingError(
-            f'it contains a {type(root).__name__}, expected a module'
+            f'the file contains a {type(root).__name__}, expected a module'
         )
     tensors: dict[str, Tensor] = {}
     _collect(root, classes, '', tensors, _DEEPEST)
@@ -71,7 +72,10 @@ class _ScriptUnpickler(ArchiveUnpickler):
     """Unpickler that also accepts the types of TorchScript archives."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return an accepted type, or a placeholder for an archive's class."""
+        """Return the type with this name.
+
+        For a class whose code is in the archive, return a placeholder.
+        """
         if module.split('.')[0] == '__torch__':
             names = dict(qualified_name=f'{module}.{name}')
             return type('_ScriptClass', (_ScriptObject,), names)
@@ -142,7 +146,8 @@ def _collect(
         prefix (str): Prefix of the tensor names, with a dot at the end.
         tensors (dict[str, Tensor]): Result, tensors by name, in the order of
             torch's ``state_dict``.
-        depth (int): How many levels of modules may still follow.
+        depth (int): Largest accepted number of module levels below
+            ``owner``.
 
     Raises:
         pickle.UnpicklingError: If a module defines ``__setstate__``, or the
@@ -151,13 +156,14 @@ def _collect(
     kind = classes.get(owner.qualified_name, _Class())
     if kind.sets_state or not isinstance(owner.state, dict):
         raise pickle.UnpicklingError(
-            f'its module {prefix.rstrip(".") or "at the root"} is a '
-            f'{owner.qualified_name}, which defines __setstate__, code that '
-            'would have to run'
+            f'the class {owner.qualified_name} of the module '
+            f'{prefix.rstrip(".") or "at the root"} defines __setstate__, '
+            'and code of the file is not run'
         )
     if not depth:
         raise pickle.UnpicklingError(
-            f'its modules are nested more than {_DEEPEST} levels deep'
+            'the modules of the file are nested more than '
+            f'{_DEEPEST} levels deep'
         )
     for group in ('parameters', 'buffers'):
         for name in owner.state:

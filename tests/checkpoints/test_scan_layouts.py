@@ -67,8 +67,8 @@ def test_segmentor(published):
     converted = layout.convert(published)
     assert converted.unused == []
     assert len(converted.dropped) == 7
-    remnants = [n for n, why in converted.dropped.items() if 'remnant' in why]
-    assert len(remnants) == 3
+    unused = [n for n, why in converted.dropped.items() if 'SCAN' in why]
+    assert len(unused) == 3
     ours = converted.state_dict
     assert LAYOUTS.find(ours) is None
 

@@ -246,7 +246,7 @@ def test_checkpoints_that_hold_code(
     assert status == 2 and not mark.exists()
     error = output.strip().splitlines()[-1]
     assert error.startswith(f'error: {place / "iter_8.pth"} cannot be read')
-    assert 'posix.system, which is not a type of weight files' in error
+    assert 'posix.system, which is not allowed in weight files' in error
 
 
 def test_a_loss_that_is_not_a_number(train, monkeypatch):

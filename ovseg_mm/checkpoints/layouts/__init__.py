@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of published checkpoints, with one module for each method.
+"""Layouts of published checkpoints, one module for each method.
 
-The import of a module registers its layouts.
+A layout is the naming scheme of the tensors in a file. Importing a module
+registers its layouts.
 """
 
 from . import (

@@ -17,14 +17,14 @@ from .layout import LAYOUTS, Layout
 _PROMPTS = ('backbone.prompt_embeddings', 'backbone.deep_prompt_embeddings')
 _PARAMS = r'\.(weight|bias)'
 _DECODER = r'decode_head\.cascade_decoders\.(\d+)\.layers\.'
-_UNUSED = Drop('a part of the decoder that its mask logits do not depend on')
+_UNUSED = Drop('a part of the decoder that does not change its mask logits')
 
 
 def _decoder_rows(last: int) -> list[Row]:
-    """Return the rows for the decoders.
+    """Return the renaming rows of the decoders.
 
-    Only q and k of the last layer are kept, since the mask logits do not
-    depend on other tensors of this layer.
+    In the last layer, only the projections of q and k are kept, since the
+    mask logits do not depend on other tensors of this layer.
 
     Args:
         last (int): Index of the last layer of each decoder.
@@ -94,7 +94,7 @@ class CascadeCLIPLayout(Layout):
     )
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Concatenate the prompts of the first block and of later blocks."""
+        """Concatenate the prompt tokens of the first and of later blocks."""
         joined = dict(tensors)
         if all(name in joined for name in _PROMPTS):
             shallow, deep = (joined.pop(name) for name in _PROMPTS)
@@ -102,7 +102,15 @@ class CascadeCLIPLayout(Layout):
         return joined
 
     def rows(self, names: Iterable[str]) -> list[Row]:
-        """Return the table; it drops unused tensors of the last layers."""
+        """Return the renaming table for the number of layers in the file.
+
+        Args:
+            names (Iterable[str]): Names of the tensors from :meth:`prepare`.
+
+        Returns:
+            list[Row]: Renaming table. It drops the unused tensors in the last
+            layer of each decoder.
+        """
         matches = (re.match(rf'{_DECODER}(\d+)\.', name) for name in names)
         last = max((int(match[2]) for match in matches if match), default=0)
         return [*_ROWS, *_decoder_rows(last)]

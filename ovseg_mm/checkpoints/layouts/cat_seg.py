@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout of CAT-Seg, version of CVPR 2024.
+"""Layout of CAT-Seg, in the version of CVPR 2024.
 
 The published files ``model_base.pth`` and ``model_large.pth`` were written by
 detectron2.
@@ -18,7 +18,7 @@ _PARAMS = r'\.(weight|bias)'
 
 
 def _block_rows(number: int) -> list[Row]:
-    """Return rows for the Swin block ``block_{number}`` in the file."""
+    """Return the renaming rows of the Swin block ``block_{number}``."""
     block = rf'{_LAYER}swin_block\.block_{number}\.'
     into = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.'
     return [
@@ -27,13 +27,13 @@ def _block_rows(number: int) -> list[Row]:
         (rf'{block}mlp\.fc2{_PARAMS}', rf'{into}mlp.2.\2'),
         (
             rf'{block}attn_mask',
-            Drop('the mask of shifted windows, which follows from the grid'),
+            Drop('the mask of shifted windows, which is computed again'),
         ),
     ]
 
 
 def _decoder_rows(number: int) -> list[Row]:
-    """Return rows for the decoder stage ``decoder{number}`` in the file."""
+    """Return the renaming rows of the decoder stage ``decoder{number}``."""
     into = rf'decode_head.upsample_blocks.{number - 1}.'
     return [
         (rf'{_HEAD}decoder{number}\.up{_PARAMS}', rf'{into}up.\1'),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layouts of CAT-Seg's first version.
 
-There are two: files of the project CAT-Seg in MMSegmentation, and files of
-CAT-Seg's authors (``model_final_base.pth``), written by detectron2.
+There are two layouts: files of the project CAT-Seg in MMSegmentation, and
+files of CAT-Seg's authors (``model_final_base.pth``), written by detectron2.
 """
 
 import re
@@ -22,7 +22,7 @@ _TEXTS = Drop(
 
 
 def _block_pairs(number: int) -> list[tuple[str, str]]:
-    """Return name pairs (file, our model) for block ``block_{number}``."""
+    """Return the names of ``block_{number}``: (in the file, in our model)."""
     block = f'{_LAYER}spatial_agg.block_{number}.'
     into = f'{_OUR_LAYER}spatial.blocks.{number - 1}.'
     return [
@@ -36,7 +36,7 @@ def _block_pairs(number: int) -> list[tuple[str, str]]:
 
 
 def _decoder_pairs(number: int) -> list[tuple[str, str]]:
-    """Return name pairs (file, our model) for stage ``decoder{number}``."""
+    """Return the names of ``decoder{number}``: (in the file, in our model)."""
     block = f'decode_head.decoder{number}.'
     into = f'decode_head.upsample_blocks.{number - 1}.'
     return [
@@ -49,8 +49,8 @@ def _decoder_pairs(number: int) -> list[tuple[str, str]]:
 
 
 # Pairs of the tensor name in the file and in our model. One star stands for
-# one part of a name between dots, two stars for several parts. The parts are
-# equal in both names.
+# one part of a name between dots, two stars for several parts. A star stands
+# for the same part in the two names of a pair.
 _PAIRS = [
     ('backbone.feature_extractor.**', 'backbone.guidance.**'),
     (
@@ -82,7 +82,7 @@ _PAIRS = [
 
 
 def _row(source: str, target: str) -> tuple[str, str]:
-    """Return a table row for two names in which stars are wildcards."""
+    """Return the renaming row for a pair of names with stars as wildcards."""
     pattern = re.escape(source).replace(r'\*\*', '(.+)')
     pattern = pattern.replace(r'\*', r'([^.]+)')
     numbers = iter(range(1, 1 + target.count('*')))
@@ -90,7 +90,16 @@ def _row(source: str, target: str) -> tuple[str, str]:
 
 
 def _windows(number: int) -> list[Row]:
-    """Return the rows that split or drop tensors of ``block_{number}``."""
+    """Return the renaming rows of the window attention in a Swin block.
+
+    Args:
+        number (int): Number of the block, which is ``block_{number}`` in the
+            file.
+
+    Returns:
+        list[Row]: Rows that split the joint weights of q and k, and drop the
+        index of positions.
+    """
     there = rf'neck\.layers\.(\d+)\.spatial_agg\.block_{number}\.attn\.w_msa\.'
     here = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.attn.'
     return [
@@ -157,7 +166,7 @@ _AUTHORS_TABLE = [
     *cat_seg.HEAD_ROWS,
     (
         r'backbone\.(?:res5|layers\.3|layers\.2\.downsample|norm3)\..+',
-        Drop('stages of the backbone behind the last guidance map'),
+        Drop('stages of the backbone after the last guidance map'),
     ),
     *basic_stem_rows(r'backbone\.', 'backbone.guidance.'),
     *detectron2_rows(r'backbone\.', 'backbone.guidance.'),
@@ -168,10 +177,11 @@ _AUTHORS_TABLE = [
 def project_name(name: str) -> str:
     """Return the name of a parameter in MMSegmentation's project CAT-Seg.
 
+    The project joins some parameters in one tensor, for example the weights
+    of q and k. Such parameters have the same name in the project.
+
     Args:
-        name (str): Name of the parameter in our model. Several parameters
-            may have the same name in the project: the weights of q and k, for
-            example, are one tensor there.
+        name (str): Name of the parameter in our model.
 
     Returns:
         str: Name in the project; ``name`` itself if the project has no such
@@ -200,7 +210,7 @@ class CATSegV1Layout(Layout):
 
 @LAYOUTS.register
 class CATSegV1AuthorsLayout(Layout):
-    """Layout of the checkpoints of CAT-Seg's authors, first version."""
+    """Layout of CAT-Seg's first version, in the files of its authors."""
 
     name = 'cat_seg_v1_authors'
     method = 'CAT-Seg v1'

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of CLIP, and renaming rows of CLIP towers for all methods."""
+"""Layouts of CLIP files, and the renaming rows of CLIP's towers.
+
+The layouts of all methods use these rows for their CLIP.
+"""
 
 import re
 from collections.abc import Mapping
@@ -27,11 +30,11 @@ _TEXT = (
 )
 
 TEMPERATURE = Drop("the temperature of CLIP's contrastive loss, not used here")
-"""Action of the layouts of segmentors for ``logit_scale``."""
+"""Action for ``logit_scale`` in the renaming tables of segmentors."""
 
 
 def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
-    """Return the rows for an image tower with OpenAI's names.
+    """Return the renaming rows of an image tower with OpenAI's tensor names.
 
     Args:
         source (str): Name prefix in the file, with the last dot.
@@ -44,7 +47,7 @@ def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
 
 
 def text_rows(source: str, target: str = 'text_encoder.') -> list[Row]:
-    """Return the rows for a text tower with OpenAI's names.
+    """Return the renaming rows of a text tower with OpenAI's tensor names.
 
     Args:
         source (str): Name prefix in the file, with the last dot.
@@ -67,13 +70,13 @@ def _tower_rows(source: str, target: str, stem: str) -> list[Row]:
     ]
 
 
-_SIZES = Drop('a size that the shapes of other tensors already give')
+_SIZES = Drop('a size that is known from the shapes of other tensors')
 _BOTH_TOWERS = [
     *image_rows('visual.'),
     *text_rows(''),
     ('logit_scale', 'logit_scale'),
     ('input_resolution|context_length|vocab_size', _SIZES),
-    ('attn_mask', Drop('the causal mask, which follows from the length')),
+    ('attn_mask', Drop('the causal mask, which is computed again')),
 ]
 
 _HF_BLOCK = {
@@ -162,7 +165,10 @@ class CLIPLayout(Layout):
 
 @LAYOUTS.register
 class CompactCLIPLayout(Layout):
-    """Layout of CLIP files that store only some of the token embeddings."""
+    """Layout of the files that :func:`compact_clip` makes.
+
+    They contain only some of the token embeddings.
+    """
 
     name = 'clip_compact'
     method = 'CLIP'
@@ -176,7 +182,7 @@ class CompactCLIPLayout(Layout):
 
 @LAYOUTS.register
 class CustomTextCLIPLayout(Layout):
-    """Layout of open_clip's CLIPs with text weights under ``text.``."""
+    """Layout of open_clip files with text tower names under ``text.``."""
 
     name = 'clip_custom_text'
     method = 'CLIP'
@@ -186,7 +192,7 @@ class CustomTextCLIPLayout(Layout):
 
 @LAYOUTS.register
 class HuggingFaceCLIPLayout(Layout):
-    """Layout of ``CLIPModel`` of transformers."""
+    """Layout of the class ``CLIPModel`` of transformers."""
 
     name = 'clip_huggingface'
     method = 'CLIP'

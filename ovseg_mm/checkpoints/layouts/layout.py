@@ -13,24 +13,26 @@ from ..rename import Renamed, Table, rename
 
 
 class Layout:
-    """Layout of one kind of published checkpoint: its tensor names.
+    """Layout of a kind of published checkpoint.
 
-    A new layout is a sub-class that is registered with
-    ``@LAYOUTS.register``. Checkpoints that this package has written need no
-    layout, because they already have the tensor names of its models.
+    A layout knows the tensor names in the file, and how to rename the tensors
+    to the names in our models. A new layout is a sub-class that is registered
+    with ``@LAYOUTS.register``. Checkpoints that this package has written need
+    no layout, because their tensors already have these names.
 
     Attributes:
         name (str): Short unique name, stored in converted checkpoints.
         method (str): Name of the segmentation method, used in messages.
-        signature (tuple[str, ...]): Regular expressions. A file has this
-            layout if each expression matches the whole name of some tensor,
-            and ``without`` matches no tensor name.
+        signature (tuple[str, ...]): Regular expressions by which a file is
+            recognised. The file has this layout if each expression matches
+            the whole name of at least one tensor, and ``without`` matches no
+            tensor name.
         without (str): Regular expression of tensor names that never occur in
             files of this layout.
         table (Table): Renaming table from the tensor names in the file to the
             names in our models, see :func:`ovseg_mm.checkpoints.rename`.
-        vocabulary (str, optional): Key of the vocabulary in this package that
-            the published weights were trained with.
+        vocabulary (str, optional): Key of the vocabulary in this package with
+            which the published weights were trained. None: unknown.
     """
 
     name: ClassVar[str]
@@ -57,8 +59,9 @@ class Layout:
         """Return the renaming table.
 
         Args:
-            names (Iterable[str]): Names of the tensors from :meth:`prepare`,
-                for tables that depend on the number of layers.
+            names (Iterable[str]): Names of the tensors from :meth:`prepare`.
+                A table can depend on them, for example on the number of
+                layers.
 
         Returns:
             Table: Renaming table; by default the attribute ``table``.
@@ -85,13 +88,13 @@ LayoutType = TypeVar('LayoutType', bound=type[Layout])
 
 
 class LayoutRegistry:
-    """Registry of layouts, also for layouts of other packages."""
+    """Registry of layouts. Other packages can register layouts in it."""
 
     def __init__(self) -> None:
         self._layouts: dict[str, Layout] = {}
 
     def register(self, layout: LayoutType) -> LayoutType:
-        """Register a layout; to be used as a class decorator.
+        """Register a layout. Use this method as a class decorator.
 
         Args:
             layout (LayoutType): Sub-class of :class:`Layout`.
@@ -109,12 +112,13 @@ class LayoutRegistry:
         for attribute in ('name', 'method', 'signature'):
             if not getattr(layout, attribute, None):
                 raise TypeError(
-                    f'{layout.__name__} lacks the class attribute {attribute}'
+                    f'{layout.__name__} lacks the class attribute '
+                    f'{attribute}; add it'
                 )
         if isinstance(layout.signature, str):
             raise TypeError(
-                f'{layout.__name__}.signature is a string, expected a tuple '
-                'of strings'
+                f'{layout.__name__}.signature is a string; write a tuple of '
+                'strings'
             )
         known = self._layouts.get(layout.name)
         # Importing a module again defines the same class again.
@@ -134,9 +138,10 @@ class LayoutRegistry:
             names (Iterable[str]): Names of the tensors in the file.
 
         Returns:
-            Layout | None: Matching layout with the longest signature. If
-            several are equally long, the layout that was registered last.
-            None if no layout matches.
+            Layout | None: Layout whose ``signature`` matches. If several
+            layouts match, the layout with the most expressions in its
+            signature; if several have equally many, the layout that was
+            registered last. None if no layout matches.
         """
         names = list(names)
         found = [layout for layout in self if layout.matches(names)]
@@ -162,11 +167,12 @@ def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:
     """Find the layout of a published checkpoint, or raise.
 
     Args:
-        names (Iterable[str]): Names of the tensors, for example a state dict.
+        names (Iterable[str]): Names of the tensors in the checkpoint. A state
+            dict can be passed, since its keys are the names.
         where (str): Name of the checkpoint, used in the message.
 
     Returns:
-        Layout: Matching layout, as from :meth:`LayoutRegistry.find`.
+        Layout: Layout that :meth:`LayoutRegistry.find` returns.
 
     Raises:
         InputError: If no layout matches.

@@ -12,9 +12,10 @@ _CLASSIFIER = Drop('the classifier of ImageNet')
 
 
 def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
-    """Return the rows for detectron2's ResNet with a three-layer stem.
+    """Return the renaming rows of detectron2's ResNet with a three-layer stem.
 
-    For a basic stem, put the rows of :func:`basic_stem_rows` before them.
+    For a ResNet with a basic stem, put the rows of :func:`basic_stem_rows`
+    before these rows.
 
     Args:
         source (str): Regular expression of the name prefix in the file.
@@ -46,7 +47,9 @@ def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
 
 
 def basic_stem_rows(source: str = '', target: str = '') -> list[Row]:
-    """Return the rows for detectron2's basic stem, a single convolution.
+    """Return the renaming rows of detectron2's basic ResNet stem.
+
+    A basic stem has a single convolution.
 
     Args:
         source (str): Regular expression of the name prefix in the file.
@@ -91,7 +94,7 @@ class Detectron2DeepLabResNetLayout(Layout):
 
 @LAYOUTS.register
 class TorchvisionResNetLayout(Layout):
-    """Layout of torchvision's ResNet, with the same names as our models."""
+    """Layout of torchvision's ResNet, whose names our models share."""
 
     name = 'resnet_torchvision'
     method = 'ResNet'

@@ -15,7 +15,7 @@ _PREDICTOR = r'sem_seg_head\.predictor\.'
 _PROPOSALS = 'decode_head.proposals.'
 _DECODER = f'{_PROPOSALS}decoder.'
 _SIM = 'decode_head.integration.'
-_REMNANT = Drop('a remnant of training that the method does not use')
+_REMNANT = Drop('a parameter that SCAN does not use')
 
 
 def _pixel_decoder_rows() -> list[Row]:
@@ -104,7 +104,7 @@ def _last_third(tensor: Tensor) -> Tensor:
 
 
 def _clip_rows(trained: str, frozen: str) -> list[Row]:
-    """Return the rows of the fine-tuned CLIP and of the frozen CLIP.
+    """Return the renaming rows of SCAN's fine-tuned and frozen CLIP.
 
     Args:
         trained (str): Name prefix of the fine-tuned CLIP in the file. This
@@ -162,7 +162,10 @@ class SCANLayout(Layout):
 
 @LAYOUTS.register
 class ShiftedCLIPLayout(Layout):
-    """Layout of CLIPs fine-tuned with contextual shift, without segmentor."""
+    """Layout of SCAN's CLIPs that were fine-tuned with contextual shift.
+
+    Such a file contains only the CLIP, not a segmentor.
+    """
 
     name = 'scan_clip'
     method = SHIFTED_CLIP

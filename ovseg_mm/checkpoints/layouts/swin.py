@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layout of Swin Transformers in the files of Swin's authors.
 
-Our models have the tensor names of MMSegmentation.
+The layout renames the tensors to the names in MMSegmentation, which our models
+also have.
 """
 
 import torch
@@ -14,7 +15,7 @@ _PARAMS = r'\.(weight|bias)'
 
 
 def swin_rows(source: str = '', target: str = '') -> list[Row]:
-    """Return the rows for a Swin Transformer.
+    """Return the renaming rows of a Swin Transformer.
 
     Args:
         source (str): Regular expression of the name prefix in the file.
@@ -45,7 +46,7 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
         ),
         (
             rf'{block}attn_mask',
-            Drop('the mask of shifted windows, which follows from the grid'),
+            Drop('the mask of shifted windows, which is computed again'),
         ),
         (rf'{block}mlp\.fc1{_PARAMS}', rf'{into}ffn.layers.0.0.\3'),
         (rf'{block}mlp\.fc2{_PARAMS}', rf'{into}ffn.layers.1.\3'),
@@ -57,12 +58,12 @@ def swin_rows(source: str = '', target: str = '') -> list[Row]:
 
 
 def _reorder(tensor: Tensor) -> Tensor:
-    """Reorder the input channels of a patch merging.
+    """Reorder the input channels of a patch merging layer.
 
-    Patch merging joins 2x2 neighbouring pixels of C channels into 4 C
-    channels. In the file, the neighbours come first (column by column), each
-    with its C channels. In our model, the C channels come first, each with
-    its four neighbours (row by row).
+    Patch merging concatenates the C channels of 2x2 neighbouring positions to
+    4 C channels. In the file, position is the outer index (column by column)
+    and channel is the inner index. In our model, channel is the outer index
+    and position is the inner index (row by row).
 
     Args:
         tensor (Tensor): Weight or bias in the order of the file, (..., 4 C).

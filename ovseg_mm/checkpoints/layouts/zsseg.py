@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layouts of ZSSeg: segmentors and learned prompts, written by detectron2.
 
-A single CLIP encodes regions and class texts. If there is a region CLIP,
-it encodes the regions and the texts for them; the other CLIP encodes only
-texts, for the segment proposals.
+The files of segmentors contain one or two CLIPs. A single CLIP encodes image
+regions and class texts. If there are two CLIPs, the region CLIP encodes the
+regions, and the class texts that are compared with regions. The other CLIP
+encodes the class texts that are compared with the embeddings of the mask
+proposals.
 """
 
 from ..rename import Drop, Row
@@ -66,10 +68,12 @@ def _predictor_rows() -> list[Row]:
 
 
 def _adapter_rows(source: str, text: str) -> list[Row]:
-    """Return the rows of the text tower in one of ZSSeg's CLIP adapters.
+    """Return the renaming rows of the text tower in a CLIP adapter.
+
+    A CLIP adapter of ZSSeg contains a CLIP and the learned prompts.
 
     Args:
-        source (str): Prefix of the adapter's names in the file.
+        source (str): Prefix of the adapter's tensor names in the file.
         text (str): Name of the text tower in our model.
 
     Returns:
@@ -111,7 +115,7 @@ _SEPARATE = [
     *_adapter_rows('_region_clip_adapter', 'region_text_encoder'),
     (
         r'_region_clip_adapter\.non_object_embedding',
-        Drop('the text "no object", which is not used for regions'),
+        Drop('the embedding of "no object", which is not used for regions'),
     ),
     (
         r'clip_adapter\.clip_model\.visual\..*',
@@ -144,7 +148,7 @@ class _SegmenterLayout(Layout):
 
 @LAYOUTS.register
 class ZSSegLayout(_SegmenterLayout):
-    """Layout of ZSSeg with a basic ResNet stem and a single CLIP."""
+    """Layout of ZSSeg whose ResNet has a basic stem, with one CLIP."""
 
     name = 'zsseg'
     signature = _SIGNATURE
@@ -153,7 +157,10 @@ class ZSSegLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegSeparateLayout(_SegmenterLayout):
-    """Layout of ZSSeg with a basic ResNet stem and an extra region CLIP."""
+    """Layout of ZSSeg whose ResNet has a basic stem, with two CLIPs.
+
+    The second CLIP is only for regions.
+    """
 
     name = 'zsseg_separate'
     signature = (*_SIGNATURE, _REGION)
@@ -162,7 +169,7 @@ class ZSSegSeparateLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cLayout(_SegmenterLayout):
-    """Layout of ZSSeg with a three-layer ResNet stem and a single CLIP."""
+    """Layout of ZSSeg whose ResNet has a three-layer stem, with one CLIP."""
 
     name = 'zsseg_r101c'
     signature = (*_SIGNATURE, _DEEP)
@@ -171,7 +178,10 @@ class ZSSegR101cLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cSeparateLayout(_SegmenterLayout):
-    """Layout of ZSSeg with a three-layer ResNet stem, extra region CLIP."""
+    """Layout of ZSSeg whose ResNet has a three-layer stem, with two CLIPs.
+
+    The second CLIP is only for regions.
+    """
 
     name = 'zsseg_r101c_separate'
     signature = (*_SIGNATURE, _DEEP, _REGION)
@@ -180,7 +190,7 @@ class ZSSegR101cSeparateLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegPromptsLayout(Layout):
-    """Layout of ZSSeg's first training stage: CLIP with learned prompts."""
+    """Layout of the CLIP with learned prompts from ZSSeg's first training."""
 
     name = 'zsseg_prompts'
     method = 'ZSSeg, learned prompts'
