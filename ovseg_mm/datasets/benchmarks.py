@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of public benchmarks for open-vocabulary segmentation.
 
-ADE20K-150, COCO-Stuff and PASCAL-Context 59 have no class here, because
-:class:`OpenVocabDataset` with a vocabulary of this package is enough.
+ADE20K-150, COCO-Stuff and PASCAL-Context 59 need no Python class of their
+own: use :class:`OpenVocabDataset` with a vocabulary of this package.
 """
 
 from typing import Any, ClassVar
@@ -13,9 +13,9 @@ from .open_vocab_dataset import OpenVocabDataset
 
 
 class BenchmarkDataset(OpenVocabDataset):
-    """Data set of a benchmark.
+    """Base class of the data sets of benchmarks.
 
-    The class attribute ``DEFAULTS`` holds its default arguments.
+    A subclass sets default arguments in the class attribute ``DEFAULTS``.
     """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {}
@@ -46,7 +46,7 @@ class PascalContext459Dataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC20Dataset(BenchmarkDataset):
-    """PASCAL VOC with 20 objects; background and borders are ignored.
+    """PASCAL VOC with 20 object classes; background and borders are ignored.
 
     The label files are the original files of PASCAL VOC, with the values 0
     (background), 1 to 20 (objects) and 255 (borders).
@@ -57,7 +57,7 @@ class PascalVOC20Dataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC21Dataset(BenchmarkDataset):
-    """PASCAL VOC with 20 objects and the class ``background``.
+    """PASCAL VOC with 20 object classes and the class ``background``.
 
     The label files are the original files of PASCAL VOC, with the values 0
     (background), 1 to 20 (objects) and 255 (ignored borders).
@@ -68,14 +68,17 @@ class PascalVOC21Dataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalContext60Dataset(BenchmarkDataset):
-    """PASCAL-Context with 59 classes and background (0 in label files)."""
+    """PASCAL-Context with 59 classes and ``background`` (label 0)."""
 
     DEFAULTS = dict(vocabulary='pc60')
 
 
 @DATASETS.register_module()
 class COCOObjectDataset(BenchmarkDataset):
-    """COCO with 80 objects and background; no pixel is ignored."""
+    """COCO with 80 object classes and ``background`` (label 0).
+
+    No pixel is ignored.
+    """
 
     DEFAULTS = dict(
         vocabulary='coco_object', seg_map_suffix='_instanceTrainIds.png'
@@ -84,12 +87,13 @@ class COCOObjectDataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC20bDataset(BenchmarkDataset):
-    """PASCAL VOC with 20 objects and a background of 39 class texts.
+    """PASCAL VOC with 20 object classes and a background with 39 class texts.
 
     The class texts of the background are the classes of PASCAL-Context 59
-    that are not objects of PASCAL VOC. The label files are the original files
-    of PASCAL VOC, where the background is 0. Set ``label_map=None`` for label
-    files in which the background is 20.
+    that are not objects of PASCAL VOC. Labels 0 to 19 are the objects, label
+    20 is the background. The label files are the original files of PASCAL
+    VOC, where the background is 0. Set ``label_map=None`` for label files in
+    which the background is 20.
     """
 
     DEFAULTS = dict(
@@ -100,7 +104,7 @@ class PascalVOC20bDataset(BenchmarkDataset):
 
 @DATASETS.register_module()
 class PascalVOC20ZeroShotDataset(BenchmarkDataset):
-    """PASCAL VOC with 15 seen and 5 unseen objects."""
+    """PASCAL VOC with 15 seen and 5 unseen object classes."""
 
     DEFAULTS = dict(vocabulary='voc20-15-5', reduce_zero_label=True)
 
@@ -110,8 +114,8 @@ class PascalContext59ZeroShotDataset(BenchmarkDataset):
     """PASCAL-Context 59 with 49 seen and 10 unseen classes.
 
     The argument ``vocabulary`` selects the split: ``'pc59-49-10'`` is the
-    split of most papers, ``'pc59-49-10-cascade'`` the split of the published
-    weights of Cascade-CLIP.
+    split of most papers; ``'pc59-49-10-cascade'`` is the split that the
+    published weights of Cascade-CLIP were trained on.
     """
 
     DEFAULTS = dict(vocabulary='pc59-49-10', reduce_zero_label=True)

@@ -24,29 +24,31 @@ from .transforms.loading import LoadOpenVocabAnnotations
 class ClassCropDataset(Dataset):
     """Data set with one sample for each class in each image.
 
-    It is made from a segmentation data set. An image that shows three classes
-    gives three samples.
+    The samples are made from a segmentation data set. An image that shows
+    three classes gives three samples.
 
     Args:
         dataset (Mapping): Config of an :class:`OpenVocabDataset`, or of a
-            ``ConcatDataset`` of several with the same classes. Pipelines in
-            this config are not used. With ``unseen_labels='ignore'``, unseen
-            classes give no samples, and the seen classes are renumbered.
+            ``ConcatDataset`` of such data sets with the same classes.
+            Pipelines in this config are not used. With
+            ``unseen_labels='ignore'``, unseen classes give no samples, and
+            the seen classes are renumbered from 0.
         pipeline (Sequence[Mapping]): Transforms of a sample. The sample has
-            the additional keys ``crop_value``, the value of the class in the
-            label file, and ``crop_label``, its label. If the pipeline returns
-            None, another sample is drawn.
+            two additional keys: ``crop_value``, the label of the class in
+            ``gt_seg_map``, and ``crop_label``, the label of the class after
+            the renumbering. If the pipeline returns None, another sample is
+            drawn at random.
         samples_per_class (int, optional): Maximum number of samples for each
-            class. For a class with more samples, this number is drawn at
-            random, with replacement. None: no maximum.
+            class. From a class with more samples, this number of samples is
+            drawn at random, with replacement. None: no maximum.
         seed (int): Random seed for ``samples_per_class``.
         index_file (str, optional): JSON file that lists the classes of each
             image. If it is missing, all label files are read and the file is
             written.
-        test_mode (bool): Whether the data set is for tests. Then it is an
-            error if the pipeline returns None. Classes that occur only in the
-            last row or column of an image give no sample, because
-            :class:`CropClass` cannot crop them.
+        test_mode (bool): Whether the data set is for tests. In tests, an
+            error is raised if the pipeline returns None. Classes that occur
+            only in the last row or column of an image give no sample in
+            tests, because :class:`CropClass` cannot crop them.
 
     Raises:
         InputError: If no image shows a class, an image occurs twice, or the
@@ -77,7 +79,7 @@ class ClassCropDataset(Dataset):
         if not self.samples:
             raise InputError(
                 'no label file of the data set shows a class that can be '
-                'cropped; check its vocabulary and labels'
+                'cropped; check the vocabulary and the label files'
             )
 
     @property
@@ -93,10 +95,10 @@ class ClassCropDataset(Dataset):
         while data is None:
             if self.test_mode:
                 raise RuntimeError(
-                    f'the test pipeline returns None for sample {index}; an '
+                    f'the test pipeline returns None for sample {index}. An '
                     'index file from training lists classes that a test '
-                    'cannot crop: set another index_file than '
-                    f'{self.index_file} for the test'
+                    'cannot crop; set index_file of the test to another file '
+                    f'than {self.index_file}'
                 )
             data = self._prepare(np.random.randint(len(self)))
         return data
@@ -108,7 +110,7 @@ class ClassCropDataset(Dataset):
         return self.pipeline(dict(info, crop_value=value, crop_label=label))
 
     def _values(self) -> Sequence[int]:
-        """Return the value of each class in the label files."""
+        """Return the label of each class in ``gt_seg_map``."""
         vocabulary = self._labels.vocabulary
         if self._labels.unseen_labels == 'ignore':
             return vocabulary.seen
@@ -130,7 +132,7 @@ class ClassCropDataset(Dataset):
         return samples
 
     def _index(self) -> list[list[int]]:
-        """Return, for each image, the values of the classes that it shows."""
+        """Return, for each image, the labels of the classes that it shows."""
         infos = [
             self.dataset.get_data_info(i) for i in range(len(self.dataset))
         ]
@@ -139,7 +141,7 @@ class ClassCropDataset(Dataset):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(
                 f'the image {twice} is in two parts of the data set of class '
-                'crops; give each image once'
+                'crops; list each image only once'
             )
         if self.index_file is not None and self.index_file.is_file():
             index = json.loads(self.index_file.read_text())
@@ -166,7 +168,7 @@ class ClassCropDataset(Dataset):
 
 
 def _without_pipeline(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of a data set with empty pipelines."""
+    """Return the config of a data set, with all pipelines empty."""
     if 'datasets' not in dataset:
         return {**dataset, 'pipeline': []}
     parts = [_without_pipeline(part) for part in dataset['datasets']]

@@ -20,16 +20,21 @@ COLUMNS = ('filepath', 'title')
 class CropCaptionDataset(Dataset):
     """Data set of masked crops, each with a caption and the whole image.
 
+    A masked crop is the part of an image around a mask; pixels outside the
+    mask have a fill colour.
+
     Args:
-        ann_file (str): Table with tabs between the columns ``filepath`` (path
-            of the crop), ``title`` (caption) and, optionally, ``image`` (path
-            of the whole image). All paths are relative to ``data_root``.
+        ann_file (str): Text file of a table with tabs between its columns:
+            ``filepath`` (path of the crop), ``title`` (caption) and,
+            optionally, ``image`` (path of the whole image). All paths are
+            relative to ``data_root``.
         pipeline (Sequence[Mapping]): Transforms of a sample, which has the
-            keys ``crop_path``, ``img_path`` and ``caption``.
+            keys ``crop_path``, ``img_path`` (path of the whole image) and
+            ``caption``.
         data_root (str): Folder of the data set.
-        image_folder (str, optional): Folder of the whole images, for tables
-            without the column ``image``. The whole image of the crop
-            ``NAME_*`` must be ``NAME.jpg`` in this folder.
+        image_folder (str, optional): Folder of the whole images, relative to
+            ``data_root``, for tables without the column ``image``. The whole
+            image of the crop ``NAME_*`` must be ``NAME.jpg`` in this folder.
 
     Raises:
         FileNotFoundError: If the table does not exist.
@@ -62,15 +67,15 @@ class CropCaptionDataset(Dataset):
     def _read(self, path: Path) -> list[dict]:
         if not path.is_file():
             raise FileNotFoundError(
-                f'the table of masked crops {path} does not exist; make it '
+                f'the table of masked crops {path} does not exist; write it '
                 'with tools/dataset_converters/crop_captions.py'
             )
         with open(path, newline='', encoding='utf-8-sig') as file:
             rows = list(csv.DictReader(file, delimiter='\t'))
         if not rows:
             raise InputError(
-                f'{path} has no rows; make it again with '
-                'tools/dataset_converters/crop_captions.py'
+                f'the table of masked crops {path} has no rows; write it '
+                'again with tools/dataset_converters/crop_captions.py'
             )
         columns = rows[0].keys()
         needed = COLUMNS if self.image_folder else (*COLUMNS, 'image')
@@ -78,11 +83,13 @@ class CropCaptionDataset(Dataset):
         if missing:
             raise InputError(
                 f'{path} has no column {" and no column ".join(missing)}; '
-                f'expected a table of {", ".join(needed)}, separated by tabs'
+                f'expected a table with the columns {", ".join(needed)}, '
+                'separated by tabs'
                 + (
                     ''
                     if self.image_folder
-                    else '; image is not needed if image_folder is set'
+                    else '; the column image is not needed if image_folder '
+                    'is set'
                 )
             )
         return [self._pair(row) for row in rows]

@@ -17,8 +17,8 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
     """Read the names of samples from a text file.
 
     Args:
-        path (str): Text file with one name per line, in UTF-8, or in UTF-16
-            with a byte-order mark. Empty lines, and blanks around names, are
+        path (str): Text file with one name per line, in UTF-8 or in UTF-16
+            with a byte-order mark. Empty lines and spaces around names are
             ignored.
         backend_args (dict, optional): Options of MMEngine's file backend.
 
@@ -31,8 +31,9 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
     """
     if fileio.isdir(path, backend_args=backend_args):
         raise InputError(
-            f'the list of samples {path} is a folder; name a text file with '
-            'one sample per line, or leave ann_file out to use all images'
+            f'the list of samples {path} is a folder; set ann_file to a text '
+            'file with one sample per line, or remove ann_file to use all '
+            'images'
         )
     if not fileio.exists(path, backend_args=backend_args):
         raise FileNotFoundError(
@@ -53,15 +54,15 @@ def read_names(path: str, backend_args: dict | None = None) -> list[str]:
 
 
 class FileIndex:
-    """Index of the files with certain suffixes in a folder, by stem.
+    """Index that finds the files in a folder by stem.
 
-    A stem is the path below the folder without the suffix, with ``'/'``
-    between folders. Upper and lower case of suffixes are the same. Hidden
+    The stem of a file is its path below the folder, without suffix and with
+    ``'/'`` between folders. Suffixes match in upper and lower case. Hidden
     files are skipped.
 
     Args:
         folder (str): Folder to search, with its subfolders.
-        suffixes (Sequence[str]): Suffixes of the files.
+        suffixes (Sequence[str]): Suffixes of the files to index.
         backend_args (dict, optional): Options of MMEngine's file backend.
         stems (Iterable[str], optional): Stems of the wanted files. Only the
             folders of these files are read, which is faster.
@@ -70,7 +71,7 @@ class FileIndex:
     Attributes:
         files (dict[str, list[str]]): Sorted paths of the files of each stem.
             A stem has several files if their suffixes differ.
-        others (list[str]): Paths of the files with another suffix.
+        others (list[str]): Paths of the files with none of the suffixes.
         broken (set[str]): Paths of broken links. They are also in ``files``
             or ``others``.
     """
@@ -100,7 +101,7 @@ class FileIndex:
                 self.files.setdefault(stem, []).append(path)
 
     def stem_of(self, name: str) -> str | None:
-        """Return the stem of a path; None if its suffix is not indexed."""
+        """Return the stem of a path; None if it has none of the suffixes."""
         name = name.replace(os.sep, '/')
         for suffix in self.suffixes:
             if name.lower().endswith(suffix.lower()):
@@ -118,11 +119,11 @@ class FileIndex:
         return sorted(path for paths in self.files.values() for path in paths)
 
     def find(self, name: str) -> list[str]:
-        """Find the files that a name in a sample list can mean.
+        """Find the files that fit a name in a sample list.
 
         Args:
-            name (str): Path below the folder. It may have a suffix, to select
-                one of several files with the same stem.
+            name (str): Path below the folder. A suffix is optional; it
+                selects one of several files with the same stem.
 
         Returns:
             list[str]: Paths of the files; empty if there are none.
@@ -187,7 +188,7 @@ class FileIndex:
 
 
 def _is_in(path: str, places: set[str]) -> bool:
-    """Return whether a path is equal to one of ``places`` or below it."""
+    """Return whether a path is one of ``places`` or inside one of them."""
     while path not in places:
         parent = osp.dirname(path)
         if parent == path:

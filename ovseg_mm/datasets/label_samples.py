@@ -25,9 +25,9 @@ from .transforms.loading import (
 _FEW = 16
 _MANY = 200
 _MASKS = (
-    'If they are masks with foreground 255, give both classes, such as '
-    "['background', 'crack'], and set label_map={255: 1} and "
-    'reduce_zero_label=False of the data set. '
+    'If they are masks in which the foreground is 255, give a class for the '
+    "background and one for the foreground, such as ['background', 'crack'], "
+    'and set label_map={255: 1} and reduce_zero_label=False of the data set. '
 )
 
 
@@ -37,10 +37,12 @@ class LabelSample:
     Args:
         samples (Sequence[dict]): Some samples of the data set, with
             ``img_path``, ``seg_map_path`` and the optional keys of
-            :class:`LoadOpenVocabAnnotations`. A few of their label files are
-            read first, and the others only if the values look wrong.
+            :class:`LoadOpenVocabAnnotations`. At first, only a few of their
+            label files are read. More label files are read only if the
+            values look wrong.
         exif_applied (bool, optional): Whether images are turned by their EXIF
-            orientation. None: unknown; image sizes are then not compared.
+            orientation. None: unknown; the sizes of images and label maps
+            are then not compared.
         given_ignore_index (bool): Whether the user has set ``ignore_index``.
         backend_args (dict, optional): Options of MMEngine's file backend.
     """
@@ -69,10 +71,11 @@ class LabelSample:
         Raises:
             FileNotFoundError: If a label file is missing.
             InputError: If a file is not a label map, differs in size from
-                its image or holds values that are not labels; if all pixels
-                are ignored; or if a data set with two classes has only the
-                values 0 and 255 in its files, and ``ignore_index`` was not
-                set: 255 is then ignored, and only label 0 is left.
+                its image or holds values that are not labels. Also if all
+                pixels are ignored. Also if the files of a data set with two
+                classes hold only the values 0 and 255, and the user has not
+                set ``ignore_index``: 255 would be ignored, and only label 0
+                would be left.
         """
         if not self.samples:
             return
@@ -129,11 +132,16 @@ class LabelSample:
         )
 
     def _doubts(self) -> list[tuple[str, bool]]:
-        """Return messages on suspicious values; True marks an error."""
+        """Describe values that look wrong.
+
+        Returns:
+            list[tuple[str, bool]]: Messages; True marks an error, False a
+            warning. Empty if no value looks wrong.
+        """
         sample = self.samples[0]
         size, ignored = sample['num_labels'], sample['ignore_index']
         reduced = sample['reduce_zero_label']
-        where = f'{len(self.read)} label files read'
+        where = f'{len(self.read)} label files that were read'
         where += f' (the first is {sample["seg_map_path"]})'
         masks = self.values == {0, 255} and ignored == 255
         advice = _MASKS if masks else ''
@@ -143,7 +151,7 @@ class LabelSample:
                 f'all pixels of the {where} are ignored: the files hold the '
                 f'values {listed}, ignore_index is {ignored} and '
                 f'reduce_zero_label is {reduced}. {advice}To predict without '
-                'labels, leave seg_map_path out'
+                'labels, remove seg_map_path from data_prefix'
             )
             return [(text, True)]
         if masks and self.labels == {0, 255} and not self.given_ignore_index:
@@ -157,16 +165,16 @@ class LabelSample:
         if reduced and self.values - {ignored} == set(range(size)):
             text = (
                 f'the {where} hold the values 0 to {size - 1} and never '
-                f'{size}, but with reduce_zero_label=True 0 is ignored and '
-                f'1 to {size} are the {size} labels; if 0 is the first label, '
-                'set reduce_zero_label=False'
+                f'{size}. With reduce_zero_label=True, the value 0 is '
+                f'ignored, and the values 1 to {size} are the labels. If 0 is '
+                'the first label, set reduce_zero_label=False'
             )
             return [(text, False)]
         if ignored > 255 and 255 in self.labels and not self.deep:
             text = (
-                f'the {where} have 8 bits and hold the value 255, which is '
-                f'label 255 of {size}; {ignored} is ignored. If 255 means '
-                'ignored pixels, set label_map={255: '
+                f'the {where} have 8 bits per pixel and hold the value 255. '
+                f'This value is one of the {size} labels; the value {ignored} '
+                'is ignored. If 255 means ignored pixels, set label_map={255: '
                 f'{ignored}}} of the data set'
             )
             return [(text, False)]

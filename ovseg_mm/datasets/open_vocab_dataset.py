@@ -45,39 +45,39 @@ class OpenVocabDataset(BaseSegDataset):
             65535 if the vocabulary has more than 255 labels.
         label_map (Mapping[int, int], optional): Label for each value in the
             label files, if labels and values differ. Values without an entry
-            stay. Applied after ``reduce_zero_label``.
-        unseen_labels (str): Treatment of pixels with an unseen label, after
+            are not changed. Applied after ``reduce_zero_label``.
+        unseen_labels (str): Change of the pixels with an unseen label, after
             the pipeline:
 
-            - ``'keep'``: they stay unchanged, as needed in tests;
+            - ``'keep'``: they are not changed, as needed in tests;
             - ``'ignore'``: they become ``ignore_index``, and the seen labels
               are renumbered from 0, in their order. The data set then has
               only the class names of the seen labels;
             - ``'mark'``: they become :data:`~ovseg_mm.vocabulary.UNKNOWN`
               (-1). Such pixels belong to some unseen class, unlike ignored
-              pixels. The seen labels are unchanged.
+              pixels. The seen labels are not changed.
         exif_orientation (str, optional): How to read images with an EXIF
             orientation. ``'apply'``: turned by this orientation.
             ``'ignore'``: as stored, for labels drawn on the stored pixels.
-            None: by ``color_type`` of ``LoadImageFromFile`` (default:
-            turned), with a warning if the labels may be drawn either way.
+            None: as ``color_type`` of ``LoadImageFromFile`` says (default:
+            turned), with a warning if the labels may not fit the image.
         img_suffix (str | Sequence[str], optional): Suffix or suffixes of
             image files, in upper or lower case. None: any suffix of
             :data:`~ovseg_mm.utils.picture_files.IMAGE_SUFFIXES`.
-        metainfo (Mapping, optional): May have ``palette``, colours for a
-            vocabulary without colours (default: the palette of the class
-            attribute ``METAINFO``), and ``classes``, which must agree with
-            the vocabulary.
+        metainfo (Mapping, optional): Optional keys: ``palette``, the colours
+            if the vocabulary has no colours (default: the palette of the
+            class attribute ``METAINFO``); ``classes``, the class names, which
+            must agree with the vocabulary.
         **kwargs: Other arguments of :class:`mmseg.datasets.BaseSegDataset`.
-            Names in ``ann_file`` may have the suffix of the image.
+            Names in ``ann_file`` may end in the suffix of the image.
 
     Raises:
         FileNotFoundError: If a folder, a sample list, an image or a label
             file is missing, or a file is a broken link. The message names the
             file.
-        InputError: If two images fit one label file; if ``unseen_labels`` is
-            unknown, or is ``'ignore'`` or ``'mark'`` although the vocabulary
-            has no unseen labels.
+        InputError: If two images fit one label file. If ``unseen_labels`` has
+            none of the values above, or is ``'ignore'`` or ``'mark'``
+            although the vocabulary has no unseen labels.
     """
 
     METAINFO: dict
@@ -126,7 +126,7 @@ class OpenVocabDataset(BaseSegDataset):
         self.METAINFO = {**type(self).METAINFO, **self.metainfo}
 
     def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:
-        """Add the palette of ``metainfo``, else a fitting one of METAINFO."""
+        """Set the colours from ``metainfo`` or, without them, ``METAINFO``."""
         if metainfo.get('classes') is not None:
             check_same_classes(vocabulary, metainfo['classes'], 'metainfo')
         palette = metainfo.get('palette')
@@ -150,11 +150,10 @@ class OpenVocabDataset(BaseSegDataset):
         _pad_labels_with(self.ignore_index, transforms)
 
     def full_init(self) -> None:
-        """List samples, set the padding of transforms, check some labels.
+        """List the samples, adapt the transforms and check some label files.
 
         Raises:
-            InputError: If the values in some label files are not labels of
-                the data set.
+            InputError: If a label file holds values that are not labels.
         """
         if self._fully_initialized:
             return
@@ -171,16 +170,17 @@ class OpenVocabDataset(BaseSegDataset):
             ).check()
 
     def load_data_list(self) -> list[dict]:
-        """List the samples, in the order of ``ann_file`` or sorted by path.
+        """List the samples.
 
         Returns:
-            list[dict]: Samples with the keys ``img_path``, ``seg_map_path``
-            (if there are labels), ``sample_name`` and the optional keys of
+            list[dict]: Samples in the order of ``ann_file``; without
+            ``ann_file``, sorted by image path. The keys are ``img_path``,
+            ``sample_name``, ``seg_map_path`` (if there are label files) and
+            the optional keys of
             :class:`~ovseg_mm.datasets.LoadOpenVocabAnnotations`.
 
         Raises:
-            FileNotFoundError: If a folder, the sample list or a file is
-                missing.
+            FileNotFoundError: If a file is missing, or ``ann_file`` is empty.
             InputError: If ``data_prefix`` has no folder of images.
         """
         image_folder = self.data_prefix.get('img_path')
@@ -204,7 +204,8 @@ class OpenVocabDataset(BaseSegDataset):
             names = read_names(self.ann_file, self.backend_args)
             if not names:
                 raise FileNotFoundError(
-                    f'the list of samples {self.ann_file} is empty'
+                    f'the list of samples {self.ann_file} is empty; write '
+                    'one image name per line, or remove ann_file'
                 )
             found = finder.listed(names)
         else:
@@ -233,7 +234,7 @@ class OpenVocabDataset(BaseSegDataset):
             idx (int): Index of the sample.
 
         Returns:
-            Any: Output of the pipeline, with unseen labels treated as
+            Any: Output of the pipeline, with unseen labels changed as
             ``unseen_labels`` says. Packed samples get this meta information:
 
             - ``sample_name``: path of the image below its folder, without
@@ -286,7 +287,7 @@ class OpenVocabDataset(BaseSegDataset):
         return data
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the labels in the label file of a sample.
+        """Return the labels that occur in the label file of a sample.
 
         ``ClassBalancedDataset`` needs them to repeat images of rare classes.
 
@@ -294,9 +295,8 @@ class OpenVocabDataset(BaseSegDataset):
             idx (int): Index of the sample.
 
         Returns:
-            list[int]: Labels that occur, after unseen labels are treated as
-            ``unseen_labels`` says, without ignored and unknown pixels; empty
-            if the sample has no label file.
+            list[int]: Labels after ``unseen_labels`` is applied, without
+            ``ignore_index`` and UNKNOWN. Empty if there is no label file.
         """
         info = self.get_data_info(idx)
         if info.get('seg_map_path') is None:
@@ -312,7 +312,7 @@ class OpenVocabDataset(BaseSegDataset):
         ]
 
     def _hide_unpacked(self, data: dict) -> dict:
-        """Hide unseen labels in ``gt_seg_map`` of a sample not yet packed.
+        """Apply ``unseen_labels`` to ``gt_seg_map`` of an unpacked sample.
 
         ``MultiImageMixDataset`` mixes such samples and packs them afterwards.
         """
@@ -337,11 +337,12 @@ class OpenVocabDataset(BaseSegDataset):
         if unseen_labels != 'keep' and not self.vocabulary.unseen:
             raise InputError(
                 f'unseen_labels={unseen_labels!r} needs a vocabulary with '
-                f'unseen labels, but {self.vocabulary.source} has none'
+                f'unseen labels, but {self.vocabulary.source} has none; list '
+                "them under its key 'unseen', or set unseen_labels='keep'"
             )
 
     def _hide(self, labels: Tensor) -> Tensor:
-        """Hide the unseen labels in a label map, int64 of any shape."""
+        """Apply ``unseen_labels`` to a label map, int64 of any shape."""
         vocabulary = self.vocabulary
         table = torch.arange(max(vocabulary.num_labels, self.ignore_index) + 1)
         if self.unseen_labels == 'ignore':
@@ -370,8 +371,7 @@ def _has_step(transforms: Sequence, kind: type) -> bool:
 def _pad_labels_with(value: int, transforms: Sequence) -> None:
     """Make transforms pad label maps with ``value`` instead of 255.
 
-    MMSegmentation pads with 255 by default, which is a label if the data set
-    has more than 255 labels.
+    By default, MMSegmentation pads with 255, which may be a label.
     """
     for transform in transforms:
         for name in ('seg_pad_val', 'seg_fill_in', 'ignore_index'):
@@ -384,7 +384,7 @@ def _pad_labels_with(value: int, transforms: Sequence) -> None:
 
 
 def _checked_label_map(label_map: Mapping) -> dict[int, int]:
-    """Return ``label_map`` with integers instead of strings, or raise."""
+    """Return ``label_map`` with strings as integers; raise if it is wrong."""
     try:
         return {_integer(key): _integer(v) for key, v in label_map.items()}
     except (AttributeError, TypeError, ValueError) as error:

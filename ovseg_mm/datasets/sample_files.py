@@ -69,10 +69,10 @@ class SampleFinder:
             list[SampleFiles]: Files of each sample, sorted by image path.
 
         Raises:
-            FileNotFoundError: If there is no image; if an image has no label
-                file, or a label file no image; or if a file is a broken link.
-            InputError: If several images or label files differ only in the
-                suffix.
+            FileNotFoundError: If there is no image, an image has no label
+                file, a label file has no image, or a file is a broken link.
+            InputError: If several images, or several label files, differ only
+                in the suffix.
         """
         labels = self._index_labels(None)
         leave_out = []
@@ -106,8 +106,9 @@ class SampleFinder:
         if alone:
             raise FileNotFoundError(
                 f'{len(alone)} label files have no image in '
-                f'{self.image_folder}, the first is {min(alone)}; complete '
-                'the images, or list the samples in a file (ann_file)'
+                f'{self.image_folder}, the first is {min(alone)}; add the '
+                'missing images, or list the samples to use in a file '
+                '(ann_file)'
             )
         return samples
 
@@ -123,7 +124,8 @@ class SampleFinder:
 
         Raises:
             FileNotFoundError: If a file is missing or is a broken link.
-            InputError: If several images or label files fit one name.
+            InputError: If several images, or several label files, fit one
+                name.
         """
         names = [name.replace('\\', '/') for name in names]
         images = FileIndex(
@@ -197,10 +199,10 @@ class SampleFinder:
         others = len(paths) - 1
         return FileNotFoundError(
             f'the file {paths[0]}{suffix_text} of the data set'
-            + (f' (and {others} others)' if others else '')
-            + ' does not exist; complete the data set, or check '
-            'data_prefix, img_suffix and seg_map_suffix, or leave '
-            'seg_map_path out if there are no labels'
+            + (f' (and {others} other files)' if others else '')
+            + ' does not exist; add the missing files, or check data_prefix, '
+            'img_suffix and seg_map_suffix, or remove seg_map_path from '
+            'data_prefix if there are no labels'
         )
 
     def _suffix_text(self) -> str:
@@ -214,7 +216,8 @@ class SampleFinder:
         wanted = ', '.join(map(repr, self.img_suffixes))
         return (
             f'no file in {self.image_folder} ends in {wanted} (found: '
-            f'{found or "nothing"}); set img_suffix'
+            f'{found or "nothing"}); check the folder, or set img_suffix to '
+            'the suffix of the images'
         )
 
     def _mention_others(self, images: FileIndex) -> None:
@@ -228,7 +231,8 @@ class SampleFinder:
             print_log(
                 f'{len(left_out)} images in {self.image_folder} do not end '
                 f'in {", ".join(self.img_suffixes)} and are left out, the '
-                f'first is {left_out[0]}; img_suffix=None takes all',
+                f'first is {left_out[0]}; to use all images, set '
+                'img_suffix=None',
                 'current',
                 logging.WARNING,
             )

@@ -156,7 +156,7 @@ def test_ade847_verified(tmp_path, capsys):
     path = folder / 'ADE_val_00000001.tif'
     for pixels, message in (
         (np.full((72, 96), 847, np.uint16), 'holds the values [847]'),
-        (np.full((72, 96), 7, np.uint8), 'has 8 bits; expected 16'),
+        (np.full((72, 96), 7, np.uint8), 'has 8 bits per pixel; expected 16'),
         (
             np.full((72, 90), 7, np.uint16),
             'is 90x72 pixels (width',

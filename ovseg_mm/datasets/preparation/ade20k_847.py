@@ -48,7 +48,7 @@ class ADE20K847(Preparation):
             nargs='+',
             choices=list(SPLITS),
             default=['validation'],
-            help='default: validation',
+            help='parts of the data set to prepare (default: validation)',
         )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
@@ -73,7 +73,11 @@ class ADE20K847(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return the checks: image counts, label values, all classes occur."""
+        """Return one check for each split.
+
+        A check covers the number of label files, the label values, and
+        whether every class occurs.
+        """
         return [
             LabelCheck(
                 folder=root / 'annotations_detectron2' / split,
@@ -106,8 +110,9 @@ def convert(source: Path, image: Path, labels: Path) -> None:
     classes = _read_rgb(source.with_name(f'{source.stem}_seg.png'))
     if pixels.shape != classes.shape:
         raise InputError(
-            f'{source} has {pixels.shape[:2]} pixels (height, width), but its '
-            f'labels _seg.png have {classes.shape[:2]}; download both again'
+            f'{source} has the size {pixels.shape[:2]} (height, width), but '
+            f'its label file *_seg.png has the size {classes.shape[:2]}; '
+            'download both files again'
         )
     codes = classes[..., 0].astype(np.int64) // 10 * 256 + classes[..., 1]
     known = {value: label for label, value in enumerate(raw_values('ade847'))}
@@ -127,14 +132,14 @@ def convert(source: Path, image: Path, labels: Path) -> None:
 
 
 def _read_index(path: Path) -> list[tuple[str, Path]]:
-    """Read the index of the release without running code in it.
+    """Read the index of the release, without running code from the file.
 
     Args:
         path (Path): Index file, a pickle.
 
     Returns:
-        list[tuple[str, Path]]: For each image, its split as in the file name
-        (``'val'`` or ``'train'``), and its path below the folder of the
+        list[tuple[str, Path]]: For each image, its split (``'val'`` or
+        ``'train'``, as in the file name) and its path below the folder of the
         release.
     """
     try:
@@ -156,7 +161,7 @@ def _read_index(path: Path) -> list[tuple[str, Path]]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickler that loads only arrays; other objects become empty ones."""
+    """Unpickler of strings and arrays; other objects become placeholders."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ARRAY_PARTS:

@@ -23,7 +23,8 @@ from ..file_index import read_names
 class Task:
     """Task that writes files, such as the label file of one image.
 
-    Tasks are independent, so that several processes can share them.
+    Tasks do not depend on each other, so that several processes can run them
+    in parallel.
 
     Attributes:
         function (Callable): Function that writes the files. It never leaves
@@ -47,9 +48,10 @@ class LabelCheck:
         suffix (str): Suffix of the label files.
         counts (tuple[int, ...]): Valid numbers of label files. Empty: any
             number is valid.
-        values (int): Number of labels; valid values are 0 to ``values`` - 1.
-        ignored (int, optional): Value of ignored pixels. None: no pixel may
-            be ignored.
+        values (int): Number of labels. Valid pixel values are 0 to ``values``
+            - 1, and ``ignored``.
+        ignored (int, optional): Pixel value of ignored pixels. None: no pixel
+            may be ignored.
         bits (int): Bits per pixel, 8 or 16.
         images (Path): Folder of the images.
         image_suffix (str): Suffix of the images.
@@ -90,7 +92,7 @@ class Preparation(ABC):
     def add_options(  # noqa: B027
         self, parser: argparse.ArgumentParser
     ) -> None:
-        """Add the options of this data set to its command line."""
+        """Add the options of this data set to the command line."""
 
     def folder(self, options: argparse.Namespace) -> Path:
         """Return the folder of the data set."""
@@ -98,7 +100,7 @@ class Preparation(ABC):
 
     @abstractmethod
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """Return all tasks of the preparation, also the finished ones.
+        """Return all tasks of the preparation, including finished tasks.
 
         Args:
             root (Path): Folder of the data set.
@@ -124,22 +126,22 @@ class Preparation(ABC):
         """Write the files that can only be made after all tasks."""
 
     def missing(self, path: Path, what: str) -> FileNotFoundError:
-        """Return the error for a file that is missing in the download."""
+        """Return the error for a missing file or folder of the download."""
         return FileNotFoundError(
             f'{self.title}: {what} {path} is missing; download it from '
-            f'{self.download}, or name another folder'
+            f'{self.download}, or give the folder of the data set as argument'
         )
 
 
 def raw_values(vocabulary: str) -> list[int]:
-    """Return the value of each label in the downloaded files of a data set.
+    """Return the pixel value of each label in the downloaded label files.
 
     Args:
         vocabulary (str): Vocabulary of the data set, ``'ade847'`` or
             ``'pc59'``.
 
     Returns:
-        list[int]: Values in the order of the labels.
+        list[int]: Pixel values in the order of the labels.
     """
     lines = resource('data', 'raw_label_values.tsv').read_text().splitlines()
     table = dict(line.split('\t') for line in lines)
@@ -148,22 +150,22 @@ def raw_values(vocabulary: str) -> list[int]:
 
 @cache
 def shipped_vocabulary(key: str) -> Vocabulary:
-    """Return a vocabulary of this package; each is read only once."""
+    """Return a vocabulary of this package; its file is read only once."""
     return load_vocabulary(key)
 
 
 def label_table(
     mapping: dict[int, int], default: int, dtype: Any
 ) -> np.ndarray:
-    """Return a table of labels, with the value in the file as its index.
+    """Return an array that converts pixel values of a file to labels.
 
     Args:
-        mapping (dict[int, int]): Labels by value in the file.
-        default (int): Label of all other values.
-        dtype (Any): Dtype of the table.
+        mapping (dict[int, int]): Label of each pixel value.
+        default (int): Label of pixel values that are not in ``mapping``.
+        dtype (Any): Dtype of the array.
 
     Returns:
-        np.ndarray: Label of each value, (65536,).
+        np.ndarray: Labels, (65536,). The index is the pixel value.
     """
     table = np.full(65536, default, dtype=dtype)
     table[list(mapping)] = list(mapping.values())
@@ -180,8 +182,8 @@ def read_8_bit_labels(path: Path) -> np.ndarray:
         np.ndarray: Value of each pixel, (H, W) uint8.
 
     Raises:
-        InputError: If the file has more bits, is damaged or is not a label
-            map.
+        InputError: If the file has more bits per pixel, is damaged or is not
+            a label map.
     """
     labels = read_label_map(str(path))
     if labels.dtype != np.uint8:
@@ -202,8 +204,8 @@ def read_list(path: Path) -> list[str]:
         list[str]: Names in the order of the file.
 
     Raises:
-        InputError: If a name is a path outside the data set, as with
-            ``'..'``.
+        InputError: If a name is a path out of the data set, such as
+            ``'../x'``.
     """
     names = read_names(str(path))
     for name in names:

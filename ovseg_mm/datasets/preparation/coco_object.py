@@ -14,18 +14,19 @@ from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
 from .coco_stuff164k import COUNTS, NO_CLASS, UNUSED, raw_maps
 
 SUFFIX = '_instanceTrainIds.png'
-# Values of the objects in the raw maps: the category ids of COCO minus 1.
+# Values of the objects in the downloaded stuff-thing maps: the category ids of
+# COCO minus 1.
 OBJECTS = tuple(value for value in range(91) if value not in UNUSED)
 SOURCES = ('maps', 'instances')
 
 
 class COCOObject(Preparation):
-    """Writes label files with the 80 objects of COCO as 1 to 80, others as 0.
+    """Writes label files: 1 to 80 for the 80 objects of COCO, 0 elsewhere.
 
-    Reads the raw stuff-thing maps annotations/SPLIT/*.png, as for published
-    results. With --source instances, reads annotations/instances_SPLIT.json
-    instead, which needs pycocotools. Writes
-    annotations/SPLIT/*_instanceTrainIds.png.
+    Reads the stuff-thing maps annotations/SPLIT/*.png as downloaded from
+    COCO-Stuff; published results use these maps. With --source instances,
+    reads annotations/instances_SPLIT.json of COCO instead, which needs
+    pycocotools. Writes annotations/SPLIT/*_instanceTrainIds.png.
     """
 
     title = 'COCO-Object'
@@ -41,13 +42,14 @@ class COCOObject(Preparation):
             nargs='+',
             choices=list(COUNTS),
             default=['val2017'],
-            help='default: val2017',
+            help='parts of the data set to prepare (default: val2017)',
         )
         parser.add_argument(
             '--source',
             choices=SOURCES,
             default=SOURCES[0],
-            help='source of the labels (default: %(default)s)',
+            help='what to make the labels from: the stuff-thing maps of '
+            'COCO-Stuff or the instances of COCO (default: %(default)s)',
         )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
@@ -62,7 +64,7 @@ class COCOObject(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return the checks: image counts and label values."""
+        """Return one check of file count and label values for each split."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / split,
@@ -83,7 +85,7 @@ def _from_maps(
     raw = raw_maps(folder / split)
     if not raw:
         raise preparation.missing(
-            folder / split, 'the folder of raw stuff-thing maps (*.png)'
+            folder / split, 'the folder with the stuff-thing maps (*.png)'
         )
     outputs = [path.with_name(f'{path.stem}{SUFFIX}') for path in raw]
     return [
@@ -101,8 +103,8 @@ def _from_instances(
     if find_spec('pycocotools') is None:
         raise InputError(
             f'{path} can only be read with pycocotools, which is not '
-            'installed; run `pip install pycocotools`, or use the raw maps '
-            '(--source maps)'
+            'installed; run `pip install pycocotools`, or use the stuff-thing '
+            'maps (--source maps)'
         )
     try:
         content = json.loads(path.read_text())
@@ -128,10 +130,10 @@ def _from_instances(
 
 
 def keep_objects(raw: Path, output: Path) -> None:
-    """Write the label file of an image from its raw stuff-thing map.
+    """Write the label file of an image from its stuff-thing map.
 
     Args:
-        raw (Path): Stuff-thing map of the release.
+        raw (Path): Stuff-thing map as downloaded from COCO-Stuff.
         output (Path): Label file to write.
 
     Raises:
@@ -147,7 +149,7 @@ def keep_objects(raw: Path, output: Path) -> None:
         wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
-            'give raw stuff-thing maps of the release'
+            'download the stuff-thing maps of COCO-Stuff again'
         )
     write_label_map(output, labels, 256)
 
@@ -157,7 +159,8 @@ def draw_objects(
 ) -> None:
     """Write the label file of an image from its COCO instances.
 
-    Where instances overlap, the smaller instance is drawn over the larger.
+    Where instances overlap, the smaller instance is drawn over the larger
+    instance.
 
     Args:
         shapes (list[dict]): Annotations of the image, with ``category_id``

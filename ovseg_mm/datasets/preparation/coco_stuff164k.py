@@ -12,16 +12,17 @@ from .base import LabelCheck, Preparation, Task, label_table, read_8_bit_labels
 SUFFIX = '_labelTrainIds.png'
 NUM_LABELS = 171
 COUNTS = dict(train2017=118287, val2017=5000)
-# Values in 0 to 181 that have no class and do not occur in the raw maps.
+# Values in 0 to 181 that have no class and do not occur in the downloaded
+# stuff-thing maps.
 UNUSED = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}
-# Temporary label of values without a class; such maps are not written.
+# Temporary label of values without a class. It is never written to a file.
 NO_CLASS = 254
 
 
 class COCOStuff164k(Preparation):
-    """Writes label files with the 171 classes of COCO-Stuff as 0 to 170.
+    """Writes label files: 0 to 170 for the 171 classes of COCO-Stuff.
 
-    Reads the raw stuff-thing maps annotations/SPLIT/*.png. Writes
+    Reads the stuff-thing maps annotations/SPLIT/*.png as downloaded. Writes
     annotations/SPLIT/*_labelTrainIds.png.
     """
 
@@ -36,18 +37,18 @@ class COCOStuff164k(Preparation):
             nargs='+',
             choices=list(COUNTS),
             default=list(COUNTS),
-            help='default: both',
+            help='parts of the data set to prepare (default: both parts)',
         )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """Return one task for each raw map."""
+        """Return one task for each downloaded stuff-thing map."""
         tasks = []
         for split in options.splits:
             folder = root / 'annotations' / split
             raw = raw_maps(folder)
             if not raw:
                 raise self.missing(
-                    folder, 'the folder of raw stuff-thing maps (*.png)'
+                    folder, 'the folder with the stuff-thing maps (*.png)'
                 )
             for path in raw:
                 output = path.with_name(f'{path.stem}{SUFFIX}')
@@ -57,7 +58,7 @@ class COCOStuff164k(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return the checks: image counts and label values."""
+        """Return one check of file count and label values for each split."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / split,
@@ -73,7 +74,10 @@ class COCOStuff164k(Preparation):
 
 
 def raw_maps(folder: Path) -> list[Path]:
-    """Return the raw maps in a folder, not the label files made from them."""
+    """Return the paths of the downloaded stuff-thing maps in a folder.
+
+    Label files that were made from the maps are left out.
+    """
     return sorted(
         path
         for path in folder.glob('*.png')
@@ -82,10 +86,10 @@ def raw_maps(folder: Path) -> list[Path]:
 
 
 def renumber(raw: Path, output: Path) -> None:
-    """Write the label file of an image from its raw stuff-thing map.
+    """Write the label file of an image from its stuff-thing map.
 
     Args:
-        raw (Path): Stuff-thing map of the release.
+        raw (Path): Stuff-thing map as downloaded from COCO-Stuff.
         output (Path): Label file to write.
 
     Raises:
@@ -97,7 +101,7 @@ def renumber(raw: Path, output: Path) -> None:
         wrong = np.unique(values[labels == NO_CLASS]).tolist()
         raise InputError(
             f'{raw} holds the values {wrong}, which no COCO-Stuff class has; '
-            'give raw stuff-thing maps of the release'
+            'download the stuff-thing maps of COCO-Stuff again'
         )
     write_label_map(output, labels, 256)
 

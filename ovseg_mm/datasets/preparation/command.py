@@ -29,7 +29,7 @@ def main(preparation: Preparation, argv: list[str] | None = None) -> int:
 
     Returns:
         int: Exit status: 0 for success, 1 if a file is wrong or could not be
-        made, 2 for bad input such as a missing download.
+        written, 2 for wrong input such as a missing download.
     """
     options = _parse(preparation, argv)
     root = preparation.folder(options)
@@ -63,7 +63,8 @@ def _parse(
     parser.add_argument(
         '--verify',
         action='store_true',
-        help='only check counts, types and label values of the finished files',
+        help='write nothing; check the number, the type and the label values '
+        'of the finished files',
     )
     add_debug_option(parser)
     preparation.add_options(parser)
@@ -90,10 +91,10 @@ def _prepare(
 def _not_made(
     preparation: Preparation, root: Path, options: argparse.Namespace
 ) -> list[str]:
-    """Return a list with a message if files of the preparation are missing.
+    """Return a list with one message if files of the preparation are missing.
 
-    The message says whether the files are still to be made, or what is wrong
-    with the download. The list is empty if all files are made.
+    The message says how to make the files, or what is wrong with the
+    download. The list is empty if no file is missing.
     """
     try:
         tasks = preparation.tasks(root, options)

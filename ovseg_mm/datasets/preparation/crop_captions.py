@@ -30,7 +30,10 @@ COLUMNS = ('filepath', 'title', 'image')
 
 @dataclass(frozen=True)
 class _Source:
-    """Data set to crop from; ``first_label`` is the value of class 0."""
+    """Data set to crop from.
+
+    ``first_label`` is the pixel value of class 0 in the label files.
+    """
 
     root: str
     images: str
@@ -64,24 +67,29 @@ class CropCaptions(Preparation):
     """Writes one masked crop for each class in each image.
 
     A crop shows the pixels of one class; other pixels have a fill colour.
-    Writes the crops masked_crops/SOURCE/*.png, and a table of them for
-    CropCaptionDataset, masked_crops/SOURCE.tsv, with the columns filepath,
-    title (class name) and image. SOURCE is coco (training images of
-    COCO-Stuff) or ade150 (validation images of ADE20K, with the class names
-    of ade150-synonyms).
+    Writes the crops masked_crops/SOURCE/*.png and the table
+    masked_crops/SOURCE.tsv, which CropCaptionDataset reads. The table has the
+    columns filepath (crop), title (class name) and image. SOURCE is coco
+    (training images of COCO-Stuff) or ade150 (validation images of ADE20K,
+    with the class names of the vocabulary ade150-synonyms).
     """
 
     title = 'Masked crops'
-    download = 'the data set of the source, see data/README.md'
+    download = 'the page that data/README.md lists for this data set'
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the options ``--source`` and ``--min-pixels``."""
-        parser.add_argument('--source', choices=list(SOURCES), default='coco')
+        parser.add_argument(
+            '--source',
+            choices=list(SOURCES),
+            default='coco',
+            help='data set to crop from (default: %(default)s)',
+        )
         parser.add_argument(
             '--min-pixels',
             type=int,
             default=100,
-            help='smallest number of pixels of a class that is cropped '
+            help='classes with fewer pixels in an image get no crop '
             '(default: %(default)s)',
         )
 
@@ -90,7 +98,7 @@ class CropCaptions(Preparation):
         return expanded(options.root or SOURCES[options.source].root)
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """Return one task for each image; it writes crops and table rows."""
+        """Return one task for each image, which writes crops and rows."""
         source = SOURCES[options.source]
         names = sorted(
             path.name.removesuffix(source.suffix)
@@ -98,7 +106,8 @@ class CropCaptions(Preparation):
         )
         if not names:
             raise self.missing(
-                root / source.labels, f'the folder of *{source.suffix}'
+                root / source.labels,
+                f'the folder with the *{source.suffix} files',
             )
         tasks = []
         for name in names:
@@ -119,7 +128,7 @@ class CropCaptions(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Raise an error, because crops are not label files to check.
+        """Raise an error, because crops are not label files.
 
         Args:
             root (Path): Folder of the data set.
@@ -140,14 +149,14 @@ class CropCaptions(Preparation):
 def cut_crops(
     root: Path, source: str, name: str, rows: Path, min_pixels: int
 ) -> None:
-    """Write the masked crops of one image, and their rows of the table.
+    """Write the masked crops of one image, and one table row for each crop.
 
     Args:
         root (Path): Folder of the data set.
         source (str): Name of the data set, a key of ``SOURCES``.
         name (str): Name of the image without suffix.
-        rows (Path): File to write, with one table row for each crop.
-        min_pixels (int): Smallest number of pixels of a class that is cropped.
+        rows (Path): File to write the table rows to.
+        min_pixels (int): Classes with fewer pixels in the image get no crop.
     """
     place = SOURCES[source]
     names = shipped_vocabulary(place.vocabulary).names
@@ -179,7 +188,7 @@ def cut_crops(
 
 
 def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Crop an image to the bounding box of a mask, filled outside the mask.
+    """Crop an image to the bounding box of a mask.
 
     Args:
         pixels (np.ndarray): RGB image, (H, W, 3) uint8.
@@ -187,7 +196,8 @@ def masked_crop(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Returns:
         np.ndarray: RGB image of the size of the box, (box height, box width,
-        3) uint8. Pixels outside the mask have the mean colour of CLIP.
+        3) uint8. Pixels outside the mask are filled with the mean colour of
+        CLIP's training images.
     """
     box = tuple(
         slice(inside[0], inside[-1] + 1)

@@ -33,7 +33,7 @@ class PascalContext459(Preparation):
     )
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """Return one task for each validation image, and one for the list."""
+        """Return a task for each validation image, and one for their list."""
         names = self._names(root)
         tasks = []
         for name in names:
@@ -49,7 +49,11 @@ class PascalContext459(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return the checks: image count, label values, number of labels."""
+        """Return one check of the label files.
+
+        The check covers the number of files, the label values, and the number
+        of labels that occur.
+        """
         return [
             LabelCheck(
                 folder=root / LABELS,
@@ -72,8 +76,9 @@ class PascalContext459(Preparation):
         raise FileNotFoundError(
             f'{self.title}: the list of validation images is missing, '
             f'expected {lists[0]} or {lists[1]}; write it with '
-            'pascal_context_59.py, or download pascalcontext_val.txt from '
-            'https://github.com/cvlab-kaist/CAT-Seg (datasets)'
+            'tools/dataset_converters/pascal_context_59.py, or download '
+            'pascalcontext_val.txt from the folder datasets of '
+            'https://github.com/cvlab-kaist/CAT-Seg'
         )
 
 
@@ -106,7 +111,7 @@ def convert(source: Path, output: Path) -> None:
     if values.max(initial=0) > NUM_LABELS:
         raise InputError(
             f'{source} holds the value {values.max()}; expected at most '
-            f'{NUM_LABELS}: download it again'
+            f'{NUM_LABELS}; download the file again'
         )
     # 0 (no class) becomes 65535.
     write_label_map(output, values - np.uint16(1), 65536)

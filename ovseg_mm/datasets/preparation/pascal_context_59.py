@@ -71,7 +71,7 @@ class PascalContext59(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return the checks: image counts and label values."""
+        """Return one check of file count and label values for each split."""
         checks = []
         for split, counts in COUNTS.items():
             path = root / LISTS / f'{split}.txt'
@@ -100,7 +100,8 @@ def draw_segments(
 ) -> None:
     """Write the label file of an image from its segments.
 
-    Where segments overlap, the later segment is drawn over the earlier.
+    Where segments overlap, the later segment is drawn over the earlier
+    segment.
 
     Args:
         segments (list[tuple[int, Any]]): Category and run-length code of each
@@ -141,14 +142,14 @@ def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         np.ndarray: Mask, (H, W) bool.
 
     Raises:
-        InputError: If the code has another size.
+        InputError: If the code belongs to a mask of another size.
     """
     runs = code['counts']
     if not isinstance(runs, list):
         runs = _parse_runs(runs if isinstance(runs, str) else runs.decode())
     if tuple(code['size']) != tuple(size) or sum(runs) != size[0] * size[1]:
         raise InputError(
-            f'its run-length code has the size {code["size"]} and '
+            f'the run-length code of a mask has the size {code["size"]} and '
             f'{sum(runs)} pixels, expected the size {list(size)} (height, '
             'width) of the image'
         )
@@ -175,7 +176,7 @@ def _parse_runs(text: str) -> list[int]:
 def _read_annotations(
     path: Path,
 ) -> tuple[list[dict], dict[int, list[tuple[int, Any]]]]:
-    """Return the images of both splits, and the segments by image id."""
+    """Return the training and validation images, and segments by image id."""
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
@@ -187,7 +188,7 @@ def _read_annotations(
             )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f'{path} is not a valid file of annotations '
+            f'{path} is not a valid annotation file '
             f'({type(error).__name__}: {error}); download it again'
         ) from error
     return images, segments

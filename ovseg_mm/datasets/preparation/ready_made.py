@@ -16,7 +16,7 @@ class _ReadyMade(Preparation):
 
 
 class ADE20K150(_ReadyMade):
-    """Checks the validation files of ADE20K; they need no preparation."""
+    """Checks the validation files of ADE20K, which need no preparation."""
 
     title = 'ADE20K-150'
     root = 'data/ade/ADEChallengeData2016'
@@ -25,7 +25,7 @@ class ADE20K150(_ReadyMade):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return the checks: image count and label values."""
+        """Return one check of file count and label values."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / 'validation',
@@ -52,7 +52,7 @@ class PascalVOC(_ReadyMade):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return the checks: image count and label values."""
+        """Return one check of file count and label values."""
         samples = root / 'ImageSets' / 'Segmentation' / 'val.txt'
         if not samples.is_file():
             raise self.missing(samples, 'the list of validation images')

@@ -60,7 +60,7 @@ def check_files(check: LabelCheck, workers: int) -> list[str]:
         list[str]: One message for each problem; empty if there is none.
     """
     if not check.folder.is_dir():
-        return [f'the folder {check.folder} does not exist']
+        return [f'the folder of label files {check.folder} does not exist']
     names = check.names
     if names is None:
         paths = check.folder.rglob(f'*{check.suffix}')
@@ -89,8 +89,8 @@ def check_files(check: LabelCheck, workers: int) -> list[str]:
     if check.present is not None and not problems:
         if len(found) != check.present:
             problems.append(
-                f'{len(found)} labels occur in {check.folder}; expected '
-                f'{check.present}'
+                f'{len(found)} different labels occur in {check.folder}; '
+                f'expected {check.present}'
             )
     return problems
 
@@ -124,7 +124,16 @@ def _run(task: Task) -> str | None:
 
 
 def _check_file(check: LabelCheck, name: str) -> tuple[str | None, set[int]]:
-    """Return the problem of a label file (None if valid), and its labels."""
+    """Check one label file.
+
+    Args:
+        check (LabelCheck): Expected contents of the label file.
+        name (str): Name of the label file without suffix.
+
+    Returns:
+        tuple[str | None, set[int]]: Message (None if the file is valid), and
+        labels that occur (empty if the file is not a valid label map).
+    """
     path = check.folder / f'{name}{check.suffix}'
     image = check.images / f'{name}{check.image_suffix}'
     try:
@@ -133,7 +142,10 @@ def _check_file(check: LabelCheck, name: str) -> tuple[str | None, set[int]]:
         return str(error), set()
     bits = 8 if labels.dtype == np.uint8 else 16
     if bits != check.bits:
-        return f'{path} has {bits} bits; expected {check.bits}', set()
+        return (
+            f'{path} has {bits} bits per pixel; expected {check.bits}',
+            set(),
+        )
     values = set(np.unique(labels).tolist())
     values.discard(check.ignored)
     if values and max(values) >= check.values:
@@ -150,7 +162,7 @@ def _check_image(
     path: Path, shape: tuple[int, int], labels: Path
 ) -> str | None:
     if not path.is_file():
-        return f'the image {path} of {labels} is missing'
+        return f'the image {path} of the label file {labels} is missing'
     try:
         size, orientation = image_size(path)
     except OSError as error:

@@ -24,7 +24,7 @@ FOLDER = 'labels_seen'
 
 @dataclass(frozen=True)
 class _Source:
-    """Folder of training labels and, for PASCAL data sets, a sample list."""
+    """Folder of label files and, for PASCAL data sets, file with a list."""
 
     folder: str
     samples: str | None = None
@@ -33,7 +33,10 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Split:
-    """Files of a zero-shot split; ``first_label`` is the value of class 0."""
+    """Files of a zero-shot split.
+
+    ``first_label`` is the pixel value of class 0 in the label files.
+    """
 
     root: str
     images: str
@@ -78,19 +81,25 @@ SPLITS = {
 class ZeroShot(Preparation):
     """Writes training labels of only the seen classes, numbered from 0.
 
-    Writes the label files labels_seen/SPLIT/*.png, in which other pixels are
-    255, and the list labels_seen/SPLIT.txt of images with a seen class. The
-    label files are for other programs: the data sets of this package do the
-    same while loading, with unseen_labels='ignore'. The list can be used as
-    their ann_file.
+    Writes the label files labels_seen/SPLIT/*.png, in which pixels without a
+    seen class are 255, and labels_seen/SPLIT.txt, the list of images with a
+    seen class. The label files are for other programs: with
+    unseen_labels='ignore', the data sets of this package change the labels in
+    the same way while they load them. In this package, set the list as
+    ann_file.
     """
 
     title = 'Zero-shot training labels'
-    download = 'the data set of the split, see data/README.md'
+    download = 'the page that data/README.md lists for this data set'
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the option ``--split``."""
-        parser.add_argument('--split', choices=list(SPLITS), required=True)
+        parser.add_argument(
+            '--split',
+            choices=list(SPLITS),
+            required=True,
+            help='zero-shot split, named after its vocabulary',
+        )
 
     def folder(self, options: argparse.Namespace) -> Path:
         """Return the folder of the data set that ``--split`` belongs to."""
@@ -118,7 +127,10 @@ class ZeroShot(Preparation):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return the checks: label values, and all seen classes occur."""
+        """Return one check of the label files.
+
+        The check covers the label values, and whether every seen class occurs.
+        """
         num_seen = len(shipped_vocabulary(options.split).seen)
         return [
             LabelCheck(
@@ -145,7 +157,8 @@ class ZeroShot(Preparation):
         )
         if not names:
             raise self.missing(
-                root / source.folder, f'the folder of *{source.suffix}'
+                root / source.folder,
+                f'the folder with the *{source.suffix} files',
             )
         return names
 
@@ -153,15 +166,15 @@ class ZeroShot(Preparation):
 def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
     """Write a label file that has only the seen classes, numbered from 0.
 
-    All other pixels become 255. No file is written if the image shows no seen
-    class.
+    Pixels without a seen class become 255. No file is written if the image
+    shows no seen class.
 
     Args:
         source (Path): Label file with all classes.
         output (Path): Label file to write.
         split (str): Name of the zero-shot split, such as ``'voc20-15-5'``.
-            The vocabulary of this name tells which classes are seen.
-        first (int): Value of label 0 in ``source``.
+            The vocabulary with the same name tells which classes are seen.
+        first (int): Pixel value of label 0 in ``source``.
 
     Raises:
         InputError: If ``source`` is damaged or holds values that are not
@@ -173,9 +186,9 @@ def keep_seen(source: Path, output: Path, split: str, first: int) -> None:
     wrong = values[(values >= total + first) & (values != 255)]
     if wrong.size:
         raise InputError(
-            f'{source} holds the values {np.unique(wrong).tolist()}, expected '
-            f'at most {total + first - 1}, or 255; give the label files of '
-            f'the data set of {split}'
+            f'{source} holds the values {np.unique(wrong).tolist()}; '
+            f'expected 0 to {total + first - 1} or 255; give the folder of '
+            f'the data set that the split {split} belongs to'
         )
     table = np.full(256, 255, dtype=np.uint8)
     table[np.asarray(seen) + first] = np.arange(len(seen))

@@ -18,8 +18,8 @@ class CropClass(BaseTransform):
     The class is cropped by its bounding box. As in ZSSeg, the box leaves out
     the last row and the last column of the image.
 
-    - In training (``scale`` is given), a random part of the box is cropped
-      and resized to ``size`` (bilinear with antialiasing, by Pillow).
+    - In training (``scale`` is set), a random part of the box is cropped and
+      resized to ``size`` (bilinear with antialiasing, by Pillow).
     - In tests (``scale=None``), the centre of the box is cropped to ``size``
       without resizing. A box smaller than ``size`` is padded with 0.
 
@@ -31,13 +31,13 @@ class CropClass(BaseTransform):
 
     The result is None if the box is empty, or if the random part has no pixel
     of the class. In tests, the mask may be 0 everywhere, for example if the
-    class is a ring.
+    class is a ring around the centre of the box.
 
     Args:
         size (Sequence[int]): Height and width of the crop, in pixels.
         scale (Sequence[float], optional): Smallest and largest area of a
-            random part, as a fraction of the box in (0, 1]. None: crop the
-            centre of the box.
+            random part, as a fraction of the area of the box, in (0, 1].
+            None: crop the centre of the box, as in tests.
         ratio (Sequence[float]): Smallest and largest aspect ratio (width /
             height) of a random part.
     """
@@ -53,8 +53,8 @@ class CropClass(BaseTransform):
             results (dict): Sample to crop.
 
         Returns:
-            dict, optional: Cropped sample; None if the bounding box is empty
-            or, in training, if the random part has no pixel of the class.
+            dict, optional: Cropped sample. None if the bounding box is empty,
+            or if the random part in training has no pixel of the class.
         """
         mask = results['gt_seg_map'] == results['crop_value']
         size = (self.size[0], self.size[1])
@@ -101,13 +101,16 @@ def within_crops(labels: np.ndarray) -> np.ndarray:
 
 
 def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Return the bounding box of a mask (H, W): top, left, height, width."""
+    """Return the bounding box of a mask (H, W): top, left, height, width.
+
+    The box leaves out the last row and the last column of the image. Height
+    and width are 0 if the mask is empty.
+    """
     edges = []
     for axis in (1, 0):
         inside = np.flatnonzero(mask.any(axis=axis))
         if not len(inside):
             return 0, 0, 0, 0
-        # Excludes the last row and column.
         end = min(inside[-1] + 1, mask.shape[1 - axis] - 1)
         edges.append((int(inside[0]), max(int(end - inside[0]), 0)))
     (top, height), (left, width) = edges
@@ -126,7 +129,10 @@ def _resize(
 
 
 def _centre(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Crop the centre of an array (H, W, ...) to ``size``, padded with 0."""
+    """Crop the centre of an array (H, W, ...) to ``size``.
+
+    An array smaller than ``size`` is padded with 0.
+    """
     padding = [(0, 0)] * array.ndim
     for axis, (found, wanted) in enumerate(zip(array.shape, size)):
         start = max(found - wanted, 0) // 2

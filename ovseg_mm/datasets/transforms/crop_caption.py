@@ -40,12 +40,13 @@ class LoadCropCaption(BaseTransform):
 @TRANSFORMS.register_module()
 @dataclass(eq=False)
 class PackCropCaption(BaseTransform):
-    """Convert a masked crop and its image to the input of ShiftedCLIP.
+    """Convert a masked crop and its whole image to input tensors.
 
-    Crop and whole image are resized to S x S pixels by Pillow:
+    The model :class:`~ovseg_mm.models.ShiftedCLIP` takes these tensors. The
+    crop and the whole image are resized to S x S pixels by Pillow:
 
     - The whole image is resized without keeping its aspect ratio (bilinear).
-    - In training (``scale`` is given), a random part of the crop is resized
+    - In training (``scale`` is set), a random part of the crop is resized
       without keeping its aspect ratio (bicubic).
     - In tests (``scale=None``), the shorter side of the crop is resized to S
       and the centre is cropped, as in CLIP's own transform (bicubic).
@@ -59,8 +60,8 @@ class PackCropCaption(BaseTransform):
     Args:
         size (int): Height and width S of crop and image, in pixels.
         scale (Sequence[float], optional): Smallest and largest area of a
-            random part, as a fraction of the crop in (0, 1]. None: no random
-            part, as in tests.
+            random part, as a fraction of the area of the crop, in (0, 1].
+            None: no random part, as in tests.
         ratio (Sequence[float]): Smallest and largest aspect ratio (width /
             height) of a random part.
         fill (Sequence[int]): Fill colour of the crops (red, green, blue).
@@ -72,7 +73,7 @@ class PackCropCaption(BaseTransform):
     fill: Sequence[int] = CLIP_MEAN_COLOUR
 
     def transform(self, results: dict) -> dict:
-        """Resize crop and image of a sample and convert them to tensors.
+        """Resize the crop and the whole image of a sample to tensors.
 
         Args:
             results (dict): Sample with ``crop``, ``image`` and ``caption``.

@@ -20,9 +20,10 @@ _COLOR_TYPES = ('color', _STORED)
 class LoadOpenVocabImage(LoadImageFromFile):
     """Read a colour image with the image reader of this package.
 
-    In the pipeline of an :class:`OpenVocabDataset`, this transform replaces
-    each ``LoadImageFromFile`` that reads colour images with OpenCV or Pillow.
-    For 8-bit RGB images, both transforms read the same pixels.
+    In the pipeline of an :class:`OpenVocabDataset`, this transform takes the
+    place of each ``LoadImageFromFile`` that reads colour images and whose
+    backend is OpenCV or Pillow. It reads the same pixels of 8-bit RGB images
+    as ``LoadImageFromFile``.
 
     Required keys: ``img_path``.
 
@@ -32,9 +33,9 @@ class LoadOpenVocabImage(LoadImageFromFile):
 
     Args:
         to_float32 (bool): Whether to convert the pixels to float32.
-        color_type (str): ``'color'`` to turn the image by its EXIF
-            orientation, ``'color_ignore_orientation'`` to read the pixels as
-            stored.
+        color_type (str): ``'color'``: the image is turned by its EXIF
+            orientation. ``'color_ignore_orientation'``: the pixels are read
+            as stored.
         imdecode_backend (str, optional): Not used; accepted because configs
             of ``LoadImageFromFile`` may set it.
         ignore_empty (bool): Whether to return None for an image that cannot
@@ -71,12 +72,12 @@ class LoadOpenVocabImage(LoadImageFromFile):
             results (dict): Sample with ``img_path``.
 
         Returns:
-            dict, optional: Sample with the added keys; None if the image
-            cannot be read and ``ignore_empty`` is set.
+            dict, optional: Sample with the added keys. None if the image
+            cannot be read and ``ignore_empty`` is True.
 
         Raises:
             InputError: If the image cannot be decoded and ``ignore_empty`` is
-                not set. The message names the file.
+                False. The message names the file.
         """
         path, applied = results['img_path'], self.color_type != _STORED
         try:
@@ -102,12 +103,12 @@ def share_image_rule(
     Args:
         transforms (list): Transforms of the pipeline, changed in place.
             Transforms inside other transforms are replaced too.
-        exif_orientation (str, optional): ``'apply'`` to turn images by their
-            EXIF orientation, ``'ignore'`` to read them as stored, None to
-            keep the ``color_type`` of each replaced transform.
+        exif_orientation (str, optional): ``'apply'``: images are turned by
+            their EXIF orientation. ``'ignore'``: images are read as stored.
+            None: the ``color_type`` of each replaced transform decides.
 
     Returns:
-        bool, optional: Whether images are turned by their EXIF orientation;
+        bool, optional: Whether images are turned by their EXIF orientation.
         None if no transform was replaced.
     """
     turned = None
@@ -130,7 +131,7 @@ def share_image_rule(
 
 
 def inner_transforms(transform: Any) -> list:
-    """Return the transforms inside a transform; empty if there are none."""
+    """Return the list of transforms inside a transform; it may be empty."""
     # The transforms of TestTimeAug are in `subroutines`.
     inner = getattr(transform, 'subroutines', [])
     inner = getattr(transform, 'transforms', inner)
@@ -140,7 +141,7 @@ def inner_transforms(transform: Any) -> list:
 
 
 def _loaders(transforms: list) -> Iterator[tuple[list, int]]:
-    """Yield the places of image loaders that can be replaced.
+    """Find the image loaders that can be replaced.
 
     Args:
         transforms (list): Transforms of a pipeline.

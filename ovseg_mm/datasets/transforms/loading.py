@@ -34,11 +34,11 @@ class LoadOpenVocabAnnotations(BaseTransform):
     :class:`LoadOpenVocabImage` set: ``reduce_zero_label``, ``label_map``,
     ``ignore_index``, ``num_labels``, ``ori_shape``, ``seg_fields``,
     ``exif_orientation``, ``exif_applied``; ``exif_chosen``, True if the user
-    has set ``exif_orientation`` of the data set: there is then no warning.
+    has set ``exif_orientation`` of the data set, which turns the warning off.
 
-    Added keys: ``gt_seg_map``, label of each pixel, (H, W), and its name in
-    ``seg_fields``. The dtype is uint8 for 8-bit files, and int32 for 16-bit
-    files or an ignore index above 255.
+    Added keys: ``gt_seg_map``, label of each pixel, (H, W); the entry
+    ``'gt_seg_map'`` in ``seg_fields``. The dtype of the labels is uint8 for
+    8-bit files, and int32 for 16-bit files or an ignore index above 255.
 
     Args:
         ignore_index (int): Value of ignored pixels, for samples without the
@@ -88,7 +88,7 @@ class LoadOpenVocabAnnotations(BaseTransform):
         return results
 
     def _compare(self, results: dict, shape: tuple[int, int]) -> None:
-        """Raise or warn if a label map may not fit the image of a sample."""
+        """Raise an error or warn if a label map may not fit its image."""
         image = results.get('img_path', 'its image')
         if 'exif_orientation' in results:
             orientation = results['exif_orientation']
@@ -142,7 +142,7 @@ def check_label_values(
     elif len(found) > 8:
         advice = (
             'so many wrong values come from another vocabulary, or from label '
-            'files that were resized with interpolation, compressed with loss '
+            'files that were resized with interpolation, compressed as JPEG '
             'or saved as colour images'
         )
     raise InputError(
@@ -172,7 +172,8 @@ def compare_sizes(
 
     Returns:
         str, optional: Text of a warning if the sizes are equal, but the
-        labels may have been drawn before the image was turned; else None.
+        labels may have been drawn before the image was turned. None if there
+        is no doubt.
 
     Raises:
         InputError: If the sizes differ.
@@ -184,18 +185,19 @@ def compare_sizes(
             return None
         return (
             f'{image} has the EXIF orientation {turn}, which is applied to '
-            f'the image and not to its label file {label_file}; both have '
-            'the same size, so they may not fit. If the labels were drawn on '
-            "the upright image, set exif_orientation='apply' of the data set; "
-            "if on the stored pixels, 'ignore'"
+            f'the image, but not to its label file {label_file}. The labels '
+            'may not fit the image, although the sizes are equal. If the '
+            'labels were drawn on the upright image, set '
+            "exif_orientation='apply' of the data set; if they were drawn on "
+            "the stored pixels, set exif_orientation='ignore'"
         )
-    advice = ''
+    advice = '; check that the two files belong together'
     if swaps_sides(orientation) and size[::-1] == label_size:
         state, choice = 'as it is stored', "'apply'"
         if applied:
             state, choice = 'turned by its EXIF orientation', "'ignore'"
         advice = (
-            f' {state}. It has the EXIF orientation {turn}; set '
+            f', {state}. The image has the EXIF orientation {turn}; set '
             f'exif_orientation={choice} of the data set (or color_type of '
             'LoadImageFromFile)'
         )
@@ -218,9 +220,10 @@ def map_label_values(
         values (np.ndarray): Values in the file, integers of any shape.
         ignore_index (int): Value of ignored pixels.
         reduce_zero_label (bool): Whether 0 becomes ``ignore_index`` and all
-            other values are reduced by one. Applied before ``label_map``.
-        label_map (Mapping[int, int], optional): Labels by value; values
-            without an entry stay.
+            other values, except ``ignore_index``, are reduced by one. Applied
+            before ``label_map``.
+        label_map (Mapping[int, int], optional): Label of each value. Values
+            without an entry are not changed.
 
     Returns:
         np.ndarray: Labels in the shape of ``values``, int32.

@@ -17,12 +17,13 @@ class SkipUnseenImages(BaseTransform):
 
     Required keys: ``gt_seg_map``.
 
-    Optional keys: ``seen_labels``, which an :class:`OpenVocabDataset` adds if
-    it hides unseen labels. Without this key, no image is skipped.
+    Optional keys: ``seen_labels``, the labels of the seen classes. An
+    :class:`OpenVocabDataset` adds this key if its ``unseen_labels`` is
+    ``'ignore'`` or ``'mark'``. Without this key, no image is skipped.
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Return a sample if it shows a seen class, else None.
+        """Return a sample, or None if it shows no seen class.
 
         Args:
             results (dict): Sample with ``gt_seg_map``.
