@@ -2,8 +2,8 @@
 """Scores of predicted label maps, computed from a confusion matrix.
 
 The confusion matrix C of L labels is (L, L + 1): C[t, p] is the number of
-pixels with the true label t and the predicted label p. The last column counts
-pixels that are predicted as no label.
+pixels with the ground-truth label t and the predicted label p. The last column
+counts pixels for which no label is predicted.
 """
 
 import json
@@ -21,24 +21,27 @@ def class_scores(
 ) -> dict[str, np.ndarray]:
     """Compute the IoU and the accuracy of each class.
 
-    For a class with G true pixels, P predicted pixels and TP pixels that are
-    both, the IoU is TP / (G + P - TP) and the accuracy is TP / G.
+    For a class with G ground-truth pixels, P predicted pixels and TP correctly
+    predicted pixels, the IoU is TP / (G + P - TP) and the accuracy is TP / G.
 
-    With ``relations``, pixels of a class c that are predicted as a parent f
-    of c count in part (SG-IoU of SCAN, CVPR 2024). They add
-    C[c, f] * (C[c, f] + C[f, f]) / P_f to the TP in both numerators, where
-    P_f is the number of pixels predicted as f. The denominators stay.
+    With ``relations``, the scores are the SG-IoU of SCAN (CVPR 2024): pixels
+    of a class c count in part if they are predicted as a parent f, a more
+    general class than c. These pixels add
+    C[c, f] * (C[c, f] + C[f, f]) / P_f to the numerators of IoU and accuracy,
+    where P_f is the number of pixels predicted as f. The denominators are not
+    changed.
 
     Args:
         confusion (np.ndarray): Confusion matrix C of L labels, (L, L + 1)
             int64.
         relations (Mapping[int, Sequence[int]], optional): Labels of the
-            parents of each child label.
+            parents of each child class, by the label of the child.
 
     Returns:
         dict[str, np.ndarray]: ``IoU`` and ``Acc`` of each class, (L,), in
-        [0, 1]. Classes without true pixels have an ``Acc`` of NaN; their
-        ``IoU`` is 0 if they are predicted, else NaN.
+        [0, 1]. ``Acc`` is NaN for classes without ground-truth pixels. The
+        ``IoU`` of these classes is 0 if they have predicted pixels, and NaN
+        otherwise.
     """
     truth, predicted, hits = _sums(confusion)
     union = truth + predicted - hits
@@ -73,12 +76,14 @@ def averages(
         dict[str, float]: Averages in percent; NaN if there is no class to
         average:
 
-        - ``mIoU``: mean IoU of the classes with true pixels;
-        - ``mIoU_union``: mean IoU of the classes with true or predicted
-          pixels; classes without true pixels count as 0;
-        - ``aAcc``: mean accuracy, weighted by the true pixels of each class;
-        - ``mAcc``: mean accuracy of the classes with true pixels;
-        - ``fwIoU``: mean IoU, weighted by the true pixels of each class.
+        - ``mIoU``: mean IoU of the classes with ground-truth pixels;
+        - ``mIoU_union``: mean IoU of the classes with ground-truth pixels or
+          predicted pixels; classes without ground-truth pixels count as 0;
+        - ``aAcc``: mean accuracy of all classes, weighted by their numbers of
+          ground-truth pixels;
+        - ``mAcc``: mean accuracy of the classes with ground-truth pixels;
+        - ``fwIoU``: mean IoU of all classes, weighted by their numbers of
+          ground-truth pixels.
     """
     truth, predicted, _ = _sums(confusion)
     iou, acc = np.nan_to_num(scores['IoU']), np.nan_to_num(scores['Acc'])
@@ -105,8 +110,8 @@ def overlap_scores(
 ) -> dict[str, np.ndarray]:
     """Compute the Dice and F scores of each class, as in MMSegmentation.
 
-    For a class with G true pixels, P predicted pixels and TP pixels that are
-    both:
+    For a class with G ground-truth pixels, P predicted pixels and TP correctly
+    predicted pixels:
 
     - ``Dice`` = 2 TP / (G + P)
     - ``Precision`` = TP / P
@@ -117,8 +122,8 @@ def overlap_scores(
     Args:
         confusion (np.ndarray): Confusion matrix of L labels, (L, L + 1)
             int64.
-        iou_metrics (Sequence[str]): Keys of :data:`IOU_METRICS`, which select
-            the scores.
+        iou_metrics (Sequence[str]): Keys of :data:`IOU_METRICS`; they select
+            the scores to return.
         beta (float): Weight of the recall in the F score.
 
     Returns:
@@ -150,8 +155,8 @@ def zero_shot_averages(
     the ground truth counts as 0.
 
     Args:
-        iou (np.ndarray): IoU of each of L classes, (L,), in [0, 1]. Classes
-            with NaN are left out.
+        iou (np.ndarray): IoU of each of the L classes, (L,), in [0, 1].
+            Classes with NaN are left out.
         seen (Sequence[int]): Labels of the seen classes.
         unseen (Sequence[int]): Labels of the unseen classes.
 
@@ -178,14 +183,17 @@ def load_relations(
 ) -> dict[int, list[int]]:
     """Read the parents of classes from a JSON file.
 
+    A parent is a more general class, such as "chair" for "armchair".
+
     Args:
         path (str | PathLike): JSON file with an object such as
             ``{"armchair": ["chair"], ...}``, which lists the parents of each
-            child class. Classes are given by name or by label.
+            child class. Each class is a class name or a label.
         names (Sequence[str]): Class names in the order of the labels.
 
     Returns:
-        dict[int, list[int]]: Labels of the parents of each child label.
+        dict[int, list[int]]: Labels of the parents of each child class, by
+        the label of the child.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -194,8 +202,8 @@ def load_relations(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f'the file of class relations {path} does not exist; check '
-            'relations of the metric'
+            f'the file of class relations {path} does not exist; correct the '
+            "path in the option 'relations' of the metric"
         )
     try:
         table = json.loads(path.read_text(encoding='utf-8'))
@@ -224,13 +232,22 @@ def _class_index(key: str | int, names: Sequence[str], path: Path) -> int:
     if str(key).isdecimal() and int(key) < len(names):
         return int(key)
     raise InputError(
-        f'{path} has the class {key!r}, which is neither a class name nor a '
-        f'label (0 to {len(names) - 1}){nearest(str(key), names)}'
+        f'{path} contains {key!r}, which is neither a class name nor a label '
+        f'(0 to {len(names) - 1}); correct it{nearest(str(key), names)}'
     )
 
 
 def _sums(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return numbers of true, predicted and correct pixels per class, (L,)."""
+    """Count the pixels of each class in a confusion matrix.
+
+    Args:
+        confusion (np.ndarray): Confusion matrix of L labels, (L, L + 1).
+
+    Returns:
+        tuple[np.ndarray, np.ndarray, np.ndarray]: Numbers of ground-truth
+        pixels, of predicted pixels and of correctly predicted pixels of each
+        class, (L,) each.
+    """
     labelled = confusion[:, : len(confusion)]
     return confusion.sum(axis=1), labelled.sum(axis=0), labelled.diagonal()
 

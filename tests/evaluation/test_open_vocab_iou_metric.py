@@ -188,7 +188,7 @@ def test_table_marks_unseen_classes(caplog):
             logger.removeHandler(caplog.handler)
     assert '| c1 (unseen) | 50.00  | 50.00  |' in caplog.text
     assert 'mean over the 2 of 3 classes' in caplog.text
-    assert 'the 1 that were predicted but do not occur' in caplog.text
+    assert 'the 1 classes that were predicted but do not occur' in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -212,9 +212,7 @@ def test_what_does_not_fit_is_named(prediction, truth, message):
 def test_wrong_arguments():
     with pytest.raises(InputError, match='but no output_dir'):
         OpenVocabIoUMetric(format_only=True)
-    with pytest.raises(
-        InputError, match=r'labels of the data set contain \[2\]'
-    ):
+    with pytest.raises(InputError, match=r'has the unseen labels \[2\]'):
         make_metric(2, unseen=[2])
 
 

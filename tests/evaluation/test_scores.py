@@ -210,8 +210,8 @@ def test_relations_by_name_and_number(tmp_path):
     path.write_text('{"armchair": ["chair"], "2": [0, "armchair"]}')
     assert load_relations(path, names) == {1: [0], 2: [0, 1]}
     for content, message in (
-        ('{"stool": ["chair"]}', "has the class 'stool'"),
-        ('{"sofa": [3]}', 'has the class 3'),
+        ('{"stool": ["chair"]}', "contains 'stool'"),
+        ('{"sofa": [3]}', 'contains 3'),
         ('["chair"]', 'must hold a JSON object'),
         ('{"sofa": "chair"}', 'must hold a JSON object'),
         ('{', 'not valid JSON'),
@@ -227,7 +227,7 @@ def test_wrong_relations_are_found_before_the_first_image(tmp_path):
     path = tmp_path / 'kinds.json'
     path.write_text('{"stool": ["chair"]}')
     metric = OpenVocabIoUMetric(relations=path)
-    with pytest.raises(InputError, match="has the class 'stool'"):
+    with pytest.raises(InputError, match="contains 'stool'"):
         metric.dataset_meta = dict(classes=['chair', 'sofa'])
 
 

@@ -10,10 +10,10 @@ from mmseg.registry import METRICS
 class CropAccuracyMetric(BaseMetric):
     """Accuracy of the classification of image crops, in percent.
 
-    Each crop has one true class. The metric ``accuracy`` is the share of
-    correctly classified crops. The metric ``class_accuracy`` is the mean of
-    the accuracies of the classes that occur. The arguments are the same as
-    for :class:`mmengine.evaluator.BaseMetric`.
+    Each crop has one true class. The metric ``accuracy`` is the percentage of
+    correctly classified crops. The metric ``class_accuracy`` is the mean
+    accuracy of the classes that have crops. The arguments are the same as for
+    :class:`mmengine.evaluator.BaseMetric`.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -30,7 +30,7 @@ class CropAccuracyMetric(BaseMetric):
         ]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the accuracies of all crops.
+        """Compute the two metrics from the labels of all crops.
 
         Args:
             results (list): Pair of true and predicted label of each crop.

@@ -33,22 +33,23 @@ class OpenVocabIoUMetric(BaseMetric):
     Publications average the IoU in two ways, which differ for classes that
     are predicted but do not occur in the ground truth:
 
-    - ``mIoU`` leaves these classes out, as current detectron2, CAT-Seg,
-      FC-CLIP and SAN.
-    - ``mIoU_union`` counts these classes as 0, as MMSegmentation, older
-      detectron2, OVSeg, SCAN and ZSSeg.
+    - ``mIoU`` leaves these classes out. Current detectron2, CAT-Seg, FC-CLIP
+      and SAN report this mean.
+    - ``mIoU_union`` counts these classes as 0. MMSegmentation, older
+      detectron2, OVSeg, SCAN and ZSSeg report this mean.
 
-    Other metrics are ``aAcc``, ``mAcc`` and ``fwIoU``. Data sets with unseen
-    labels also have ``mIoU_seen``, ``mIoU_unseen`` and ``hIoU``. With
+    Other metrics are ``aAcc``, ``mAcc`` and ``fwIoU``. For data sets with
+    unseen labels, ``mIoU_seen``, ``mIoU_unseen`` and ``hIoU`` are added. With
     ``relations``, ``SG_mIoU``, ``SG_mIoU_union``, ``SG_aAcc``, ``SG_mAcc``
-    and ``SG_fwIoU`` are added: averages as for SCAN's SG-IoU, in which a
-    parent predicted instead of its child class counts in part.
+    and ``SG_fwIoU`` are added. They follow SCAN's SG-IoU: a pixel whose
+    predicted class is a parent of its true class counts as partly correct.
     :mod:`ovseg_mm.evaluation.scores` documents the formulas. All metrics are
     in percent.
 
-    A pixel may be predicted as no label (255, or 65535 for more than 255
-    labels). It then counts as an error of its true class only. Class names
-    and unseen labels come from the meta information of the data set.
+    The predicted value of a pixel may mean "no label" (255, or 65535 for more
+    than 255 labels). Such a pixel counts as an error of its true class, and
+    of no other class. Class names and unseen labels come from the meta
+    information of the data set.
 
     Args:
         ignore_index (int, optional): Ground-truth value of ignored pixels.
@@ -58,9 +59,9 @@ class OpenVocabIoUMetric(BaseMetric):
         iou_metrics (str | Sequence[str]): Additional metrics, as in
             MMSegmentation's ``IoUMetric``: ``'mDice'``, or ``'mFscore'``
             (with ``mPrecision`` and ``mRecall``). ``'mIoU'`` adds nothing.
-        nan_to_num (float, optional): Value of undefined class scores in the
-            table and in the averages of ``iou_metrics``. None: undefined
-            scores are left out.
+        nan_to_num (float, optional): Number that replaces the NaN scores of
+            classes in the logged table and in the averages of
+            ``iou_metrics``. None: NaN scores are left out of the averages.
         beta (float): Weight of the recall in ``mFscore``.
         per_class (bool): Whether to report also the scores of each class,
             under the keys ``IoU.NAME`` and ``Acc.NAME``.
@@ -68,8 +69,8 @@ class OpenVocabIoUMetric(BaseMetric):
             label maps to, as PNG files named after the images. The pixels
             have the values of the data set's label files: ``label_map`` and
             ``reduce_zero_label`` are undone.
-        format_only (bool): Whether to only write the label maps, without
-            evaluation. The images then need no labels.
+        format_only (bool): Whether to write the label maps without
+            evaluation. In this case, the images need no labels.
         keep_results (bool): Not used; accepted because MMSegmentation's test
             script sets it.
         collect_device (str): As in :class:`mmengine.evaluator.BaseMetric`.
@@ -112,8 +113,8 @@ class OpenVocabIoUMetric(BaseMetric):
         unknown = sorted(set(iou_metrics) - set(IOU_METRICS))
         if unknown:
             raise InputError(
-                f'iou_metrics of OpenVocabIoUMetric has {unknown}, expected '
-                f'entries of {", ".join(IOU_METRICS)}'
+                f'iou_metrics of OpenVocabIoUMetric contains {unknown}; '
+                f'choose from {", ".join(IOU_METRICS)}'
             )
         self.ignore_index = ignore_index
         self.relations = relations
@@ -135,8 +136,9 @@ class OpenVocabIoUMetric(BaseMetric):
         )
         if wrong:
             raise InputError(
-                f'the unseen labels of the data set contain {wrong}, expected '
-                f'labels below {len(meta["classes"])}; correct the vocabulary'
+                'the meta information of the data set has the unseen labels '
+                f'{wrong}, but its labels are 0 to {len(meta["classes"]) - 1};'
+                " correct 'unseen' in the vocabulary of the data set"
             )
         self._dataset_meta = meta
         if self.relations is not None:
@@ -153,13 +155,15 @@ class OpenVocabIoUMetric(BaseMetric):
         return 255 if self.num_labels <= 255 else 65535
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count, for each image, the pixels of each true and predicted label.
+        """Count the pixels of each pair of true and predicted label.
+
+        With ``output_dir``, the predicted label maps are also written.
 
         Args:
             data_batch (dict): Not used.
             data_samples (Sequence[dict]): Samples with predicted labels in
                 ``pred_sem_seg['data']`` and true labels in
-                ``gt_sem_seg['data']``, both (1, H, W).
+                ``gt_sem_seg['data']``, (1, H, W) each.
 
         Raises:
             InputError: If true and predicted labels differ in shape, or a
@@ -173,7 +177,7 @@ class OpenVocabIoUMetric(BaseMetric):
                 self.results.append(self._count_pairs(sample, prediction))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the metrics of all images, and log the table of classes.
+        """Compute the metrics, and log a table of the scores of each class.
 
         Args:
             results (list): Pixel counts of each image, from :meth:`process`.
@@ -184,7 +188,9 @@ class OpenVocabIoUMetric(BaseMetric):
         """
         logger = MMLogger.get_current_instance()
         if self.format_only:
-            print_log(f'label maps are in {self.output_dir}', logger)
+            print_log(
+                f'the predicted label maps are in {self.output_dir}', logger
+            )
             return {}
         confusion = self._add_up(results)
         metrics, scores = self._figures(confusion)
@@ -257,23 +263,25 @@ class OpenVocabIoUMetric(BaseMetric):
     def _count_pairs(
         self, sample: dict, prediction: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Count the pixels of each true and predicted label in an image.
+        """Count the pixels of each pair of true and predicted label.
 
         Args:
-            sample (dict): Sample with true labels.
+            sample (dict): Sample of one image, with true labels.
             prediction (Tensor): Predicted labels, (H, W).
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: Pairs of true label t and predicted
-            label p that occur, as t * (L + 1) + p for L labels, and the
-            number of pixels of each pair. Both are (number of pairs,) int64.
+            tuple[np.ndarray, np.ndarray]: The n pairs of true label t and
+            predicted label p that occur, as t * (L + 1) + p for L labels
+            (p = L: no label), and the number of pixels of each pair, (n,)
+            int64 each.
         """
         path = str(sample.get('seg_map_path') or sample.get('img_path'))
         if 'gt_sem_seg' not in sample:
             raise InputError(
-                f'there are no labels for {path}, which the evaluation needs; '
-                'to only write predictions, set output_dir and '
-                'format_only=True of the metric'
+                f'the evaluation needs labels, but there are no labels for '
+                f'{path}; set seg_map_path in data_prefix of the data set. To '
+                'only write predictions, set output_dir and format_only=True '
+                'of the metric'
             )
         truth = sample['gt_sem_seg']['data'].squeeze(0).long()
         truth = truth.to(prediction.device)
@@ -298,7 +306,8 @@ class OpenVocabIoUMetric(BaseMetric):
             raise InputError(
                 f'the prediction for {path} holds label '
                 f'{int(labelled.max())}, but the data set has {size} '
-                'labels; give model and data set the same vocabulary'
+                'labels; use the same vocabulary for the model and the data '
+                'set'
             )
         # Pixels without a label are counted in the last column.
         pixels = torch.bincount(
@@ -308,14 +317,14 @@ class OpenVocabIoUMetric(BaseMetric):
         return pairs.cpu().numpy(), pixels[pairs].cpu().numpy()
 
     def has_written(self, sample: dict) -> bool:
-        """Return whether the label map of a sample was written already.
+        """Return whether the predicted label map of a sample is written.
 
         Args:
             sample (dict): Sample with ``sample_name`` or ``img_path``.
 
         Returns:
-            bool: Whether the file of the predicted label map exists. True if
-            there is no ``output_dir``, since nothing is written then.
+            bool: Whether the file of the predicted label map exists. True
+            without ``output_dir``, because there is nothing to write.
         """
         return self.output_dir is None or self._file_of(sample).is_file()
 
@@ -361,8 +370,10 @@ class OpenVocabIoUMetric(BaseMetric):
         absent = ~present & (confusion.sum(axis=0)[:-1] > 0)
         print_log(
             f'mIoU is the mean over the {present.sum()} of {len(names)} '
-            'classes that occur in the labels; mIoU_union also counts, as 0, '
-            f'the {absent.sum()} that were predicted but do not occur'
-            f'{", as do the means of seen and unseen classes" * bool(unseen)}',
+            'classes that occur in the ground truth. mIoU_union also includes '
+            f'the {absent.sum()} classes that were predicted but do not occur '
+            'in the ground truth; they count as 0'
+            + '. mIoU_seen and mIoU_unseen include them too'
+            * bool(unseen),
             logger,
         )
