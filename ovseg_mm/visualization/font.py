@@ -21,26 +21,26 @@ def load_font(size: int, text: str = '') -> ImageFont.FreeTypeFont:
         text (str): Text to draw.
 
     Returns:
-        ImageFont.FreeTypeFont: DejaVu Sans, if it has all letters (Latin,
-        Greek, Cyrillic, Arabic, Hebrew); else an installed font that has all
-        letters; else DejaVu Sans.
+        ImageFont.FreeTypeFont: DejaVu Sans if it has all letters (Latin,
+        Greek, Cyrillic, Arabic, Hebrew). Otherwise, an installed font that
+        has all letters. If there is no such font, DejaVu Sans.
     """
     return _open(_file_with(frozenset(text)) or _default_file(), size)
 
 
 def drawable_name(name: str, label: int) -> str:
-    """Prefix a class name with its label if no font has all its letters.
+    """Write the label number before a class name that no font can draw.
 
-    Missing letters are drawn as boxes, so several names may look the same.
-    The label tells them apart.
+    Letters that are missing in a font are drawn as boxes, so that several
+    names may look the same. The label number tells them apart.
 
     Args:
         name (str): Class name.
         label (int): Label of the class.
 
     Returns:
-        str: The name, such as ``'cat'``; or label and name, such as
-        ``'3: ...'``.
+        str: The name, such as ``'cat'``. If no font has all its letters, the
+        label number and the name, such as ``'3: ...'``.
     """
     return name if _file_with(frozenset(name)) else f'{label}: {name}'
 
@@ -52,7 +52,7 @@ def _open(file: str, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=4096)
 def _file_with(letters: frozenset[str]) -> str | None:
-    """Path of a font that has these letters; None if there is none."""
+    """Return the path of a font with all letters; None if there is none."""
     from matplotlib.ft2font import FT2Font
 
     points = {ord(letter) for letter in letters}
@@ -75,7 +75,7 @@ def _default_file() -> str:
 
 @lru_cache
 def _points_of_default() -> frozenset[int]:
-    """Code points of the letters that DejaVu Sans has."""
+    """Return the code points of the letters that DejaVu Sans has."""
     from matplotlib.ft2font import FT2Font
 
     return frozenset(FT2Font(_default_file()).get_charmap())
@@ -83,7 +83,7 @@ def _points_of_default() -> frozenset[int]:
 
 @lru_cache
 def _installed_fonts() -> tuple[str, ...]:
-    """Paths of installed fonts; upright fonts without serifs are first."""
+    """Return paths of installed fonts, upright fonts without serifs first."""
     from matplotlib.font_manager import findSystemFonts
     from matplotlib.ft2font import FT2Font
 

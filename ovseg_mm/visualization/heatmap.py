@@ -24,8 +24,8 @@ def draw_heatmap(
 ) -> np.ndarray:
     """Draw scores over a grey copy of an image, and a colour bar below it.
 
-    Colours go from dark blue (low score) over green to yellow (high score).
-    Equal differences of scores look equally large.
+    Colours go from dark blue (low score) through green to yellow (high
+    score). Equal differences of scores look equally large.
 
     Args:
         image (np.ndarray): RGB image, (H, W, 3) uint8.
@@ -37,8 +37,8 @@ def draw_heatmap(
             highest score.
 
     Returns:
-        np.ndarray: RGB drawing, (H', W', 3) uint8. Small images are enlarged
-        by a whole factor.
+        np.ndarray: RGB drawing of height H' and width W' with the colour bar,
+        (H', W', 3) uint8. Small images are enlarged by an integer factor.
 
     Raises:
         InputError: If the image is not RGB uint8, or image and scores differ
@@ -49,7 +49,7 @@ def draw_heatmap(
     if scores.shape != image.shape[:2]:
         raise InputError(
             f'the scores have shape {scores.shape}, but the image has height '
-            f'and width {image.shape[:2]}; give a score for each pixel'
+            f'and width {image.shape[:2]}; give one score for each pixel'
         )
     finite = np.isfinite(scores)
     known = scores[finite] if finite.any() else np.zeros(1)
@@ -72,7 +72,7 @@ def draw_heatmap(
 
 
 def _coloured(values: np.ndarray) -> np.ndarray:
-    """Colours of values: (H, W) uint8 to RGB (H, W, 3) uint8."""
+    """Convert values, (H, W) uint8, to RGB colours, (H, W, 3) uint8."""
     bgr = cv2.applyColorMap(values, cv2.COLORMAP_VIRIDIS)
     return bgr.reshape(*values.shape, 3)[..., ::-1].copy()
 

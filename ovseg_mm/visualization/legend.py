@@ -20,7 +20,7 @@ Colours = Sequence[Sequence[int]]
 
 
 class Entry(NamedTuple):
-    """Entry of a legend: text and colour of its box, or text alone."""
+    """Entry of a legend: a text and the colour of its box (None: no box)."""
 
     text: str
     colour: Sequence[int] | None
@@ -32,10 +32,10 @@ def legend_entries(
     palette: Colours,
     unseen: Sequence[int],
 ) -> list[Entry]:
-    """Legend entries of the classes that occur, by decreasing area.
+    """Return legend entries of the classes that occur, largest area first.
 
     Args:
-        maps (Iterable[np.ndarray]): Label maps, integers of shape (H, W).
+        maps (Iterable[np.ndarray]): Label maps, (H, W) integers.
         names (Sequence[str]): Class names of the L labels.
         palette (Colours): Colours (red, green, blue) of the L labels.
         unseen (Sequence[int]): Labels that are marked as unseen.
@@ -61,7 +61,7 @@ def legend_entries(
 
 
 def font_size(width: int) -> int:
-    """Height of letters in pixels for a drawing of this width."""
+    """Return the height of letters for a drawing of this width, in pixels."""
     return max(13, round(width / 56))
 
 
@@ -69,12 +69,14 @@ def draw_legend(entries: list[Entry], width: int) -> np.ndarray:
     """Draw boxes and class names in as many columns as fit.
 
     Args:
-        entries (list[Entry]): The entries; a long list is cut.
-        width (int): Least width of the legend in pixels, the width of the
-            drawing above it.
+        entries (list[Entry]): Entries of the legend. At most 40 entries are
+            drawn.
+        width (int): Width of the drawing above the legend, in pixels. The
+            legend has at least this width.
 
     Returns:
-        np.ndarray: RGB drawing, (height, width or more, 3) uint8.
+        np.ndarray: RGB drawing of height H and width W >= ``width``,
+        (H, W, 3) uint8.
     """
     if not entries:
         entries = [Entry('no class', None)]
@@ -133,7 +135,7 @@ def _columns(lengths: list[int], room: int) -> tuple[int, list[int]]:
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont, room: int) -> str:
-    """Cut a text to a width in pixels, and add an ellipsis if it was cut."""
+    """Shorten a text to ``room`` pixels; a shortened text ends in "..."."""
     if font.getlength(text) <= room:
         return text
     kept = bisect_left(

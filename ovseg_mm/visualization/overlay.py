@@ -40,7 +40,7 @@ def draw_overlay(
     """Draw a label map over its image, above a legend of its classes.
 
     The legend lists classes by decreasing area. If no installed font has all
-    letters of a class name, the label is written before the name.
+    letters of a class name, the label number is written before the name.
 
     Args:
         image (np.ndarray): RGB image, (H, W, 3) uint8.
@@ -61,8 +61,8 @@ def draw_overlay(
             addition to the unseen labels of the vocabulary.
 
     Returns:
-        np.ndarray: RGB drawing, (H', W', 3) uint8. Small images are enlarged
-        by a whole factor.
+        np.ndarray: RGB drawing of height H' and width W' with the legend,
+        (H', W', 3) uint8. Small images are enlarged by an integer factor.
 
     Raises:
         InputError: If the image is not RGB uint8, or image and labels differ
@@ -104,9 +104,9 @@ def draw_panels(
 
     Args:
         image (np.ndarray): RGB image, (H, W, 3) uint8.
-        panels (Mapping[str, np.ndarray | None]): Label maps by title, (H, W)
-            integers, from left to right. None instead of a label map: the
-            image alone. The title may be empty.
+        panels (Mapping[str, np.ndarray | None]): Label map, (H, W) integers,
+            for the title of each panel, from left to right. None: the panel
+            shows only the image. The title may be empty.
         names (Sequence[str]): Class names of the L labels.
         palette (Colours): Colours (red, green, blue) of the L labels.
         unseen (Sequence[int]): Labels that the legend marks as unseen.
@@ -117,11 +117,14 @@ def draw_panels(
         text (bool): Whether to write class names into regions that are large
             enough.
         with_legend (bool): Whether to draw the legend.
-        wrong (Mapping[str, np.ndarray], optional): Masks of wrong pixels by
-            title of their panel, (H, W) bool; drawn with red outlines.
+        wrong (Mapping[str, np.ndarray], optional): Mask of wrong pixels,
+            (H, W) bool, for the titles of some panels. Red outlines are drawn
+            around these pixels.
 
     Returns:
-        np.ndarray: RGB drawing, (H', W', 3) uint8.
+        np.ndarray: RGB drawing of height H' and width W' with all panels and
+        the legend, (H', W', 3) uint8. Small images are enlarged by an integer
+        factor.
 
     Raises:
         InputError: If the image is not RGB uint8, or image and labels differ
@@ -157,7 +160,7 @@ def draw_panels(
 
 
 def enlargement(shape: Sequence[int]) -> int:
-    """Whole factor by which an image of this shape is enlarged."""
+    """Return the integer factor to enlarge an image of this shape (H, W)."""
     return max(1, math.ceil(_MIN_PANEL / max(shape[:2])))
 
 
@@ -165,15 +168,16 @@ def check_image(image: np.ndarray) -> None:
     """Check that an image is RGB with 8 bits per channel.
 
     Args:
-        image (np.ndarray): The image.
+        image (np.ndarray): Image to check.
 
     Raises:
         InputError: If the image is not (H, W, 3) uint8.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(
-            'an image to draw on must be RGB of shape (H, W, 3) and type '
-            f'uint8; found {image.shape} and {image.dtype}'
+            'an image to draw on must be RGB of shape (H, W, 3) and dtype '
+            f'uint8, but has the shape {image.shape} and the dtype '
+            f'{image.dtype}; convert it'
         )
 
 
@@ -185,8 +189,8 @@ def _check_shapes(
         if labels is not None and labels.shape != image.shape[:2]:
             raise InputError(
                 f'the label map {title!r} has shape {labels.shape}, but the '
-                f'image has height and width {image.shape[:2]}; give a label '
-                'for each pixel'
+                f'image has height and width {image.shape[:2]}; give one '
+                'label for each pixel'
             )
 
 
@@ -214,6 +218,6 @@ def _lay_out(panels: list[np.ndarray], titles: list[str]) -> np.ndarray:
 
 
 def _widen(sheet: np.ndarray, width: int) -> np.ndarray:
-    """Pad a drawing to a width with white on the right."""
+    """Widen a drawing to ``width`` pixels with white on the right."""
     missing = width - sheet.shape[1]
     return np.pad(sheet, ((0, 0), (0, missing), (0, 0)), constant_values=255)

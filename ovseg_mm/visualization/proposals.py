@@ -23,17 +23,19 @@ def draw_proposals(
     captions: Sequence[Sequence[str]],
     width: int,
 ) -> np.ndarray:
-    """Draw a small image of each proposal with a caption above, in rows.
+    """Draw a small picture of each mask proposal, in rows.
+
+    A picture shows the image, darkened outside the mask, below a caption.
 
     Args:
         image (np.ndarray): RGB image, (H, W, 3) uint8.
         masks (np.ndarray): Masks of n >= 1 proposals, (n, H, W) bool.
-        captions (Sequence[Sequence[str]]): Lines of text above each proposal,
-            the same number of lines for all.
+        captions (Sequence[Sequence[str]]): Lines of the caption of each
+            proposal. All captions have the same number of lines.
         width (int): Width of a row in pixels.
 
     Returns:
-        np.ndarray: RGB drawing, (H', ``width``, 3) uint8.
+        np.ndarray: RGB drawing of all rows, (height, ``width``, 3) uint8.
     """
     height, breadth = image.shape[:2]
     columns = min(max(1, width // 180), len(masks))

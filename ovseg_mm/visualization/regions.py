@@ -20,7 +20,7 @@ _SMALLEST = 10
 def tint(
     image: np.ndarray, labels: np.ndarray, palette: Colours, alpha: float
 ) -> np.ndarray:
-    """Blend an image with the colours of its labels.
+    """Blend an image with the colours of the classes in its label map.
 
     Args:
         image (np.ndarray): RGB image, (H, W, 3) uint8.
@@ -51,9 +51,9 @@ def draw_outlines(
         picture (np.ndarray): RGB image, (H, W, 3) uint8.
         labels (np.ndarray): Label map, (H, W) integers.
         palette (Colours): Colours (red, green, blue) of the labels.
-        coloured (bool): Whether lines have the colours of the classes. If
-            not, lines are white with dark edges, and regions of a few pixels
-            have no lines.
+        coloured (bool): True: the lines have the colours of the classes.
+            False: the lines are white with dark edges, and regions of a few
+            pixels have no lines.
 
     Returns:
         np.ndarray: RGB image with lines, (H, W, 3) uint8.
@@ -102,8 +102,8 @@ def write_names(
 ) -> np.ndarray:
     """Write the class name into each region that is large enough.
 
-    A name stands at the point of the region with the largest distance from
-    the region's border.
+    The centre of the name is the point of the region that is farthest from
+    the border of the region.
 
     Args:
         picture (np.ndarray): RGB image, (H, W, 3) uint8.
@@ -141,9 +141,9 @@ def write_names(
 def _coloured(
     labels: np.ndarray, bare: np.ndarray, palette: Colours
 ) -> np.ndarray:
-    """Colour of each pixel by its label, (H, W, 3) uint8.
+    """Return the colour of the label of each pixel, (H, W, 3) uint8.
 
-    Pixels marked in ``bare``, (H, W) bool, are black.
+    Pixels that are True in ``bare``, (H, W) bool, are black.
     """
     table = np.array([*palette, (0, 0, 0)], dtype=np.uint8)
     return table[np.where(bare, len(palette), labels)]
@@ -154,7 +154,7 @@ def _line_width(shape: Sequence[int]) -> int:
 
 
 def _borders(values: np.ndarray, width: int) -> np.ndarray:
-    """Mask of lines between pixels of different values, (H, W) bool."""
+    """Return a mask of lines between different values, (H, W) bool."""
     kernel = np.ones((width + 1, width + 1), np.uint8)
     changes = cv2.morphologyEx(values, cv2.MORPH_GRADIENT, kernel)
     return changes.reshape(values.shape) > 0
@@ -163,7 +163,7 @@ def _borders(values: np.ndarray, width: int) -> np.ndarray:
 def _places(
     mask: np.ndarray, text: str, size: int
 ) -> Iterator[tuple[np.ndarray, ImageFont.FreeTypeFont]]:
-    """Points (x, y) in a mask at which a text fits, each with its font.
+    """Find points (x, y) in a mask at which a text fits, and a font for each.
 
     There is at most one point for each connected region of the mask.
     """
@@ -189,7 +189,7 @@ def _places(
 
 
 def _fits(mask: np.ndarray, box: Sequence[float], x: int, y: int) -> bool:
-    """Whether a box at a point (x, y) lies inside a mask.
+    """Return whether a box at a point (x, y) is inside a mask.
 
     The box is (left, top, right, bottom) in pixels, relative to the point.
     """

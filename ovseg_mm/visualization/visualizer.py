@@ -25,12 +25,14 @@ from .proposals import draw_proposals
 
 @VISUALIZERS.register_module()
 class OpenVocabVisualizer(SegLocalVisualizer):
-    """Draw image, ground truth and prediction in a row above one legend.
+    """Visualizer of the label maps of a sample.
 
-    Class names, colours and unseen labels come from ``dataset_meta``, which
-    the runner sets. Without ``dataset_meta``, class names are ``'label 0'``,
-    ``'label 1'`` and so on. Unlike :class:`SegLocalVisualizer`, this class
-    has no default data set, and draws in every process.
+    It draws the image, the ground truth and the prediction in a row above one
+    legend. Class names, colours and unseen labels come from ``dataset_meta``,
+    which the runner sets. Without ``dataset_meta``, class names are
+    ``'label 0'``, ``'label 1'`` and so on. Unlike
+    :class:`SegLocalVisualizer`, this class has no default data set, and every
+    process can draw to files.
 
     Args:
         name (str): Name of the instance.
@@ -39,11 +41,12 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         vis_backends (Sequence | dict, optional): See
             :class:`mmseg.visualization.SegLocalVisualizer`.
         save_dir (str, optional): Folder of the drawings.
-        classes (Sequence[str], optional): Class names, until the runner sets
-            ``dataset_meta``.
-        palette (Colours, optional): Colours of ``classes``.
-        dataset_name (str, optional): Data set of MMSegmentation whose class
-            names and colours are used if ``classes`` is None.
+        classes (Sequence[str], optional): Class names to use until the runner
+            sets ``dataset_meta``.
+        palette (Colours, optional): Colours (red, green, blue) of
+            ``classes``.
+        dataset_name (str, optional): Name of a data set of MMSegmentation.
+            Its class names and colours are used if ``classes`` is None.
         alpha (float): Opacity of the colours, in [0, 1].
         **kwargs: See :class:`mmseg.visualization.SegLocalVisualizer`.
     """
@@ -68,7 +71,7 @@ class OpenVocabVisualizer(SegLocalVisualizer):
 
     @property
     def dataset_meta(self) -> dict | None:
-        """Class names, colours and unseen labels of the data set, if known."""
+        """Class names, colours and unseen labels; None if they are unknown."""
         return self._dataset_meta
 
     @dataset_meta.setter
@@ -87,10 +90,10 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             classes (Sequence[str], optional): Class names. None: class names
                 of ``dataset_name``.
             palette (Colours, optional): Colours of the classes. None: colours
-                of ``dataset_name`` if ``classes`` is None, else colours from
-                :func:`class_palette`.
-            dataset_name (str, optional): Data set of MMSegmentation; only
-                used without ``classes``.
+                of ``dataset_name`` if ``classes`` is None. If ``classes`` is
+                set, colours from :func:`class_palette`.
+            dataset_name (str, optional): Name of a data set of
+                MMSegmentation. Not used if ``classes`` is set.
         """
         if dataset_name is not None and classes is None:
             classes = get_classes(dataset_name)
@@ -113,25 +116,26 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         with_image: bool = False,
         outline_errors: bool = False,
     ) -> np.ndarray:
-        """Draw the label maps and proposals of a sample.
+        """Draw the label maps and the mask proposals of a sample.
 
         Args:
             image (np.ndarray): RGB image, (H, W, 3) uint8.
-            data_sample (SegDataSample, optional): Sample with any of
-                ``gt_sem_seg`` and ``pred_sem_seg``, label maps (1, H, W), and
-                ``proposals`` from
+            data_sample (SegDataSample, optional): Sample to draw. All its
+                keys are optional: ``gt_sem_seg`` and ``pred_sem_seg``, label
+                maps, (1, H, W); ``proposals``, mask proposals from
                 :func:`~ovseg_mm.models.segmentors.deciding_proposals`.
             draw_gt (bool): Whether to draw the ground truth.
-            draw_pred (bool): Whether to draw the prediction, and the
-                proposals below it.
+            draw_pred (bool): Whether to draw the prediction and, below all
+                label maps, the mask proposals.
             with_labels (bool): Whether to draw the legend.
-            with_image (bool): Whether to place the image to the left.
+            with_image (bool): Whether to place the image to the left of the
+                label maps.
             outline_errors (bool): Whether to draw red lines around wrong
                 pixels of the prediction, if the sample has a ground truth.
 
         Returns:
-            np.ndarray: RGB drawing, (H', W', 3) uint8; ``image`` itself if
-            there is no label map to draw.
+            np.ndarray: RGB drawing of height H' and width W',
+            (H', W', 3) uint8. If there is no label map to draw, ``image``.
         """
         wanted = {'gt_sem_seg': draw_gt, 'pred_sem_seg': draw_pred}
         if data_sample is None:
@@ -187,9 +191,9 @@ class OpenVocabVisualizer(SegLocalVisualizer):
         with_image: bool = False,
         outline_errors: bool = False,
     ) -> None:
-        """Draw a sample and show it, or save it.
+        """Draw a sample, and show or save the drawing.
 
-        The drawing goes to ``out_file`` and to the visualization backends.
+        The drawing is saved to ``out_file`` and by the visualization backends.
 
         Args:
             name (str): Name of the drawing in windows and backends.
@@ -200,9 +204,9 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             show (bool): Whether to show the drawing in a window.
             wait_time (float): Seconds to show the window. 0: until a key is
                 pressed.
-            out_file (str, optional): File to write. If given, every process
-                draws, and local backends save no second file. None: only the
-                main process draws, for the backends.
+            out_file (str, optional): File to write. Every process that calls
+                this method writes its file, and local backends save nothing.
+                None: only the main process draws, for the backends.
             step (int): Training step that is passed to the backends.
             with_labels (bool): See :meth:`draw_sample`.
             with_image (bool): See :meth:`draw_sample`.
@@ -237,7 +241,8 @@ def _draw_proposals(
 ) -> np.ndarray:
     """Draw mask proposals with the classes that two classifiers predict.
 
-    One classifier uses the embedding of a proposal, the other its region.
+    One classifier uses the embedding of a proposal, the other classifier the
+    image region of the proposal.
     """
     proposals = proposals.cpu().numpy()
     names = [drawable_name(name, label) for label, name in enumerate(names)]
@@ -259,7 +264,7 @@ def _draw_proposals(
 
 
 def _to_numpy(sem_seg: PixelData) -> np.ndarray:
-    """Label map of a sample as an array, (H, W) int64."""
+    """Return the label map of a sample as an array, (H, W) int64."""
     data = sem_seg.data
     if isinstance(data, torch.Tensor):
         data = data.cpu().numpy()
@@ -267,7 +272,7 @@ def _to_numpy(sem_seg: PixelData) -> np.ndarray:
 
 
 def _default_meta(maps: Iterable[np.ndarray]) -> dict:
-    """Class names ``'label 0'``, ... and colours for labels without names."""
+    """Return class names ``'label 0'``, ... and colours for label maps."""
     used = np.unique(np.concatenate([labels.ravel() for labels in maps]))
     count = int(used[used < 255].max(initial=0)) + 1
     names = [f'label {label}' for label in range(count)]
