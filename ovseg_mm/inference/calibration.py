@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class weights of mask proposals, and scores of classes at pixels.
+"""Weights of classes for mask proposals, and scores of classes at pixels.
 
-Letters: V views of an image, Q proposals, n valid proposals (proposals that
-have a region), T class texts, H, W height and width in pixels.
+A proposal is valid if its mask covers at least one pixel. Only valid
+proposals are classified by the region classifier, which sees the part of the
+image under the mask.
+
+Letters: V views of an image, Q mask proposals, n valid proposals, T class
+texts, H, W height and width in pixels.
 """
 
 import torch
@@ -21,24 +25,24 @@ def geometric_ensemble(
 ) -> Tensor:
     """Combine the probabilities of two classifiers by a geometric mean.
 
-    The result is ``p ** a * g ** (1 - a)`` for seen classes and
-    ``p ** (1 - a) * g ** a`` for all others. Here, p is the probability of the
-    proposal classifier, g the probability of the region classifier (1 for
-    proposals without a region), and a is ``weight``. The result is not
-    normalised.
+    The result is ``p ** a * g ** (1 - a)`` for classes seen in training and
+    ``p ** (1 - a) * g ** a`` for unseen classes. Here, p is the probability
+    from the embedding of the proposal, g is the probability from the region
+    classifier, and a is ``weight``. For proposals that are not valid, g is 1.
+    The result is not normalised.
 
     Args:
         proposal_probs (Tensor): Probabilities p of T class texts for Q
             proposals, (Q, T).
         region_probs (Tensor): Probabilities g for the n valid proposals,
             (n, T).
-        valid (Tensor): Which proposals have a region, (Q,) bool.
+        valid (Tensor): True for the n valid proposals, (Q,) bool.
         weight (float): Exponent a in (0, 1].
-        seen (Tensor, optional): Which classes training has seen, (T,) bool.
-            None: no class.
+        seen (Tensor, optional): True for classes seen in training, (T,) bool.
+            None: all classes are unseen.
 
     Returns:
-        Tensor: Class weights of the proposals, (Q, T).
+        Tensor: Weight of each class for each proposal, (Q, T).
     """
     exponents = proposal_probs.new_full(proposal_probs.shape[1:], weight)
     if seen is not None:
@@ -55,8 +59,8 @@ def join_votes(weights: Tensor, masks: Tensor) -> Tensor:
     The score is the sum of weight times mask over all Q proposals.
 
     Args:
-        weights (Tensor): Weights of T class texts for the proposals of V
-            views, (V, Q, T).
+        weights (Tensor): Weight of each of T class texts for each proposal
+            of V views, (V, Q, T).
         masks (Tensor): Mask probabilities of the proposals, (V, Q, H, W).
 
     Returns:
@@ -67,19 +71,20 @@ def join_votes(weights: Tensor, masks: Tensor) -> Tensor:
 
 @in_float32
 def contenders(strengths: Tensor, masks: Tensor, share: float) -> Tensor:
-    """Find the proposals that are almost the strongest at some pixel.
+    """Find the proposals whose vote is close to the largest at some pixel.
 
-    The strength of a proposal at a pixel is its mask probability times its
+    The vote of a proposal at a pixel is its mask probability times its
     largest class weight.
 
     Args:
         strengths (Tensor): Largest class weight of each proposal, (Q,).
         masks (Tensor): Mask probabilities of the proposals, (Q, H, W).
-        share (float): Part of the largest strength at a pixel that a proposal
-            must reach there, in [0, 1]. With 0, all proposals are kept.
+        share (float): Number in [0, 1]. A proposal is kept if, at one pixel
+            or more, its vote is at least this share of the largest vote at
+            the pixel. With 0, all proposals are kept.
 
     Returns:
-        Tensor: Which proposals to keep, (Q,) bool.
+        Tensor: True for proposals to keep, (Q,) bool.
     """
     votes = strengths[:, None, None] * masks
     return (votes >= share * votes.amax(dim=0)).flatten(1).any(dim=1)
@@ -87,16 +92,16 @@ def contenders(strengths: Tensor, masks: Tensor, share: float) -> Tensor:
 
 @in_float32
 def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
-    """Class weights of the proposals from the region classifier alone.
+    """Weights of classes for proposals, from the region classifier alone.
 
     Args:
         region_probs (Tensor): Probabilities of T class texts for the n valid
             proposals, (n, T).
-        valid (Tensor): Which proposals have a region, (Q,) bool.
+        valid (Tensor): True for the n valid proposals, (Q,) bool.
 
     Returns:
-        Tensor: Class weights of the proposals, (Q, T); 0 for proposals without
-        a region.
+        Tensor: Weight of each class for each proposal, (Q, T); 0 for
+        proposals that are not valid.
     """
     weights = region_probs.new_zeros(len(valid), region_probs.shape[1])
     weights[valid] = region_probs
@@ -104,13 +109,14 @@ def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
 
 
 def penalise_seen(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Subtract a penalty from the scores of classes that training has seen.
+    """Subtract a penalty from the scores of classes seen in training.
 
-    A trained model prefers seen classes; the penalty compensates for this.
+    A trained model prefers these classes; the penalty compensates for this
+    preference.
 
     Args:
         scores (Tensor): Scores of T class texts, (T, ...); overwritten.
-        seen (Tensor): Which classes training has seen, (T,) bool.
+        seen (Tensor): True for classes seen in training, (T,) bool.
         penalty (float): Value to subtract.
 
     Returns:
@@ -127,10 +133,10 @@ def with_no_object(
     """Normalise class weights together with the class "no object".
 
     For one proposal with weights w and probability v of "no object", w becomes
-    ``(1 - v) * w / sum(w)``. Then ``eps`` is added to all w and to v, and all
-    are divided by their common sum. SCAN does this for vocabularies of
-    hundreds of classes, whose weights from :func:`geometric_ensemble` are
-    small.
+    ``(1 - v) * w / sum(w)``. Next, ``eps`` is added to all w and to v.
+    Finally, all w and v are divided by the sum of all w and v. SCAN uses this
+    for vocabularies of hundreds of classes, because their weights from
+    :func:`geometric_ensemble` are small.
 
     Args:
         weights (Tensor): Weights of T class texts for Q proposals, (Q, T),

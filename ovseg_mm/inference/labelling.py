@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels of pixels from the scores of class texts.
 
-Letters: T class texts, t texts of a slice, L labels, H, W height and width in
-pixels.
+Letters: T class texts, t texts of a slice, L labels, k best labels of a pixel,
+H, W height and width in pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,28 +19,31 @@ from .top_labels import TopLabels
 class Labelling:
     """Rule that turns the scores of class texts into labels of pixels.
 
-    Several class texts may belong to one label. Without ``scale``, a pixel
-    gets the label of the text with the highest score. With ``scale``, scores
-    become probabilities by a softmax of ``scale * score`` over all texts. Only
-    the best text of a label counts, so the probabilities of all labels may sum
-    to less than 1.
+    A pixel gets the label of the text with the highest score. Several class
+    texts may belong to one label.
+
+    If ``scale`` is set, scores become probabilities by a softmax of
+    ``scale * score`` over all texts. The probability of a label is the
+    highest probability of its texts. As a result, the probabilities of all
+    labels may sum to less than 1.
 
     Args:
         prompt_to_label (Sequence[int]): Label of each of the T class texts. A
-            pixel whose best text has a value outside [0, L) is unlabelled.
+            value outside [0, L) means that the text belongs to no label.
+            Pixels where such a text has the highest score get this value.
         num_labels (int): Number of labels L.
-        ignore_label (int): Value of unlabelled pixels.
-        threshold (float, optional): Pixels whose best score is at or below the
-            threshold become background. Only without ``scale``.
+        ignore_label (int): Value of pixels without a label.
+        threshold (float, optional): Pixels whose highest score is at or below
+            the threshold become background. Not used if ``scale`` is set.
         scale (float, optional): Factor of the scores in the softmax.
-        least_prob (float): Pixels whose best probability is lower become
-            background. Only with ``scale``.
-        least_area (float, optional): Minimum share of a label among all
-            pixels with a label other than the background. A label with at
-            most this share is removed, and its pixels get the best of the
-            other labels. Only with ``scale``.
+        least_prob (float): Pixels whose highest probability is below this
+            value become background. Used only if ``scale`` is set.
+        least_area (float, optional): Number in [0, 1]. A label is removed if
+            its share of all pixels with a label other than the background is
+            at most this number. Its pixels get the best label that is not
+            removed. Used only if ``scale`` is set.
         background (int, optional): Label of the background. None: pixels that
-            would become background are unlabelled.
+            would become background get ``ignore_label``.
     """
 
     prompt_to_label: Sequence[int]
@@ -57,8 +60,8 @@ class Labelling:
 
         Args:
             scores_of (Callable): Function that returns the scores, (t, H, W),
-                of a slice of the texts. With ``least_area``, it may be called
-                twice for each text.
+                of a slice of the texts. If ``least_area`` is set, it may be
+                called twice for each text.
 
         Returns:
             Tensor: Labels in [0, L) or ``ignore_label``, (H, W) int64.
@@ -72,8 +75,8 @@ class Labelling:
 
         Args:
             scores_of (Callable): Function that returns the scores, (t, H, W),
-                of a slice of the texts. With ``least_area``, it may be called
-                three times for each text.
+                of a slice of the texts. If ``least_area`` is set, it may be
+                called three times for each text.
             count (int): Number k of best labels per pixel; at most L are
                 returned.
 
@@ -92,7 +95,7 @@ class Labelling:
 
         labels, total, small = self._label(collected, scores_of)
         if small is not None and small[: self.num_labels].any():
-            # Removed labels have a probability of 0, others move up.
+            # Removed labels get a probability of 0 and are ranked last.
             tops = TopLabels(min(count, self.num_labels))
             for texts, part in class_parts(
                 scores_of, len(self.prompt_to_label)
@@ -105,15 +108,16 @@ class Labelling:
         return labels, scores, tops.labels
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Compute the probabilities or scores of the labels.
+        """Compute the probabilities of the labels, or their scores.
 
         Args:
             scores (Tensor): Scores of all class texts, (T, H, W).
 
         Returns:
-            Tensor: Values of the labels, (L, H, W). With ``scale``, these are
-            probabilities, 0 for removed labels. Without ``scale``, they are
-            the scores of the best text of each label.
+            Tensor: Values of the labels, (L, H, W). If ``scale`` is set, they
+            are probabilities; labels that ``least_area`` removes get 0. If
+            ``scale`` is None, they are the highest scores of the texts of
+            each label.
         """
         if self.scale is not None:
             scores = (self.scale * scores.float()).softmax(dim=0)
@@ -139,10 +143,11 @@ class Labelling:
                 as flipped ones, (L, H, W).
 
         Returns:
-            Tensor: Labels, (H, W) int64. Some texts may belong to no label,
-            and their probabilities are not given. With ``scale``, pixels
-            whose best mean is below 0.5 are unlabelled in this case, because
-            a text without a label may have a higher probability.
+            Tensor: Labels, (H, W) int64. ``probabilities`` does not include
+            texts that belong to no label. If there are such texts and
+            ``scale`` is set, pixels whose highest mean is below 0.5 get
+            ``ignore_label``, because one of these texts may have a higher
+            probability.
         """
         best, labels = probabilities.max(dim=0)
         if self.scale is None:
@@ -164,19 +169,22 @@ class Labelling:
         first: Callable[[slice], Tensor],
         scores_of: Callable[[slice], Tensor],
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Compute the label of each pixel, and what ``least_area`` removed.
+        """Compute the label of each pixel, and which labels are removed.
 
         Args:
             first (Callable): Function that returns the scores, (t, H, W), of
-                a slice of the texts, in the first pass over all texts.
-            scores_of (Callable): Such a function for a second pass, which is
-                needed if ``least_area`` removes labels.
+                a slice of the texts. Used in the first pass over all texts.
+            scores_of (Callable): Function with the same arguments and result.
+                Used in a second pass if ``least_area`` removes labels.
 
         Returns:
-            tuple[Tensor, Tensor | None, Tensor | None]: Labels, (H, W) int64;
-            log-sum-exp of all scaled scores, (H, W), or None without
-            ``scale``; which labels are removed, bool, or None without
-            ``least_area``.
+            tuple[Tensor, Tensor | None, Tensor | None]: Three values:
+
+            - labels, (H, W) int64;
+            - log-sum-exp of the scaled scores of all texts, (H, W); None if
+              ``scale`` is not set;
+            - mask from :meth:`small_labels`, True for removed labels; None if
+              ``scale`` or ``least_area`` is not set.
         """
         if self.scale is None:
             table = torch.tensor(self.prompt_to_label)
@@ -196,14 +204,15 @@ class Labelling:
         scores: Tensor,
         removed: Tensor | None = None,
     ) -> None:
-        """Add the scores of a slice of the texts to the best labels.
+        """Update the best labels with the scores of a slice of the texts.
 
         Args:
             tops (TopLabels): Best labels so far; changed in place.
             texts (slice): Slice of t texts.
             scores (Tensor): Scores of these texts, (t, H, W).
-            removed (Tensor, optional): Which labels are removed, bool. Their
-                scores become the lowest number.
+            removed (Tensor, optional): Mask from :meth:`small_labels`. Scores
+                of removed labels are replaced by the lowest number of their
+                dtype.
         """
         table = self.prompt_to_label[texts]
         for label in dict.fromkeys(filter(self._named, table)):
@@ -218,16 +227,19 @@ class Labelling:
         scores_of: Callable[[slice], Tensor],
         left_out: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Find the best score, its label and the softmax denominator.
+        """Find the highest score, its label and the softmax denominator.
 
         Args:
             scores_of (Callable): Function that returns the scores, (t, H, W),
                 of a slice of the texts.
-            left_out (Tensor, optional): Which labels cannot win, (L,) bool.
+            left_out (Tensor, optional): Mask from :meth:`small_labels`. The
+                texts of these labels are left out of the maximum, but not of
+                the softmax.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: Best scores, their labels (int64),
-            and the log-sum-exp of all scaled scores, (H, W) each.
+            tuple[Tensor, Tensor, Tensor]: Highest scores, their labels
+            (int64), and the log-sum-exp of the scaled scores of all texts,
+            (H, W) each.
         """
         assert self.scale is not None, 'without it there is no softmax'
         highest = Highest()
@@ -249,14 +261,15 @@ class Labelling:
         return highest.scores, highest.labels, total
 
     def small_labels(self, labels: Tensor) -> Tensor | None:
-        """Labels whose share of the image is at most ``least_area``.
+        """Find the labels that ``least_area`` removes.
 
         Args:
             labels (Tensor): Label map, (H, W) int64.
 
         Returns:
-            Tensor, optional: Mask over all labels, (L,) bool, True for labels
-            that are removed. None if ``least_area`` is not set.
+            Tensor, optional: True for labels that are removed,
+            (``ignore_label + 1``,) bool, so that each value of ``labels`` is
+            an index. None if ``least_area`` is not set.
         """
         if self.least_area is None:
             return None
@@ -270,12 +283,12 @@ class Labelling:
         return foreground & (counts <= self.least_area * total.double())
 
     def _without_unsure(self, labels: Tensor, probability: Tensor) -> Tensor:
-        """Remove labels of pixels with a probability below ``least_prob``."""
+        """Make pixels with a probability below ``least_prob`` background."""
         return labels.masked_fill(probability < self.least_prob, self._rest)
 
     @property
     def _rest(self) -> int:
-        """Value of pixels without a label: background or ``ignore_label``."""
+        """Value of pixels that become background."""
         if self.background is None:
             return self.ignore_label
         return self.background

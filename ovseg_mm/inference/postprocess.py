@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-# Largest number of class texts, and of their scores, in one part. For large
-# images, a part has one text.
+# Largest number of class texts, and of their scores, that are computed at a
+# time. For large images, this is one text.
 CLASSES_AT_A_TIME = 32
 SCORES_AT_A_TIME = 1 << 20
 
@@ -21,9 +21,10 @@ def class_parts(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Iterate over the scores of all class texts, a few texts at a time.
 
-    A part has at most :data:`CLASSES_AT_A_TIME` texts and
-    :data:`SCORES_AT_A_TIME` scores, but at least one text. The first part has
-    one text, because the number of scores per text is not known before.
+    A slice has at most :data:`CLASSES_AT_A_TIME` texts, which have at most
+    :data:`SCORES_AT_A_TIME` scores, but it has at least one text. The first
+    slice has one text, because the number of scores per text is not known at
+    the beginning.
 
     Args:
         scores_of (Callable): Function that returns the scores, (t, H, W), of
@@ -54,7 +55,8 @@ def argmax_labels(
 
     The result equals the argmax over all scores; of equal scores, the first
     wins. The function needs 13 bytes per pixel, and memory for the scores of
-    one part of :func:`class_parts`, however many texts there are.
+    the few texts that :func:`class_parts` yields at a time. This memory does
+    not depend on the number of all texts.
 
     Args:
         scores_of (Callable): Function that returns the scores, (t, H, W), of
@@ -62,7 +64,7 @@ def argmax_labels(
         prompt_to_label (Tensor): Label of each text, (T,) int64.
         threshold (float, optional): Pixels whose highest score is at or below
             the threshold get ``ignore_label``.
-        ignore_label (int): Value of such pixels.
+        ignore_label (int): Value of pixels that the threshold excludes.
 
     Returns:
         Tensor: Labels, (H, W) int64.
@@ -83,8 +85,8 @@ class Highest:
 
     Attributes:
         scores (Tensor): Highest scores so far, (H, W), with the dtype of the
-            first scores.
-        labels (Tensor): Labels with these scores, (H, W) int64.
+            scores in the first update.
+        labels (Tensor): Labels with the highest scores, (H, W) int64.
     """
 
     scores: Tensor
@@ -94,7 +96,7 @@ class Highest:
         self._higher: Tensor | None = None
 
     def update(self, scores: Tensor, table: Tensor) -> None:
-        """Update the two maps with the scores of more class texts.
+        """Update ``scores`` and ``labels`` with scores of more class texts.
 
         Args:
             scores (Tensor): Scores of t texts, (t, H, W).
@@ -107,7 +109,7 @@ class Highest:
             candidates = [(top, table[index])]
         for top, labels in candidates:
             if self._higher is None:
-                # Not a number is less than any score.
+                # A NaN counts as less than any score.
                 self.scores = top.masked_fill(top.isnan(), -torch.inf)
                 self.labels = labels.expand(top.shape).clone()
                 self._higher = torch.empty_like(top, dtype=torch.bool)

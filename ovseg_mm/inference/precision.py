@@ -35,8 +35,9 @@ def in_float32(function: Callable) -> Callable:
     """Decorator that makes a function compute in float32.
 
     Autocast is disabled inside the function, and its tensor arguments in half
-    precision are converted to float32. The decorator is for functions that
-    decide between classes, because scores in half precision are often equal.
+    precision are converted to float32. Functions that compare scores of
+    classes use this decorator, because many scores in half precision are
+    equal.
 
     Args:
         function (Callable): Function with at least one tensor argument.

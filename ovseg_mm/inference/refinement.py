@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixel-adaptive refinement: maps become smooth except at image edges.
+"""Pixel-adaptive refinement: smooth maps, but not across colour edges.
 
 Letters: C channels of the image, M maps, P neighbours of a pixel, H, W height
 and width in pixels.
@@ -18,12 +18,13 @@ class PixelRefiner:
     `Single-Stage Semantic Segmentation from Image Labels
     <https://arxiv.org/abs/2005.08104>`_. In each step, the value of a pixel
     becomes a weighted mean of its neighbours. Neighbours with a similar colour
-    have large weights. A pixel has 8 neighbours at each distance. Beyond the
-    border, the nearest pixel of the image is used.
+    have large weights, so that maps stay sharp where the colour changes. A
+    pixel has 8 neighbours at each distance. Beyond the border of the image,
+    the nearest pixel of the image is used.
 
     Args:
         img (Tensor): Image, (C, H, W), with any range of values.
-        steps (int): Number of steps. 0: maps stay unchanged.
+        steps (int): Number of steps. With 0, maps are not changed.
         dilations (Sequence[int]): Distances of the neighbours, in pixels.
     """
 
@@ -55,7 +56,10 @@ class PixelRefiner:
         return maps
 
     def _weigh(self, img: Tensor) -> Tensor:
-        """Weights of the P neighbours of each pixel, (P, H, W), with sum 1."""
+        """Weights of the P neighbours of each pixel, (P, H, W).
+
+        The weights of a pixel sum to 1.
+        """
         deviation = 1e-8 + 0.1 * self._deviation(img)
         logits = torch.stack(
             [
@@ -66,7 +70,7 @@ class PixelRefiner:
         return logits.softmax(dim=0)
 
     def _deviation(self, img: Tensor) -> Tensor:
-        """Standard deviation of each pixel and its neighbours, (C, H, W)."""
+        """Standard deviation over a pixel and its neighbours, (C, H, W)."""
         repeats = len(self.dilations)
         total = repeats * img
         for near in self._neighbours(img):

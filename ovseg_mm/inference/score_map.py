@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of one image from the logits of its views.
 
-Letters: V views of an image, Q proposals, T class texts, t texts of a slice,
-H, W height and width of the image, h, w height and width of a view's logits.
+Letters: V views of an image, T class texts, t texts of a slice, H, W height
+and width of the image, h, w height and width of the logits of a view.
 """
 
 from collections.abc import Callable
@@ -26,22 +26,23 @@ FLIPPED_AXES = dict(horizontal=(2,), vertical=(1,), diagonal=(1, 2))
 class ScoreMap:
     """Scores of an image, computed for a few class texts at a time.
 
-    A label map can thus be computed without the scores of all T texts in
+    This way, a label map can be computed without the scores of all T texts in
     memory. Besides ``logits``, the computation needs at most 32 bytes per
-    pixel of the image. Two cases need more: if ``logits`` are votes, also the
-    logits of 32 texts in all views; with refinement, also 16 weights per
-    pixel.
+    pixel of the image. Two cases need more memory. If ``logits`` are
+    :class:`MaskVotes`, the logits of 32 texts in all views are kept. With
+    refinement, 16 weights per pixel are kept.
 
     Args:
         logits (Tensor | MaskVotes): Logits of the V views, (V, T, h, w), or
-            the votes of their mask proposals.
+            class weights and masks of the mask proposals in these views.
         layout (ViewLayout): Positions of the views in the image.
         size (tuple[int, int]): Height and width of the scores.
         activate (Callable): Function that turns logits, (t, h, w), into scores
             of the same shape; may overwrite the logits.
         refiner (PixelRefiner): Refinement of scores of this ``size``.
         score_size (tuple[int, int] | str, optional): See :func:`fuse_views`.
-        seen (Tensor, optional): Which texts training has seen, (T,) bool.
+        seen (Tensor, optional): True for texts of classes seen in training,
+            (T,) bool. None: no penalty is subtracted.
         penalty (float): Value to subtract from the scores of seen texts.
         flip (str, optional): Flip of the views to undo: ``'horizontal'``,
             ``'vertical'`` or ``'diagonal'``.
@@ -56,7 +57,7 @@ class ScoreMap:
     seen: Tensor | None = None
     penalty: float = 0.0
     flip: str | None = None
-    # Logits of the last computed block of texts, with its start as the key.
+    # Logits of the last computed block of texts, by index of its first text.
     _joined: dict[int, Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -82,9 +83,10 @@ class ScoreMap:
     def _view_logits(self, classes: slice) -> Tensor:
         """Logits of some class texts in the views, (V, t, h, w) float32.
 
-        The logits of mask proposals are the sum of all masks, weighted by
-        their class scores. Even for one text, this reads all masks. Therefore,
-        logits are computed for 32 texts at a time and kept for later calls.
+        With mask proposals, the logits of a text are the sum of all masks,
+        weighted by the text's class weights. Even for one text, all masks
+        must be read. Therefore, logits are computed for 32 texts at a time
+        and kept for later calls.
         """
         if not isinstance(self.logits, MaskVotes):
             return view_logits(self.logits, classes)
@@ -108,7 +110,7 @@ def view_logits(encoded: Tensor | MaskVotes, classes: slice) -> Tensor:
 
     Args:
         encoded (Tensor | MaskVotes): Logits of all T texts in V views,
-            (V, T, h, w), or votes of mask proposals.
+            (V, T, h, w), or class weights and masks of mask proposals.
         classes (slice): Slice of t texts.
 
     Returns:

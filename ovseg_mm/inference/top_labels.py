@@ -20,17 +20,20 @@ class TopLabels:
     def __init__(self, count: int) -> None:
         self.count = count
         self.scores: Tensor | None = None
-        """Best scores, (k, H, W), highest first; None at the beginning."""
+        """Highest k scores, (k, H, W), in descending order. None: no label
+        has been added yet."""
         self.labels: Tensor | None = None
-        """Labels of the best scores, (k, H, W) int64."""
+        """Labels with these scores, (k, H, W) int64."""
         self._known: set[int] = set()
 
     def add(self, score: Tensor, label: int) -> None:
         """Add the scores of a label.
 
+        A label may be added several times, because several class texts can
+        belong to it. Its highest score at each pixel counts.
+
         Args:
-            score (Tensor): Scores of the label at each pixel, (H, W). If the
-                label was added before, the higher score counts.
+            score (Tensor): Scores of the label at each pixel, (H, W).
             label (int): The label.
         """
         if self.scores is None or self.labels is None:
@@ -52,7 +55,15 @@ class TopLabels:
             self.labels[rank] = better
 
     def _taken_out(self, score: Tensor, label: int) -> Tensor:
-        """Remove a label; return the higher of its two scores, (H, W)."""
+        """Remove a label that was added earlier from the best labels.
+
+        Args:
+            score (Tensor): New scores of the label, (H, W).
+            label (int): The label.
+
+        Returns:
+            Tensor: Maximum of the new scores and the removed scores, (H, W).
+        """
         assert self.scores is not None and self.labels is not None
         mine = self.labels == label
         former = self.scores.masked_fill(~mine, -torch.inf).amax(dim=0)

@@ -16,7 +16,9 @@ from ovseg_mm.utils.resize import resize
 
 
 def window_starts(size: int, window: int, stride: int) -> list[int]:
-    """First pixels of the windows along one axis, as in MMSegmentation.
+    """Index of the first pixel of each window along one axis.
+
+    The positions are the same as in MMSegmentation.
 
     Args:
         size (int): Length of the axis, in pixels.
@@ -24,15 +26,16 @@ def window_starts(size: int, window: int, stride: int) -> list[int]:
         stride (int): Distance between the starts of two windows.
 
     Returns:
-        list[int]: Ascending starts. The last window is moved back to end at
-        the border. An axis shorter than a window has one window, at 0.
+        list[int]: Indices in ascending order. The last window is moved back,
+        so that it ends at the border of the image. An axis shorter than a
+        window has one window, at 0.
     """
     count = max(size - window + stride - 1, 0) // stride + 1
     return [max(min(i * stride, size - window), 0) for i in range(count)]
 
 
 def whole_view(img: Tensor) -> tuple[Tensor, ViewLayout]:
-    """View of the whole image, (1, 3, H, W) from (3, H, W), and its layout."""
+    """Return the image as the only view, (1, 3, H, W), and its layout."""
     height, width = img.shape[1:]
     return img[None], ViewLayout((height, width))
 
@@ -50,17 +53,19 @@ def sliding_views(
 
     Args:
         img (Tensor): Normalised image, (3, H, W).
-        window (tuple[int, int]): Height and width of a window. A smaller
-            image is padded with zeros on the right and at the bottom.
+        window (tuple[int, int]): Height and width of a window. An image
+            smaller than a window is padded with zeros on the right and at the
+            bottom.
         stride (tuple[int, int]): Vertical and horizontal distance between
             windows.
         canvas (tuple[int, int], optional): Height and width to which the
             image is resized first, without keeping its aspect ratio. None: no
             resizing.
-        global_view (bool): Whether to add the whole image, resized to a
-            window, as the last view.
-        fit (bool): Whether to shrink windows to a smaller image, as in
-            MMSegmentation, instead of padding the image.
+        global_view (bool): Whether to add the whole image, resized to the
+            size of a window, as the last view.
+        fit (bool): Whether a window larger than the image is reduced to the
+            size of the image, as in MMSegmentation. The image is then not
+            padded to the size of the window.
         divisor (int): Height and width of a view become multiples of
             ``divisor`` by padding with zeros on all sides. :func:`fuse_views`
             removes the padding.
@@ -109,10 +114,11 @@ def fuse_views(
 ) -> Tensor:
     """Fuse the logits of the views of an image into scores.
 
-    The logits of a window are resized to the window (bilinear) and activated.
-    Where windows overlap, their scores are averaged. With a global view, the
-    result is the mean of these scores and the scores of the global view.
-    Without windows (:func:`whole_view`), logits are not resized.
+    The logits of a window are resized to the size of the window (bilinear)
+    and passed to ``activate``. Where windows overlap, their scores are
+    averaged. With a global view, the result is the mean of these averages and
+    the scores of the global view. Without windows (:func:`whole_view`), logits
+    are not resized.
 
     Args:
         logits (Tensor): Logits of the views, (V, T, h, w).
@@ -120,9 +126,10 @@ def fuse_views(
         activate (Callable): Function that turns logits into scores of the same
             shape; may overwrite the logits.
         score_size (tuple[int, int] | str, optional): Height and width to which
-            the logits of a view are resized before the activation. The scores
-            are then resized to the window or image. ``'input'``: the size of
-            the window or image itself. None: as described above.
+            the logits of a view are resized before the activation. After the
+            activation, the scores are resized to the size of the window, or
+            of the image if there are no windows. ``'input'``: the size of the
+            window or image itself. None: as described above.
 
     Returns:
         Tensor: Scores of the image, (T, H, W); or (T, h, w) if there are no
@@ -162,7 +169,18 @@ def _activated(
     activate: Callable[[Tensor], Tensor],
     score_size: tuple[int, int] | None,
 ) -> Tensor:
-    """Resize and activate logits, (T, h, w), to scores, (T, *size)."""
+    """Resize and activate the logits of a view.
+
+    Args:
+        view (Tensor): Logits, (T, h, w).
+        size (tuple[int, int]): Height and width of the scores.
+        activate (Callable): Function that turns logits into scores.
+        score_size (tuple[int, int], optional): Height and width at which
+            ``activate`` is called. None: ``size``.
+
+    Returns:
+        Tensor: Scores, (T, *size).
+    """
     height, width = score_size or size
     wanted = (height, width)
     # The activation may overwrite a new tensor, but not the caller's.
@@ -182,7 +200,7 @@ def window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
             dtype and device of the result.
 
     Returns:
-        Tensor: Numbers, (H, W).
+        Tensor: Number of windows at each pixel, (H, W).
     """
     assert layout.window is not None, 'without windows nothing is counted'
     covered = []
