@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of text embeddings, an input of exported graphs."""
+"""Files with text embeddings, which are an input of exported graphs."""
 
 import json
 import zipfile
@@ -34,8 +34,9 @@ def embeddings_of(model: OpenVocabSegmentor) -> Tensor:
 def save_embeddings(model: OpenVocabSegmentor, path: str | Path) -> Tensor:
     """Write the embeddings of a model's class texts to an NPZ file.
 
-    The file has two arrays: ``text`` with the embeddings, and ``facts``, a
-    JSON text with the :func:`~ovseg_mm.deploy.facts.vocabulary_facts`.
+    The file has two arrays: ``text`` contains the embeddings. ``facts`` is a
+    JSON string that describes the class texts, see
+    :func:`~ovseg_mm.deploy.facts.vocabulary_facts`.
 
     Args:
         model (OpenVocabSegmentor): Model with its vocabulary.
@@ -56,7 +57,7 @@ def save_embeddings(model: OpenVocabSegmentor, path: str | Path) -> Tensor:
 
 
 def check_embeddings_file(path: Path) -> None:
-    """Raise if a file exists that :func:`save_embeddings` has not written.
+    """Check that a file does not exist, or may be replaced.
 
     Args:
         path (Path): File to write or replace.

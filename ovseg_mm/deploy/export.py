@@ -30,10 +30,10 @@ from .image_side import ImageSide
 FORMATS = (*graphs.SUFFIXES, 'embeddings')
 # Least share of pixels whose label is the same in the graph and in PyTorch.
 LEAST_EQUAL = 0.999
-# Number of texts for the comparison of a graph with an open vocabulary.
+# Number of texts with which a graph with a text input is compared.
 _COMPARED_TEXTS = 64
-# A single text has a single label, so scores are compared: the largest
-# difference of scores that count as equal.
+# A single text gives the same label at all pixels, so scores are compared
+# instead. Scores with a difference below this number count as equal.
 _SAME_SCORE = 1e-3
 
 
@@ -43,9 +43,9 @@ class ExportReport:
 
     Attributes:
         files (tuple[Path, ...]): Written files; the requested file is first.
-        facts (dict[str, Any]): For a graph: content of the JSON file beside
-            it. For embeddings: ``shape`` of the array and ``names`` of the
-            classes.
+        facts (dict[str, Any]): Description of the export. For a graph: the
+            content of the file ``DST.json``. For embeddings: ``shape`` of the
+            array and ``names`` of the classes.
     """
 
     files: tuple[Path, ...]
@@ -71,9 +71,10 @@ def export_model(
     - output ``scores``: score of each text at each pixel, (B, T, H, W)
       float32.
 
-    Before the graph gets its final name, its labels are compared with labels
-    of PyTorch. The file ``DST.json`` describes the inputs, the steps from an
-    image file to ``images`` (resizing, windows), and the labels.
+    Before the graph is moved to ``dst``, its labels are compared with the
+    labels of the PyTorch model. The file ``DST.json`` describes the inputs,
+    the steps from an image file to ``images`` (resizing, windows), and the
+    labels.
 
     Args:
         source (ModelSource): The model.
@@ -81,20 +82,23 @@ def export_model(
         kind (str): Format: ``'onnx'``; ``'torch-export'``; or
             ``'embeddings'``, an NPZ file with the input ``text`` of a graph.
         classes (Vocabulary, optional): Class texts whose embeddings become
-            part of the graph, or are written. None: the graph has the input
-            ``text``; ``'embeddings'`` takes the config's vocabulary.
+            part of the graph, or are written to the NPZ file. None: the graph
+            has the input ``text``; an NPZ file gets the embeddings of the
+            config's vocabulary.
         size (tuple[int, int], optional): Height and width of the images, if
             the graph can take only one size. None: the window of the config.
-        image (Image.Image, optional): Image for the comparison of the graph
-            with PyTorch, in addition to noise.
+        image (Image.Image, optional): Image on which the labels of the graph
+            and of the PyTorch model are compared. Images of random noise are
+            always used too.
         cfg_options (dict, optional): Settings to override in the config.
 
     Returns:
-        ExportReport: Written files, and facts about them.
+        ExportReport: Written files, and a description of the export.
 
     Raises:
         InputError: If the model or the destination cannot be used, packages
-            are missing, or the labels of the graph and of PyTorch differ.
+            are missing, or the labels of the graph and of the PyTorch model
+            differ at too many pixels.
         OSError: If a file cannot be written.
     """
     dst = expanded(dst)
@@ -136,7 +140,10 @@ def export_model(
 
 
 def _check_destination(dst: Path, kind: str) -> None:
-    """Raise for a wrong suffix, or a file that export has not written."""
+    """Raise if ``dst`` has a wrong suffix or must not be replaced.
+
+    An existing file is replaced only if an earlier export has written it.
+    """
     if kind not in FORMATS:
         raise InputError(f'format {kind!r} is not one of {", ".join(FORMATS)}')
     suffix = graphs.SUFFIXES.get(kind, '.npz')
@@ -160,7 +167,7 @@ def _check_destination(dst: Path, kind: str) -> None:
 
 
 def _is_export(dst: Path) -> bool:
-    """Whether export has written a file, and nothing has changed it since."""
+    """Whether a file was written by an export and not changed afterwards."""
     try:
         facts = json.loads(_facts_file(dst).read_text(encoding='utf-8'))
         return (
@@ -217,7 +224,8 @@ def _size_of(
     if size is None:
         raise InputError(
             f'a graph with {type(model.decode_head).__name__} takes images of '
-            'one size, but the config has no window; give --size HEIGHT WIDTH'
+            'one size only, but the config has no sliding window that would '
+            'set this size; give --size HEIGHT WIDTH'
         )
     return (int(size[0]), int(size[1]))
 
@@ -248,9 +256,10 @@ def _compare(
     text: Tensor | None,
     image: Image.Image | None,
 ) -> dict[str, Any]:
-    """Compare labels of a written graph with labels of PyTorch.
+    """Compare the labels of a written graph with those of the PyTorch model.
 
-    Returns the share of equal labels and the largest difference of scores.
+    Returns the share of pixels with the same label, and the largest
+    difference of two scores.
     """
     run = graphs.load(path)
     if text is not None:
@@ -278,10 +287,10 @@ def _compare(
         largest = max(largest, float(difference.max()))
     if equal < LEAST_EQUAL:
         raise InputError(
-            f'{path.name} is not written: graph and PyTorch have the same '
-            f'label at {equal:.2%} of the pixels, but {LEAST_EQUAL:.1%} are '
-            f'needed (scores differ by up to {largest:.2g}); try another '
-            '--format'
+            f'{path.name} is not written: the graph and the PyTorch model '
+            f'give the same label at {equal:.2%} of the pixels, but '
+            f'{LEAST_EQUAL:.1%} are needed (largest difference of two scores: '
+            f'{largest:.2g}); try another --format'
         )
     return dict(labels_equal=equal, largest_difference=largest)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts that a program needs to run an exported file."""
+"""Descriptions of an exported file, for the program that runs it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ovseg_mm.models import OpenVocabSegmentor
 from ovseg_mm.version import __version__
 from ovseg_mm.zoo import ModelSource
 
-# The model's scores unchanged, and after a sigmoid.
+# Name of an activation, by its value for the logit 0.
 _ACTIVATIONS = {0.0: 'none', 0.5: 'sigmoid'}
 
 
@@ -19,19 +19,24 @@ def model_facts(
     model: OpenVocabSegmentor,
     fixed: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """Facts about a model that do not depend on its class texts.
+    """Describe a model, without its class texts.
 
     Args:
         source (ModelSource): Name, config and licence of the model.
         model (OpenVocabSegmentor): The model.
         fixed (tuple[int, int], optional): Height and width of the images, if
-            the graph takes one size. None: it takes any size.
+            the graph takes images of only one size. None: it takes images of
+            any size.
 
     Returns:
-        dict[str, Any]: Facts as JSON types: version of this package, names
-        of model and method, licence of the weights, ``protocol``, see
-        :func:`protocol_of`, and ``activation``: function that the graph
-        applies to the scores, ``'none'``, ``'sigmoid'`` or ``'other'``.
+        dict[str, Any]: Description as JSON types:
+
+        - ``written_by``: name and version of this package;
+        - ``model`` and ``method``: names;
+        - ``licence_of_weights``: None if ``source.model`` is None;
+        - ``activation``: function that the graph applies to the logits,
+          ``'none'``, ``'sigmoid'`` or ``'other'``;
+        - ``protocol``: see :func:`protocol_of`.
     """
     score = float(model.decode_head.activate(torch.zeros(1, 1, 1)))
     return dict(
@@ -47,12 +52,13 @@ def model_facts(
 
 
 def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
-    """Steps from an image to the input of a graph.
+    """Describe the steps from an image to the input of a graph.
 
     Args:
         config (Config): Config of the model.
         fixed (tuple[int, int], optional): Height and width of the images, if
-            the graph takes one size. None: it takes any size.
+            the graph takes images of only one size. None: it takes images of
+            any size.
 
     Returns:
         dict: Settings of the steps, as JSON types:
@@ -62,11 +68,14 @@ def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
         - ``keep_ratio``: whether resizing keeps the aspect ratio. If so, the
           image is made as large as possible, with a longer side of at most
           ``max(size)`` and a shorter side of at most ``min(size)``.
-        - ``window`` and ``stride`` of the windows: (width, height). None: the
-          graph gets the whole image.
-        - ``global_view``: whether to average the scores of the windows with
-          the scores of the whole image, resized to a window.
-        - ``refine``: whether the model refines the scores afterwards.
+        - ``window`` and ``stride``: (width, height) of a sliding window, and
+          (horizontal, vertical) distance between windows. None: the graph
+          gets the whole image.
+        - ``global_view``: whether the whole image, resized to the size of a
+          window, is a further input. Its scores are averaged with the fused
+          scores of the windows.
+        - ``refine``: whether the model refines the scores of the graph with
+          :class:`~ovseg_mm.inference.PixelRefiner`.
     """
     cfg = config.model.test_cfg
     step: dict[str, Any] = next(
@@ -94,23 +103,24 @@ def protocol_of(config: Config, fixed: tuple[int, int] | None) -> dict:
 
 
 def vocabulary_facts(model: OpenVocabSegmentor) -> dict[str, Any]:
-    """Facts needed to turn scores of texts into labels, names and colours.
+    """Describe how scores of texts become labels, with names and colours.
 
     Args:
         model (OpenVocabSegmentor): The model with its vocabulary.
 
     Returns:
-        dict[str, Any]: Facts as JSON types. For T class texts and L labels:
+        dict[str, Any]: Description as JSON types, for T class texts and L
+        labels:
 
         - ``names``: name of each label, L strings;
         - ``palette``: colour of each label, L triples (red, green, blue);
-        - ``labels``: label of each text, T integers. A pixel whose best text
-          has a value outside [0, L) becomes background or unlabelled;
+        - ``labels``: label of each text, T integers. A text with a value
+          outside [0, L) belongs to no label;
         - ``ignore_label``, ``background``, ``threshold``, ``scale``,
           ``least_probability`` and ``least_area``: see
           :class:`~ovseg_mm.inference.Labelling`;
-        - ``penalty``, if the model has one: number to subtract from the
-          scores of each text, T floats.
+        - ``penalty``, only for models with ``seen_penalty``: number to
+          subtract from the scores of each text, T floats.
     """
     labelling, vocabulary = model.labelling, model.vocabulary
     facts: dict[str, Any] = dict(

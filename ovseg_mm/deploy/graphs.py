@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs of an :class:`ImageSide`, in PyTorch's format or as ONNX."""
+"""Graphs of an :class:`ImageSide`, in the format of PyTorch or ONNX."""
 
 import importlib.util
 import json
@@ -20,14 +20,15 @@ from ovseg_mm.utils.errors import InputError
 from .image_side import ImageSide
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
-# Name under which a graph file contains its facts.
+# Name under which a graph file contains its description.
 INSIDE = 'ovseg_mm.json'
 _ONNX_PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
 _LOGGERS = ('onnxscript', 'onnx_ir', 'torch.onnx')
 
 Runner = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-"""Function of a graph: its arguments are images (B, 3, H, W) and text
-embeddings or None, its result is scores, see :meth:`ImageSide.forward`."""
+"""Function that runs a graph. Its arguments are images (B, 3, H, W), and text
+embeddings (T, P, C) or None. It returns scores (B, T, H, W). See
+:meth:`ImageSide.forward`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Graph:
     Attributes:
         program (Any): The trace, a ``torch.export.ExportedProgram``.
         size (tuple[int, int]): Height and width of the images in the trace.
-        any_size (bool): Whether the graph also takes images of other sizes.
+        any_size (bool): Whether the graph takes images of any height and
+            width, not only of ``size``.
         least_side (int): Smallest height and width of an image, in pixels.
         most_texts (int, optional): Largest number of texts. None: there is no
             limit, or the graph has no text input.
@@ -79,17 +81,17 @@ def check_packages(kind: str) -> None:
 def trace(
     side: ImageSide, size: tuple[int, int], text: Tensor | None
 ) -> Graph:
-    """Trace an :class:`ImageSide` for any number of images.
+    """Trace an :class:`ImageSide`.
 
-    If the module allows this, the graph also takes any number of texts and
-    images of any size.
+    The graph takes any number of images. If ``side.takes_any_size`` is True,
+    it takes images of any size. With ``text``, it takes any number of texts.
 
     Args:
         side (ImageSide): Module to trace.
         size (tuple[int, int]): Height and width of the images in the trace.
-        text (Tensor, optional): Embeddings of at least one text, (T, P, C):
-            T texts, P prompts per text, C channels. None: the module contains
-            the embeddings.
+        text (Tensor, optional): Embeddings of at least one class text,
+            (T, P, C), for T texts with P prompts each, and C channels. None:
+            the module contains the embeddings.
 
     Returns:
         Graph: The graph.
@@ -126,7 +128,17 @@ def trace(
 
 
 def bounds(program: Any, side: Any) -> tuple[int, int | None]:
-    """Smallest and largest size of an axis of a program; None: no limit."""
+    """Smallest and largest size that a traced program accepts for an axis.
+
+    Args:
+        program (Any): The trace, a ``torch.export.ExportedProgram``.
+        side (Any): Size of the axis in the trace, ``int`` or
+            ``torch.SymInt``.
+
+    Returns:
+        tuple[int, int | None]: Smallest and largest size. The largest size is
+        None if there is no limit.
+    """
     if isinstance(side, int):
         return side, side
     found = program.range_constraints[side.node.expr]
@@ -141,7 +153,8 @@ def save(graph: Graph, path: Path, facts: dict[str, Any]) -> None:
         graph (Graph): The graph.
         path (Path): File to write. An ONNX graph of more than about 1.5 GB
             has its weights in a second file, ``PATH.data``.
-        facts (dict[str, Any]): Facts to store inside the file.
+        facts (dict[str, Any]): Description to store inside the file, as JSON
+            types.
 
     Raises:
         InputError: If the graph cannot be written in this format.
@@ -215,9 +228,9 @@ def load(path: Path) -> Runner:
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Context manager that silences PyTorch's exporters.
+    """Context manager that hides warnings of PyTorch's exporters.
 
-    Errors of the exporters become input errors.
+    It also replaces errors of the exporters by :class:`InputError`.
 
     Raises:
         InputError: If the exporters cannot export the model.

@@ -11,7 +11,7 @@ from ovseg_mm.utils.resize import resize
 
 
 class ImageSide(nn.Module):
-    """Compute scores of images, or of windows, from given text embeddings.
+    """Compute scores of images, or of windows, from text embeddings.
 
     The module contains the image encoder and the head of a model, but no
     text encoder. It computes the same scores as :class:`OpenVocabSegmentor`
@@ -20,9 +20,9 @@ class ImageSide(nn.Module):
     Args:
         model (OpenVocabSegmentor): Model in evaluation mode. Its modules are
             shared, not copied.
-        text (Tensor, optional): Text embeddings to store in the module, (T,
-            P, C): T class texts, P prompts per text, C channels. None: text
-            embeddings are an argument of :meth:`forward`.
+        text (Tensor, optional): Text embeddings to store in the module,
+            (T, P, C), for T class texts with P prompts each, and C channels.
+            None: text embeddings are an argument of :meth:`forward`.
     """
 
     # The exporter names values after operators, so a buffer named mean fails.
@@ -56,7 +56,7 @@ class ImageSide(nn.Module):
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether a graph can take images of any height and width."""
+        """Whether a graph of this module takes images of any size."""
         return (
             isinstance(self.backbone, CLIPViT)
             and self.backbone.input_size is None
@@ -68,9 +68,9 @@ class ImageSide(nn.Module):
 
         Args:
             images (Tensor): B RGB images in [0, 255], (B, 3, H, W) float32.
-            text (Tensor, optional): Embeddings of T class texts, (T, P, C)
-                float32: P prompts per text, C channels. None: the stored
-                embeddings are used.
+            text (Tensor, optional): Embeddings of T class texts with P
+                prompts each, and C channels, (T, P, C) float32. None: the
+                embeddings stored in the module are used.
 
         Returns:
             Tensor: Scores of the class texts, (B, T, H, W) float32.
@@ -94,7 +94,10 @@ class ImageSide(nn.Module):
         return self._scores(logits, (height, width))
 
     def _scores(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Scores (B, T, H, W) at a size (H, W), from logits (B, T, h, w)."""
+        """Convert logits (B, T, h, w) to scores (B, T, H, W).
+
+        ``size`` is (H, W), the size of the input images.
+        """
         wanted = self.score_size
         if wanted == 'input' or (wanted is None and self.is_window):
             wanted = size
@@ -106,8 +109,9 @@ class ImageSide(nn.Module):
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize of feature maps (B, T, h, w).
 
-    With symbolic sizes, there is no shortcut for equal sizes, because a graph
-    cannot branch on them.
+    :func:`resize` returns maps of the wanted size unchanged. For symbolic
+    sizes, this function interpolates always, because a graph cannot compare
+    sizes that are known only at run time.
     """
     if all(isinstance(n, int) for n in (*x.shape[2:], *size)):
         return resize(x, size)
