@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation of rasters larger than the memory, tile by tile.
+"""Segmentation of rasters that are larger than the memory, tile by tile.
 
-This needs the extra ``geo``: ``pip install 'ovseg_mm[geo]'``.
+This subpackage needs the extra ``geo``: ``pip install 'ovseg_mm[geo]'``.
 """
 
 from .reader import RasterReader, is_georeferenced

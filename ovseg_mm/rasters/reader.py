@@ -20,9 +20,9 @@ from .tiles import Span
 _GEO_TAGS = (33550, 34264, 34735)
 # Longest side of the reduced raster whose values set the brightness.
 _SAMPLE = 1024
-# Percentiles of the values that become 0 and 255.
+# Values at these percentiles become 0 and 255.
 _DARK, _BRIGHT = 2, 98
-# Bytes of GDAL's cache; the default would grow with the machine's memory.
+# Bytes of GDAL's cache; the default depends on the memory of the machine.
 _CACHE = 128 << 20
 
 
@@ -79,7 +79,7 @@ def _has_place(path: str | Path) -> bool:
 
 @contextlib.contextmanager
 def open_raster(path: str | Path) -> Iterator[Any]:
-    """Open a raster with a small block cache of GDAL.
+    """Context manager that opens a raster with a small block cache of GDAL.
 
     rasterio's warning about a missing georeference is suppressed.
 
@@ -87,7 +87,7 @@ def open_raster(path: str | Path) -> Iterator[Any]:
         path (str | Path): File of the raster.
 
     Yields:
-        Any: Open data set of rasterio.
+        Any: The opened raster, a ``rasterio.DatasetReader``.
 
     Raises:
         ImportError: If rasterio is not installed.
@@ -114,20 +114,22 @@ def open_raster(path: str | Path) -> Iterator[Any]:
 class RasterReader:
     """Read parts of a raster as RGB images with 8 bits per channel.
 
-    Values of 8 bits are not changed. Values of more bits are stretched: in
+    Values of 8 bits are not changed. Values of other types are stretched: in
     each band, the darkest 2 % of the values become 0 and the brightest 2 %
     become 255. These limits come from a reduced image of the whole raster, so
     that all parts have the same brightness.
 
-    >>> with RasterReader(path) as reader:
+    >>> with RasterReader('field.tif') as reader:
+    ...     rows = spans(reader.size[0], tile=640, overlap=80)
+    ...     columns = spans(reader.size[1], tile=640, overlap=80)
     ...     rgb, valid = reader.read(rows[0], columns[0])
 
     Args:
         path (str | Path): GeoTIFF, or another file that GDAL can read.
         bands (Sequence[int], optional): Bands for red, green and blue,
             counted from 1, or one band for grey. None: the bands that the
-            file calls red, green and blue; else the first three; else the
-            first.
+            file marks as red, green and blue. If it has no such marks, the
+            first three bands. If it has fewer than three bands, the first.
 
     Raises:
         ImportError: If rasterio is not installed.
@@ -162,7 +164,7 @@ class RasterReader:
         return self.source.height, self.source.width
 
     def read(self, rows: Span, columns: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Read the pixels of a tile.
+        """Read the pixels of a tile, from ``start`` to ``stop`` of its spans.
 
         Args:
             rows (Span): Rows of the tile.
@@ -180,7 +182,8 @@ class RasterReader:
         """Read the whole raster at a reduced size.
 
         Args:
-            longest (int): Largest allowed height and width in pixels.
+            longest (int): Largest allowed length of the longer side, in
+                pixels.
 
         Returns:
             tuple[np.ndarray, np.ndarray]: RGB image, (height, width, 3)
@@ -204,15 +207,17 @@ class RasterReader:
 
 
 def reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Reduce an image size to a largest side, and keep the aspect ratio.
+    """Reduce an image size until its longer side fits a limit.
+
+    The aspect ratio is kept.
 
     Args:
         size (tuple[int, int]): Height and width in pixels.
-        longest (int): Largest allowed height and width in pixels.
+        longest (int): Largest allowed length of the longer side, in pixels.
 
     Returns:
-        tuple[int, int]: Height and width, at least 1. A smaller ``size`` is
-        returned unchanged.
+        tuple[int, int]: Height and width, at least 1. A ``size`` within the
+        limit is returned unchanged.
     """
     factor = min(1, longest / max(size))
     height, width = (max(1, round(side * factor)) for side in size)
@@ -255,7 +260,7 @@ def _bands(
 
 
 def _colour_table(source: Any, bands: tuple[int, ...]) -> np.ndarray | None:
-    """Colours of a raster with a palette, (256, 3) uint8, or None."""
+    """Palette of a raster, (256, 3) uint8; None if it has no palette."""
     if len(bands) > 1 or source.colorinterp[bands[0] - 1].name != 'palette':
         return None
     table = np.zeros((256, 3), np.uint8)
@@ -267,7 +272,10 @@ def _colour_table(source: Any, bands: tuple[int, ...]) -> np.ndarray | None:
 def _limits(
     source: Any, bands: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values that become 0 and 255, each (bands, 1, 1); None for 8 bits."""
+    """Values of each band that become 0 and 255, (bands, 1, 1) each.
+
+    None for values of 8 bits, which are not stretched.
+    """
     if all(source.dtypes[band - 1] == 'uint8' for band in bands):
         return None
     size = reduced_size((source.height, source.width), _SAMPLE)

@@ -42,8 +42,9 @@ class RasterResult:
 
     Attributes:
         size (tuple[int, int]): Height and width of the raster in pixels.
-        shares (dict[str, float]): Share of the raster, in (0, 1], that each
-            found class covers, by class name; largest share first.
+        shares (dict[str, float]): Share of the raster that each class of the
+            label map covers, in (0, 1]. The key is the class name. The
+            largest share is first.
         files (dict[str, Path]): Paths of the written files by kind.
     """
 
@@ -68,12 +69,12 @@ def segment_raster(
     """Segment a raster in overlapping tiles and fuse their scores.
 
     Memory holds the scores of one tile and the labels of one row of tiles.
-    As a result, memory does not grow with the height of the raster, and only
-    a little with the width.
+    As a result, the needed memory does not grow with the height of the
+    raster, and grows little with its width.
 
     Finished rows of tiles are saved in the folder ``NAME_labels.parts`` until
-    the label map is complete. After an interruption, the same call continues
-    with the rows that are left.
+    the label map is complete. If a call was interrupted, the same call
+    continues with the rows of tiles that are not finished.
 
     Args:
         inferencer (OpenVocabInferencer): The model.
@@ -125,10 +126,10 @@ def segment_raster(
 
 
 def check_raster_results(save: Sequence[str]) -> None:
-    """Check that results of these kinds can be written.
+    """Check that all kinds of results in ``save`` can be written.
 
     Args:
-        save (Sequence[str]): Kinds of results.
+        save (Sequence[str]): Kinds of results of a raster.
 
     Raises:
         ImportError: If a library that writes one of the kinds is missing.
@@ -146,9 +147,9 @@ def check_raster_results(save: Sequence[str]) -> None:
 
 
 class _Run:
-    """Segmentation of a raster in rows of tiles.
+    """Segmentation of a raster, one row of tiles after the other.
 
-    Labels of finished rows are kept in files.
+    The labels of finished rows are kept in files.
     """
 
     def __init__(
@@ -210,7 +211,10 @@ class _Run:
             yield labels
 
     def shares(self) -> dict[str, float]:
-        """Share of the raster that each found class covers, by class name."""
+        """Share of the raster that each class of the label map covers.
+
+        The key is the class name.
+        """
         pixels = self.reader.size[0] * self.reader.size[1]
         return {
             self.words.label_names[label]: count / pixels
@@ -222,7 +226,7 @@ class _Run:
         return self.parts / f'labels_{row}.npz'
 
     def _cell(self, row: int, column: int) -> np.ndarray:
-        """Labels of a tile without the zones shared with later tiles."""
+        """Labels of a tile, without the pixels shared with later tiles."""
         y, x = self.rows[row], self.columns[column]
         rgb, valid = self.reader.read(y, x)
         valid = valid[y.seen, x.seen][y.done, x.done]

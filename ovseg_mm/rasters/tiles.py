@@ -17,16 +17,17 @@ from ovseg_mm.utils.paths import atomic_write
 class Span:
     """Extent of a tile along one axis, in pixels of the raster.
 
-    The scores of two neighbouring tiles ``a`` and ``b`` are blended in a zone
-    of pixels from ``a.cut`` (inclusive) to ``a.last`` (exclusive);
-    ``b.first`` equals ``a.cut``. Within the zone, the weight of ``a`` falls
-    linearly and the weight of ``b`` rises; the two weights sum to 1.
+    The scores of two neighbouring tiles ``a`` and ``b`` are blended in a
+    shared zone, the pixels from ``a.cut`` (inclusive) to ``a.last``
+    (exclusive); ``b.first`` equals ``a.cut``. Within this zone, the weight of
+    ``a`` falls linearly and the weight of ``b`` rises linearly; the two
+    weights sum to 1.
 
     Attributes:
         start (int): First pixel of the tile's image, the model's input.
         stop (int): End of the tile's image (exclusive).
-        first (int): First pixel with a weight above 0, which is the start of
-            the zone shared with the previous tile. For the first tile: 0.
+        first (int): First pixel with a weight above 0. It is the start of the
+            zone shared with the previous tile; for the first tile, it is 0.
         cut (int): Start of the zone shared with the next tile. For the last
             tile: length of the axis.
         last (int): End (exclusive) of the zone shared with the next tile. For
@@ -46,7 +47,7 @@ class Span:
 
     @property
     def done(self) -> slice:
-        """Slice of the tile's pixels that no later tile changes."""
+        """Pixels not shared with the next tile, counted from ``first``."""
         return slice(0, self.cut - self.first)
 
     @property
@@ -58,7 +59,7 @@ class Span:
         """Weights of the pixels that ``seen`` selects.
 
         Args:
-            overlap (int): Number of pixels that neighbouring tiles share.
+            overlap (int): Number of pixels in a shared zone.
 
         Returns:
             Tensor: Weights in (0, 1], (``last - first``,) float32.
@@ -77,9 +78,11 @@ def spans(size: int, tile: int, overlap: int) -> list[Span]:
 
     Args:
         size (int): Length of the axis in pixels.
-        tile (int): Length of a tile in pixels; a shorter axis is one tile.
-        overlap (int): Least number of pixels that neighbours share, at most
-            a quarter of ``tile``.
+        tile (int): Length of a tile in pixels. An axis that is shorter gets
+            one tile of its own length.
+        overlap (int): Number of pixels in a shared zone, at most a quarter of
+            ``tile``. The images of neighbouring tiles overlap by at least
+            this number.
 
     Returns:
         list[Span]: The tiles, in the order of their first pixels.
@@ -105,17 +108,17 @@ def spans(size: int, tile: int, overlap: int) -> list[Span]:
 class TileFuser:
     """Fuse the scores of overlapping tiles and turn them into labels.
 
-    Tiles come row by row, from left to right. Scores of the zone shared with
-    the right neighbour stay in memory. Scores of the zone shared with the row
-    below are saved in files, so that memory does not grow with the raster.
-    The files of a row are kept until the next row is finished, so that a
-    killed run can continue at the start of a row.
+    :meth:`labels` must be called row by row, from left to right. Scores of
+    the zone shared with the right neighbour stay in memory. Scores of the
+    zone shared with the row below are saved in files, so that memory does not
+    grow with the raster. The files of a row are kept until the next row is
+    finished, so that a killed run can continue at the start of a row.
 
     Args:
         rows (list[Span]): Extents of the tiles along the height.
         columns (list[Span]): Extents of the tiles along the width.
-        overlap (int): Number of pixels that neighbours share.
-        folder (Path): Folder of the files, which take 2 bytes per score.
+        overlap (int): Number of pixels in a zone that neighbours share.
+        folder (Path): Folder for the files, which take 2 bytes per score.
     """
 
     def __init__(
@@ -134,7 +137,7 @@ class TileFuser:
         scores_of: Callable[[slice], Tensor],
         labelling: Labelling,
     ) -> np.ndarray:
-        """Labels of a tile without the zones shared with later tiles.
+        """Labels of a tile, without the pixels shared with later tiles.
 
         Args:
             row (int): Index of the tile's row.
@@ -144,8 +147,9 @@ class TileFuser:
             labelling (Labelling): Rule that turns fused scores into labels.
 
         Returns:
-            np.ndarray: Labels of the pixels from ``first`` to ``cut`` along
-            both axes, (height, width) int64.
+            np.ndarray: Labels, (height, width) int64. Along each axis, they
+            belong to the pixels from ``first`` (inclusive) to ``cut``
+            (exclusive) of the tile's :class:`Span`.
         """
         y, x, o = self.rows[row], self.columns[column], self.overlap
         weight = torch.outer(y.weights(o), x.weights(o))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a raster's results: label map as GeoTIFF, and polygons."""
+"""Result files of a raster: label map as GeoTIFF, and polygons."""
 
 import json
 import os
@@ -37,9 +37,10 @@ def write_label_raster(
 
     Args:
         target (Path): File to write; an interrupted call leaves no file.
-        rows (Iterable[np.ndarray]): Labels from top to bottom: arrays of a
-            few rows and the full width, uint8 or uint16.
-        source (Any): Open raster, see :func:`open_raster`.
+        rows (Iterable[np.ndarray]): Labels from top to bottom, as arrays
+            (height, width) uint8 or uint16. Each array has the full width of
+            the raster and a few of its rows.
+        source (Any): The segmented raster, opened by :func:`open_raster`.
         words (Vocabulary): Class names and colours.
     """
     rasterio = import_rasterio()
@@ -184,7 +185,7 @@ def import_pyogrio() -> tuple[Any, Any]:
 
 
 def _areas(source: Any, words: Vocabulary) -> Iterator[tuple[dict, int]]:
-    """Polygon (GeoJSON geometry) and label of each connected area.
+    """Yield a polygon (GeoJSON geometry) and the label of each connected area.
 
     Pixels without a label belong to no area.
     """

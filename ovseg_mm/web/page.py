@@ -53,7 +53,7 @@ def serve(
 
     Args:
         inferencer (OpenVocabInferencer): The model.
-        title (str): Name of the model.
+        title (str): Name of the model, shown on the page.
         host (str): Address to listen on. ``'0.0.0.0'``: all addresses of this
             computer.
         port (int, optional): Port. None: the first free port from 7860 on.
@@ -115,7 +115,7 @@ def build_page(
 
     Args:
         inferencer (OpenVocabInferencer): The model.
-        title (str): Name of the model.
+        title (str): Name of the model, shown on the page.
         folder (Path): Folder of examples and downloads; created if missing.
 
     Returns:
@@ -155,7 +155,7 @@ def build_page(
 
 
 class _Visit(NamedTuple):
-    """Last result of a visitor, with its download folder and a caption."""
+    """Last result of a visitor, its folder of downloads, and a caption."""
 
     result: Segmentation
     folder: TemporaryDirectory

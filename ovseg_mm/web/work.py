@@ -24,13 +24,14 @@ MAX_PIXELS = 600_000
 # Images above this area are refused, since decoding alone takes too much.
 MAX_DECODED_PIXELS = 100_000_000
 MAX_WORDS = 1000
-# With L labels and H x W pixels, all L * H * W scores are computed up to
-# _MAX_SCORES, and all are kept up to _MAX_KEPT. For larger results, only the
-# scores of the _KEPT_BEST best labels of each pixel are.
+# A result with L labels and H x W pixels has L * H * W scores. If there are at
+# most _MAX_SCORES of them, all are computed; if there are at most _MAX_KEPT,
+# all are kept. Otherwise, only the scores of the _KEPT_BEST best labels of
+# each pixel are computed or kept.
 _MAX_SCORES = 100_000_000
 _MAX_KEPT = 16_000_000
 _KEPT_BEST = 8
-# Longest side of the table of best words, and number of words of each pixel.
+# Longest side of the image of best words, and number of words of each pixel.
 _TABLE_SIDE = 480
 _SHOWN_BEST = 3
 
@@ -77,8 +78,8 @@ def segment(
         inferencer (OpenVocabInferencer): The model.
         path (str, optional): Image file. None: no image was uploaded.
         vocabulary (Vocabulary): Class texts.
-        background (str): Class texts that count as background, separated by
-            ``';'`` or line ends.
+        background (str): Background words, separated by ``';'`` or line ends.
+            Pixels that fit one of them best become background.
 
     Returns:
         Segmentation: Result with scores in half precision, at most about 40
@@ -152,8 +153,8 @@ def hide_unsure(result: Segmentation, threshold: float) -> Segmentation:
 
     Args:
         result (Segmentation): Result with scores.
-        threshold (float): Lowest score of a labelled pixel. 0 or less: no
-            label is removed.
+        threshold (float): The threshold. If it is 0 or less, no label is
+            removed.
 
     Returns:
         Segmentation: The result without these labels.
@@ -183,9 +184,9 @@ def view_of(
         - ``aspect``: width of the drawing divided by its height;
         - ``part``: share of the width and of the height of the drawing that
           the image covers;
-        - ``legend``: name, share and colour of each found class, largest
-          first;
-        - ``chosen``: ``name``;
+        - ``legend``: name, share and colour of each class of the label map,
+          largest first;
+        - ``chosen``: the argument ``name``;
         - ``best``: best words of each pixel, see :func:`_best_words`.
     """
     height, width = result.labels.shape
@@ -227,11 +228,11 @@ def _best_words(result: Segmentation) -> dict[str, Any]:
     The result has these keys:
 
     - ``table``: data URL of a PNG of k images, one below the other. The first
-      shows the best word of each pixel, the second the second best, and so
-      on. Red and green are the high and low byte of the label. Blue is the
-      score: 0 stands for the score ``low``, 255 for the score ``high``;
-    - ``count``: k;
-    - ``low`` and ``high``: lowest and highest score in the table;
+      image has the best word of each pixel, the second image the second best
+      word, and so on. Red is the high byte of the label, green is the low
+      byte. Blue is the score: 0 for the score ``low``, 255 for ``high``;
+    - ``count``: the number k;
+    - ``low`` and ``high``: lowest and highest score in ``table``;
     - ``names``: class name of each label.
     """
     height, width = result.labels.shape
@@ -257,7 +258,11 @@ def _best_words(result: Segmentation) -> dict[str, Any]:
 
 
 def _compact(result: Segmentation) -> Segmentation:
-    """Convert scores to half precision; of many labels, keep only the best."""
+    """Convert scores to half precision, to save memory.
+
+    If there are more than ``_MAX_KEPT`` scores, only the best scores of each
+    pixel are kept.
+    """
     scores, ranked = torch.from_numpy(_scores(result)), result.score_labels
     if ranked is None and scores.numel() > _MAX_KEPT:
         scores, order = scores.topk(min(_KEPT_BEST, len(scores)), dim=0)
