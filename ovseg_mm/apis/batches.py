@@ -14,7 +14,7 @@ from .inferencer import OpenVocabInferencer, Words
 
 
 class BatchSegmenter:
-    """Callable for ``map_batches`` of Ray Data, which segments images.
+    """Callable that segments images, for ``map_batches`` of Ray Data.
 
     Each worker of Ray builds the model once and segments many batches:
 
@@ -70,8 +70,8 @@ class BatchSegmenter:
 
             - ``labels``: n label maps, (H, W) uint8, in which 255 means no
               label. For more than 255 labels: uint16, 65535 means no label.
-            - ``shares``: n JSON strings such as ``'{"road": 0.6}'``: the share
-              of the image that each found class covers.
+            - ``shares``: n JSON strings such as ``'{"road": 0.6}'``, with the
+              share of the image that each class of the label map covers.
 
         Raises:
             InputError: If the column of images is missing, or a value in

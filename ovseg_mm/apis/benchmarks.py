@@ -27,10 +27,11 @@ class Benchmark:
         cfg (Config): Config with ``model``, ``test_dataloader`` and
             ``test_evaluator``.
         config (str): Name of the config that the model, the image size and
-            the constants of the method (thresholds, weights) are taken from.
-        constants (str): Origin of the constants, as text for reports:
-            ``'of CONFIG'`` with the name ``config``. If no config of this
-            model exists for the test set, the text says so.
+            the constants of the method (such as thresholds) are taken from.
+        constants (str): Origin of these constants, for reports. It is
+            ``'of CONFIG'``, where CONFIG is the value of ``config``. If no
+            config of this model is shipped for the test set, a note about
+            this follows.
     """
 
     cfg: Config
@@ -48,19 +49,21 @@ def find_benchmark(
     1. A shipped config that tests the network and weights of ``cfg`` on the
        benchmark, according to the metafiles.
     2. ``cfg`` itself, if it tests on the data of the benchmark.
-    3. The test set of the benchmark, joined with the model and the
+    3. A config with the test set of the benchmark, and the model and the
        ``test_pipeline`` of ``cfg``.
 
     Args:
-        key (str): Key of :data:`BENCHMARKS`; or path or bare name of a
-            config. This config is then chosen, and ``cfg`` is not used.
+        key (str): Benchmark, a key of :data:`BENCHMARKS`. If it is the path
+            or bare name of a config instead, this config is chosen, and
+            ``cfg`` is not used.
         cfg (Config): Config of the model.
         options (dict, optional): Settings to override in the chosen config,
             as with ``--cfg-options``. They must be set in ``cfg`` already,
             because choices 2 and 3 copy the model of ``cfg``.
 
     Returns:
-        Benchmark: The chosen config, and where its constants come from.
+        Benchmark: The chosen config, and the origin of the method's constants
+        in this config.
 
     Raises:
         FileNotFoundError: If ``key`` is neither a benchmark nor a config.
@@ -79,9 +82,9 @@ def find_benchmark(
         return _as_it_is(copy.deepcopy(cfg))
     if 'test_pipeline' not in cfg:
         raise InputError(
-            f'{cfg.filename} has no test_pipeline, so it cannot be tested on '
-            f'{key}, for which no config of this model is shipped; add a '
-            'test_pipeline'
+            f'{cfg.filename} has no test_pipeline, and no config of this '
+            f'model is shipped for {key}; add a test_pipeline to '
+            f'{cfg.filename}'
         )
     base.test_dataloader.dataset.pipeline = cfg.test_pipeline
     base.model = copy.deepcopy(cfg.model)
@@ -110,9 +113,10 @@ def _as_it_is(cfg: Config) -> Benchmark:
 
 
 def _data(cfg: Config) -> dict[str, Any]:
-    """Settings of a config's test data, to tell which benchmark it tests on.
+    """Settings of a config that identify the data of a benchmark.
 
-    Folder, vocabulary and pipeline are left out.
+    Folder, vocabulary and pipeline are left out, because they may differ
+    between configs for one benchmark.
     """
     dataset = cfg.to_dict().get('test_dataloader', {}).get('dataset', {})
     left_out = ('data_root', 'vocabulary', 'pipeline')

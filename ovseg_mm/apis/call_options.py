@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion of the arguments of one call to test options of the model."""
+"""Conversion of the arguments of one call to entries of ``test_cfg``."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class Call:
 
 
 def options_of_scores(scores: str | int | None) -> dict[str, Any]:
-    """Test options that say which scores a result keeps.
+    """Entries of ``test_cfg`` that say which scores a result keeps.
 
     Args:
         scores (str | int, optional): ``'all'``: scores of all labels. A
@@ -55,18 +55,19 @@ def options_of_scores(scores: str | int | None) -> dict[str, Any]:
             scores.
 
     Returns:
-        dict[str, Any]: Option ``keep_scores``: whether all scores are kept.
-        If ``scores`` is a number, also ``top_scores``: this number.
+        dict[str, Any]: The entry ``keep_scores``: whether all scores are
+        kept. If ``scores`` is a number, also the entry ``top_scores`` with
+        this number.
 
     Raises:
-        InputError: If ``scores`` is anything else.
+        InputError: If ``scores`` has another value.
     """
     if scores is None or scores == 'all':
         return dict(keep_scores=scores is not None)
     if not isinstance(scores, Integral) or scores < 1 or scores is True:
         raise InputError(
-            f"scores={scores!r} is not 'all', a number of labels per pixel "
-            '(1 or more) or None'
+            f"scores={scores!r} cannot be used; give 'all', a number of "
+            'labels per pixel (1 or more), or None'
         )
     return dict(keep_scores=False, top_scores=int(scores))
 
@@ -92,7 +93,7 @@ def options_of_background(
     background: str | Sequence[str] | None,
     score_threshold: float | None,
 ) -> dict[str, Any]:
-    """Test options for pixels that show none of the classes.
+    """Entries of ``test_cfg`` for pixels that show none of the classes.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
@@ -108,15 +109,17 @@ def options_of_background(
         Empty if both arguments are None.
 
     Raises:
-        InputError: If an argument cannot be used, the two contradict each
-            other, or ``background='threshold'`` finds no threshold.
+        InputError: If an argument cannot be used, ``background`` and
+            ``score_threshold`` contradict each other, or
+            ``background='threshold'`` finds no threshold.
     """
     if score_threshold is not None and (
         isinstance(score_threshold, bool)
         or not isinstance(score_threshold, Real)
     ):
         raise InputError(
-            f'score_threshold={score_threshold!r} is not a number'
+            f'score_threshold={score_threshold!r} is not a number; give a '
+            'number or None'
         )
     if background == 'none':
         if score_threshold is not None:
@@ -154,7 +157,7 @@ def _threshold(
 def checked_templates(
     model: BaseOpenVocabSegmentor, templates: str | Sequence[str] | None
 ) -> list[str] | None:
-    """Read the prompt templates of a call and check that the model takes them.
+    """Read the prompt templates of a call and check that they can be used.
 
     Args:
         model (BaseOpenVocabSegmentor): The model.
@@ -162,12 +165,12 @@ def checked_templates(
             :func:`ovseg_mm.vocabulary.get_templates`.
 
     Returns:
-        list[str] | None: The templates; None stands for the templates of the
-        model.
+        list[str] | None: The templates. None if ``templates`` is None: the
+        model's own templates are used.
 
     Raises:
-        InputError: If the model takes no templates, or was trained with
-            several templates and another number is given.
+        InputError: If templates have no effect on the model, or their number
+            differs from the number of templates in training.
     """
     if templates is None:
         return None

@@ -57,8 +57,8 @@ class Evaluation:
             (number), ``metrics`` (percentages by name) and ``settings``
             (values by name). In a distributed launch, only the first process
             adds rows.
-        skipped (dict[str, str]): Why data sets were skipped, by name of the
-            data set.
+        skipped (dict[str, str]): Reason why a data set was skipped, by name
+            of the data set.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -76,10 +76,11 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on several data sets, one after the other.
 
-    The confusion counts of each image are saved in ``work_dir``. After an
-    interruption, the same call continues with the images that are left.
+    The confusion counts of each image are saved in ``work_dir``. If a call
+    was interrupted, the same call continues with the images that are left.
     Results of earlier calls on other data sets stay in the table. In a
-    distributed launch, all processes call this function and share the images.
+    distributed launch, all processes call this function, and each process
+    tests a part of the images.
 
     Args:
         model (str | Path): Name of a model, see
@@ -98,14 +99,16 @@ def evaluate(
         work_dir (str | Path): Folder for ``results.json``, ``results.csv``
             and ``results.md``, and for ``evaluate.log`` with the scores of
             each class.
-        launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        launcher (str): Launcher that has started the processes,
+            ``'pytorch'``, ``'slurm'`` or ``'mpi'``; ``'none'`` for a single
+            process.
         cfg_options (dict, optional): Settings to override in the configs of
             the model and of all data sets.
         output_dir (str | Path, optional): Folder for predicted label maps.
             None: label maps are not saved.
 
     Returns:
-        Evaluation: The results. Data sets whose files are missing are
+        Evaluation: The results. A data set whose files are missing is
         skipped.
 
     Raises:
@@ -218,7 +221,7 @@ def _network(cfg: Config) -> dict[str, Any]:
 def _load(
     cfg: Config, checkpoint: Path | None
 ) -> tuple[BaseOpenVocabSegmentor, str]:
-    """Build a model with weights; return it and the weights' SHA-256."""
+    """Build a model; return it and the SHA-256 of its weights."""
     with config_errors():
         model = init_model(cfg, None, get_device())
     # Scores are not needed, only labels.

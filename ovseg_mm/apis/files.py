@@ -75,7 +75,7 @@ class FileSegmenter:
         options (FileOptions): Options.
         on_part (Callable): Called after each tile of a raster and each frame
             of a video. Its arguments are the name of the file, the number of
-            finished tiles or frames, and their total.
+            finished tiles or frames, and the number of all tiles or frames.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class FileSegmenter:
 
             - ``image``: path of the file;
             - ``width`` and ``height`` in pixels; for a video also ``frames``;
-            - ``shares``: share of the pixels that a found class covers, by
-              class name;
+            - ``shares``: share of the pixels that each class of the label
+              map covers, by class name;
             - ``files``: paths of the results by kind;
-            - ``seconds``: time in the model; for rasters and videos the time
-              for reading and writing is included.
+            - ``seconds``: time that the model needed; for rasters and videos,
+              the time for reading and writing is included.
 
         Raises:
             OSError: If a result cannot be written.
@@ -146,7 +146,10 @@ class FileSegmenter:
                     yield dict(image=str(job.path), error=error_message(error))
 
     def _read(self, job: Job) -> np.ndarray | None:
-        """RGB pixels of an image; None for a raster or a video."""
+        """RGB pixels of an image, (H, W, 3) uint8.
+
+        None for a raster or a video, which is read in parts.
+        """
         if is_video(job.path) or self._is_raster(job.path):
             return None
         check_outputs_known(self.options.save)
@@ -168,7 +171,7 @@ class FileSegmenter:
                 return True
             warnings.warn(
                 f'{path} is georeferenced, but its results will not be; '
-                "to keep the coordinates: pip install 'ovseg_mm[geo]'"
+                "to keep the coordinates, run: pip install 'ovseg_mm[geo]'"
             )
         try:
             with Image.open(path) as image:

@@ -17,7 +17,7 @@ def coco_of(
     file_name: str,
     image_id: int = 1,
 ) -> dict[str, Any]:
-    """COCO annotations of a label map, one for each found class.
+    """COCO annotations of a label map, one for each class of the map.
 
     Args:
         labels (np.ndarray): Label map, (H, W) integers. For L labels, pixels

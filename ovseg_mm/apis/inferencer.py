@@ -76,15 +76,15 @@ class OpenVocabInferencer:
             labels, see ``docs/speed.md``.
         compile (bool): Whether to compile the blocks of CLIP's image tower.
         max_words (int, optional): For CAT-Seg: maximum number of class texts
-            in each image or window; texts that fit worse are left out. None:
-            as the config says.
+            in each image or window; texts that are less similar to it are
+            left out. None: as the config says.
         prune_regions (float, optional): For ZSSeg and SCAN: number in [0, 1].
-            Mask proposals are left out if their vote (mask probability times
-            class weight) is below this share of the strongest vote at all
-            pixels. None: as the config says.
+            A mask proposal is left out if, at every pixel, its vote (mask
+            probability times largest class weight) is below this share of the
+            largest vote at the pixel. None: as the config says.
 
     Raises:
-        FileNotFoundError: If model, config or checkpoint do not exist.
+        FileNotFoundError: If the model, config or checkpoint does not exist.
         InputError: If the checkpoint does not fit the model, or the device
             cannot be used.
         OSError: If weights cannot be downloaded or stored.
@@ -174,9 +174,9 @@ class OpenVocabInferencer:
                 - a list of words: pixels that fit one of these words best.
                   ``'coco'`` stands for the class names of COCO-Stuff, see
                   :func:`ovseg_mm.vocabulary.background_words`.
-                - None: as the config says; mostly, ``'none'`` for several
-                  classes, and a threshold or background words for a single
-                  class, see ``docs/words.md``.
+                - None: as the config says. In most configs, this is ``'none'``
+                  for several classes, and a threshold or background words for
+                  a single class, see ``docs/words.md``.
             templates (str | Sequence[str], optional): Sentences that class
                 texts are put into, see
                 :func:`ovseg_mm.vocabulary.get_templates`. None: templates of
@@ -230,11 +230,11 @@ class OpenVocabInferencer:
         """Segment images one by one; only a few are in memory at a time.
 
         A thread reads the next images while the model runs. Options and file
-        names are checked immediately, the content of a file when it is read.
+        names are checked immediately. The content of a file is checked later.
 
         Args:
-            images (Picture | Iterable[Picture]): See :meth:`__call__`; also
-                a generator.
+            images (Picture | Iterable[Picture]): See :meth:`__call__`; may
+                also be a generator.
             classes (Words, optional): See :meth:`__call__`.
             background (str | Sequence[str], optional): See :meth:`__call__`.
             templates (str | Sequence[str], optional): See :meth:`__call__`.
@@ -315,7 +315,7 @@ class OpenVocabInferencer:
         return self
 
     def __getstate__(self) -> dict:
-        """State without the lock, which cannot be copied."""
+        """State for pickle, without the lock, which cannot be copied."""
         return {k: v for k, v in self.__dict__.items() if k != '_lock'}
 
     def __setstate__(self, state: dict) -> None:

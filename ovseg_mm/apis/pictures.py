@@ -44,7 +44,7 @@ class Pixels(NamedTuple):
 
 
 def is_several(images: object) -> bool:
-    """Whether an argument stands for several pictures, not for one.
+    """Whether an argument stands for several pictures, not for a single one.
 
     Args:
         images (object): Argument of :func:`each_picture`.
@@ -89,7 +89,7 @@ def each_picture(images: Picture | Iterable[Picture]) -> Iterator[Picture]:
 
 
 def read_ahead(pictures: Iterable[Picture], count: int) -> Iterator[Pixels]:
-    """Read pictures in a thread, some of them before they are needed.
+    """Read pictures in a thread, a few of them in advance.
 
     Args:
         pictures (Iterable[Picture]): The pictures.

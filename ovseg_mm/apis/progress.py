@@ -15,8 +15,12 @@ from ovseg_mm.utils.paths import write_text
 from .report import read_json
 
 Pairs = tuple[np.ndarray, np.ndarray]
-"""Confusion counts of one image with L labels: each pair of labels that occurs
-as ``truth * (L + 1) + prediction``, and its number of pixels."""
+"""Confusion counts of one image with L labels: two arrays, (n,) int64.
+
+There are n pairs of a true label t and a predicted label p in the image. The
+first array contains ``t * (L + 1) + p`` of each pair, and the second array its
+number of pixels. A pixel without a label has p = L.
+"""
 
 
 class EvaluationProgress:
@@ -32,8 +36,8 @@ class EvaluationProgress:
             serialisable as JSON.
 
     Raises:
-        InputError: If the folder holds counts made with other settings, or
-            the settings in the folder cannot be read.
+        InputError: If the folder has counts from other settings, or the
+            settings in the folder cannot be read.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -57,8 +61,8 @@ class EvaluationProgress:
 
         Args:
             stamps (Mapping[str, list]): Sizes and modification times of the
-                files of each image, by image name. Counts saved with another
-                size or time are left out.
+                files of each image, by image name. If a file has changed
+                since its counts were saved, these counts are left out.
 
         Returns:
             dict[str, Pairs]: Confusion counts by image name.
@@ -104,7 +108,7 @@ class EvaluationProgress:
 
 
 def changed_settings(path: Path, settings: dict[str, Any]) -> list[str]:
-    """Names of the settings that differ from those of an earlier run.
+    """Names of the settings that differ from the settings of an earlier run.
 
     Args:
         path (Path): JSON file with the settings of the earlier run.

@@ -17,12 +17,13 @@ class Records:
     """Records of the segmented files: ``results.jsonl``, one line per file.
 
     During a run, each process appends to a file of its own,
-    ``results_RANK.jsonl``. At the end, the first process joins these files.
+    ``results_RANK.jsonl`` for the rank RANK. At the end, the first process
+    joins these files.
 
     Args:
         folder (Path): Folder of the results.
         settings (dict[str, Any]): Settings that influence the results.
-        keep (bool): Whether to keep the records of an earlier run.
+        keep (bool): Whether to keep the records of earlier runs.
 
     Raises:
         InputError: If the records to keep were made with other settings.
@@ -56,8 +57,9 @@ class Records:
             kinds (Collection[str]): Kinds of results that are wanted.
 
         Returns:
-            bool: True if a kept record lists all these results, and the
-            result files exist and are not older than ``path``.
+            bool: True if ``keep`` is set, the record of the file lists all
+            ``kinds``, and the result files exist and are not older than the
+            file. Otherwise False.
         """
         files = self._known.get(str(path), {}).get('files', {})
         try:
@@ -70,9 +72,10 @@ class Records:
             return False
 
     def start(self) -> None:
-        """Delete old records unless they are kept, and save the settings.
+        """Prepare the folder of the results for a run.
 
-        Only the first process calls this.
+        The settings are saved. Records of earlier runs are deleted, unless
+        ``keep`` is set. Only the first process calls this.
         """
         if not self._known:
             for file in self._files():
@@ -93,8 +96,9 @@ class Records:
     def join(self, paths: Iterable[Path]) -> list[dict]:
         """Join the files of all processes into ``results.jsonl``.
 
-        Only the first process calls this. ``results.jsonl`` lists the kept
-        records of other files first, then the records of ``paths``.
+        Only the first process calls this. ``results.jsonl`` starts with the
+        records of earlier runs for files that are not in ``paths``. The
+        records of ``paths`` follow.
 
         Args:
             paths (Iterable[Path]): Segmented files, in the order in which

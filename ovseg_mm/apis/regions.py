@@ -141,9 +141,9 @@ def _components(
 def _rings(mask: np.ndarray) -> list[np.ndarray]:
     """Corners of the outline and the holes of a region, (n, 2) int64 each.
 
-    OpenCV draws outlines through the centres of pixels. It therefore gets a
-    grid with a point for each centre, edge and corner, so that the outlines
-    run through edges and corners.
+    OpenCV draws outlines through the centres of pixels. It therefore gets an
+    enlarged mask with a pixel for each centre, edge and corner of the pixels
+    of ``mask``, so that the outlines run through edges and corners.
 
     Args:
         mask (np.ndarray): Connected pixels, (height, width) bool.
@@ -167,12 +167,14 @@ def _corners(path: np.ndarray, outer: bool) -> np.ndarray:
     """Corners of a closed path on the grid of :func:`_rings`.
 
     Args:
-        path (np.ndarray): Points (x, y) of the path, (N, 2), in half pixels.
+        path (np.ndarray): The N points (x, y) of the path, (N, 2), in half
+            pixels.
         outer (bool): Whether the path is an outline, not a hole.
 
     Returns:
-        np.ndarray: Corners (x, y), (n, 2) int64, in pixels. An outline has a
-        positive :func:`signed_area`, a hole a negative one.
+        np.ndarray: The n corners (x, y), (n, 2) int64, in pixels. The
+        :func:`signed_area` of an outline is positive, that of a hole
+        negative.
     """
     path = path.astype(np.int64)
     ahead = np.roll(path, -1, axis=0)

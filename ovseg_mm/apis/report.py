@@ -19,9 +19,10 @@ from ovseg_mm.utils.paths import write_text
 # Newer releases of prettytable have MARKDOWN in the enum TableStyle.
 MARKDOWN = getattr(prettytable, 'TableStyle', prettytable).MARKDOWN
 RULES = (
-    'mIoU: mean over the classes that occur in the labels (current '
-    'detectron2). mIoU_union: also over classes that were only predicted, '
-    'which count as 0 (MMSegmentation, older detectron2).'
+    'mIoU: mean IoU of the classes that occur in the ground truth (as in '
+    'current detectron2). mIoU_union: classes that occur only in the '
+    'predictions are included, with an IoU of 0 (as in MMSegmentation and '
+    'older detectron2).'
 )
 _HASH = re.compile('[0-9a-f]{64}')
 # Longest value in a table, in characters.
@@ -41,7 +42,7 @@ def result_table(rows: list[Row], markdown: bool = False) -> str:
     Returns:
         str: A table of metrics and a table of settings. A setting with the
         same value for all data sets has one row. Hashes are cut to 12
-        digits, other values to 200 characters.
+        digits, and all other values to 200 characters.
     """
     metrics = _keys(row['metrics'] for row in rows)
     figures = PrettyTable(['data set', 'images', *metrics])
@@ -71,8 +72,8 @@ def write_reports(
     Args:
         folder (Path): Folder of the files.
         rows (list[Row]): One row per data set, see :func:`result_table`.
-        skipped (dict[str, str]): Why data sets were skipped, by name of the
-            data set.
+        skipped (dict[str, str]): Reason why a data set was skipped, by name
+            of the data set.
     """
     content = dict(rules=RULES, results=rows, skipped=skipped)
     # JSON has no NaN; null stands for it.
@@ -131,7 +132,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a file that an evaluation has written as a JSON object.
+    """Read a JSON object from a file that an evaluation has written.
 
     Args:
         path (Path): The file.

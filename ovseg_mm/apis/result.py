@@ -81,7 +81,7 @@ class Segmentation:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Class name of each of the L labels; a label is the index."""
+        """Names of the L labels; a label is the index of its name."""
         return self.vocabulary.label_names
 
     @property
@@ -90,7 +90,7 @@ class Segmentation:
         return self.vocabulary.palette
 
     def shares(self) -> dict[str, float]:
-        """Share of the image that each found class covers.
+        """Share of the image that each class of the label map covers.
 
         Returns:
             dict[str, float]: Share in (0, 1] by class name, largest first.
@@ -105,7 +105,7 @@ class Segmentation:
         }
 
     def masks(self) -> dict[str, np.ndarray]:
-        """Mask of each found class.
+        """Mask of each class that occurs in the label map.
 
         Returns:
             dict[str, np.ndarray]: Pixels of the class, (H, W) bool, by class
@@ -122,8 +122,9 @@ class Segmentation:
             name (str): Class name.
 
         Returns:
-            np.ndarray: Scores, (H, W) float32. If only the k best labels of
-            each pixel were kept: NaN where the class is not one of them.
+            np.ndarray: Scores, (H, W) float32. If the result has only the
+            scores of the k best labels of each pixel, pixels are NaN where
+            the class is not one of these labels.
 
         Raises:
             InputError: If there is no such class, or the result has no
@@ -150,8 +151,8 @@ class Segmentation:
                 ``alpha=0.6``, the opacity of the colours.
 
         Returns:
-            np.ndarray: RGB drawing, (H', W', 3) uint8. The legend adds to the
-            size of the image, and small images are enlarged.
+            np.ndarray: RGB drawing, (height, width, 3) uint8. The legend adds
+            to the size of the image, and small images are enlarged.
         """
         return draw_overlay(
             self.image, self.labels, self.vocabulary, **options
@@ -170,7 +171,8 @@ class Segmentation:
                 highest score of the class in this image.
 
         Returns:
-            np.ndarray: RGB drawing with a colour bar, (H', W', 3) uint8.
+            np.ndarray: RGB drawing with a colour bar, (height, width, 3)
+            uint8. The colour bar adds to the size of the image.
 
         Raises:
             InputError: If there is no such class, or the result has no
@@ -203,7 +205,7 @@ class Segmentation:
         return find_polygons(self.labels, self.vocabulary, min_area)
 
     def to_coco(self, image_id: int = 1) -> dict[str, Any]:
-        """COCO annotations with run-length codes, one for each found class.
+        """COCO annotations, one for each class of the label map.
 
         Args:
             image_id (int): Id of the image.
@@ -249,9 +251,9 @@ class Segmentation:
                 - ``'side_by_side'``: image and overlay beside each other,
                   ``NAME_side_by_side.png``;
                 - ``'heatmaps'``: the folder ``NAME_heatmaps`` with a heatmap
-                  of each found class (needs ``scores``);
+                  of each class of the label map (needs ``scores``);
                 - ``'masks'``: the folder ``NAME_masks`` with a mask of each
-                  found class, whose pixels are 255, all others 0;
+                  class of the label map: 255 in the class, 0 elsewhere;
                 - ``'coco'``: COCO annotations, ``NAME_coco.json``;
                 - ``'geojson'``: polygons in pixel coordinates,
                   ``NAME.geojson``.
@@ -284,7 +286,7 @@ class Segmentation:
         return written
 
     def show(self) -> None:
-        """Show the overlay: below the cell of a notebook, else in a window."""
+        """Show the overlay; outside of a notebook, this opens a window."""
         Image.fromarray(self.overlay()).show()
 
     def __repr__(self) -> str:
@@ -332,7 +334,10 @@ class Segmentation:
     def _write_each(
         self, folder: Path, draw: Callable[[str], np.ndarray]
     ) -> None:
-        """Write an image per found class; file names have label and name."""
+        """Write an image for each class of the label map.
+
+        A file name consists of the label and the class name.
+        """
         folder.mkdir(exist_ok=True)
         for name in self.shares():
             word = re.sub(r'[^\w-]+', '_', name)[:80]

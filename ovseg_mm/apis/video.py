@@ -37,9 +37,9 @@ class VideoResult:
     Attributes:
         size (tuple[int, int]): Height and width of a frame in pixels.
         frames (int): Number of frames.
-        shares (dict[str, float]): Share of the pixels that each found class
-            covers, in (0, 1], mean over all frames. By class name, largest
-            first.
+        shares (dict[str, float]): Mean over all frames of the share of pixels
+            that a class covers, in (0, 1]. The key is the class name. The
+            largest share is first.
         files (dict[str, Path]): Paths of the written files by kind.
     """
 
@@ -76,8 +76,9 @@ def segment_video(
 
     - ``NAME_overlay.mp4`` (``.avi`` for an ``.avi``): the frames with their
       labels and a legend, without sound.
-    - ``NAME_shares.jsonl``: a line for each frame with its number ``frame``
-      (from 0), ``time`` in seconds, and ``shares`` of pixels by class name.
+    - ``NAME_shares.jsonl``: a JSON line for each frame. Its keys are
+      ``frame`` (number, from 0), ``time`` (in seconds) and ``shares`` (share
+      of the pixels, by class name).
 
     A failed call leaves no incomplete file.
 
@@ -231,7 +232,8 @@ class _Writer:
         )
         if not file.isOpened():
             raise OSError(
-                f'{self.path} cannot be written: OpenCV has no encoder for '
-                f'{self.path.suffix} files'
+                f'{self.path} cannot be written: this OpenCV has no encoder '
+                f'for {self.path.suffix} files; install opencv-python with '
+                'pip, which has one'
             )
         return file
