@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command ``add``: convert a downloaded weight file of a named model."""
+"""Command ``add``: convert a downloaded weight file of a published model."""
 
 import argparse
 from pathlib import Path
@@ -14,9 +14,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'add',
         help='add a weight file that you have downloaded for a model',
         description='Check that FILE contains the published weights of the '
-        'model NAME, and convert it into the cache. All commands then find '
-        'the weights there. For files that must be downloaded by hand, and '
-        'for computers without a network.',
+        'model NAME, and convert it into the cache, where all commands find '
+        'the weights. Use this command for files that must be downloaded by '
+        'hand, and on computers without a network.',
     )
     parser.add_argument(
         'name',

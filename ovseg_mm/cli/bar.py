@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """Progress bar of all files, and a second one for a large file.
+    """Progress bar of all files, and a second one within a raster or video.
 
     Args:
         progress (Progress): Display of the bars on the terminal.

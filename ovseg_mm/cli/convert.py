@@ -33,8 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--fuse-clip',
         metavar='CLIP',
         type=Path,
-        help='for SCAN: separately fine-tuned CLIP with contextual shift, '
-        'whose region and text towers replace the towers of SRC',
+        help='for SCAN: file of a CLIP that was fine-tuned separately, with '
+        'contextual shift; its region tower and text tower replace those of '
+        'SRC',
     )
     parser.set_defaults(run=run)
 

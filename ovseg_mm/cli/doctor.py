@@ -34,7 +34,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; return 1 if there is a problem, else 0."""
+    """Print the report.
+
+    Args:
+        args (argparse.Namespace): Options of the command, not used.
+
+    Returns:
+        int: Exit status: 1 if there is a problem, otherwise 0.
+    """
     problems: list[str] = []
     for title, section in (
         ('Python', _python),
@@ -57,7 +64,9 @@ def _python(problems: list[str]) -> list[tuple[str, str]]:
 
     version = platform.python_version()
     if tuple(map(int, version.split('.')[:2])) < (3, 10):
-        problems.append(f'Python {version} is too old; 3.10 is needed')
+        problems.append(
+            f'Python {version} is too old; install Python 3.10 or newer'
+        )
     return [('ovseg_mm', __version__), ('python', version)]
 
 
@@ -104,7 +113,8 @@ def _devices(problems: list[str]) -> list[tuple[str, str]]:
         size = properties.total_memory / 2**30
         rows.append((f'cuda:{index}', f'{properties.name}, {size:.0f} GiB'))
     if not torch.cuda.is_available():
-        rows.append(('CUDA', f'not usable (torch has {torch.version.cuda})'))
+        built = torch.version.cuda
+        rows.append(('CUDA', f'not usable (torch.version.cuda is {built})'))
     if torch.backends.mps.is_available():
         rows.append(('MPS', 'usable'))
     return rows
@@ -129,7 +139,7 @@ def _folders(problems: list[str]) -> list[tuple[str, str]]:
         free = shutil.disk_usage(_existing(folder)).free / 2**30
         rows.append((name, f'{folder}, {free:.0f} GiB free'))
         if problem:
-            problems.append(f'{folder} is not writable: {problem}')
+            problems.append(f'no file can be written to {folder}: {problem}')
     return rows
 
 

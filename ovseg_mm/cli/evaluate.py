@@ -37,8 +37,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'checkpoint',
         nargs='?',
         help='checkpoint of this package, or file published by the authors '
-        'of the method; leave it out for a model with a name, and for '
-        'methods that use only the weights of CLIP',
+        'of the method (default: for the name of a model, its published '
+        'weights, which are downloaded once; for a config, only the weights '
+        'of CLIP)',
     )
     parser.add_argument(
         '--datasets',
@@ -46,9 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='benchmarks, separated by commas: ade150, ade847, pc59, pc459, '
         'voc20, voc20b, voc21, pc60, coco (or stuff), object, cityscapes; or '
         'config files, which are used without changes. For a benchmark, the '
-        'model is tested with the shipped config for both; if there is none, '
-        'with the image size and constants of its own config, and the '
-        'results say so',
+        'model is tested with the config that is shipped for this model and '
+        'this benchmark. If there is none, the image size and constants of '
+        "the model's own config are used, and the results say so",
     )
     parser.add_argument(
         '--work-dir',
@@ -56,21 +57,31 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help='folder for results (default: work_dirs/MODEL/evaluate)',
     )
     parser.add_argument(
-        '--out', help='folder for predicted label maps (8 or 16 bits)'
+        '--out',
+        help='folder for predicted label maps, PNG files of 8 or 16 bits '
+        '(default: label maps are not saved)',
     )
     add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='job launcher; pytorch runs on CPUs if there is no GPU',
+        help='launcher that starts several processes; each process tests a '
+        'part of the images; pytorch runs on CPUs if there is no GPU',
     )
     add_speed_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate a model; return 1 if a data set was skipped, else 0."""
+    """Evaluate a model.
+
+    Args:
+        args (argparse.Namespace): Options of the command.
+
+    Returns:
+        int: Exit status: 1 if a data set was skipped, otherwise 0.
+    """
     name = resolve_model(args.model, args.checkpoint).name
     datasets = [key.strip() for key in args.datasets.split(',')]
     for key in datasets:

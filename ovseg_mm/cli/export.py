@@ -19,8 +19,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'channels. The outputs are scores (B, T, H, W). B and T can be any '
         'number; H and W too, except for CAT-Seg, which takes the size of a '
         'window. Windows are cut outside of the graph. Before the file is '
-        'written, its labels are compared with labels of PyTorch. The file '
-        'DST.json describes the inputs.',
+        'written, the labels of the graph are compared with the labels of '
+        'the PyTorch model. The file DST.json describes the inputs.',
     )
     parser.add_argument(
         'model',
@@ -41,14 +41,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default='onnx',
         help='onnx; torch-export: a .pt2 file for torch.export.load; or '
         'embeddings: no graph, but an .npz file with the embeddings of '
-        '--classes, to be used as text input of a graph (default: '
+        '--classes, which are the text input of a graph (default: '
         '%(default)s)',
     )
     parser.add_argument(
         '--checkpoint',
         help='checkpoint of this package, or file published by the authors '
-        'of the method; leave it out for a model with a name, and for '
-        'methods that use only the weights of CLIP',
+        'of the method (default: for the name of a model, its published '
+        'weights, which are downloaded once; for a config, only the weights '
+        'of CLIP)',
     )
     _add_graph_options(parser)
     add_cfg_options(parser)
@@ -61,23 +62,24 @@ def _add_graph_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action='extend',
         metavar='WORDS',
-        help='class texts, written as for predict, that become part of the '
-        'graph; the graph then takes only images (default: the graph takes '
-        'text embeddings too)',
+        help='class texts that become part of the graph, in the same form '
+        'as for the command predict; the graph then takes only images '
+        '(default: the graph takes text embeddings too)',
     )
     parser.add_argument(
         '--size',
         nargs=2,
         type=int,
         metavar=('HEIGHT', 'WIDTH'),
-        help='size of the images of a graph that takes one size (default: '
-        'the window of the config)',
+        help='height and width of the input images, if the graph takes '
+        'images of only one size (default: the window of the config)',
     )
     parser.add_argument(
         '--image',
         metavar='FILE',
-        help='image on which the labels are compared, in addition to an '
-        'image of noise',
+        help='image on which the labels of the graph are compared with '
+        'those of the PyTorch model; images of random noise are always '
+        'compared too',
     )
 
 
@@ -125,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rows(facts: dict) -> list[tuple[str, str]]:
-    """Lines about a graph: inputs, and share of labels equal to PyTorch."""
+    """Lines about a graph: its inputs, and the comparison with PyTorch."""
     given, compared = facts['input'], facts['compared']
     size = f'{given["height"]} x {given["width"]} pixels'
     if 'height' in given['dynamic']:
@@ -141,8 +143,8 @@ def _rows(facts: dict) -> list[tuple[str, str]]:
     rows.append(
         (
             'compared',
-            f'{compared["labels_equal"]:.2%} of the labels are equal to '
-            "PyTorch's",
+            f'{compared["labels_equal"]:.2%} of the pixels have the same '
+            'label as in PyTorch',
         )
     )
     return rows

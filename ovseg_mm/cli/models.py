@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command ``models``: list of named models, or of shipped configs."""
+"""Command ``models``: list the published models, or the shipped configs."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table of models, one model, or the shipped configs."""
+    """Print the table of models, details of one model, or the configs."""
     if args.configs:
         if args.name is not None:
             raise InputError(

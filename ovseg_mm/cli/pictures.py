@@ -19,8 +19,9 @@ def split_images(words: list[str], alone: bool) -> tuple[list[str], list[str]]:
 
     Args:
         words (list[str]): Arguments that ``--classes`` has taken.
-        alone (bool): Whether no image is given elsewhere. If so, folders and
-            patterns at the end of ``words`` count as images too.
+        alone (bool): Whether the command line has no images before
+            ``--classes``. If so, folders and patterns at the end of ``words``
+            count as images too.
 
     Returns:
         tuple[list[str], list[str]]: Class texts, and images.

@@ -173,7 +173,7 @@ def _segment(
 def _words_and_jobs(
     args: argparse.Namespace, out: Path
 ) -> tuple[list[str], list[Job]]:
-    """Class texts and files of the command line.
+    """Class texts and files to segment, from the command line.
 
     Images may stand before ``--classes`` or after its class texts.
     """
@@ -207,7 +207,10 @@ def _outputs(
 
 
 def _kinds_of(job: Job, kinds: Sequence[str]) -> Sequence[str]:
-    """Kinds of results of a file; videos have fixed kinds."""
+    """Kinds of results of a file: ``kinds``, except for videos.
+
+    The results of a video always have the same kinds.
+    """
     if job.path.suffix.lower() in VIDEO_SUFFIXES:
         return tuple(video_outputs(job.path.suffix))
     return kinds

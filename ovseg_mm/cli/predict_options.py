@@ -47,11 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--background',
         nargs='+',
         metavar='WORDS',
-        help='which pixels show none of the classes and get no label. Words '
-        'such as "wall; floor": pixels that fit one of these words best; '
-        '"coco": as with the class names of COCO-Stuff as words; '
-        '"threshold": pixels with a best score not above --score-threshold; '
-        '"none": every pixel gets a class (default: as the config says)',
+        help='how to find pixels that show none of the classes and get no '
+        'label. Words such as "wall; floor": pixels that fit one of these '
+        'words best; "coco": the same, with the class names of COCO-Stuff as '
+        'the words; "threshold": pixels whose best score is not above '
+        '--score-threshold; "none": every pixel gets a class (default: as '
+        'the config says)',
     )
     parser.add_argument(
         '--score-threshold',
@@ -66,13 +67,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def checked_kinds(args: argparse.Namespace) -> tuple[str, ...]:
-    """Kinds of results of ``--save``; options with numbers are checked too.
+    """Check ``--save``, ``--batch-size``, ``--workers`` and ``--tile``.
 
     Args:
         args (argparse.Namespace): Options of the command.
 
     Returns:
-        tuple[str, ...]: Kinds of results without repetition.
+        tuple[str, ...]: Kinds of results of ``--save``, without repetition.
 
     Raises:
         InputError: If a kind is unknown, or a number is too small.
@@ -156,22 +157,23 @@ def _add_running_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar='N',
-        help='images, or frames of a video, that go through the model '
-        'together (default: %(default)s)',
+        help='number of images, or of frames of a video, that go through '
+        'the model together (default: %(default)s)',
     )
     parser.add_argument(
         '--workers',
         type=int,
         default=2,
         metavar='N',
-        help='threads that read and write files while the model works '
-        '(default: %(default)s)',
+        help='number of threads that read and write files while the model '
+        'works (default: %(default)s)',
     )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm'],
         default='none',
-        help='launcher of several processes, which share the images',
+        help='launcher that starts several processes; each process predicts '
+        'a part of the images',
     )
 
 
@@ -189,8 +191,9 @@ def _add_raster_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         metavar='N',
         help='bands for red, green and blue, counted from 1, or one band for '
-        'grey (default: bands that the file calls red, green and blue; else '
-        'the first three; else the first)',
+        'grey (default: the bands that the file marks as red, green and '
+        'blue; without such marks, the first three bands; of a file with '
+        'fewer than three bands, the first)',
     )
     group.add_argument(
         '--tile',

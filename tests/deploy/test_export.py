@@ -115,7 +115,7 @@ def test_words_in_the_graph(tmp_path, capsys):
     path = tmp_path / 'scene.pt2'
     command = ['export', 'toy', str(path), '--format', 'torch-export']
     assert main([*command, '--classes', *WORDS]) == 0
-    assert '100.00% of the labels are equal' in capsys.readouterr().out
+    assert '100.00% of the pixels have the same' in capsys.readouterr().out
     facts = json.loads((tmp_path / 'scene.pt2.json').read_text())
     assert facts['vocabulary']['names'] == WORDS
     assert facts['vocabulary']['labels'] == [0, 1, 2, 3]
