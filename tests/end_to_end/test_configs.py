@@ -91,6 +91,7 @@ def test_coco_stuff_at_true_size_through_mim(home):
             *('model.clip.pretrained=None', 'train_cfg.max_iters=1'),
             # All of the weights, a quarter of the tokens.
             'train_cfg.val_interval=10',
+            'default_hooks.checkpoint.save_optimizer=False',
             'model.backbone.input_size=[192,192]',
             'train_dataloader.num_workers=0',
             'train_dataloader.persistent_workers=False',
@@ -113,16 +114,16 @@ def _removed_afterwards(folder: Path) -> Iterator[Path]:
 def _shallow(cfg: Config) -> Config:
     """The config with random weights, few blocks and one iteration.
 
-    Images are encoded at 6x6 tokens, images, crops and windows have a quarter
-    of their side, batches hold one, one image is tested, ten masks are
-    proposed, the text tower is narrow inside and averages two templates; all
-    other widths are the config's own, so that parts which do not fit each
-    other show.
+    Images are encoded at 6x6 tokens. Images, crops and windows have a quarter
+    of their side. A batch has one image, one image is tested, and ten masks
+    are proposed. The towers are narrow inside, and two templates are averaged.
+    All other widths are those of the config, because the test looks for parts
+    that do not fit each other.
     """
     arch = cfg.model.clip.arch
     if isinstance(arch, str):
         arch = open_clip.get_model_config(arch)
-    arch['vision_cfg']['layers'] = 2
+    arch['vision_cfg'].update(layers=2, mlp_ratio=1.0)
     arch['text_cfg'].update(layers=1, width=64, heads=1)
     arch['quick_gelu'] = True
     cfg.model.clip.update(arch=arch, pretrained=None)
@@ -139,9 +140,12 @@ def _shallow(cfg: Config) -> Config:
     if cfg.model.get('neck', {}).get('type') == 'CLIPLevelProjection':
         cfg.model.neck.num_levels = 2
         cfg.model.decode_head.group_sizes = (1, 1, 1)
-    proposals = cfg.model.get('decode_head', {}).get('proposals')
+    head = cfg.model.get('decode_head', {})
+    if head.get('type') == 'CATSegCostHead':
+        head.num_layers = 1
+    proposals = head.get('proposals')
     if proposals is not None:
-        proposals.decoder.num_queries = 10
+        proposals.decoder.update(num_queries=10, num_layers=2)
     cfg.load_from = None  # a first stage that was not trained here
     guidance = cfg.model.get('backbone', {}).get('guidance')
     if guidance is not None:
