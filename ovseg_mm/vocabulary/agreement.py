@@ -17,27 +17,30 @@ _MAX_LISTED = 3
 def check_same_classes(
     vocabulary: Vocabulary, classes: Sequence[str], where: str
 ) -> None:
-    """Check that labels mean the same classes in vocabulary and data set.
+    """Check that each label has the same class in vocabulary and data set.
 
-    The names of a label agree if the name in the data set is one of the
-    label's class texts in the vocabulary. Case, blanks, hyphens and
-    underscores are ignored. Names that do not agree may be synonyms, so they
-    are an error only if the vocabulary has these names in another order.
+    A class name of the data set agrees with the vocabulary if it is one of
+    the class texts of the same label. Case, blanks, hyphens and underscores
+    are ignored. A name that does not agree may be a synonym, so it is an
+    error only if labels have exchanged their names. For example, the name of
+    label 3 in the data set is a class text of label 5 in the vocabulary, and
+    the name of label 5 is a class text of label 3.
 
     Args:
         vocabulary (Vocabulary): Vocabulary of the model. Its ``label_names``
-            count as class texts too.
+            are compared as class texts too.
         classes (Sequence[str]): Class names of the data set, in label order.
         where (str): Source of ``classes`` for messages, such as ``'the data
             set'``.
 
     Raises:
-        InputError: If the numbers of labels differ, or labels have exchanged
-            their names, in pairs or longer cycles.
+        InputError: If the numbers of labels differ, or two or more labels
+            have exchanged their names.
 
     Warns:
-        UserWarning: If a class name of the data set belongs to another label
-            in the vocabulary, and no labels have exchanged their names.
+        UserWarning: If a class name of the data set is a class text of
+            another label in the vocabulary, but no labels have exchanged
+            their names.
     """
     if len(classes) != vocabulary.num_labels:
         raise InputError(
@@ -51,25 +54,25 @@ def check_same_classes(
         raise InputError(
             f'{vocabulary.source} has classes of {where} in another order: '
             f'{_listed(swapped, classes, vocabulary)}. Write the class texts '
-            'in the order of the label values; if the order is right, give '
-            'the vocabulary as a mapping with class_texts and label_names, '
-            f'the class names of {where}'
+            'in the order of the label values. If the order is right, give '
+            'the vocabulary as a mapping with the keys class_texts and '
+            f'label_names, and write the class names of {where} in label_names'
         )
     if moved:
         warnings.warn(
             f'{vocabulary.source} may have classes of {where} in another '
-            f'order: {_listed(list(moved), classes, vocabulary)}. The '
-            'vocabulary has these names of the data at other labels. Check '
-            'that the class texts are in the order of the label values',
+            f'order: {_listed(list(moved), classes, vocabulary)}. In the '
+            'vocabulary, these class names of the data have other labels. '
+            'Check that the class texts are in the order of the label values',
             UserWarning,
             stacklevel=2,
         )
 
 
 def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
-    """Find class names that have another label in the vocabulary.
+    """Find class names of the data that have other labels in the vocabulary.
 
-    Returns a mapping from label in the data set to label in the vocabulary.
+    The result maps the label in the data to the label in the vocabulary.
     """
     firsts = [{name} for name in vocabulary.label_names]
     alike = [set(_parts(name)) for name in vocabulary.label_names]
@@ -81,7 +84,7 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
         counts[label] += 1
         if counts[label] == 1:
             firsts[label].add(texts[0])
-    # If several entries share a label, none of their texts is its name.
+    # If several entries share a label, none of their texts names it.
     firsts = [
         _keys(names) if count == 1 else _keys([name])
         for names, count, name in zip(firsts, counts, vocabulary.label_names)
@@ -104,9 +107,13 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
 
 
 def _exchanged(moved: dict[int, int]) -> list[int]:
-    """Labels that exchange their names, in pairs or longer cycles.
+    """Find labels that have exchanged their names, in pairs or cycles.
 
-    The argument maps labels in the data to labels in the vocabulary.
+    Args:
+        moved (dict[int, int]): Result of :func:`_moved`.
+
+    Returns:
+        list[int]: Labels in the data, in ascending order.
     """
     found = set()
     for start in moved:
@@ -119,12 +126,12 @@ def _exchanged(moved: dict[int, int]) -> list[int]:
 
 
 def _parts(name: str) -> list[str]:
-    """A name, and its parts between commas, semicolons and ``'|'``."""
+    """List a name and its parts between commas, semicolons and ``'|'``."""
     return [name, *re.split(r'[,;|]', name)]
 
 
 def _keys(names: Iterable[str]) -> set[str]:
-    """Names in lower case without blanks, hyphens and underscores."""
+    """Convert names to lower case without blanks, hyphens and underscores."""
     folded = [unicodedata.normalize('NFKC', n).casefold() for n in names]
     # A name that consists only of such characters is kept.
     return {re.sub(r'[\s_-]+', '', name) or name for name in folded}

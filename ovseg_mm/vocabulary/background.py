@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Background words: things in an image that are not classes."""
+"""Background words: names of things that are not among the classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from ovseg_mm.utils.errors import InputError, nearest
 from .loading import load_vocabulary, shipped_vocabularies
 from .vocabulary import Vocabulary
 
-# Endings of names of COCO-Stuff that do not describe the thing.
+# Endings of COCO-Stuff names that are not part of the word.
 _ENDINGS = ('-other', '-stuff')
 
 
@@ -17,17 +17,18 @@ def background_words(
     background: Vocabulary | str | Sequence[str] | Mapping[str, Any],
     vocabulary: Vocabulary,
 ) -> Vocabulary | None:
-    """Vocabulary of the words whose pixels count as background.
+    """Build a vocabulary of words whose pixels count as background.
 
-    Names of COCO-Stuff that may mean a class are left out: names whose words
-    all occur in a class text, or that contain all words of a class text. For
-    example, the class ``'red car'`` removes the name ``'car'``.
+    With ``'coco'``, a name of COCO-Stuff is left out if it may mean one of
+    the classes. It may mean a class if all its words occur in a class text,
+    or if it contains all words of a class text. For example, the name
+    ``'car'`` is left out for the class ``'red car'``.
 
     Args:
-        background (Vocabulary | str | Sequence[str] | Mapping): ``'coco'``
-            for the 171 names of COCO-Stuff; or words, in any form that
-            :func:`load_vocabulary` takes.
-        vocabulary (Vocabulary): The classes.
+        background (Vocabulary | str | Sequence[str] | Mapping): ``'coco'``:
+            the 171 names of COCO-Stuff. All other values are words in a form
+            that :func:`load_vocabulary` takes.
+        vocabulary (Vocabulary): Classes to segment.
 
     Returns:
         Vocabulary | None: The background words; None if all names of
@@ -35,7 +36,8 @@ def background_words(
 
     Raises:
         FileNotFoundError: If a string is neither a shipped key nor a file.
-        InputError: If a string is a misspelt option, or words are malformed.
+        InputError: If a string is a misspelt ``'none'``, ``'threshold'`` or
+            ``'coco'``, or if a word is malformed.
     """
     if isinstance(background, str):
         known = ('none', 'threshold', 'coco')
@@ -43,7 +45,8 @@ def background_words(
         if near and background not in (*known, *shipped_vocabularies()):
             raise InputError(
                 f'background={background!r} is not an option{near} To use '
-                f'this word, give a list: background=[{background!r}]'
+                'it as a background word, give a list: '
+                f'background=[{background!r}]'
             )
     words = load_vocabulary(background)
     if background != 'coco':
@@ -58,7 +61,7 @@ def background_words(
 
 
 def _plain(name: str) -> str:
-    """Name of COCO-Stuff in plain words: ``'sky'`` for ``'sky-other'``."""
+    """Convert a COCO-Stuff name to words: ``'sky-other'`` to ``'sky'``."""
     for ending in _ENDINGS:
         name = name.removesuffix(ending)
     return name.replace('-', ' ')
@@ -69,6 +72,6 @@ def _alike(one: set[str], other: set[str]) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    """Words of a text, without ``'s'`` at the ends of words (plurals)."""
+    """Split a text into words, without the plural ``'s'`` at their ends."""
     words = text.lower().replace('-', ' ').split()
     return {word.rstrip('s') for word in words}

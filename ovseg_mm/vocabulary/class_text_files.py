@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of class texts: text, CSV, TSV, JSON and YAML files."""
+"""Functions that read class texts from files of several formats."""
 
 import ast
 import json
@@ -28,7 +28,7 @@ from .entries import (
     split_synonyms,
 )
 
-# Keys under which a JSON or YAML object may have the list of classes.
+# Keys under which a dict in a JSON or YAML file may have the list of classes.
 _LIST_KEYS = (
     *('categories', 'classes', 'names', 'labels', 'class_names'),
     *('class_texts', 'id2label', 'label2id', 'words'),
@@ -51,20 +51,20 @@ def read_class_file(path: Path) -> list[Entry] | Mapping[str, Any]:
             or lower case.
 
     Returns:
-        list[Entry] | Mapping: The classes in label order. If the file has an
-        object with ``class_texts``: this object, for
-        :func:`load_vocabulary`.
+        list[Entry] | Mapping: The classes in label order. If the file
+        contains a dict with the key ``class_texts``, this dict is returned;
+        :func:`load_vocabulary` reads it.
 
     Raises:
-        InputError: If the file has another suffix, or the content is
-            malformed.
+        InputError: If the suffix is not in ``CLASS_FILE_SUFFIXES``, or the
+            content is malformed.
         OSError: If the file cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix not in CLASS_FILE_SUFFIXES:
         raise InputError(
             f'{path} has the suffix {suffix!r}, which is unknown for class '
-            'texts; save the class texts as one of '
+            'texts; save them in a file with one of the suffixes '
             f'{", ".join(CLASS_FILE_SUFFIXES[:6])}'
         )
     content = read_text(path)
@@ -80,7 +80,20 @@ def read_class_file(path: Path) -> list[Entry] | Mapping[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """Text of a file in UTF-8, UTF-16 or, with a warning, Windows-1252."""
+    """Read a text file in UTF-8, UTF-16 or Windows-1252.
+
+    Windows-1252 gives a warning, because the encoding is only guessed.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        str: Content of the file, without byte-order marks.
+
+    Raises:
+        InputError: If the file is not a text file, or has another encoding.
+        OSError: If the file cannot be read.
+    """
     data = path.read_bytes()
     encoding = 'utf-8-sig'
     if data.startswith((b'\xff\xfe', b'\xfe\xff')):
@@ -126,7 +139,7 @@ def _from_windows(data: bytes, path: Path, error: UnicodeDecodeError) -> str:
 
 
 def _lines(content: str) -> list[str]:
-    """Lines of a text without comments and blank lines."""
+    """Split a text into lines, without comments and blank lines."""
     lines = []
     for line in content.splitlines():
         if line.lstrip().startswith('#'):
@@ -168,9 +181,9 @@ def _from_lines(lines: list[str], path: Path) -> list[Entry]:
         elif len(lines) == 1 and _is_several(lines[0]):
             raise InputError(
                 f'{path} has only the line {lines[0]!r}, which may be one '
-                'class or several classes. Write one class per '
-                "line, or ';' between classes; write '|' between synonyms of "
-                "one class, and '\\,' for a comma that belongs to a class text"
+                'class or several classes. Write each class on a separate '
+                "line, or ';' between classes. Write '|' between synonyms of "
+                "one class, and '\\,' for a comma that is part of a class text"
             )
     if indexed is not None:
         return indexed
@@ -181,7 +194,7 @@ def _from_lines(lines: list[str], path: Path) -> list[Entry]:
 def _match_all(
     pattern: re.Pattern[str], lines: Sequence[str]
 ) -> list[re.Match[str]]:
-    """Match of each whole line; an empty list if one line does not match."""
+    """Match all lines as a whole; return [] if any line does not match."""
     matches = [match for match in map(pattern.fullmatch, lines) if match]
     return matches if len(matches) == len(lines) else []
 
@@ -193,21 +206,27 @@ def _is_several(line: str) -> bool:
 def _warn_of_semicolons(
     parts: list[list[str]], lines: list[str], path: Path
 ) -> None:
-    """Warn if only some of the lines have several classes."""
+    """Warn if some lines contain several classes, and others only one."""
     line, part = max(zip(lines, parts), key=lambda pair: len(pair[1]))
     if sum(len(part) == 1 for part in parts) > 1:
         warnings.warn(
-            f'{path}: the line {line!r} is read as {len(part)} classes; '
-            "write '|' between synonyms of one class",
+            f'{path}: the line {line!r} is read as {len(part)} classes, '
+            "because ';' separates classes; if these are synonyms of one "
+            "class, write '|' between them",
             UserWarning,
             stacklevel=4,
         )
 
 
 def _indexed(lines: Sequence[str]) -> list[Entry] | None:
-    """Classes and labels of lines that all begin, or all end, with a label.
+    """Read classes with labels from lines such as ``'0: cat'``.
 
-    None if the lines do not have this form.
+    Args:
+        lines (Sequence[str]): Lines of a file.
+
+    Returns:
+        list[Entry] | None: One entry per line; None unless all lines begin
+        with a label, or all lines end with a label.
     """
     if len(lines) < 2:
         return None
@@ -219,8 +238,9 @@ def _indexed(lines: Sequence[str]) -> list[Entry] | None:
         if not matches:
             continue
         values = [int(match[index]) for match in matches]
-        # A number may be a part of a class text, so these must look like
-        # labels: 0, 1, ... or 1, 2, ...; or different and with a separator.
+        # A number may be a part of a class text, so the numbers must look
+        # like labels: they are 0, 1, ... or 1, 2, ...; or they are different
+        # and a separator follows each.
         if sorted(values) in (
             list(range(len(lines))),
             list(range(1, len(lines) + 1)),
@@ -244,7 +264,8 @@ def _from_json(content: str, path: Path) -> list[Entry] | Mapping[str, Any]:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise InputError(
                 f'{path} is not valid JSON (line {error.lineno}, column '
-                f'{error.colno}: {error.msg}); write a list of strings'
+                f'{error.colno}: {error.msg}); write a list such as '
+                '["cat", "dog"]'
             ) from error
     return _from_object(found, path, 'JSON')
 
@@ -258,7 +279,7 @@ def _from_yaml(content: str, path: Path) -> list[Entry] | Mapping[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(
             f'{path} is not valid YAML ({" ".join(str(error).split())}); '
-            'write a list of strings'
+            'write a list such as ["cat", "dog"]'
         ) from error
     return _from_object(found, path, 'YAML')
 
@@ -272,15 +293,15 @@ def _from_object(
     if entries is None:
         raise InputError(
             f'{path} contains a {kind} {type(found).__name__}, but no list of '
-            'classes; write a list of strings, one per class (a class with '
-            'a synonym: "sofa, couch"), or an object with the key '
-            'class_texts, categories, classes or names'
+            'classes; write a list with one string per class, such as '
+            '["cat", "sofa, couch"], or a dict that has such a list under the '
+            'key class_texts, categories, classes or names'
         )
     return _ordered(entries, path)
 
 
 def _entries_of(found: Any, path: Path) -> list[Entry] | None:
-    """Classes of a list or an object; None if it contains no classes."""
+    """Read the classes in a list or dict; None if it contains no classes."""
     if isinstance(found, (list, tuple)):
         return _entries_of_list(found, path)
     if not isinstance(found, Mapping) or not found:
@@ -322,14 +343,14 @@ def _entries_of_list(items: Sequence[Any], path: Path) -> list[Entry]:
         if not isinstance(item, str):
             raise InputError(
                 f'{path}: entry {index} (counting from 0) is {item!r}, a '
-                f'{type(item).__name__}; expected a string'
+                f'{type(item).__name__}; write a string'
             )
     check_class_texts(items, str(path))
     return [Entry(split_synonyms(item)) for item in items]
 
 
 def _ordered(entries: list[Entry], path: Path) -> list[Entry]:
-    """Sort classes by the labels that the file gives."""
+    """Sort the classes by their labels, if each class has a label."""
     by_value = [
         (entry.index, entry) for entry in entries if entry.index is not None
     ]
@@ -341,14 +362,15 @@ def _ordered(entries: list[Entry], path: Path) -> list[Entry]:
     if twice:
         raise InputError(
             f'{path} gives the label {twice[0]} to two classes; give each '
-            'class a label of its own'
+            'class a different label'
         )
     if values[0] > 1 or values[-1] - values[0] >= len(values):
         warnings.warn(
             f'{path} numbers its {len(values)} classes from {values[0]} to '
-            f'{values[-1]}. They get the labels 0 to {len(values) - 1} in '
-            'this order; if label files have the numbers of the file, set '
-            'label_map of the data set',
+            f'{values[-1]}. In this order, the classes get the labels 0 to '
+            f'{len(values) - 1}. If the pixels of your label files have the '
+            'original numbers, set label_map of the data set to map these '
+            'numbers to the labels',
             UserWarning,
             stacklevel=5,
         )

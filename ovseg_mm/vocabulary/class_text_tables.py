@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of classes: rows of CSV and TSV files, and JSON objects."""
+"""Functions that read classes from rows of tables, and from dicts."""
 
 import csv
 import re
@@ -42,17 +42,18 @@ def entries_of_table(
 
     Args:
         lines (Sequence[str]): Lines of the file without blank lines.
-        suffix (str): ``'.csv'``: commas separate cells, and ``'|'`` or
-            ``';'`` separates synonyms. Otherwise: tabs separate cells, and
-            ``', '`` or ``'|'`` separates synonyms.
+        suffix (str): Suffix of the file. With ``'.csv'``, cells are
+            separated by commas, and synonyms by ``'|'`` or ``';'``. With
+            other suffixes, cells are separated by tabs, and synonyms by
+            ``', '`` or ``'|'``.
         path (Path): The file, for messages.
 
     Returns:
-        list[Entry]: One entry per row.
+        list[Entry]: One entry per row, without the heading.
 
     Raises:
-        InputError: If the column of class texts cannot be found, or a row is
-            longer than the heading.
+        InputError: If the column of class texts cannot be found, a row has
+            more cells than the heading, or a cell is not a class text.
     """
     comma = suffix == '.csv'
     rows = _rows(lines, comma)
@@ -81,20 +82,21 @@ def entries_of_records(
     path: Path,
     split: _Split = split_synonyms,
 ) -> list[Entry]:
-    """Read classes from mappings such as ``dict(name='cat', id=3)``.
+    """Read classes from dicts such as ``dict(name='cat', id=3)``.
 
     Args:
-        records (Sequence[Mapping]): One mapping per class, with a name or
-            class texts; synonyms, a label and a colour are optional.
-        path (Path): The file, for messages.
-        split (Callable): Function that splits a string into class texts.
+        records (Sequence[Mapping]): One dict per class, with a name or class
+            texts. Synonyms, a label and a colour are optional.
+        path (Path): File that contains the dicts, for messages.
+        split (Callable): Function that splits a string into a class text and
+            its synonyms.
 
     Returns:
-        list[Entry]: One entry per mapping.
+        list[Entry]: One entry per dict.
 
     Raises:
-        InputError: If a mapping has no class text, or a string is not a class
-            text.
+        InputError: If a dict has no class text, or :func:`check_class_texts`
+            finds that a string is not a class text.
     """
     records = [
         {_normal(key): value for key, value in record.items()}
@@ -105,8 +107,8 @@ def entries_of_records(
         texts = _first(record, (*_TEXTS, *_NAMES))
         if texts is None:
             raise InputError(
-                f'{path}: entry {number} (counting from 0) has no name; it '
-                f"has {', '.join(record)}. Use the key or heading 'name' "
+                f'{path}: entry {number} (counting from 0) has no name; its '
+                f"keys are {', '.join(record)}. Use the key or heading 'name' "
                 'for the class text'
             )
         name = _first(record, _NAMES) if set(_TEXTS) & set(record) else None
@@ -123,7 +125,7 @@ def entries_of_records(
 
 
 def _rows(lines: Sequence[str], comma: bool) -> list[list[str]]:
-    """Cells of each line; empty columns at the end are left out."""
+    """Split lines into cells, without empty columns at the end."""
     tables = [
         list(csv.reader(lines, delimiter=delimiter, skipinitialspace=comma))
         for delimiter in (',;\t' if comma else '\t')
@@ -176,10 +178,10 @@ def _without_heading(
     ):
         raise InputError(
             f'{path} has rows such as {rows[0]!r}, without a heading for the '
-            "column of class texts. Add a heading with 'name' (and 'id', "
-            "'synonyms', 'color') as the first line; if a class text "
-            'contains a comma, enclose the whole text in double quotes; write '
-            "'|' between synonyms"
+            "column of class texts. Add a first line with the heading 'name' "
+            "above the class texts; optional headings are 'id', 'synonyms' "
+            "and 'color'. If a class text contains a comma, enclose the whole "
+            "text in double quotes; write '|' between synonyms"
         )
     named = named if len(texts) == len(named) else ('name',)
     heads = (*named, *keys[len(numbers)], 'color')
@@ -209,10 +211,15 @@ def _split_cell(cell: str) -> tuple[str, ...]:
 
 
 def _first(record: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """First list or string that a record has under ``keys``, else None.
+    """Get the first list or string of a record under one of ``keys``.
 
-    A string of digits under a key of ``_INDICES`` is a label and does not
-    count.
+    Args:
+        record (Mapping[str, Any]): Dict of one class.
+        keys (Sequence[str]): Keys to try, in this order.
+
+    Returns:
+        Any: The list or string; None if there is none. A string of digits
+        under a key of ``_INDICES`` is a label, so it is skipped.
     """
     for key in keys:
         value = record.get(key)
@@ -232,9 +239,15 @@ def _index(record: Mapping[str, Any]) -> int | None:
 
 
 def colour_of(record: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """Colour (red, green, blue) of a record; None if it has no colour.
+    """Get the colour of a class.
 
-    A colour is written as three numbers or as ``'#rrggbb'``.
+    Args:
+        record (Mapping[str, Any]): Dict of the class. A colour is written as
+            three numbers in [0, 255] or as ``'#rrggbb'``.
+
+    Returns:
+        tuple[int, int, int] | None: Colour (red, green, blue); None if the
+        dict has no colour.
     """
     for keys in _CHANNELS:
         if all(_is_number(str(record.get(key, ''))) for key in keys):
@@ -257,7 +270,7 @@ def _as_triple(shades: Sequence) -> tuple[int, int, int]:
 
 
 def _first_text(entry: Entry) -> str:
-    # A comma that is still in a text belongs to it.
+    # The text is split already, so its commas do not separate synonyms.
     return entry.texts[0].replace(',', '\\,')
 
 

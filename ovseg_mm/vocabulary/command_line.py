@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class texts in the arguments of a command."""
+"""Parser of class texts in the arguments of a command."""
 
 import ast
 import re
@@ -17,13 +17,13 @@ def parse_classes(words: Sequence[str]) -> str | list[str]:
     r"""Convert the arguments of ``--classes`` for :func:`load_vocabulary`.
 
     Args:
-        words (Sequence[str]): Arguments of ``--classes``: a shipped key, a
-            file, or class texts. Class texts are separate arguments, or
-            separated by ``';'`` or line ends. A comma within a class text is
-            written ``'\,'``.
+        words (Sequence[str]): Arguments of ``--classes``: one key of a
+            shipped vocabulary, one path of a file, or class texts. Class
+            texts are separate arguments, or are separated by ``';'`` or line
+            ends. A comma within a class text is written ``'\,'``.
 
     Returns:
-        str | list[str]: A key, a file, or a list of class texts.
+        str | list[str]: The key or path unchanged, or a list of class texts.
 
     Raises:
         InputError: If class texts are separated by commas, or an argument is
@@ -49,7 +49,7 @@ def parse_classes(words: Sequence[str]) -> str | list[str]:
             raise InputError(
                 f'--classes {quoted(part)} has a comma; separate classes '
                 'with ";" and synonyms of one class with "|", and write '
-                '"\\," for a comma that belongs to a text'
+                '"\\," for a comma that is part of a class text'
             )
     return classes
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class texts of one class: splitting and checks."""
+"""Functions that split and check class texts."""
 
 import re
 import warnings
@@ -22,7 +22,11 @@ _OTHER_FILES = (
     *('.safetensors', '.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff'),
     *('.webp', '.gif'),
 )
-ESCAPES = "write '\\,' '\\|' '\\;' '\\:' for a sign that belongs to the text"
+# Last part of messages about separators.
+ESCAPES = (
+    'if one of the signs , | ; : is part of the class text, write a backslash '
+    'before it'
+)
 # A backslash before a separator makes it a part of the text. A comma
 # between digits belongs to a number.
 _SYNONYMS = re.compile(r'(?<!\\)(?:, |\s*\|\s*|,(?=[^\s\d]))')
@@ -44,7 +48,8 @@ class Entry:
             from the class text.
         colour (tuple[int, int, int], optional): Colour (red, green, blue) in
             [0, 255].
-        index (int, optional): Label of the class, if the source gives one.
+        index (int, optional): Label of the class, if the source contains
+            labels.
     """
 
     texts: tuple[str, ...]
@@ -63,18 +68,18 @@ def split_synonyms(entry: str) -> tuple[str, ...]:
 
 
 def split_classes(text: str) -> list[str]:
-    """Split a text into classes at ``';'`` and line ends."""
+    """Split a string into classes at ``';'`` and line ends."""
     parts = (part.strip() for part in _CLASSES.split(text))
     return [part for part in parts if part]
 
 
 def unescaped(text: str) -> str:
-    """Remove the backslashes before separators that belong to a text."""
+    """Remove the backslash before each separator that is part of a text."""
     return _ESCAPED.sub(r'\1', text)
 
 
 def looks_like_file(text: str) -> bool:
-    """Whether a text looks like a path, or is the path of a file."""
+    """Whether a text looks like a path or URL, or a file has this path."""
     text = text.strip()
     suffix = Path(text).suffix.lower()
     if suffix in CLASS_FILE_SUFFIXES + _OTHER_FILES or _ROOTED.match(text):
@@ -83,7 +88,7 @@ def looks_like_file(text: str) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file exists; False if the path is too long for a file name."""
+    """Whether a path is a file; a path that is too long gives no error."""
     try:
         return path.is_file()
     except OSError:
@@ -91,23 +96,26 @@ def is_file(path: Path) -> bool:
 
 
 def quoted(text: str) -> str:
-    """Text in quotes for messages, cut to 60 characters."""
+    """Put a text in quotes for a message; long texts are shortened."""
     return repr(text) if len(text) <= 60 else f'{text[:57]!r}...'
 
 
 def check_class_texts(texts: Sequence[str], source: str) -> None:
-    """Check that strings are class texts and not something else.
+    """Check that each string is the class text of one class.
 
     Args:
-        texts (Sequence[str]): One string per class, synonyms included.
+        texts (Sequence[str]): One string per class, which may contain
+            synonyms.
         source (str): File or list that contains the strings, for messages.
 
     Raises:
-        InputError: If a string is a path, a part of a list, a label with a
-            class text, or several classes.
+        InputError: If a string is a path, a piece of a written list such as
+            ``"['cat'"``, or a label followed by a class text such as
+            ``'0: cat'``; or if it contains several classes or control
+            characters.
 
     Warns:
-        UserWarning: If a string may be several classes, or is a number.
+        UserWarning: If a string may contain several classes, or is a number.
     """
     for index, text in enumerate(texts):
         problem = _problem(text)
@@ -128,8 +136,9 @@ def check_class_texts(texts: Sequence[str], source: str) -> None:
         names = ' and '.join(map(repr, split_synonyms(joined[0])))
         warnings.warn(
             f'{source}: {quoted(joined[0])} is read as one class with the '
-            f"synonyms {names}. Write '|' between synonyms, give classes "
-            f'as separate entries, and {ESCAPES}',
+            f"synonyms {names}. If this is right, write '|' between the "
+            'synonyms; if these are different classes, write each as a '
+            f'separate entry; {ESCAPES}',
             UserWarning,
             stacklevel=3,
         )
@@ -137,7 +146,8 @@ def check_class_texts(texts: Sequence[str], source: str) -> None:
     if numbers:
         warnings.warn(
             f'{source}: {quoted(numbers[0])} is a number; write only class '
-            'texts, since their order gives the labels',
+            'texts and no labels, since the order of the texts gives the '
+            'labels',
             UserWarning,
             stacklevel=3,
         )
@@ -146,9 +156,9 @@ def check_class_texts(texts: Sequence[str], source: str) -> None:
 def _problem(text: str) -> str | None:
     if looks_like_file(text):
         return (
-            'which looks like a file or an address; give the path of one '
-            f'file ({", ".join(CLASS_FILE_SUFFIXES[:6])}), or write the '
-            'class text'
+            'which looks like a file or an address; give either the path of '
+            f'one file ({", ".join(CLASS_FILE_SUFFIXES[:6])}) or only class '
+            'texts'
         )
     if _LIST.match(text):
         return (
@@ -157,13 +167,13 @@ def _problem(text: str) -> str | None:
         )
     if _INDEX.match(text):
         return (
-            'which looks like a label and a class text; write the class text '
-            f'alone, since the order gives the label, or {ESCAPES}'
+            'which looks like a label and a class text; write only the class '
+            f'text, since the order gives the label; {ESCAPES}'
         )
     if _CLASSES.search(text) or re.search(r'(?<!\\),$', text):
         return (
-            'which looks like several classes; give each as a separate '
-            f'entry, or {ESCAPES}'
+            'which looks like several classes; write each class as a '
+            f'separate entry; {ESCAPES}'
         )
     if any(ord(sign) < 32 for sign in text):
         return 'which has control characters; remove them'

@@ -30,13 +30,8 @@ from .palette import class_palette
 from .vocabulary import Vocabulary, as_colour
 
 _SPEC_KEYS = (
-    'class_texts',
-    'renamed',
-    'label_names',
-    'prompt_to_label',
-    'unseen',
-    'palette',
-    'subset',
+    *('class_texts', 'renamed', 'label_names', 'prompt_to_label'),
+    *('unseen', 'palette', 'subset'),
 )
 # Shipped keys, and palettes of MMSegmentation with the same label order.
 _MMSEG_PALETTES = {
@@ -60,54 +55,58 @@ def load_vocabulary(
 ) -> Vocabulary:
     r"""Build a vocabulary from a key, a file, a list or a mapping.
 
-    Synonyms of a class are separated by ``', '`` or ``'|'``. If a separator
-    belongs to a class text, write a backslash before it: ``r'salt\, pepper'``.
+    Synonyms of a class are separated by ``', '`` or ``'|'``. If a class text
+    contains a separator, write a backslash before it: ``r'salt\, pepper'``.
 
     Args:
         spec (Vocabulary | str | PathLike | Sequence[str] | Mapping): One of
 
             - a :class:`Vocabulary`, which is returned unchanged;
-            - a shipped key such as ``'ade150'``
-              (:func:`shipped_vocabularies` lists them);
+            - the key of a vocabulary that comes with the package, such as
+              ``'ade150'`` (:func:`shipped_vocabularies` lists all keys);
             - the path of a file: ``.txt`` (one class per line), ``.csv`` or
               ``.tsv`` (one class per row, with or without a heading),
-              ``.json`` or ``.yaml`` (a list of strings, a list of objects
-              with a ``name``, an object with such a list, or an object with
-              the keys of the mapping below);
+              ``.json`` or ``.yaml`` (a list of strings, a list of dicts with
+              the key ``name``, a dict that contains one of these lists, or a
+              dict with the keys of the mapping below);
             - a string of several classes, separated by ``';'``;
             - a list of strings, one per class;
             - a mapping with ``class_texts`` (a key, a file or a list) and
               optionally
 
-              - ``renamed``: mapping from a class's first text to its new text;
+              - ``renamed``: dict from the first text of a class to the new
+                text of the class;
               - ``label_names``: names of the L labels;
-              - ``prompt_to_label``: label of each of the T class texts;
+              - ``prompt_to_label``: label of each of the T classes;
               - ``unseen``: labels (numbers or names) without training pixels;
               - ``palette``: L colours (red, green, blue);
-              - ``subset``: ``'seen'`` or ``'unseen'`` labels to keep.
+              - ``subset``: labels to keep, ``'seen'`` or ``'unseen'``.
 
     Returns:
         Vocabulary: The vocabulary.
 
     Raises:
         FileNotFoundError: If a string is neither a shipped key nor a file.
-        InputError: If a class text is malformed, or is a path, a part of a
-            list or a label; the message names file and entry.
+        InputError: If a class text is malformed, or is in fact a path, a
+            piece of a list or a label. The message names the file and the
+            entry.
 
     Warns:
         UserWarning: If a class text is ambiguous, or several classes have the
-            same class text, so that only the first can be predicted.
+            same class text. Then, only the first of them can be predicted.
     """
     vocabulary = _load(spec)
     groups = vocabulary.duplicates()
     if groups and vocabulary is not spec:
         listed = '; '.join(
-            f'{vocabulary.names[group[0]]!r} ({", ".join(map(str, group))})'
+            f'{vocabulary.names[group[0]]!r} '
+            f'(entries {", ".join(map(str, group))})'
             for group in groups
         )
         warnings.warn(
             f'{vocabulary.source}: entries with the same name get the same '
-            f'score, so only the first of each can be predicted: {listed}',
+            f'score, so only the first of them can be predicted: {listed}; '
+            'if the list is yours, rename or remove the other entries',
             UserWarning,
             stacklevel=2,
         )
@@ -129,8 +128,8 @@ def _load(spec: Any) -> Vocabulary:
     if isinstance(spec, Sequence):
         return _from_list(spec)
     raise InputError(
-        f'a vocabulary cannot be of the type {type(spec).__name__}; give a '
-        'shipped key, a file, a list of class texts or a mapping'
+        f'the type {type(spec).__name__} is wrong for a vocabulary; give the '
+        'key of a shipped vocabulary, a file, a list of strings or a mapping'
     )
 
 
@@ -138,14 +137,14 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     unknown = sorted(set(spec).difference(_SPEC_KEYS))
     if unknown or 'class_texts' not in spec:
         raise InputError(
-            f'a vocabulary mapping has the keys {sorted(spec)}; give '
-            f'class_texts and, if wanted, {", ".join(_SPEC_KEYS[1:])}'
+            f'a vocabulary mapping has the keys {sorted(spec)}; it must have '
+            f'class_texts, and it may have {", ".join(_SPEC_KEYS[1:])}'
         )
     texts = spec['class_texts']
     if isinstance(texts, Mapping):
         raise InputError(
-            'class_texts of a vocabulary mapping is another mapping; give a '
-            'shipped key, a file or a list of strings'
+            'class_texts of a vocabulary mapping is another mapping; give '
+            'the key of a shipped vocabulary, a file or a list of strings'
         )
     changes = {
         key: spec[key] for key in _SPEC_KEYS[1:] if spec.get(key) is not None
@@ -154,8 +153,8 @@ def _from_mapping(spec: Mapping[str, Any]) -> Vocabulary:
     subset = changes.pop('subset', None)
     if subset not in (None, 'seen', 'unseen'):
         raise InputError(
-            f'subset of a vocabulary mapping is {subset!r}; give '
-            "'seen' or 'unseen'"
+            "the key 'subset' of a vocabulary mapping has the value "
+            f"{subset!r}; give 'seen' or 'unseen'"
         )
     vocabulary = _load(texts)
     if 'renamed' in changes:
@@ -171,7 +170,7 @@ def _check_kinds(changes: Mapping[str, Any]) -> None:
         items, kind = value, 'a list'
         fits = isinstance(value, (list, tuple)) or key == 'subset'
         if key == 'renamed':
-            kind, fits = 'a mapping, name: text', isinstance(value, Mapping)
+            kind, fits = 'a dict of strings', isinstance(value, Mapping)
             items = value.values() if fits else ()
         elif key == 'label_names':
             kind = 'a list of strings'
@@ -179,18 +178,19 @@ def _check_kinds(changes: Mapping[str, Any]) -> None:
             fits = all(isinstance(item, str) for item in items)
         if not fits:
             raise InputError(
-                f'{key} of a vocabulary mapping must be {kind}; found '
-                f'{quoted(str(value))}'
+                f'the value of {key!r} in a vocabulary mapping must be '
+                f'{kind}; found {quoted(str(value))}'
             )
 
 
 def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
-    """Replace some class texts and their label names; labels stay."""
+    """Replace class texts and the names of their labels, not the labels."""
     for name in renamed:
         if name not in base.names:
             raise InputError(
-                f'{base.source}: renamed has {name!r}, which is not a class '
-                f'text of this vocabulary{nearest(name, base.names)}'
+                f"{base.source}: the key 'renamed' contains {name!r}, but no "
+                'class has this first text; correct it'
+                f'{nearest(name, base.names)}'
             )
     texts = {name: split_synonyms(renamed[name]) for name in renamed}
     first = {name: texts[name][0] for name in renamed}
@@ -213,7 +213,7 @@ def _relabel(
     unseen: Sequence[int | str] | None = None,
     palette: Sequence[Sequence[int]] | None = None,
 ) -> Vocabulary:
-    """Replace label names, label of each text, unseen labels or colours."""
+    """Replace all values that are not None; keep the others of ``base``."""
     names = tuple(label_names or base.label_names)
     label_map = prompt_to_label
     if label_map is None and len(names) == base.num_labels:
@@ -221,8 +221,8 @@ def _relabel(
     elif label_map is None:
         raise InputError(
             f'{base.source} has {base.num_labels} labels, but label_names '
-            f'has {len(names)} names; if several texts share a label, give '
-            'prompt_to_label too'
+            f'has {len(names)} names; write one name per label, or give '
+            'prompt_to_label too if several classes share a label'
         )
     if palette is None:
         palette = _palette(base, names)
@@ -241,7 +241,7 @@ def _relabel(
 def _palette(
     base: Vocabulary, names: tuple[str, ...]
 ) -> tuple[tuple[int, int, int], ...]:
-    """Colours for new names: custom colours if there are any, else default."""
+    """Keep custom colours if their number fits; otherwise, use the default."""
     if len(names) == base.num_labels and base.has_own_palette:
         return base.palette
     return class_palette(names)
@@ -254,8 +254,8 @@ def _label_index(
         return label
     if label not in names:
         raise InputError(
-            f'{base.source}: unseen has {label!r}, which is not the name of a '
-            f'label{nearest(label, names)}'
+            f"{base.source}: the list 'unseen' contains {label!r}, but no "
+            f'label has this name; correct or remove it{nearest(label, names)}'
         )
     return names.index(label)
 
@@ -290,13 +290,13 @@ def _from_name(name: str) -> Vocabulary:
     ]
     raise FileNotFoundError(
         f'{name}: there is no such vocabulary file'
-        f'{nearest(path.name, files)} (shipped vocabularies, to be written '
-        f'without a suffix: {_listed(keys)})'
+        f'{nearest(path.name, files)} (shipped vocabularies have no suffix: '
+        f'{_listed(keys)})'
     )
 
 
 def _listed(keys: Sequence[str]) -> str:
-    """Shipped keys for messages; variants (with ``'-'``) are only counted."""
+    """List keys for a message; keys with ``'-'`` are only counted."""
     bases = [key for key in keys if '-' not in key]
     return (
         f'{", ".join(bases)} and {len(keys) - len(bases)} variants of these '
@@ -347,7 +347,7 @@ def _from_list(texts: Sequence[str]) -> Vocabulary:
         if not isinstance(text, str):
             raise InputError(
                 f'{source}: entry {index} (counting from 0) is '
-                f'{text!r}, a {type(text).__name__}; expected a string'
+                f'{text!r}, a {type(text).__name__}; write a string'
             )
     check_class_texts(texts, source)
     return _build([Entry(split_synonyms(text)) for text in texts], source)
@@ -371,7 +371,7 @@ def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
 
 
 def _published(texts: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
-    """Value of ``published``: all indices for a shipped list, else ``()``."""
+    """All indices if the texts are a shipped list with synonyms, else ()."""
     if max(map(len, texts), default=0) < 2 or texts not in _shipped_texts():
         return ()
     return tuple(range(len(texts)))
@@ -391,7 +391,7 @@ def _shipped_texts() -> frozenset[tuple[tuple[str, ...], ...]]:
 
 
 def _label_names(texts: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    """Class names: the first text if no other class has it, else all texts."""
+    """Name each class by its first text, or by all texts if others have it."""
     uses = Counter(entry[0] for entry in texts)
     return tuple(
         entry[0] if uses[entry[0]] == 1 else ', '.join(entry)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours of classes, chosen by their names."""
+"""Default colours of classes, which depend on the class names."""
 
 import hashlib
 import re
@@ -37,15 +37,16 @@ def class_palette(names: Sequence[str]) -> tuple[Colour, ...]:
     palette is the same in every run and on every machine.
 
     If a name contains a colour of CSS (``'red car'``, ``'light blue'``), the
-    class gets this colour, or a similar one if it is taken. ``'background'``
-    is black. All other classes have colours other than black, white and grey.
+    class gets this colour. If another class has this colour already, the
+    class gets a similar colour. ``'background'`` is black. Names without a
+    colour never get black, white or grey.
 
     Args:
         names (Sequence[str]): L class names.
 
     Returns:
-        tuple[Colour, ...]: L colours (red, green, blue) in [0, 255]. They are
-        all different for up to 4500 names.
+        tuple[Colour, ...]: L colours (red, green, blue) in [0, 255]. If there
+        are 4500 names or fewer, all colours are different.
     """
     return _palette_of(tuple(names))
 
@@ -73,7 +74,7 @@ def _palette_of(names: tuple[str, ...]) -> tuple[Colour, ...]:
 
 
 class _Choices(NamedTuple):
-    """Colours to choose from: N colours as RGB and OKLab, (N, 3) each."""
+    """The N colours to choose from, in RGB, (N, 3), and in OKLab, (N, 3)."""
 
     rgb: np.ndarray
     lab: np.ndarray
@@ -114,8 +115,8 @@ def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         tuple[np.ndarray, np.ndarray]: Indices of all N colours, nearest
-        first; and indices of the colours similar enough to have the same
-        name.
+        first; and indices of the colours that are so similar to the CSS
+        colour that people give them the same name.
     """
     colour = _oklab(np.array([ImageColor.getrgb(named)]))[0]
     chroma = np.hypot(colour[1], colour[2])
@@ -134,7 +135,7 @@ def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shuffled(items: np.ndarray, name: str) -> np.ndarray:
-    """Items in an order that depends only on a class name."""
+    """Sort items in a random order that depends only on a class name."""
     digest = hashlib.sha256(name.lower().encode()).digest()
     keys = np.arange(1, len(items) + 1, dtype=np.uint64)
     # Multiples of an odd number are all different, modulo 2 ** 64.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt templates: sentences with a place for a class text."""
+"""Prompt templates: sentences with ``{}`` in place of a class text."""
 
 from collections.abc import Sequence
 
@@ -48,17 +48,17 @@ _MMSEG_SETS = ('imagenet', 'vild')
 
 
 def get_templates(spec: str | Sequence[str]) -> list[str]:
-    """Look up a set of prompt templates by name, or check a list of them.
+    """Get the prompt templates of a named set, or check a list of templates.
 
     Args:
-        spec (str | Sequence[str]): Name of a set: ``'single'`` (1 template),
+        spec (str | Sequence[str]): Name of a set, or a list of templates. The
+            sets and their numbers of templates are ``'single'`` (1),
             ``'imagenet'`` (80), ``'imagenet_select'`` (8), ``'vild'`` (14),
-            ``'cascade_clip'`` (15), ``'maskclip'`` (85); or a list of
-            templates.
+            ``'cascade_clip'`` (15) and ``'maskclip'`` (85).
 
     Returns:
-        list[str]: Templates, each with exactly one ``{}``, the place of the
-        class text.
+        list[str]: Templates. Each contains exactly one ``{}``, where the
+        class text is inserted.
 
     Raises:
         InputError: If the name is unknown, or a template does not contain

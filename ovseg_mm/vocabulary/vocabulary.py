@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class texts, labels and colours of a task."""
+"""Class that stores the class texts, labels and colours of a task."""
 
 import hashlib
 import json
@@ -16,32 +16,35 @@ from .palette import class_palette
 class Vocabulary:
     """The classes of a task: class texts, their labels, names and colours.
 
-    A vocabulary has T entries, each a class text with synonyms, and L labels,
-    the values of a label map. A model scores the entries. T and L differ if
-    several entries share a label (PASCAL VOC 20b: 59 entries, of which 39 are
-    ``background``).
+    A vocabulary has T entries and L labels. An entry is a class text with its
+    synonyms; a model computes one score per entry. The labels 0 to L - 1 are
+    the values of a label map. T is larger than L if several entries share a
+    label. For example, PASCAL VOC 20b has 59 entries and 21 labels, because
+    39 entries share the label ``background``.
 
     Attributes:
         class_texts (tuple[tuple[str, ...], ...]): T entries, each a tuple of
             class texts: the class name, then its synonyms.
-        label_names (tuple[str, ...]): L class names for tables and legends.
+        label_names (tuple[str, ...]): Names of the L labels, for result
+            tables and legends.
         prompt_to_label (tuple[int, ...]): Label in [0, L) of each of the T
             entries.
         palette (tuple[tuple[int, int, int], ...]): L colours (red, green,
             blue) in [0, 255].
         unseen (tuple[int, ...]): Labels without training pixels.
-        source (str): File or key of the class texts, for messages.
-        published (tuple[int, ...]): Indices of the entries that a benchmark
-            has published. A method may ignore synonyms of these entries;
-            synonyms of other entries are always used.
+        source (str): File or key that contains the class texts, for messages.
+        published (tuple[int, ...]): Indices of the entries whose class texts
+            are those of a benchmark. A method may use only the first class
+            text of these entries, as the published evaluations do.
         whole (Vocabulary, optional): Vocabulary from which :meth:`only` made
             this one. None: this vocabulary was not made by :meth:`only`.
-        kept (tuple[int, ...]): For each label, its number in ``whole``; empty
-            if ``whole`` is None.
+        kept (tuple[int, ...]): Label in ``whole`` of each of the L labels;
+            empty if ``whole`` is None.
 
     Raises:
-        InputError: If a class text is empty, counts differ, or an index is
-            out of range.
+        InputError: If a class text is empty, a colour or label is out of
+            range, a label has no entry, or the number of colours or of
+            values in ``prompt_to_label`` is wrong.
     """
 
     class_texts: tuple[tuple[str, ...], ...]
@@ -86,17 +89,17 @@ class Vocabulary:
         if len(self.prompt_to_label) != self.num_texts:
             raise InputError(
                 f'{self.source}: prompt_to_label has '
-                f'{len(self.prompt_to_label)} entries for {self.num_texts} '
-                'class texts; give one label index for each text'
+                f'{len(self.prompt_to_label)} labels for {self.num_texts} '
+                'classes; give one label for each class'
             )
         indices = range(self.num_labels)
         for key in ('prompt_to_label', 'unseen'):
             wrong = sorted(set(getattr(self, key)).difference(indices))
             if wrong:
                 raise InputError(
-                    f'{self.source}: {key} has {wrong}, but there are '
-                    f'{self.num_labels} labels; give values from 0 to '
-                    f'{self.num_labels - 1}'
+                    f'{self.source}: the list {key!r} contains {wrong}, but '
+                    f'there are {self.num_labels} labels; use only labels '
+                    f'from 0 to {self.num_labels - 1}'
                 )
         bare = sorted(set(indices).difference(self.prompt_to_label))
         if bare:
@@ -109,12 +112,12 @@ class Vocabulary:
 
     @property
     def num_texts(self) -> int:
-        """Number of entries T, the classes that a model scores."""
+        """Number T of entries, which is the number of scores of a model."""
         return len(self.class_texts)
 
     @property
     def num_labels(self) -> int:
-        """Number of labels L, the values of a label map."""
+        """Number L of labels; the values of a label map are 0 to L - 1."""
         return len(self.label_names)
 
     @property
@@ -130,7 +133,7 @@ class Vocabulary:
 
     @property
     def ignore_label(self) -> int:
-        """Value of pixels without label: 255, or 65535 for over 255 labels."""
+        """Value of ignored pixels: 255; with more than 255 labels, 65535."""
         return 255 if self.num_labels <= 255 else 65535
 
     @property
@@ -154,15 +157,15 @@ class Vocabulary:
         return self.palette != class_palette(self.label_names)
 
     def coloured(self, palette: Sequence[Sequence[int]]) -> 'Vocabulary':
-        """Replace the colours if they are the default colours.
+        """Replace the colours, but only if they are the default colours.
 
         Args:
             palette (Sequence[Sequence[int]]): L colours (red, green, blue) in
                 [0, 255].
 
         Returns:
-            Vocabulary: Vocabulary with the new colours, or unchanged if
-            :attr:`has_own_palette`.
+            Vocabulary: Vocabulary with the new colours. If
+            :attr:`has_own_palette` is True, this vocabulary itself.
 
         Raises:
             InputError: If ``palette`` does not have L colours.
@@ -206,13 +209,13 @@ class Vocabulary:
         )
 
     def label_named(self, name: str) -> int | None:
-        """Label of a class name; None if no label has this name."""
+        """Find the label with a name; None if no label has this name."""
         if name not in self.label_names:
             return None
         return self.label_names.index(name)
 
     def each_text(self) -> 'Vocabulary':
-        """Make each class text an entry of its own.
+        """Make each class text, including synonyms, a separate entry.
 
         Returns:
             Vocabulary: Vocabulary with the same labels, in which each entry
@@ -237,17 +240,17 @@ class Vocabulary:
         )
 
     def with_others(self, texts: Iterable[str], name: str) -> 'Vocabulary':
-        """Add a last label for classes that are not asked for.
+        """Add one label, after all others, for things that are not classes.
 
         Args:
-            texts (Iterable[str]): Class texts of the new label, one entry
-                each. Texts that the vocabulary already has are skipped; case
-                and repeated blanks are ignored.
+            texts (Iterable[str]): Class texts of the new label. Each text
+                becomes a separate entry. A text is skipped if the vocabulary
+                already has it; case and repeated blanks are ignored.
             name (str): Class name of the new label.
 
         Returns:
-            Vocabulary: The extended vocabulary; this vocabulary if all texts
-            are skipped.
+            Vocabulary: The extended vocabulary. If all texts are skipped,
+            this vocabulary itself.
         """
         known = {_key(text) for texts in self.class_texts for text in texts}
         others = [text for text in texts if _key(text) not in known]
@@ -265,15 +268,16 @@ class Vocabulary:
         )
 
     def duplicates(self) -> list[tuple[int, ...]]:
-        """Groups of entries with the same class texts, which get equal scores.
+        """Find groups of entries that have equal texts and so equal scores.
 
-        Class texts are compared as CLIP's tokenizer reads them: without case
-        and without repeated, leading or trailing blanks. Synonyms are
-        compared too, except for entries in ``published``.
+        Entries are in one group if all their class texts, including synonyms,
+        are equal. For entries in ``published``, only the first class text is
+        compared. Case and repeated, leading or trailing blanks are ignored,
+        because CLIP's tokenizer ignores them too.
 
         Returns:
-            list[tuple[int, ...]]: Groups of two or more indices of entries,
-            ordered by their first index.
+            list[tuple[int, ...]]: Indices of the entries in each group of two
+            or more entries, ordered by their first index.
         """
         published = set(self.published)
         groups: dict[tuple[str, ...], list[int]] = {}

@@ -96,7 +96,7 @@ def test_a_refusal_names_some_labels():
 )
 def test_a_name_of_another_label_is_warned_about(words, named):
     with pytest.warns(
-        UserWarning, match=f'{named}.*vocabulary has these names'
+        UserWarning, match=f'{named}.*class names of the data have other'
     ):
         check(words)
 

@@ -264,7 +264,11 @@ def test_what_is_told(tmp_path, name, content, words, message):
         ),
         ('a.json', '{"a": 1}', 'JSON dict, but no list of classes'),
         ('a.json', '"wall"', 'JSON str, but no list of classes'),
-        ('a.json', '[{"title": 1}]', 'entry 0 .* has no name; it has title'),
+        (
+            'a.json',
+            '[{"title": 1}]',
+            'entry 0 .* has no name; its keys are title',
+        ),
         ('a.yaml', 'a: [b\n', 'not valid YAML'),
         ('a.yaml', 'wall\nsky\n', 'YAML str, but no list of classes'),
         ('a.xlsx', b'PK', "has the suffix '.xlsx', which is unknown"),
