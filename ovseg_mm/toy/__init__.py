@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Toy world: a small data set of drawn scenes, and a CLIP trained on it."""
+"""Toy world: a small data set of drawn images, and a CLIP trained on it."""

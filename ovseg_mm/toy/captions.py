@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captions of the images of the toy world.
 
-A caption states facts about an image. A fact is the class name of an object
-("striped red"), its colour ("red") or the class name of a ground ("water").
+A caption names one or more contents of an image, which the code calls facts.
+A fact is the class name of an object ("striped red"), the colour of an object
+("red") or the class name of a background area ("water"). Background areas are
+called grounds.
 """
 
 import random
@@ -13,7 +15,7 @@ from .scenes import COLOURS, GROUNDS, OBJECTS, Scene
 
 # Synonyms of the grounds in captions.
 GROUND_SYNONYMS = dict(grass='meadow', sand='beach', water='sea', stone='rock')
-# Facts that a caption can state about an image.
+# All facts that a caption can state about an image.
 FACTS = (*OBJECTS, *COLOURS, *GROUNDS)
 TEMPLATES = ('{}', 'a {}', 'a photo of a {}', 'A photo of a {} in the scene')
 
@@ -24,7 +26,8 @@ class Caption(NamedTuple):
     Attributes:
         text (str): Text of the caption.
         facts (tuple[str, ...]): Entries of :data:`FACTS` that the text
-            states. The caption fits every image with all these facts.
+            names, directly or by a synonym. The caption is true of every
+            image that shows all of them.
     """
 
     text: str
@@ -32,17 +35,19 @@ class Caption(NamedTuple):
 
 
 def facts_of(scene: Scene) -> tuple[str, ...]:
-    """Return the entries of :data:`FACTS` that are true of a scene."""
+    """List the entries of :data:`FACTS` that a scene shows."""
     colours = dict.fromkeys(name.split()[1] for name in scene.objects)
     return (*scene.objects, *colours, *scene.grounds)
 
 
 def make_caption(rng: random.Random, facts: Collection[str]) -> Caption:
-    """Make a random caption of an image, from all its facts or one of them.
+    """Make a random caption of an image.
+
+    The caption names either one fact, or all objects and background areas.
 
     Args:
         rng (random.Random): Random generator.
-        facts (Collection[str]): Facts that are true of the image, from
+        facts (Collection[str]): Contents that the image shows, from
             :func:`facts_of`.
 
     Returns:
@@ -64,14 +69,25 @@ def make_caption(rng: random.Random, facts: Collection[str]) -> Caption:
 
 
 def name_of(rng: random.Random, fact: str) -> str:
-    """Return the word for a fact: its name or, at random, a synonym."""
+    """Choose the word for an entry of :data:`FACTS` in a caption.
+
+    Classes of the background, such as ``'water'``, have a synonym, which is
+    chosen at random. All other entries are used unchanged.
+
+    Args:
+        rng (random.Random): Random generator.
+        fact (str): Entry of :data:`FACTS`.
+
+    Returns:
+        str: The entry or its synonym.
+    """
     if fact in GROUND_SYNONYMS and rng.random() < 0.4:
         return GROUND_SYNONYMS[fact]
     return fact
 
 
 def all_texts() -> list[str]:
-    """Return texts that contain all words that captions can have."""
+    """List texts that together contain every word that captions can have."""
     words = (*FACTS, *GROUND_SYNONYMS.values())
     texts = [t.format(word) for t in TEMPLATES for word in words]
     return [*texts, 'a photo of a striped red and a dotted blue on sand']

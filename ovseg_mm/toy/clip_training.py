@@ -32,19 +32,19 @@ TABLE_SEED, TABLE_STD = 0, 0.02
 # their factor for the text tower, which learns few words.
 MUON_LR, ADAMW_LR, TEXT_LR = 0.02, 2e-3, 0.15
 WARM_UP = 50
-# Number of tokens that must show each true fact of an image.
+# Number of patch tokens that must show each class of an image.
 TOKENS_OF_A_FACT = 6
 # Indices of the facts that a patch token can show.
 _DENSE = [index for index, fact in enumerate(FACTS) if fact not in COLOURS]
 
 
 class ToyCLIP(nn.Module):
-    """CLIP for the toy world, with learned parameters of the losses.
+    """CLIP for the toy world, with learned parameters of its two losses.
 
-    The parameters are a scale of the similarities for each loss, and a bias
-    for the caption loss.
+    Each loss has a scale, by which similarities are multiplied. The caption
+    loss also has a bias, which is added to the similarities.
 
-    Letters in shapes: B images, C size of an embedding.
+    Letters in shapes: B images of h x w patches, embeddings of size C.
 
     Args:
         arch (dict): Model config in open_clip's format.
@@ -66,14 +66,14 @@ class ToyCLIP(nn.Module):
         self.token_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def encode_images(self, img: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit class (B, C) and patch embeddings (B, C, h, w).
+        """Encode images as class embeddings and patch embeddings.
 
         Args:
-            img (Tensor): Normalised images, (B, 3, H, W).
+            img (Tensor): Images from :func:`normalise`, (B, 3, H, W).
 
         Returns:
             tuple[Tensor, Tensor]: Class embedding of each image, (B, C), and
-            embedding of each of its h x w patches, (B, C, h, w). All have
+            embeddings of its patches, (B, C, h, w). All embeddings have
             length 1.
         """
         features = self.image(img)
@@ -83,14 +83,14 @@ class ToyCLIP(nn.Module):
         return cls, F.normalize(features.dense, dim=1)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return embeddings of length 1 for n texts, (n, C)."""
+        """Encode n texts as embeddings of length 1, (n, C)."""
         rows = [_token_row(text) for text in texts]
         return F.normalize(
             self.text(pad_sequence(rows, batch_first=True)), dim=1
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights to save, without embeddings of unused tokens."""
+        """Get the weights to save, without embeddings of unused tokens."""
         state_dict = {
             f'visual.{name}': tensor
             for name, tensor in self.image.state_dict().items()
@@ -101,12 +101,12 @@ class ToyCLIP(nn.Module):
 
 
 class ImagePool(NamedTuple):
-    """Training images, with the facts that are true of each.
+    """Training images with their contents, from which batches are drawn.
 
     Attributes:
         images (Tensor): RGB images, (n, 3, H, W) uint8.
-        facts (Tensor): Whether each of the K facts in :data:`FACTS` is true
-            of each image, (n, K) bool.
+        facts (Tensor): Whether each of the n images shows each of the K
+            entries of :data:`FACTS`, (n, K) bool.
         batch_size (int): Number of images in a batch.
     """
 
@@ -118,7 +118,7 @@ class ImagePool(NamedTuple):
 def train_toy_clip(
     arch: dict, iterations: int, seed: int = 0
 ) -> tuple[ToyCLIP, list[float]]:
-    """Train a CLIP on images of the toy world with captions.
+    """Train a CLIP on images of the toy world and their captions.
 
     The training needs no label maps. The loss is the sum of a sigmoid
     contrastive loss of images and captions (:func:`caption_loss`) and a
@@ -126,7 +126,7 @@ def train_toy_clip(
 
     Args:
         arch (dict): Model config of a tiny CLIP in open_clip's format.
-        iterations (int): Number of iterations.
+        iterations (int): Number of training iterations.
         seed (int): Random seed of images, captions and initial weights.
 
     Returns:
@@ -134,7 +134,7 @@ def train_toy_clip(
         iteration.
 
     Raises:
-        ImportError: If torch has no optimizer Muon.
+        ImportError: If torch is older than 2.9 and lacks the optimizer Muon.
     """
     if not hasattr(torch.optim, 'Muon'):
         raise ImportError(
@@ -178,13 +178,15 @@ def train_toy_clip(
 def caption_loss(similarity: Tensor, stated: Tensor, facts: Tensor) -> Tensor:
     """Compute the sigmoid contrastive loss of captions and images.
 
-    A caption fits an image if all facts of the caption are true of the image.
+    A caption and an image are a positive pair if the image shows all facts
+    that the caption names.
 
     Args:
         similarity (Tensor): Logits of n captions and B images, (n, B).
-        stated (Tensor): Whether each caption states each of K facts, (n, K)
-            bool.
-        facts (Tensor): Whether each fact is true of each image, (B, K) bool.
+        stated (Tensor): Whether each of the n captions names each of the K
+            entries of :data:`FACTS`, (n, K) bool.
+        facts (Tensor): Whether each of the B images shows each of these
+            entries, (B, K) bool.
 
     Returns:
         Tensor: Loss, a scalar: sum over captions, mean over images.
@@ -198,13 +200,14 @@ def caption_loss(similarity: Tensor, stated: Tensor, facts: Tensor) -> Tensor:
 def token_loss(scores: Tensor, facts: Tensor) -> Tensor:
     """Compute the multiple-instance loss of patch tokens.
 
-    The loss is low if two conditions hold: each patch token is classified as
-    a fact that is true of its image, and each true fact is the class of some
-    tokens of the image.
+    The loss is low if two conditions hold. Each patch token is classified as
+    a class that its image shows. Each class that an image shows is the class
+    of some of its tokens.
 
     Args:
-        scores (Tensor): Logits of K facts at N tokens of B images, (B, K, N).
-        facts (Tensor): Whether each fact is true of each image, (B, K) bool.
+        scores (Tensor): Logits of K classes at the N patch tokens of B
+            images, (B, K, N).
+        facts (Tensor): Whether each image shows each class, (B, K) bool.
 
     Returns:
         Tensor: Loss, a scalar.
@@ -222,7 +225,8 @@ def zero_shot_metrics(
 ) -> dict[str, float]:
     """Evaluate zero-shot segmentation of validation scenes.
 
-    Each pixel gets the class whose text is most similar to its patch token.
+    The text of a class is compared with the patch tokens of an image. Each
+    pixel gets the class with the largest similarity.
 
     Args:
         model (ToyCLIP): Trained model.
@@ -258,7 +262,7 @@ def zero_shot_metrics(
 
 
 def _loss(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> Tensor:
-    """Return caption loss plus token loss of a random batch of images."""
+    """Compute caption loss plus token loss of a random batch of images."""
     chosen = torch.randint(len(pool.images), (pool.batch_size,))
     images, facts = normalise(pool.images[chosen]), pool.facts[chosen]
     if rng.random() < 0.5:
@@ -294,7 +298,7 @@ def normalise(images: Tensor) -> Tensor:
 def _draw_pool(
     seed: int, size: int, most_objects: int, number: int, batch_size: int
 ) -> ImagePool:
-    # Data sets use other random streams, so that they share no image with it.
+    # Data sets use other random streams, so they share no image with the pool.
     rng = np.random.default_rng((seed, size, 1000))
     deck = deal(rng, OBJECTS)
     images = torch.empty(number, 3, size, size, dtype=torch.uint8)
@@ -310,7 +314,11 @@ def _draw_pool(
 
 
 def _fact_matrix(facts: Sequence[Sequence[str]]) -> Tensor:
-    """Return whether each of K facts is in each of n lists, (n, K) bool."""
+    """Encode n lists of facts as a matrix, (n, K) bool.
+
+    A row belongs to a list, and a column to one of the K entries of
+    :data:`FACTS`. An element is True if the list contains the entry.
+    """
     return torch.tensor([[fact in row for fact in FACTS] for row in facts])
 
 
@@ -325,10 +333,11 @@ def _token_row(text: str) -> Tensor:
 
 @torch.no_grad()
 def _whiten(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> None:
-    """Initialise both towers so that their embeddings are decorrelated.
+    """Initialise the image tower and the text tower of CLIP by whitening.
 
-    Without this initialisation, captions that differ in one or two words have
-    nearly the same embedding for the first minutes of training.
+    The embeddings are then decorrelated. Without this initialisation, captions
+    that differ in one or two words have nearly the same embedding for the
+    first minutes of training.
     """
     kernel = model.image.conv1.weight
     patches = F.unfold(
@@ -350,10 +359,10 @@ def _whiten(model: ToyCLIP, pool: ImagePool, rng: random.Random) -> None:
 
 
 def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the eigenvalues and eigenvectors of the covariance of ``x``.
+    """Compute eigenvalues and eigenvectors of the covariance of vectors.
 
     Args:
-        x (Tensor): Vectors of size C, (n, C).
+        x (Tensor): n vectors of size C, (n, C).
 
     Returns:
         tuple[Tensor, Tensor]: Eigenvalues in descending order, (C,), and
@@ -365,7 +374,7 @@ def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _optimizers(model: ToyCLIP) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of blocks, AdamW for other parameters."""
+    """Make Muon for weight matrices of blocks, AdamW for other parameters."""
     groups: dict[bool, list[dict]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and 'resblocks' in name

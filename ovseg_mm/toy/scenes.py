@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawn scenes of the toy world, with exact labels.
 
-Scenes show objects on textured grounds. The class of an object is its pattern
-and colour, such as "striped red"; its shape, size and angle are random. The
-classes of the grounds are "grass", "sand", "water" and "stone".
+A scene shows objects in front of one or two textured background areas, which
+are called grounds. The class of an object is its pattern and colour, such as
+"striped red"; its shape, size and angle are random. The class of a ground is
+"grass", "sand", "water" or "stone".
 """
 
 from collections.abc import Callable, Sequence
@@ -50,15 +51,16 @@ VISIBLE = 60
 
 
 class Scene(NamedTuple):
-    """Drawn image with its labels and the classes that it shows.
+    """Drawn image with its label map and the classes that it shows.
 
     Attributes:
         image (np.ndarray): RGB image, (H, W, 3) uint8.
         labels (np.ndarray): Label of each pixel, an index into
             :data:`CLASSES`, (H, W) uint8.
-        objects (tuple[str, ...]): Class names of the visible objects, each
-            only once.
-        grounds (tuple[str, ...]): Class names of the visible grounds.
+        objects (tuple[str, ...]): Class names of the visible objects,
+            without repetition.
+        grounds (tuple[str, ...]): Class names of the visible background areas,
+            such as ``'grass'``.
     """
 
     image: np.ndarray
@@ -70,7 +72,7 @@ class Scene(NamedTuple):
 def make_scene(
     rng: np.random.Generator, size: tuple[int, int], objects: Sequence[str]
 ) -> Scene:
-    """Draw a scene with given objects on random grounds.
+    """Draw a scene of certain objects in front of a random background.
 
     Args:
         rng (np.random.Generator): Random generator.
@@ -79,7 +81,8 @@ def make_scene(
             :data:`OBJECTS`. An object may cover parts of earlier objects.
 
     Returns:
-        Scene: Image, labels and visible classes.
+        Scene: Image, label map and visible classes. A class is visible if
+        at least ``VISIBLE`` pixels show it.
 
     Raises:
         InputError: If the height or width is not in [32, 512].
@@ -114,7 +117,7 @@ def make_scene(
 def _draw_grounds(
     rng: np.random.Generator, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one or two grounds.
+    """Draw a background of one or two areas, such as grass and water.
 
     Args:
         rng (np.random.Generator): Random generator.
@@ -144,7 +147,7 @@ def _draw_grounds(
 def _ground(
     rng: np.random.Generator, size: tuple[int, int], name: str
 ) -> np.ndarray:
-    """Return the RGB texture of a ground, (H, W, 3) float32."""
+    """Draw the texture of one background class, RGB, (H, W, 3) float32."""
     fine, mid, broad = (_noise(rng, size, scale) for scale in (0, 3, 10))
     y, x = _coordinates(size)
     if name == 'grass':
@@ -165,14 +168,14 @@ def _ground(
 
 @cache
 def _noise_bank(scale: int) -> np.ndarray:
-    """Return smooth periodic noise with mean 0 and deviation 1, (512, 512).
+    """Make smooth periodic noise with standard deviation 1.
 
     Args:
         scale (int): Number of pixels over which the noise is smooth. If
             negative, the noise is smooth only in the vertical direction.
 
     Returns:
-        np.ndarray: Noise, (512, 512) float32.
+        np.ndarray: Noise with mean of about 0, (512, 512) float32.
     """
     noise = np.random.default_rng(abs(scale)).normal(size=(512, 512))
     for axis in (0,) if scale < 0 else (0, 1):
@@ -186,7 +189,7 @@ def _noise_bank(scale: int) -> np.ndarray:
 def _noise(
     rng: np.random.Generator, size: tuple[int, int], scale: int
 ) -> np.ndarray:
-    """Return a random part of the noise in :func:`_noise_bank`, (H, W)."""
+    """Cut a random part, (H, W), out of the noise of :func:`_noise_bank`."""
     top, left = rng.integers(0, 512, 2)
     bank = _noise_bank(scale)
     rows = np.arange(top, top + size[0]) % 512
@@ -195,7 +198,7 @@ def _noise(
 
 
 def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return y (H, 1) and x (1, W) of pixels, measured from the centre."""
+    """Coordinates y, (H, 1), and x, (1, W), of pixels from the centre."""
     y = np.arange(size[0], dtype=np.float32)[:, None] - size[0] / 2
     x = np.arange(size[1], dtype=np.float32)[None] - size[1] / 2
     return y, x
@@ -207,12 +210,13 @@ def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def _free_place(
     rng: np.random.Generator, size: tuple[int, int], taken: np.ndarray
 ) -> np.ndarray:
-    """Draw random positions and return the farthest from other objects.
+    """Choose the one of 8 random positions that is farthest from objects.
 
     Args:
         rng (np.random.Generator): Random generator.
         size (tuple[int, int]): Height and width of the scene.
-        taken (np.ndarray): Positions (y, x) of n other objects, (n, 2).
+        taken (np.ndarray): Positions (y, x) of the n objects that are in the
+            scene already, (n, 2).
 
     Returns:
         np.ndarray: Position (y, x) in pixels, (2,).
@@ -264,7 +268,7 @@ def _draw_object(
 def _turned(
     rng: np.random.Generator, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the coordinates x and y, rotated by a random angle."""
+    """Rotate the coordinates x and y by a random angle."""
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return x * cos + y * sin, y * cos - x * sin
@@ -293,7 +297,8 @@ def _blob(rng: np.random.Generator, angle: np.ndarray) -> np.ndarray:
     )
 
 
-# Shapes: functions that return the relative radius at each angle, about 1.
+# Shapes: functions that return, for each angle, the radius of the outline
+# divided by the radius of the object.
 _SHAPES = (_disc, _polygon, _star, _blob)
 
 
@@ -320,7 +325,7 @@ def _checkered(
 def _spots(
     rng: np.random.Generator, u: np.ndarray, v: np.ndarray, share: float
 ) -> np.ndarray:
-    """Return brightness 1 in round spots on a grid, and 0 between them.
+    """Draw round spots on a grid: brightness 1 in spots, 0 between them.
 
     Args:
         rng (np.random.Generator): Random generator.

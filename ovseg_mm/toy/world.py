@@ -47,12 +47,13 @@ def write_toy_world(
 
     The files of a split are ``images/SPLIT/*.png``,
     ``annotations/SPLIT/*.png`` and ``splits/SPLIT.txt``. Labels are indices
-    into :data:`~ovseg_mm.toy.scenes.CLASSES`. The folder is written
-    completely or not at all.
+    into :data:`~ovseg_mm.toy.scenes.CLASSES`. The files are
+    first written to a temporary folder, so an interrupted call leaves no
+    incomplete data set.
 
     Args:
-        root (str | Path): Folder to write. If it holds another toy world, it
-            is replaced.
+        root (str | Path): Folder to write. A toy world with other arguments
+            in this folder is replaced.
         num_train (int): Number of scenes in each training split, at least 1.
         num_val (int): Number of validation scenes, at least 1.
         seed (int): Random seed of all scenes, at least 0.
@@ -62,12 +63,14 @@ def write_toy_world(
         had the same data set.
 
     Raises:
-        InputError: If ``root`` holds other files, or a number is too small.
+        InputError: If ``root`` contains files that are not a toy world, or an
+            argument is too small.
     """
     if min(num_train, num_val) < 1 or seed < 0:
         raise InputError(
-            f'num_train={num_train}, num_val={num_val} and seed={seed} of a '
-            'toy world must be at least 1, 1 and 0'
+            f'a toy world cannot have num_train={num_train}, '
+            f'num_val={num_val} and seed={seed}; num_train and num_val must '
+            'be at least 1, and seed must be at least 0'
         )
     root = expanded(root).resolve()
     recipe = dict(
@@ -80,7 +83,7 @@ def write_toy_world(
         if not root.is_dir() or any(root.iterdir()):
             raise InputError(
                 f'{root} holds files that are not a toy world and would be '
-                'lost; name a new or an empty folder'
+                'lost; give the path of a new or an empty folder'
             )
     _write_world(root, recipe)
     return True
@@ -105,7 +108,7 @@ def _write_world(root: Path, recipe: dict[str, int]) -> None:
 def training_scenes(
     rng: np.random.Generator, number: int, objects: Sequence[str] = SEEN
 ) -> Iterator[Scene]:
-    """Yield training scenes; all objects occur about equally often.
+    """Yield training scenes, in which all objects are about equally frequent.
 
     Args:
         rng (np.random.Generator): Random generator.
@@ -126,7 +129,7 @@ def training_scenes(
 def validation_scenes(
     rng: np.random.Generator, number: int
 ) -> Iterator[Scene]:
-    """Yield validation scenes; all objects occur about equally often.
+    """Yield validation scenes, with all objects about equally frequent.
 
     Args:
         rng (np.random.Generator): Random generator.
@@ -148,7 +151,7 @@ def validation_scenes(
 
 
 def deal(rng: np.random.Generator, names: Sequence[str]) -> Iterator[str]:
-    """Yield names without end, in rounds: each name once, in random order."""
+    """Yield names endlessly, in rounds; each round has all names, shuffled."""
     while True:
         yield from rng.permutation(names).tolist()
 
@@ -162,14 +165,14 @@ SCENES: dict[str, tuple[Callable[..., Iterator[Scene]], int]] = {
 
 
 def _recipe_of(root: Path) -> dict:
-    """Return the arguments with which a toy world was written.
+    """Read the arguments with which a toy world was written.
 
     Args:
         root (Path): Folder of the toy world.
 
     Returns:
-        dict: Arguments of :func:`write_toy_world` and version of the format;
-        empty if the folder is not a toy world.
+        dict: Arguments of :func:`write_toy_world`, and :data:`VERSION` under
+        the key ``toy_world``. Empty if the folder is not a toy world.
     """
     try:
         if not set(os.listdir(root)) <= ENTRIES:
