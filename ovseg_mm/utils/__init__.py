@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Helpers for all other sub-packages."""
+"""Helper functions that several sub-packages use."""
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:
@@ -10,7 +10,7 @@ def register_all_modules(init_default_scope: bool = True) -> None:
 
     Args:
         init_default_scope (bool): Whether to set ``'mmseg'`` as the default
-            scope of the registries, if no scope is set.
+            scope of the registries. An existing default scope is kept.
     """
     from mmengine import registry
 

@@ -17,4 +17,4 @@ CLIP_UNIT_STD = (0.26862954, 0.26130258, 0.27577711)
 """Standard deviation of pixel values in [0, 1]."""
 
 CLIP_MEAN_COLOUR = (124, 116, 103)
-"""Colour that fills crops around a region: close to the mean, uint8."""
+"""Colour close to ``CLIP_MEAN``, uint8; fills a crop outside its region."""

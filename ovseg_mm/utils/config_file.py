@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of config files; a wrong file raises a one-sentence error."""
+"""Reading of config files, with error messages of one sentence."""
 
 from pathlib import Path
 
@@ -22,8 +22,9 @@ def read_config_file(name: str | Path) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file, one of its bases or a module of
-            ``custom_imports`` cannot be read.
+        InputError: If the file is not a config, one of its base configs
+            cannot be read, or a module of ``custom_imports`` cannot be
+            imported.
     """
     path = find_config(name)
     try:
@@ -38,7 +39,7 @@ def read_config_file(name: str | Path) -> Config:
     except FileNotFoundError as error:
         raise InputError(
             f'{path} needs {error.filename or error}, which does not exist; '
-            'correct its _base_'
+            f'correct _base_ in {path} or in its base configs'
         ) from error
     except ImportError as error:
         raise InputError(f'{path}: {_missing_module(error)}') from error
@@ -56,7 +57,7 @@ def read_config_file(name: str | Path) -> Config:
 
 
 def _missing_module(error: ImportError) -> str:
-    """Message about the first import that failed."""
+    """Write the message about the first import that failed."""
     first: BaseException = error
     while isinstance(first.__context__, ImportError):
         first = first.__context__
@@ -67,7 +68,7 @@ def _missing_module(error: ImportError) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Type, line number and message of an error, in one line."""
+    """Write type, line number and message of an error in one line."""
     message, where = str(error), ''
     if isinstance(error, SyntaxError):
         message = error.msg

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look-up of the class or function in the ``type`` of a config.
+"""Look-up of the class or function that a config has under ``type``.
 
-In pure-Python configs, ``type`` is the class itself. In other configs, it is
-the name of the class, with or without a registry scope
-(``'mmseg.CLIPViT'``) or a module (``'ovseg_mm.models.CLIPViT'``).
+In pure-Python configs, ``type`` is the class itself. In other configs,
+``type`` is the name of the class: alone, with a registry scope
+(``'mmseg.CLIPViT'``) or with a module (``'ovseg_mm.models.CLIPViT'``).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from mmengine.registry import Registry
 
 
 def type_of(cfg: Mapping, registry: Registry) -> type | Callable | None:
-    """Get the class or function in the ``type`` of a config.
+    """Get the class or function that a config has under ``type``.
 
     Args:
         cfg (Mapping): Config, with or without ``type``.
@@ -34,22 +34,22 @@ def type_of(cfg: Mapping, registry: Registry) -> type | Callable | None:
 def is_type(
     cfg: Mapping, kinds: type | tuple[type, ...], registry: Registry
 ) -> bool:
-    """Whether the ``type`` of a config is one of the given classes.
+    """Whether the ``type`` of a config is one of several classes.
 
     Args:
         cfg (Mapping): Config, with or without ``type``.
-        kinds (type | tuple[type, ...]): The classes.
+        kinds (type | tuple[type, ...]): Class or classes to compare with.
         registry (Registry): Registry to look up the name in.
 
     Returns:
-        bool: True for one of the classes or a sub-class.
+        bool: True if ``type`` is one of the classes or a sub-class of one.
     """
     found = type_of(cfg, registry)
     return isinstance(found, type) and issubclass(found, kinds)
 
 
 def type_name(cfg: Mapping) -> str:
-    """Name in the ``type`` of a config, without scope and module."""
+    """Get the name of the ``type`` of a config, without scope and module."""
     kind = cfg.get('type')
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', kind)
     return str(name).rpartition('.')[2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choice of the device, and of the precision of its matrix products."""
+"""Choice of the device and of the precision of matrix products."""
 
 import torch
 from mmengine.config import Config
@@ -39,9 +39,9 @@ def resolve_device(name: str | None) -> str:
 def set_matmul_precision(cfg: Config, device: str | None = None) -> None:
     """Set the precision of float32 matrix products on GPUs.
 
-    The precision is ``env_cfg.float32_matmul_precision`` of the config, see
-    :func:`torch.set_float32_matmul_precision`. Without this setting, or on
-    another device than a GPU, nothing changes.
+    The config sets the precision as ``env_cfg.float32_matmul_precision``; for
+    its values, see :func:`torch.set_float32_matmul_precision`. Nothing changes
+    if the config has no such setting, or if the device is not a GPU.
 
     Args:
         cfg (Config): Config of a run or model.

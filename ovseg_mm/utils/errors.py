@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that commands report to the user as one line.
+"""Errors that the user can correct; commands print them as one line.
 
-These are :data:`REPORTED_ERRORS`. All other exceptions are bugs, so commands
-print their traceback.
+The types of these errors are in :data:`REPORTED_ERRORS`. Exceptions of other
+types are bugs, so commands print their traceback.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-# Longest quote, word and message, in characters; longer ones are cut.
+# Number of characters from which quotes and words, and messages, are cut.
 LONGEST_WORD = 300
 LONGEST_MESSAGE = 2000
 _LONG_WORDS = re.compile(
@@ -21,16 +21,16 @@ _LONG_WORDS = re.compile(
     rf'|(?<!\w)"[^"]{{{LONGEST_WORD},}}"(?!\w)'
     rf'|\S{{{LONGEST_WORD},}}'
 )
-# Beginning of the message of an error that a worker process passed on.
+# Beginning of the message of an error that a worker process has raised.
 _HANDED_ON = 'Caught '
-# Parts of the messages of registries and Python about unknown names.
+# Parts of messages of MMEngine and Python about unknown names.
 _CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
 
 
 def shortened(message: str) -> str:
     """Shorten long quotes, long words and long lists in a message.
 
-    The beginning and the end remain, because the end tells what to do.
+    They are cut in the middle, because the end of a message tells what to do.
 
     Args:
         message (str): Message of an error.
@@ -50,11 +50,12 @@ def _cut(text: str, first: int, last: int) -> str:
 
 
 class InputError(ValueError):
-    """Error that the user can correct, such as a bad file or setting.
+    """Error that the user can correct, such as a wrong file or setting.
 
     Args:
-        message (str): One sentence: the file or key, the value found, the
-            value expected, and what to do. Long quotes are shortened.
+        message (str): One sentence that names the file or key, the value
+            found, the value expected, and what to do. Long quotes are
+            shortened.
     """
 
     def __init__(self, message: str = '') -> None:
@@ -65,14 +66,14 @@ class InputError(ValueError):
 
 
 REPORTED_ERRORS = (InputError, OSError, ImportError)
-"""Errors that a user can correct; all others are bugs."""
+"""Types of errors that a user can correct; other exceptions are bugs."""
 
 
 def error_message(error: Exception) -> str:
     """Get the message of an error, without the traceback of a worker.
 
-    If a worker process of a data loader fails, PyTorch puts the whole
-    traceback into the message.
+    If a worker process of a data loader fails, PyTorch writes the whole
+    traceback of the worker into the message.
 
     Args:
         error (Exception): Error that was raised.
@@ -106,13 +107,14 @@ def report_error(error: Exception) -> int:
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Context manager that reports errors of the user and ends the process.
+    """Context manager that prints errors as one line and ends the process.
 
-    If the block raises one of ``REPORTED_ERRORS``, the message is printed as
-    one line.
+    Only errors of the types in ``REPORTED_ERRORS`` are printed this way. All
+    other exceptions of the code in the ``with`` block pass unchanged.
 
     Raises:
-        SystemExit: With status 2, if the block raises such an error.
+        SystemExit: With status 2, if the code raises one of
+            ``REPORTED_ERRORS``.
     """
     try:
         yield
@@ -122,14 +124,15 @@ def report_errors() -> Iterator[None]:
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Context manager that converts errors of a wrong config.
+    """Context manager that turns errors of a wrong config into ``InputError``.
 
-    The block builds a model or runner. MMEngine, MMSegmentation and PyTorch
-    raise ``ValueError`` for a bad value in a config, and ``KeyError`` or
-    ``TypeError`` for an unknown name.
+    The code in the ``with`` block builds a model or a runner from a config.
+    MMEngine, MMSegmentation and PyTorch raise ``ValueError`` for a wrong value
+    in the config, and ``KeyError`` or ``TypeError`` for an unknown name.
 
     Raises:
-        InputError: If the block raises such an error.
+        InputError: If the code raises ``ValueError``, or one of the other two
+            errors because of an unknown name.
     """
     try:
         yield
@@ -141,7 +144,9 @@ def config_errors() -> Iterator[None]:
             words in reason for words in _CONFIG_ERRORS
         ):
             raise
-        raise InputError(f'the config does not work: {reason}') from error
+        raise InputError(
+            f'a setting of the config is wrong; correct it: {reason}'
+        ) from error
 
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
@@ -153,8 +158,8 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
         cutoff (float): Minimum similarity of a suggestion, in [0, 1].
 
     Returns:
-        str: Text to append to a message, such as
-        ``"; did you mean 'img_suffix'?"``; empty if no name is similar.
+        str: Question to append to a message, such as
+        ``"; did you mean 'img_suffix'?"``. Empty if no name is similar.
     """
     by_small = {known.lower(): known for known in sorted(names)}
     near = difflib.get_close_matches(name.lower(), by_small, 2, cutoff)
@@ -163,14 +168,15 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def debugging() -> bool:
-    """Whether ``OVSEG_DEBUG`` is set, which shows tracebacks of errors."""
+    """Whether tracebacks are shown, because ``OVSEG_DEBUG`` is set."""
     return os.environ.get('OVSEG_DEBUG', '') not in ('', '0')
 
 
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
     """Add the option ``--debug``, which shows tracebacks of errors.
 
-    The option sets ``OVSEG_DEBUG``, so that child processes see it too.
+    The option sets the environment variable ``OVSEG_DEBUG``, so that child
+    processes show tracebacks too.
 
     Args:
         parser (argparse.ArgumentParser): Parser of a command.
@@ -180,7 +186,7 @@ def add_debug_option(parser: argparse.ArgumentParser) -> None:
         nargs=0,
         action=_Debug,
         default=argparse.SUPPRESS,
-        help='print the traceback of an error, as OVSEG_DEBUG=1 does',
+        help='print the traceback of an error; OVSEG_DEBUG=1 does the same',
     )
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads from the Hugging Face hub, which can be resumed and are checked.
+"""Downloads from the Hugging Face hub that can be resumed and are checked.
 
-The variables ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and
-``HF_HUB_OFFLINE`` have their usual effect.
+The environment variables ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and
+``HF_HUB_OFFLINE`` have the same effect as in huggingface_hub.
 """
 
 import glob
@@ -50,14 +50,14 @@ def endpoint() -> str:
 
 
 def find_in_hub_cache(file: HubFile) -> Path | None:
-    """Find a file in the cache of the hub's client.
+    """Find a file in the cache of huggingface_hub.
 
     Args:
-        file (HubFile): The file.
+        file (HubFile): File to find.
 
     Returns:
-        Path | None: Path of the file; None if the cache has no such file, or
-        one with another size or hash.
+        Path | None: Path of the file. None if it is not in the cache, or if
+        the size or SHA-256 of the cached file differs from the expected one.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -80,22 +80,24 @@ def find_in_hub_cache(file: HubFile) -> Path | None:
 def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
     """Download a file, or continue an interrupted download.
 
-    The hub's own client cannot continue the download of a killed process.
+    ``hf_hub_download`` of huggingface_hub is not used, because it cannot
+    continue the download of a process that was killed.
 
     Args:
-        file (HubFile): The file.
+        file (HubFile): File to download.
         folder (Path): Folder to download into; created if missing.
-        copies (int): Number of extra copies of the file that must fit on the
-            disk too.
+        copies (int): Number of copies that the caller will make of the file.
+            There must be disk space for them too.
 
     Returns:
-        Path: The downloaded file, whose size and hash are checked.
+        Path: The downloaded file, whose size and SHA-256 are checked.
 
     Raises:
-        InputError: If the file on the hub, or the received file, has another
-            size or hash than expected, or if the disk is too full.
-        OSError: If the download fails. The hub's client may also raise
-            errors of other types.
+        InputError: If the size or SHA-256 of the file differs from the
+            expected one, on the hub or after the download; or if the disk is
+            too full.
+        OSError: If the download fails. huggingface_hub may also raise errors
+            of other types.
     """
     from filelock import FileLock
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -124,7 +126,7 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
     target = folder / Path(file.name).name
     partial = target.with_name(f'{target.name}.{etag[:16]}.part')
     with FileLock(f'{target}.lock'):
-        # Another process has downloaded the file.
+        # The file exists if another process has downloaded it meanwhile.
         if target.is_file() and sha256 in ('', file_sha256(target)):
             return target
         with open(partial, 'ab', buffering=0) as stream:

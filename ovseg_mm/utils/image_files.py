@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading and writing of image files and label files.
 
-All parts of the package read images with :func:`decode_image`:
+All parts of the package read images with :func:`decode_image`, by these rules:
 
-- The result is RGB with 8 bits per channel, decoded by Pillow.
+- Pillow decodes the image; the result is RGB with 8 bits per channel.
 - Grey, 1-bit, palette and CMYK images are converted to RGB.
-- Channels of 16 bits keep their upper 8 bits, as in OpenCV.
+- Of channels with 16 bits, the upper 8 bits are kept, as in OpenCV.
 - An alpha channel is dropped; the stored colours do not change.
-- Of a file with several pages or frames, the first one is read.
-- Images of 32-bit integers or floats raise an error, because their range is
-  unknown.
+- If a file has several pages or frames, only the first one is read.
+- Images with pixels of 32-bit integers or floats raise an error, because the
+  range of their values is unknown.
 - The EXIF orientation is applied unless the caller passes ``turn=False``.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _ORIENTATION = 0x0112
-# How an image with an EXIF orientation becomes upright.
+# Operation that makes an image with an EXIF orientation upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -61,7 +61,8 @@ def read_image(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file cannot be decoded.
+        InputError: If the file is damaged, is not an image, or has pixels of
+            32 bits.
     """
     from mmengine import fileio
 
@@ -83,13 +84,14 @@ def decode_image(
     """Decode the content of an image file as RGB.
 
     Args:
-        content (bytes): The whole file.
+        content (bytes): Content of the whole file.
         name (str): Path of the file, for messages.
         turn (bool): Whether to apply the EXIF orientation.
 
     Returns:
         tuple[np.ndarray, int]: RGB image, (H, W, 3) uint8; and the EXIF
-        orientation, 1 to 8, where 1 means upright or not given.
+        orientation, 1 to 8. It is 1 if the image is stored upright, or if the
+        file has no orientation.
 
     Raises:
         InputError: If the file is damaged, is not an image, or has pixels of
@@ -135,7 +137,7 @@ def image_pixels(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _enable_heic(name: str) -> None:
-    """Enable HEIC, an image format of phones, in Pillow."""
+    """Make Pillow read HEIC, an image format of phones."""
     try:
         from pillow_heif import register_heif_opener as enable
     except ImportError:
@@ -149,14 +151,14 @@ def _enable_heic(name: str) -> None:
 def _unreadable(name: str, error: Exception) -> InputError:
     return InputError(
         f'{name} cannot be read as an image; it is damaged or not an image '
-        f'({reason_of(error)})'
+        f'({reason_of(error)}); replace or remove the file'
     )
 
 
 def _decoded(
     image: Image.Image, name: str, turn: bool
 ) -> tuple[np.ndarray, int]:
-    """RGB pixels, (H, W, 3) uint8, and EXIF orientation of a PIL image."""
+    """Get RGB pixels, (H, W, 3) uint8, and EXIF orientation of an image."""
     orientation = _orientation(image)
     depth = _grey_bits(image)
     if depth == 32:
@@ -209,7 +211,7 @@ def swaps_sides(orientation: int) -> bool:
 
 
 def orientation_text(orientation: int) -> str:
-    """What an EXIF orientation does, such as 'turned by 180 degrees'."""
+    """Describe an EXIF orientation, such as ``'turned by 180 degrees'``."""
     return {
         2: 'mirrored left to right',
         3: 'turned by 180 degrees',
@@ -225,8 +227,8 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     """Read the pixel values of a label file.
 
     Args:
-        path (str): Image of one channel with 1 to 16 bits. Of an image with a
-            colour palette, the palette indices are read.
+        path (str): Image file with one channel of 1 to 16 bits. If the image
+            has a colour palette, the palette indices are read.
         backend_args (dict, optional): Options of MMEngine's file backend.
 
     Returns:
@@ -234,8 +236,8 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        InputError: If the file is damaged, or has colours, several pages,
-            lossy compression or an EXIF orientation.
+        InputError: If the file is damaged, or has several channels, several
+            pages, lossy compression or an EXIF orientation.
     """
     from mmengine import fileio
 
@@ -252,7 +254,7 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     except Exception as error:  # Pillow raises a dozen kinds of them
         raise InputError(
             f'the label file {path} cannot be read; it is damaged or not an '
-            f'image ({reason_of(error)})'
+            f'image ({reason_of(error)}); replace or remove the file'
         ) from error
     if values.ndim != 2 or values.dtype.kind not in 'bui':
         raise InputError(
@@ -268,15 +270,16 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
 
 
 def sample_name(sample: 'Mapping | BaseDataElement') -> str:
-    """Name of the output files of a sample, without suffix.
+    """Get the name of the output files of a sample, without suffix.
 
     Args:
         sample (Mapping | BaseDataElement): Data sample, or a dict of its
             values.
 
     Returns:
-        str: ``sample_name``, which data sets set if several folders have
-        images of equal names; otherwise the stem of ``img_path``.
+        str: Value of ``sample_name``, if the sample has one. Data sets set it
+        if images in several folders have equal names. Otherwise, the file
+        name in ``img_path`` without suffix.
     """
     name = sample.get('sample_name')
     return name or Path(str(sample.get('img_path'))).stem
@@ -290,8 +293,8 @@ def write_label_map(
     Args:
         path (str | Path): PNG or TIFF file to write.
         labels (np.ndarray): Labels, (H, W) integers in [0, ``num_values``).
-        num_values (int): Number of possible values. More than 256 need 16
-            bits.
+        num_values (int): Number of possible values. The image has 8 bits for
+            256 values or fewer, and 16 bits for more.
     """
     deep = np.uint8 if num_values <= 256 else np.uint16
     write_image(path, labels.astype(deep))
@@ -315,7 +318,7 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Type and message of a decoder's error, without object addresses."""
+    """Write type and message of an error, without addresses of objects."""
     text = re.sub(r' ?<[\w.]+ object at 0x[0-9a-f]+>', '', str(error))
     return f'{type(error).__name__}: {text}'
 
@@ -339,7 +342,7 @@ def _grey_bits(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image, depth: int) -> np.ndarray:
-    """RGB pixels, (H, W, 3) uint8, of a PIL image of 8 or 16 bits."""
+    """Get RGB pixels, (H, W, 3) uint8, of a PIL image of 8 or 16 bits."""
     if depth == 16:
         # Pillow's own conversion would clip the values.
         grey = (np.array(image) >> 8).astype(np.uint8)
@@ -359,7 +362,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _fault_of_labels(image: Image.Image) -> str | None:
-    """Reason why an image file cannot be a label map, or None."""
+    """Write why an image file cannot be a label map; None if it can."""
     if image.format in _LOSSY:
         return (
             'is a JPEG, whose compression changes label values; save the '
@@ -367,7 +370,7 @@ def _fault_of_labels(image: Image.Image) -> str | None:
         )
     pages = getattr(image, 'n_frames', 1)
     if pages > 1:
-        return f'has {pages} pages or frames; expected one'
+        return f'has {pages} pages or frames; save only one of them'
     orientation = _orientation(image)
     if orientation != 1:
         return (
@@ -379,7 +382,7 @@ def _fault_of_labels(image: Image.Image) -> str | None:
 
 
 def _advice_for_colours(values: np.ndarray) -> str:
-    """End of the message about a label file with several channels."""
+    """Write the end of the message about a label file with a wrong shape."""
     if values.ndim != 3 or values.shape[2] < 3:
         return ''
     if (values[..., :3] == values[..., :1]).all():
@@ -388,9 +391,9 @@ def _advice_for_colours(values: np.ndarray) -> str:
 
 
 def _grey_step(content: bytes) -> int:
-    """Divisor that restores the grey values of PNG files of 2 or 4 bits.
+    """Get the divisor that restores grey values of PNG files.
 
-    Decoders scale these values to [0, 255].
+    Decoders scale the values of files with 2 or 4 bits to [0, 255].
     """
     is_png = content[:8] == b'\x89PNG\r\n\x1a\n'
     bits, colour_type = content[24:26] if is_png else (8, 0)

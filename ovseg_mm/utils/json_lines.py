@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of JSON lines, whose last line may be incomplete."""
+"""Files with one JSON value per line, whose last line may be incomplete."""
 
 import json
 import os
@@ -17,9 +17,9 @@ def append_lines(path: Path) -> TextIO:
         path (Path): The file.
 
     Returns:
-        TextIO: Open file. Each line is passed to the system as soon as it
-        ends. Unless the file was empty, a line break is written first, since a
-        killed process may have left an incomplete last line.
+        TextIO: Open file, which writes each line as soon as the line is
+        complete. If the file is not empty, a line break has been written,
+        because a killed process may have left an incomplete last line.
 
     Raises:
         OSError: If the file cannot be written, or is a symbolic link.
@@ -35,13 +35,13 @@ def append_lines(path: Path) -> TextIO:
 
 
 def read_lines(path: Path) -> Iterator[Any]:
-    """Read the values in a file of JSON lines, and skip damaged lines.
+    """Read the values in a file of JSON lines; skip damaged lines.
 
     Args:
         path (Path): The file.
 
     Yields:
-        Any: Value of a line.
+        Any: Value of the next line that is not damaged.
     """
     with open(path, encoding='utf-8', errors='replace') as file:
         for line in file:

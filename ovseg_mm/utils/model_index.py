@@ -10,8 +10,8 @@ from typing import Any
 from .errors import InputError
 from .paths import find_config, resource
 
-# Test set of each benchmark: a file of configs/_base_/test_sets, and a
-# `Test Set` of the metafiles.
+# Test set of each benchmark: the name of a file in configs/_base_/test_sets,
+# which metafiles have under `Test Set`.
 BENCHMARKS = {
     'ade150': 'ade20k',
     'ade847': 'ade20k-847',
@@ -29,11 +29,11 @@ BENCHMARKS = {
 
 
 def config_of_benchmark(key: str) -> Path | None:
-    """Find the config file of a benchmark, if it is given as a file.
+    """Find the config file of a benchmark that is not in ``BENCHMARKS``.
 
     Args:
-        key (str): Benchmark: a key of :data:`BENCHMARKS`, or the path or name
-            of a config file.
+        key (str): Key of :data:`BENCHMARKS`; or path or name of the config
+            file of another benchmark.
 
     Returns:
         Path | None: The config file; None for a key of :data:`BENCHMARKS`.
@@ -48,7 +48,7 @@ def config_of_benchmark(key: str) -> Path | None:
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'{key!r} is neither a benchmark nor a config file; choose from '
-            f'{", ".join(BENCHMARKS)}, or give the path of a config'
+            f'{", ".join(BENCHMARKS)}, or give the path of a config file'
         ) from error
 
 
@@ -56,20 +56,21 @@ def config_of_benchmark(key: str) -> Path | None:
 class ModelEntry:
     """Entry of one config in the index of models.
 
-    A ``str`` attribute is empty if the index has no value for it.
+    An attribute of type ``str`` is empty if the metafile has no value for it.
 
     Attributes:
         name (str): Name of the config file without ``.py``.
-        method (str): Name of the method, from the metafile's collection.
-        config (str): Path of the config file in the project.
-        clip (str): CLIP model.
-        family (str): Name shared by configs that use the same weights and
-            differ only in the test set.
-        training_data (str): Data set of the training.
+        method (str): Name of the method, which is the metafile's collection.
+        config (str): Path of the config file, relative to the project.
+        clip (str): Name of the CLIP model.
+        family (str): Name that the config shares with all configs that use
+            the same weights and differ only in the test set.
+        training_data (str): Name of the training set.
         test_set (str): Name of a file in ``configs/_base_/test_sets`` without
-            ``.py``, or a description.
+            ``.py``. If there is no such file, a description of the test set.
         miou (dict[str, float]): Published mIoU in percent, by test set.
-        weights (str): URL of the weights, or how to get them.
+        weights (str): URL of the weights. If there is no URL, a sentence that
+            says how to get the weights.
     """
 
     name: str
@@ -87,8 +88,8 @@ def list_models() -> list[ModelEntry]:
     """List the models in the metafiles of all shipped configs.
 
     Returns:
-        list[ModelEntry]: Entries, sorted by method; within a method, in the
-        order of the metafile.
+        list[ModelEntry]: One entry per config, sorted by method. Entries of
+        one method have the order of the metafile.
 
     Raises:
         InputError: If a metafile cannot be read, or an entry lacks a key or
@@ -152,11 +153,13 @@ def find_config_of_family(config: str | Path, test_set: str) -> Path | None:
 
     Args:
         config (str | Path): Path of a config file.
-        test_set (str): Test set, as in :attr:`ModelEntry.test_set`.
+        test_set (str): Name of the test set, see
+            :attr:`ModelEntry.test_set`.
 
     Returns:
-        Path | None: Path of a config in the family of ``config`` that has the
-        test set; may be ``config`` itself. None if there is no such config.
+        Path | None: Path of a config with this test set in the family of
+        ``config``, see :attr:`ModelEntry.family`. It may be ``config``
+        itself. None if there is no such config.
     """
     given = Path(config).resolve()
     entries = list_models()

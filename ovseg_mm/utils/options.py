@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parser of ``--cfg-options KEY=VALUE``.
 
-MMEngine's ``DictAction`` damages class texts, since it removes blanks and
-quotes and splits quoted texts at commas. It also cannot parse dicts.
+MMEngine's ``DictAction`` is not used, because it damages class texts: it
+removes blanks and quotes, and splits quoted texts at commas. It also cannot
+parse dicts.
 """
 
 import argparse
@@ -26,8 +27,8 @@ _WORDS = {'true': True, 'false': False}
 class KeyValues(argparse.Action):
     """Action of argparse that collects ``KEY=VALUE`` arguments in a dict.
 
-    :func:`parse_value` parses the values. A wrong argument ends the command
-    with one sentence and exit status 2.
+    :func:`parse_value` parses the values. If an argument is wrong, the command
+    prints one sentence and ends with exit status 2.
     """
 
     def __call__(
@@ -54,7 +55,8 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         action=KeyValues,
         metavar='KEY=VALUE',
         help='settings to override in the config, as key=value; lists as '
-        'key="[a,b]", texts with commas in quotes: key="[\'a, b\',c]"',
+        'key="[a,b]"; if a text contains a comma, enclose the text in '
+        'quotes: key="[\'a, b\',c]"',
     )
 
 
@@ -68,8 +70,8 @@ def key_value(text: str) -> tuple[str, Any]:
         tuple[str, Any]: The key, and the value from :func:`parse_value`.
 
     Raises:
-        InputError: If the key is missing, or a bracket or quote of the value
-            is not closed.
+        InputError: If the key is missing, or :func:`parse_value` cannot parse
+            the value.
     """
     key, sign, value = text.partition('=')
     if not sign or not key.strip():
@@ -83,7 +85,7 @@ def key_value(text: str) -> tuple[str, Any]:
         raise InputError(f'{text!r}: {error}') from error
     except RecursionError as error:
         raise InputError(
-            f'{key} has too many nested brackets; use fewer'
+            f'{key} has too many nested brackets; use fewer of them'
         ) from error
 
 
@@ -94,10 +96,10 @@ def parse_value(text: str) -> Any:
     - ``1``, ``1e-3``, ``true`` and ``None`` become a number, bool or None.
     - ``[a,b]`` and ``a,b`` become a list, ``(a,b)`` a tuple, ``{a:b}`` a dict.
       Their elements are parsed too.
-    - Anything else stays a text, without blanks at the ends.
+    - Any other text stays a string, without blanks at its ends.
 
-    MMEngine's ``DictAction`` gives the same value for texts without blanks,
-    quotes and braces.
+    If a text has no blanks, quotes and braces, MMEngine's ``DictAction`` gives
+    the same value.
 
     Args:
         text (str): Text after ``KEY=``.
@@ -106,7 +108,8 @@ def parse_value(text: str) -> Any:
         Any: The value.
 
     Raises:
-        InputError: If a bracket or quote is not closed.
+        InputError: If a bracket or quote is not closed, or a text in quotes
+            or braces is malformed.
     """
     text = text.strip()
     parts = _split(text, ',')
@@ -149,8 +152,9 @@ def _quoted(text: str) -> Any:
     assert found is not None, text
     if found.end() != len(text):
         raise InputError(
-            f'{text[found.end() :]!r} follows the text {found[0]}; is a '
-            'comma missing between them, or a backslash before a quote?'
+            f'{text[found.end() :]!r} follows the quoted text {found[0]}; '
+            'write a comma between them, or a backslash before a quote that '
+            'is part of the text'
         )
     try:
         return ast.literal_eval(text)
@@ -178,7 +182,7 @@ def _scalar(text: str) -> Any:
 
 
 def _split(text: str, sign: str, times: int = -1) -> list[str]:
-    """Split a text at each ``sign`` that is outside quotes and brackets.
+    """Split a text at a separator, but not inside quotes or brackets.
 
     Args:
         text (str): Text to split.
@@ -209,9 +213,20 @@ def _split(text: str, sign: str, times: int = -1) -> list[str]:
 
 
 def _whole_word(text: str, bracket: str) -> list[str]:
-    """Return a text with an unmatched bracket as one part, or raise.
+    """Return a text with an unmatched bracket as a list of one part.
 
-    A bracket inside a word, as in ``a(b``, needs no matching bracket.
+    An unmatched bracket is allowed inside a single word, such as ``a(b``.
+
+    Args:
+        text (str): Text in which a bracket has no matching bracket.
+        bracket (str): The unmatched bracket, for the message.
+
+    Returns:
+        list[str]: The whole text as its only element.
+
+    Raises:
+        InputError: If the text contains a comma, begins with an opening
+            bracket or ends with a closing bracket.
     """
     if ',' in text or text[0] in _PAIRS or text[-1] in _PAIRS.values():
         raise InputError(
@@ -234,14 +249,15 @@ def _closes_last(text: str) -> bool:
 def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
     """Find the characters of a text that are not inside quotes.
 
-    A quote opens a quoted text only at the start of an element. The quote in
-    ``potter's wheel`` is an apostrophe.
+    A quote opens a quoted text only at the start of the text, or after a
+    comma, a colon or an opening bracket. Anywhere else, such as in
+    ``potter's wheel``, it is an apostrophe.
 
     Args:
         text (str): Text to search.
 
     Yields:
-        tuple[int, str]: Position and character.
+        tuple[int, str]: Index of a character in ``text``, and the character.
 
     Raises:
         InputError: If a quote is not closed.
@@ -263,5 +279,5 @@ def _outside_quotes(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _without_last_empty(parts: list[str]) -> list[str]:
-    """Parts without the empty last part that a final comma makes."""
+    """Remove an empty last part, which a comma at the end produces."""
     return parts if parts[-1].strip() else parts[:-1]

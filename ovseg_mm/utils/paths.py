@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths of shipped and cached files, and safe writing of files."""
+"""Paths of files that are shipped or cached, and safe writing of files."""
 
 import glob
 import hashlib
@@ -15,9 +15,11 @@ from .errors import InputError
 
 # Name of a file while it is written; a killed process may leave one.
 _TEMPORARY = '.{name}.{token}.tmp'
-# Characters of the final name in a temporary name, whose length is limited.
+# Number of characters of the final name in the temporary name, whose length is
+# limited.
 _SHOWN_NAME = 100
-# For launchers that need a checkpoint: `mim test ... --checkpoint none`.
+# Name instead of a checkpoint, for launchers that require the option:
+# `mim test ... --checkpoint none`.
 NO_CHECKPOINT = 'none'
 CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -27,7 +29,7 @@ def expanded(path: str | Path) -> Path:
     """Expand ``~`` or ``~user`` at the start of a path.
 
     Args:
-        path (str | Path): Path, with or without ``~``.
+        path (str | Path): Path; ``~`` at its start is optional.
 
     Returns:
         Path: The expanded path.
@@ -41,12 +43,12 @@ def expanded(path: str | Path) -> Path:
         user = Path(path).parts[0]
         raise InputError(
             f'{path}: this computer has no home folder {user}; write the '
-            f'whole path, or ./{user} if the name really starts with ~'
+            f'whole path, or ./{user} if the name of the file starts with ~'
         ) from None
 
 
 def resource(*parts: str | Path) -> Path:
-    """Path of a file or folder that is shipped with the package.
+    """Get the path of a file or folder that is shipped with the package.
 
     The folders ``configs``, ``tools`` and ``data`` are next to the package in
     a checkout or editable install. A wheel has them in the folder ``.mim`` of
@@ -57,7 +59,7 @@ def resource(*parts: str | Path) -> Path:
             ``'configs', 'cat_seg'``.
 
     Returns:
-        Path: The path, which need not exist.
+        Path: The path. The file or folder may not exist.
     """
     root = _PACKAGE / '.mim'
     if not (root / 'configs').is_dir():
@@ -69,14 +71,15 @@ def find_config(name: str | Path) -> Path:
     """Find a config file by its path, or a shipped config by its name.
 
     Args:
-        name (str | Path): Path of a config file; or name of a shipped config,
-            such as ``'NAME'``, ``'NAME.py'`` or ``'cat_seg/NAME'``.
+        name (str | Path): Path of a config file; or name of a shipped config
+            in the form ``'NAME'``, ``'NAME.py'`` or ``'cat_seg/NAME'``.
 
     Returns:
         Path: Path of the config file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is neither a file with this path nor a
+            shipped config with this name.
         InputError: If the path is a folder, or its suffix is not in
             ``CONFIG_SUFFIXES``.
     """
@@ -106,15 +109,15 @@ def find_config(name: str | Path) -> Path:
 
 
 def find_weights(name: str | Path) -> Path:
-    """Find a weight file in the current folder or in the project.
+    """Find a weight file by its path, or a weight file of the package.
 
     Args:
-        name (str | Path): Path; ``~`` is expanded. If the current folder has
-            no such file, the path is looked up in the project, which has
-            for example ``data/toy_clip.safetensors``.
+        name (str | Path): Path; ``~`` is expanded. If there is no such file,
+            the path is taken relative to the shipped files, such as
+            ``data/toy_clip.safetensors``; see :func:`resource`.
 
     Returns:
-        Path: The path, which need not exist.
+        Path: Path of the file. If there is none, ``name`` with ``~`` expanded.
     """
     path = expanded(name)
     shipped = resource(path)
@@ -122,14 +125,15 @@ def find_weights(name: str | Path) -> Path:
 
 
 def find_checkpoint(name: str | Path | None) -> Path | None:
-    """Check that a checkpoint exists, before any long work.
+    """Check early that a checkpoint exists.
 
     Args:
         name (str | Path, optional): Path; ``~`` is expanded. None or
-            ``'none'`` for a model that uses only CLIP's weights.
+            ``'none'``: the model uses only CLIP's weights.
 
     Returns:
-        Path | None: The path; None for CLIP's weights alone.
+        Path | None: Path of the checkpoint; None if ``name`` is None or
+        ``'none'``.
 
     Raises:
         FileNotFoundError: If the checkpoint does not exist.
@@ -145,7 +149,17 @@ def find_checkpoint(name: str | Path | None) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Folder of cached files: ``$OVSEG_CACHE`` or ``~/.cache/ovseg_mm``."""
+    """Get the folder of cached files.
+
+    It is ``$OVSEG_CACHE``, if this variable is set. Otherwise, it is the
+    folder ``ovseg_mm`` in ``$XDG_CACHE_HOME``, by default in ``~/.cache``.
+
+    Returns:
+        Path: The folder, which may not exist.
+
+    Raises:
+        InputError: If a variable begins with an unknown ``~user``.
+    """
     folder = os.environ.get('OVSEG_CACHE')
     if folder:
         return expanded(folder)
@@ -156,11 +170,11 @@ def cache_folder() -> Path:
 def check_destination(path: str | Path) -> None:
     """Raise if a file cannot be written, or must not be replaced.
 
-    :func:`atomic_write` renames a finished file, which would replace even a
-    device, a pipe or a read-only file.
+    This check is needed before :func:`atomic_write`, which renames a finished
+    file and so would replace even a device, a pipe or a read-only file.
 
     Args:
-        path (str | Path): File to write; links are followed.
+        path (str | Path): File to write. The target of a link is checked.
 
     Raises:
         OSError: If the path is not a writable regular file, or its folder
@@ -180,7 +194,7 @@ def check_destination(path: str | Path) -> None:
             f'{path} cannot be written: it is {_kind_of(mode)}, not a file; '
             'give another name'
         )
-    # Root could write such a file, but hardly wants to.
+    # The root user could write such a file, but probably by mistake.
     if mode is not None and not mode & 0o222:
         raise PermissionError(
             f'{path} cannot be written: the file is read-only; give another '
@@ -210,7 +224,7 @@ def path_inside(folder: str | Path, name: str) -> Path:
         Path: Path of the file.
 
     Raises:
-        InputError: If ``name`` is empty, is absolute or contains ``..``.
+        InputError: If ``name`` is empty or absolute, or contains ``..``.
     """
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or '..' in parts:
@@ -225,8 +239,9 @@ def path_inside(folder: str | Path, name: str) -> Path:
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears only when it is complete.
 
-    The block writes to a temporary file in the same folder. At the end of the
-    block, this file is renamed to ``path``; after an error, it is removed.
+    The code in the ``with`` block writes to a temporary file in the same
+    folder. At the end of the block, the temporary file is renamed to ``path``.
+    After an error, the temporary file is removed.
 
     >>> with atomic_write(path) as file:
     ...     file.write(content)
@@ -238,8 +253,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         BinaryIO: The open temporary file.
 
     Raises:
-        OSError: If the file cannot be written or :func:`check_destination`
-            refuses ``path``. The message names the file and the reason.
+        OSError: If the file cannot be written, or :func:`check_destination`
+            raises an error. The message names the file and the reason.
     """
     path = Path(path)
     check_destination(path)
@@ -265,7 +280,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file.
+    """Compute the SHA-256 of a file.
 
     Args:
         path (str | Path): The file.
@@ -293,13 +308,13 @@ def to_disk(file: BinaryIO) -> None:
 
 
 def remove_leftovers(folder: Path, name: str = '*') -> None:
-    """Remove temporary files of :func:`atomic_write` from killed processes.
+    """Remove temporary files that killed processes have left.
 
     Args:
-        folder (Path): Folder to clean. No other process may write there at
-            the same time.
-        name (str): Name of the file that was being written. By default, the
-            temporary files of all names are removed.
+        folder (Path): Folder in which :func:`atomic_write` was used. No other
+            process may write to it at the same time.
+        name (str): Final name of the file that was being written. By default,
+            temporary files for all final names are removed.
     """
     known = '*' if name == '*' else glob.escape(name[:_SHOWN_NAME])
     for leftover in folder.glob(_TEMPORARY.format(name=known, token='*')):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Search for image files, and names of their results."""
+"""Search for image files, and names of their result files."""
 
 import difflib
 import glob
@@ -15,8 +15,8 @@ from .paths import expanded
 
 # Suffixes of the images of data sets, in lower case.
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-# Suffixes of the files to find in a folder, in lower case. Files given by name
-# may have others.
+# Suffixes of the files to find in a folder, in lower case. A file whose path
+# the user gives may have any suffix.
 PICTURE_SUFFIXES = (
     *IMAGE_SUFFIXES,
     *('.avif', '.gif', '.heic', '.jfif', '.jp2', '.pgm', '.ppm', '.tga'),
@@ -27,13 +27,13 @@ _ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+:/', re.IGNORECASE)
 
 
 class Job(NamedTuple):
-    """An image file to segment.
+    """An image file to segment, and the name of its results.
 
     Attributes:
         path (Path): Path of the image file.
-        name (str): Beginning of the names of all result files, without
-            suffix. For a file found in a folder, this is the path relative to
-            the folder.
+        name (str): Beginning of the names of all result files. It is the name
+            of the image file without suffix. If the image was found in a
+            folder, it is the path relative to the folder, without suffix.
     """
 
     path: Path
@@ -41,15 +41,15 @@ class Job(NamedTuple):
 
 
 def find_images(names: Iterable[str | Path]) -> list[Path]:
-    """Find image files by their paths, their folders or patterns.
+    """Find image files by paths of files, paths of folders or patterns.
 
     Args:
         names (Iterable[str | Path]): Files, folders or patterns such as
             ``'street/*.jpg'``. Folders are searched with their sub-folders.
 
     Returns:
-        list[Path]: Paths without duplicates. Files of one folder or pattern
-        are sorted by path.
+        list[Path]: Paths of the images, without duplicates, in the order of
+        ``names``. Images of one folder or pattern are sorted by path.
 
     Raises:
         FileNotFoundError: If a file does not exist, or a folder or pattern
@@ -62,15 +62,17 @@ def find_images(names: Iterable[str | Path]) -> list[Path]:
 def find_jobs(
     names: Iterable[str | Path], out: Path | None = None
 ) -> list[Job]:
-    """List image files and the names of their results.
+    """Find image files, and choose the names of their results.
 
     Args:
         names (Iterable[str | Path]): See :func:`find_images`.
-        out (Path, optional): Folder of results, which is not searched.
+        out (Path, optional): Folder of results, which is not searched for
+            images.
 
     Returns:
-        list[Job]: Files without duplicates. If several files would have the
-        same name of results, a number is appended to all names but the first.
+        list[Job]: One job per file, without duplicate files. If several jobs
+        would have the same name, a number is appended to all of these names
+        except the first.
 
     Raises:
         FileNotFoundError: See :func:`find_images`.
@@ -134,7 +136,7 @@ def _jobs_of(name: str, out: Path | None) -> list[Job]:
 
 
 def _jobs_in(folder: Path, out: Path | None) -> list[Job]:
-    """Jobs of the images in a folder and its sub-folders."""
+    """Make one job for each image in a folder and its sub-folders."""
     left_out = set() if out is None else {os.path.realpath(out)}
     visited = {os.path.realpath(folder)}
     images = []
@@ -160,7 +162,7 @@ def _jobs_in(folder: Path, out: Path | None) -> list[Job]:
 
 
 def _below(folder: Path, files: list[Path]) -> list[Job]:
-    """Jobs of files, named by their paths relative to a folder."""
+    """Make one job per file; its name is the path relative to a folder."""
     return [
         Job(file, file.relative_to(folder).with_suffix('').as_posix())
         for file in files

@@ -11,7 +11,8 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
         size (tuple[int, int]): Height and width of the result.
 
     Returns:
-        Tensor: Resized maps, (B, C, *size); ``x`` itself if it has this size.
+        Tensor: Resized maps, (B, C, *size). If ``x`` has this size already,
+        ``x`` itself.
     """
     if tuple(x.shape[2:]) == tuple(size):
         return x

@@ -24,7 +24,8 @@ RASTER_OUTPUTS = dict(
     gpkg='.gpkg',
 )
 _SHARES = '_shares.jsonl'  # JSON lines, one per frame
-# Endings of the results of a video, by its suffix; others are as for MP4.
+# Endings of the results of a video, by the suffix of the video. Videos with
+# other suffixes use the endings of '.mp4'.
 VIDEO_OUTPUTS = {
     '.avi': dict(overlay='_overlay.avi', shares=_SHARES),
     '.mp4': dict(overlay='_overlay.mp4', shares=_SHARES),
@@ -32,13 +33,13 @@ VIDEO_OUTPUTS = {
 
 
 def video_outputs(suffix: str) -> dict[str, str]:
-    """Endings of the names of the result files of a video.
+    """Get the endings of the names of the result files of a video.
 
     Args:
         suffix (str): Suffix of the video file, such as ``'.mp4'``.
 
     Returns:
-        dict[str, str]: Ending by kind of result, such as
+        dict[str, str]: Dict from kinds of results to endings, such as
         ``{'overlay': '_overlay.mp4'}``.
     """
     return VIDEO_OUTPUTS.get(suffix.lower(), VIDEO_OUTPUTS['.mp4'])
@@ -68,7 +69,7 @@ def check_outputs_known(
 
 
 def check_pycocotools() -> None:
-    """Check that pycocotools is installed, which writes COCO annotations.
+    """Check that pycocotools, which writes COCO annotations, is installed.
 
     Raises:
         ImportError: If pycocotools is not installed.

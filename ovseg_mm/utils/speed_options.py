@@ -30,26 +30,27 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar='N',
         help='CAT-Seg: use only the N class texts that are most similar to '
-        'each image or window; other texts get no pixels there',
+        'an image or window; the other class texts are not predicted there',
     )
     group.add_argument(
         '--prune-regions',
         type=float,
         metavar='SHARE',
-        help='ZSSeg and SCAN: leave out mask proposals whose vote is nowhere '
-        'in the image at least this share of the largest vote, such as 0.5',
+        help='ZSSeg and SCAN: leave out weak mask proposals; with 0.5, a '
+        'proposal is kept only if its vote (mask probability times class '
+        'weight) is, at some pixel, at least half of the largest vote there',
     )
 
 
 def speed_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Values of the options of :func:`add_speed_options`.
+    """Get the values of the options that :func:`add_speed_options` adds.
 
     Args:
         args (argparse.Namespace): Parsed command line.
 
     Returns:
-        dict[str, Any]: The options that the user has set, as arguments of
-        :class:`OpenVocabInferencer`.
+        dict[str, Any]: Values of the options that the user has set, by
+        argument of :class:`OpenVocabInferencer`.
     """
     names = ('amp', 'compile', 'max_words', 'prune_regions')
     given = {name: getattr(args, name) for name in names}
@@ -72,12 +73,13 @@ def speed_settings(
         amp (bool): Whether to use mixed precision.
         compile (bool): Whether to compile CLIP's image towers.
         max_words (int, optional): Value of ``model.test_cfg.max_words``. None:
-            the value of the config.
+            the config keeps its value.
         prune_regions (float, optional): Value of
-            ``model.test_cfg.prune_regions``. None: the value of the config.
+            ``model.test_cfg.prune_regions``. None: the config keeps its value.
 
     Returns:
-        dict[str, Any]: Settings by dotted key.
+        dict[str, Any]: Settings to change, by dotted key of the config, such
+        as ``{'model.test_cfg.max_words': 50}``.
     """
     settings: dict[str, Any] = {}
     if amp:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check of the installed OpenMMLab packages, and their import."""
+"""Check and import of the packages of OpenMMLab or of its fork OneDL.
+
+OpenMMLab's own packages are called classic.
+"""
 
 import functools
 import importlib
@@ -8,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 from importlib import metadata
 
-# Import name: distributions of the classic and the OneDL release.
+# For each import name, the names for pip of the classic and the OneDL package.
 DISTRIBUTIONS = {
     'mmengine': ('mmengine', 'onedl-mmengine'),
     'mmcv': ('mmcv', 'onedl-mmcv'),
@@ -20,16 +23,18 @@ INSTALL_STACK = 'pip install ' + ' '.join(
     [*(onedl for _, onedl in DISTRIBUTIONS.values()), 'onedl-mim']
 )
 INSTALL_COMMAND = f'pip install torch torchvision && {INSTALL_STACK}'
-# Classic releases that work together: first version, and first version that
-# is too new. MMSegmentation itself refuses other versions of mmcv.
+# Versions of the classic packages that work together: oldest version, and
+# first version that is too new. MMSegmentation itself refuses other versions
+# of mmcv.
 CLASSIC_VERSIONS = {
     'mmengine': ((0, 10), (1, 0)),
     'mmcv': ((2, 0), (2, 2)),
     'mmseg': ((1, 2), (2, 0)),
 }
 OLDEST_TORCH = (2, 1)
-# Messages of the OneDL packages at import about parts that are not needed:
-# data sets of the OneDL service, and a compiled operator.
+# Messages that the OneDL packages show at import; import_stack() hides them.
+# They are about parts that are not needed: data sets of the OneDL service, and
+# a compiled operator.
 NO_ONEDL = 'Could not import OneDL'
 NO_OPERATOR = r'Fail to import ``MultiScaleDeformableAttention`` from'
 
@@ -50,11 +55,11 @@ class Package:
 
 
 def installed_packages() -> dict[str, list[Package]]:
-    """List the installed OpenMMLab packages.
+    """List the installed packages of OpenMMLab and OneDL.
 
     Returns:
         dict[str, list[Package]]: Packages by import name, such as ``'mmseg'``.
-        Two packages of one import name overwrite each other's files.
+        Two packages with the same import name overwrite each other's files.
     """
     found: dict[str, list[Package]] = {}
     for module, names in DISTRIBUTIONS.items():
@@ -67,11 +72,12 @@ def installed_packages() -> dict[str, list[Package]]:
 
 
 def check_stack() -> None:
-    """Check that either the classic or the OneDL packages are complete.
+    """Check that all packages of OpenMMLab, or all of OneDL, are installed.
 
     Raises:
-        ImportError: If packages are missing, mixed or too old. The message
-            has a command that repairs the installation.
+        ImportError: If a package is missing, too old or too new, or if
+            packages of OpenMMLab and OneDL are mixed. The message contains a
+            command that repairs the installation.
     """
     found = installed_packages()
     missing = [module for module in REQUIRED if not found[module]]
@@ -86,15 +92,15 @@ def check_stack() -> None:
         onedl = any(package.onedl for package in packages)
         names = ' '.join(DISTRIBUTIONS[module][onedl] for module in missing)
         raise ImportError(
-            f'ovseg_mm needs {", ".join(missing)}, which is not installed '
-            f'beside {listed}; run: pip install {names}'
+            f'ovseg_mm needs {", ".join(missing)}, but only {listed} is '
+            f'installed; run: pip install {names}'
         )
     if len({package.onedl for package in packages}) > 1:
         names = ' '.join(package.name for package in packages)
         raise ImportError(
-            'classic and OneDL packages are mixed and overwrite each other '
-            f'({listed}); keep one stack, for example: pip uninstall -y '
-            f'{names} && {INSTALL_STACK}'
+            'packages of OpenMMLab and of its fork OneDL are mixed and '
+            f'overwrite each other ({listed}); keep only one kind, for '
+            f'example: pip uninstall -y {names} && {INSTALL_STACK}'
         )
     if not packages[0].onedl:
         _check_classic(found)
@@ -106,7 +112,7 @@ def import_stack() -> None:
 
     Raises:
         ImportError: If an installed package cannot be imported. The message
-            has the reason and a command that repairs the installation.
+            contains the reason and a command that repairs the installation.
     """
     for module in REQUIRED:
         try:
@@ -130,7 +136,7 @@ def import_stack() -> None:
 
 
 def _silence_known_lines() -> None:
-    """Hide two harmless messages of the OneDL packages at import."""
+    """Hide two harmless messages that the OneDL packages show at import."""
     warnings.filterwarnings(
         'ignore',
         message=NO_OPERATOR,
@@ -152,7 +158,7 @@ def _silence_known_lines() -> None:
 
 
 def _check_classic(found: dict[str, list[Package]]) -> None:
-    """Check that the classic packages have compatible versions."""
+    """Check that OpenMMLab's packages have versions that work together."""
     for module, (first, end) in CLASSIC_VERSIONS.items():
         (package,) = found[module]
         if not first <= _release(package.version) < end:

@@ -77,18 +77,17 @@ def test_whole_stacks_pass(environment, versions):
         ),
         (
             without(ONEDL, 'onedl-mmcv', 'onedl-mmengine'),
-            'mmengine, mmcv, which is not installed beside '
-            'onedl-mmsegmentation 1.4.2',
+            'mmengine, mmcv, but only onedl-mmsegmentation 1.4.2',
             'pip install onedl-mmengine onedl-mmcv',
         ),
         (
             without(CLASSIC, 'mmcv'),
-            'mmcv, which is not installed beside mmengine 0.10.7',
+            'mmcv, but only mmengine 0.10.7',
             'pip install mmcv',
         ),
         (
             {**CLASSIC, **ONEDL},
-            'classic and OneDL packages are mixed',
+            'packages of OpenMMLab and of its fork OneDL are mixed',
             'pip uninstall -y mmengine onedl-mmengine mmcv onedl-mmcv '
             'mmsegmentation onedl-mmsegmentation mmpretrain '
             'onedl-mmpretrain && pip install onedl-mmengine onedl-mmcv',
