@@ -47,9 +47,8 @@ def write_toy_world(
 
     The files of a split are ``images/SPLIT/*.png``,
     ``annotations/SPLIT/*.png`` and ``splits/SPLIT.txt``. Labels are indices
-    into :data:`~ovseg_mm.toy.scenes.CLASSES`. The files are
-    first written to a temporary folder, so an interrupted call leaves no
-    incomplete data set.
+    into :data:`~ovseg_mm.toy.scenes.CLASSES`. The files are first written to
+    a temporary folder, so an interrupted call leaves no incomplete data set.
 
     Args:
         root (str | Path): Folder to write. A toy world with other arguments

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-# Number of characters from which quotes and words, and messages, are cut.
+# Largest numbers of characters of a quote or word, and of a message. Longer
+# ones are cut.
 LONGEST_WORD = 300
 LONGEST_MESSAGE = 2000
 _LONG_WORDS = re.compile(

@@ -151,7 +151,7 @@ def _enable_heic(name: str) -> None:
 def _unreadable(name: str, error: Exception) -> InputError:
     return InputError(
         f'{name} cannot be read as an image; it is damaged or not an image '
-        f'({reason_of(error)}); replace or remove the file'
+        f'({reason_of(error)}); replace it'
     )
 
 
@@ -254,7 +254,7 @@ def read_label_map(path: str, backend_args: dict | None = None) -> np.ndarray:
     except Exception as error:  # Pillow raises a dozen kinds of them
         raise InputError(
             f'the label file {path} cannot be read; it is damaged or not an '
-            f'image ({reason_of(error)}); replace or remove the file'
+            f'image ({reason_of(error)}); replace it'
         ) from error
     if values.ndim != 2 or values.dtype.kind not in 'bui':
         raise InputError(

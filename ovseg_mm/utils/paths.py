@@ -170,8 +170,8 @@ def cache_folder() -> Path:
 def check_destination(path: str | Path) -> None:
     """Raise if a file cannot be written, or must not be replaced.
 
-    This check is needed before :func:`atomic_write`, which renames a finished
-    file and so would replace even a device, a pipe or a read-only file.
+    :func:`atomic_write` needs this check, because it renames a finished file.
+    Renaming would replace even a device, a pipe or a read-only file.
 
     Args:
         path (str | Path): File to write. The target of a link is checked.
