@@ -188,8 +188,8 @@ def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
     for name in renamed:
         if name not in base.names:
             raise InputError(
-                f"{base.source}: the key 'renamed' contains {name!r}, but no "
-                'class has this first text; correct it'
+                f"{base.source}: the key 'renamed' contains {name!r}, which "
+                'is not the first text of a class; correct it'
                 f'{nearest(name, base.names)}'
             )
     texts = {name: split_synonyms(renamed[name]) for name in renamed}
@@ -391,7 +391,7 @@ def _shipped_texts() -> frozenset[tuple[tuple[str, ...], ...]]:
 
 
 def _label_names(texts: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    """Name each class by its first text, or by all texts if others have it."""
+    """Name a class by its first text. If classes share it, use all texts."""
     uses = Counter(entry[0] for entry in texts)
     return tuple(
         entry[0] if uses[entry[0]] == 1 else ', '.join(entry)
