@@ -119,7 +119,7 @@ def test_proposals_of_a_segmentor_that_is_a_class():
         launch.enable_pictures(cfg, None, False, 0, proposals=3)
         assert cfg.model.test_cfg.keep_proposals == 3
     cfg.model.type = OpenVocabSegmentor
-    with pytest.raises(ValueError, match='has a OpenVocabSegmentor'):
+    with pytest.raises(ValueError, match='the model OpenVocabSegmentor'):
         launch.enable_pictures(cfg, None, False, 0, proposals=3)
 
 
