@@ -89,9 +89,9 @@ def test_coco_stuff_at_true_size_through_mim(home):
             *('mim', 'train', 'ovseg_mm', config, '--gpus', 0),
             *('--work-dir', work_dir, '--cfg-options'),
             *('model.clip.pretrained=None', 'train_cfg.max_iters=1'),
-            # All of the weights, a quarter of the tokens.
-            'train_cfg.val_interval=10',
+            'train_cfg.val_begin=10',
             'default_hooks.checkpoint.save_optimizer=False',
+            # All of the weights, a quarter of the tokens.
             'model.backbone.input_size=[192,192]',
             'train_dataloader.num_workers=0',
             'train_dataloader.persistent_workers=False',
