@@ -57,9 +57,10 @@ class TextModel(BaseModel):
         return init_clip_towers(self, self.clip)
 
     def prepare_text(self) -> None:
-        """Compute and cache the text embeddings of ``scored_vocabulary``.
+        """Compute and cache the text embeddings for validation and test.
 
-        All ranks must call this method.
+        They are the embeddings of :attr:`scored_vocabulary`. All ranks must
+        call this method.
         """
         device = self.data_preprocessor.device
         for side in self.text_sides:
@@ -72,8 +73,8 @@ class TextModel(BaseModel):
             vocabulary (Vocabulary): The T class texts.
 
         Returns:
-            Tensor: Text embeddings of P prompts and width C, (T, P, C), on the
-            device of the data preprocessor.
+            Tensor: Text embeddings of width C with P prompts per class,
+            (T, P, C), on the device of the data preprocessor.
         """
         return self.text_side.embeddings(
             vocabulary, self.data_preprocessor.device

@@ -49,7 +49,7 @@ def test_long_lists_are_cut_in_the_middle():
 
 
 def test_warning_of_a_long_prompt_is_short():
-    with pytest.warns(UserWarning, match='are cut') as caught:
+    with pytest.warns(UserWarning, match='are truncated') as caught:
         tokenize_prompts(['word ' * 1000], 9)
     assert len(str(caught[0].message)) < 300
 

@@ -76,9 +76,11 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
         file.
 
         Raises:
-            InputError: If the file does not hold exactly one prefix and one
-                suffix with the shapes of this tower's prompts. A prompt of
-                length 0 must not be in the file.
+            InputError: If the prefix in the file does not match
+                ``prefix_length``. A file for length 0 must not contain a
+                prefix. For any other length, the file must contain exactly one
+                prefix, which has this length and the width of the tower. The
+                same holds for the suffix.
         """
         super().init_weights()
         if self.prompt_weights is None:

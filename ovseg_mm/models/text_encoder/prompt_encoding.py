@@ -23,8 +23,8 @@ ENCODE_BATCH = 256
 def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
     """Convert prompts to token ids.
 
-    If a prompt has more tokens than ``context_length``, it is cut, keeps its
-    end token, and a warning is shown.
+    If a prompt has more tokens than ``context_length``, it is truncated, and a
+    warning is shown. A truncated prompt keeps its end token.
 
     Args:
         prompts (list[str]): The n prompts.
@@ -45,9 +45,9 @@ def tokenize_prompts(prompts: list[str], context_length: int) -> Tensor:
 def _tokenize(
     prompts: tuple[str, ...], context_length: int
 ) -> tuple[Tensor, str]:
-    """Token ids, (n, N) int64, and a warning if prompts were cut.
+    """Token ids, (n, N) int64, and a warning if prompts were truncated.
 
-    The warning is ``''`` if no prompt was cut.
+    The warning is ``''`` if no prompt was truncated.
     """
     # With one token more than the tower takes, long prompts are found.
     tokens = tokenize(list(prompts), context_length + 1).long()
@@ -57,8 +57,8 @@ def _tokenize(
         named = [p for p, cut in zip(prompts, too_long.tolist()) if cut]
         message = shortened(
             f'{len(named)} prompts are longer than the {context_length} '
-            f'tokens that the text encoder takes and are cut: {named[0]!r}'
-            + (', ...' if len(named) > 1 else '')
+            'tokens that the text encoder takes and are truncated: '
+            f'{named[0]!r}' + (', ...' if len(named) > 1 else '')
         )
         tokens = tokenize(list(prompts), context_length).long()
     longest = int(tokens.argmax(dim=1).max()) + 1
@@ -76,7 +76,7 @@ def encode_prompts(
 
     Returns:
         tuple[Tensor, str]: Embeddings, (n, C), not normalised; and a warning
-        about prompts that were cut, ``''`` if no prompt was cut.
+        about prompts that were truncated, ``''`` if no prompt was truncated.
     """
     unique = list(dict.fromkeys(prompts))
     tokens, message = _tokenize(tuple(unique), encoder.context_length)

@@ -100,13 +100,14 @@ class TextBank:
             vocabulary (Vocabulary): The T class texts.
 
         Returns:
-            Tensor: Text embeddings, (T, P, C). Embeddings of a tower are
-            normalised and on the device of the tower. Embeddings from a file
-            are not normalised and are on the CPU.
+            Tensor: Text embeddings of width C with P prompts per class,
+            (T, P, C). Embeddings of a tower are normalised and on the device
+            of the tower. Embeddings from a file are not normalised and are on
+            the CPU.
 
         Warns:
-            UserWarning: If a prompt is cut, or synonyms are ignored. Each
-                warning is shown once.
+            UserWarning: If a prompt is too long and is truncated, or if
+                synonyms are ignored. Each warning is shown once.
         """
         if self.embeddings:
             return self.embeddings(vocabulary)
@@ -166,13 +167,18 @@ class TextBank:
             encoder (nn.Module): Text tower that computed the embeddings. The
                 embeddings are kept until the weights of this tower change.
             vocabulary (Vocabulary): The T class texts.
-            text (Tensor): Text embeddings, (T, P, C).
+            text (Tensor): Text embeddings of width C with P prompts per class,
+                (T, P, C).
         """
         self._forget_other_weights(encoder)
         self._remember(vocabulary, text)
 
     def prompts_of(self, vocabulary: Vocabulary) -> list[str]:
-        """List the prompts of all classes, by class, text and template."""
+        """List the prompts of all classes.
+
+        Prompts are ordered by class, then by the texts of the class, then by
+        template.
+        """
         return [
             template.format(text)
             for texts in self._class_texts(vocabulary)
@@ -280,9 +286,10 @@ class TextBank:
     def _encode(
         self, encoder: nn.Module, vocabulary: Vocabulary
     ) -> tuple[Tensor, str]:
-        """Compute embeddings, (T, P, C), and a warning about cut prompts.
+        """Compute embeddings, (T, P, C), and a warning for the user.
 
-        The warning is ``''`` if no prompt was cut.
+        The warning is about prompts that were truncated. It is ``''`` if no
+        prompt was truncated.
         """
         class_texts = self._class_texts(vocabulary)
         prompts = self.prompts_of(vocabulary)
@@ -321,10 +328,11 @@ class TextBank:
         return text, message
 
     def _digest(self, vocabulary: Vocabulary) -> str:
-        """SHA-256 of weights, texts and options, which names a cache file.
+        """Compute the name of the cache file for a vocabulary.
 
-        A version number is included. If a change of the code changes the
-        embeddings, increase this number, so that old files are not read.
+        The name is the SHA-256 of weights, texts, options and a version
+        number. If a change of the code changes the embeddings, increase the
+        version number, so that old files are not read.
         """
         assert self._revision is not None  # of the tower that encodes
         digest = hashlib.sha256(self._revision.digest)

@@ -56,8 +56,8 @@ def read_cache(digest: str) -> tuple[Tensor, str] | None:
 
     Returns:
         tuple[Tensor, str] | None: Embeddings, and the warning about prompts
-        that were cut, ``''`` if there is no warning. None if the cache has no
-        readable file for the digest.
+        that were truncated, ``''`` if there is no warning. None if the cache
+        has no readable file for the digest.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.
@@ -95,8 +95,8 @@ def write_cache(digest: str, text: Tensor, message: str) -> None:
     Args:
         digest (str): SHA-256 of the weights and prompts.
         text (Tensor): Text embeddings.
-        message (str): Warning about prompts that were cut, ``''`` if there is
-            no warning. It is shown again when the file is read.
+        message (str): Warning about prompts that were truncated, ``''`` if
+            there is no warning. It is shown again when the file is read.
 
     Raises:
         InputError: If ``$OVSEG_CACHE_SIZE`` is not a number.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A text tower together with its text bank.
+"""Pair of a text tower and a text bank, which computes text embeddings.
 
 Letters: T class texts, P prompts per class, C width of the embeddings.
 """
@@ -41,8 +41,8 @@ class TextSide(NamedTuple):
             device (torch.device): Device of the result.
 
         Returns:
-            Tensor: Text embeddings, (T, P, C), normalised unless they come
-            from a file.
+            Tensor: Text embeddings of width C with P prompts per class,
+            (T, P, C). They are normalised unless they come from a file.
         """
         return self.bank(self.encoder, vocabulary).to(device)
 
@@ -60,13 +60,16 @@ class TextSide(NamedTuple):
         self.bank.prepare(self.encoder, vocabulary)
 
     def fill(self, vocabulary: Vocabulary, text: Tensor) -> None:
-        """Set the embeddings of a vocabulary, until :meth:`clear` is called.
+        """Store embeddings of a vocabulary in memory.
 
-        If the bank reads its embeddings from a file, nothing is set.
+        They are used until :meth:`clear` is called or the weights of the tower
+        change. If the text bank reads its embeddings from a file, this method
+        does nothing.
 
         Args:
             vocabulary (Vocabulary): The T class texts.
-            text (Tensor): Text embeddings, (T, P, C).
+            text (Tensor): Text embeddings of width C with P prompts per class,
+                (T, P, C).
         """
         if self.encoder is not None:
             self.bank.keep(self.encoder, vocabulary, text)
