@@ -319,8 +319,9 @@ class CLIPViT(BaseModule):
 
         Returns:
             tuple[Tensor, dict[int, Tensor]]: Output tokens of the last block
-            that was run; and kept output tokens of blocks by block index (-1:
-            input of the first block). No output contains prompt tokens.
+            that was run; and a dict with the output tokens of the blocks that
+            are needed later. The keys are block indices; -1 stands for the
+            input of the first block. No output contains prompt tokens.
         """
         blocks = self.transformer.resblocks
         last = len(blocks) - 1

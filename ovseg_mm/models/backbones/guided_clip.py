@@ -90,8 +90,8 @@ class GuidedCLIP(BaseModule):
                 W).
 
         Returns:
-            CostFeatures: CLIP's embeddings of h x w patches and width C, (B,
-            C, h, w), and the three guidance maps.
+            CostFeatures: CLIP's embeddings of the h x w patches, (B, C, h, w),
+            and the three guidance maps.
 
         Raises:
             InputError: If the guidance backbone does not return three maps.

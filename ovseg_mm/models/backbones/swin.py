@@ -26,9 +26,10 @@ STRANGERS = -100.0
 
 @MODELS.register_module()
 class FusedSwinTransformer(SwinTransformer):
-    """MMSegmentation's ``SwinTransformer``, faster without gradients.
+    """MMSegmentation's ``SwinTransformer`` with faster prediction.
 
-    Parameters, parameter names and outputs are the same as in that class.
+    It is faster in evaluation mode with gradients disabled. Parameters,
+    parameter names and outputs are those of MMSegmentation's class.
 
     Args:
         **kwargs (Any): See ``mmseg.models.SwinTransformer``.
@@ -44,13 +45,16 @@ class FusedSwinTransformer(SwinTransformer):
 
 
 class FusedWindowAttention(ShiftWindowMSA):
-    """Attention of the tokens of a window, with or without a shift.
+    """Attention inside each window of a map, with faster prediction.
 
-    Without gradients, the linear layers are applied before the map is padded
-    and cut into windows, so they do not process the padding. Padding, shift
-    and partition into windows are then one look-up of the queries, keys and
-    values of each window. MMSegmentation copies the map for each of the three
-    steps.
+    MMSegmentation pads the map, shifts it, and cuts it into windows. Each of
+    these three steps copies the map, and the linear layers also process the
+    padding.
+
+    In evaluation mode with gradients disabled, this class applies the linear
+    layers to the map as it is. One padding token is added to the map and
+    stands for all padding. The queries, keys and values of each window are
+    then selected by their indices, which replaces the three steps.
 
     Args:
         attention (ShiftWindowMSA): MMSegmentation's module, whose parameters
@@ -171,7 +175,9 @@ class FusedWindowAttention(ShiftWindowMSA):
 
 
 class FusedFFN(FFN):
-    """MLP of a block, faster without gradients.
+    """MLP of a block, with faster prediction on many CPUs.
+
+    It is faster in evaluation mode with gradients disabled.
 
     Args:
         ffn (FFN): MMCV's module, whose parameters and options are used.

@@ -56,9 +56,9 @@ class LastBlock(ABC):
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output tokens of each block in
-                :meth:`taps`, by block index, (B, 1 + N, D) each, class token
-                first.
+            tokens (Mapping[int, Tensor]): Output tokens of the blocks in
+                :meth:`taps`, (B, 1 + N, D) each, class token first. The keys
+                are block indices.
             grid (tuple[int, int]): Rows and columns of the N patches.
 
         Returns:

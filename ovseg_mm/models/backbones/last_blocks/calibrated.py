@@ -32,7 +32,7 @@ class Plan(NamedTuple):
         early (int): Block whose similarities smooth the result.
         first (int): First of the blocks whose outputs are summed.
         end (int): Index after the last of the blocks whose outputs are summed.
-        cls_weight (float): Factor of the class token, which is added to each
+        cls_weight (float): Weight with which the class token is added to each
             patch.
     """
 
@@ -48,10 +48,10 @@ def default_plan(num_layers: int) -> Plan:
 
     Values are published for two depths:
 
-    - 12 blocks: ``mid`` 8, ``early`` 3, sum of the blocks 3 to 9 (``first`` 3,
-      ``end`` 10), ``cls_weight`` 0.3.
-    - 24 blocks: ``mid`` 16, ``early`` 6, sum of the blocks 8 to 18 (``first``
-      8, ``end`` 19), ``cls_weight`` 0.1.
+    - 12 blocks: ``mid`` 8, ``early`` 3, ``first`` 3, ``end`` 10 (the outputs
+      of the blocks 3 to 9 are summed), ``cls_weight`` 0.3.
+    - 24 blocks: ``mid`` 16, ``early`` 6, ``first`` 8, ``end`` 19 (the outputs
+      of the blocks 8 to 18 are summed), ``cls_weight`` 0.1.
 
     For other depths, each value is interpolated or extrapolated linearly.
     Indices are limited to the blocks before the last block, and the weight is
@@ -123,7 +123,7 @@ class SCCLIPBlock(LastBlock):
     min_similarity: float = 0.4
 
     def __post_init__(self) -> None:
-        """Check the name of the detector."""
+        """Raise an InputError if the value of ``outliers`` is unknown."""
         if self.outliers not in DETECTORS:
             raise InputError(
                 f'outliers={self.outliers!r} of {type(self).__name__} is not '
@@ -131,7 +131,10 @@ class SCCLIPBlock(LastBlock):
             )
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
-        """Indices of the blocks that are read, see :meth:`LastBlock.taps`."""
+        """List the blocks whose output tokens are needed.
+
+        :meth:`LastBlock.taps` explains the argument and the result.
+        """
         last = super().taps(num_layers)
         plan = self.plan(num_layers)
         found = DETECTORS[self.outliers].taps(num_layers)
@@ -139,14 +142,17 @@ class SCCLIPBlock(LastBlock):
         return (*last, *found, plan.mid, plan.early, *summed)
 
     def plan(self, num_layers: int) -> Plan:
-        """Choose the blocks and the weight of the class token for a tower.
+        """Compute the :class:`Plan` of this block for a tower.
+
+        An option that is None gets its default value, see
+        :func:`default_plan`.
 
         Args:
             num_layers (int): Number of blocks of the tower.
 
         Returns:
-            Plan: The default plan for this number of blocks. Each option of
-            this class that is not None replaces a value of the default plan.
+            Plan: Indices of the blocks that are used, and weight of the class
+            token.
 
         Raises:
             InputError: If an index does not select a block before the last
@@ -184,9 +190,10 @@ class SCCLIPBlock(LastBlock):
         tokens: Mapping[int, Tensor],
         grid: tuple[int, int],
     ) -> Tensor:
-        """Output tokens of N patches and the class token, (B, 1 + N, D).
+        """Compute the output tokens of the last block, (B, 1 + N, D).
 
-        The class token, which comes first, is not changed.
+        The class token comes first. It is the class token of the block's
+        input, unchanged. The tokens of the N patches follow.
         :meth:`LastBlock.__call__` explains the arguments.
         """
         plan = self.plan(len(blocks))
@@ -215,7 +222,9 @@ class SCCLIPBlock(LastBlock):
         return torch.cat([cls, x], dim=1)
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """Compute the attention map ``extra``, which all heads share.
+        """Compute one attention map for all heads from the similarities.
+
+        :meth:`mix` and :meth:`mix_again` use this map as ``extra``.
 
         Args:
             similarity (Tensor): Similarities between the N patches of the
@@ -248,9 +257,10 @@ class SCCLIPBlock(LastBlock):
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Apply the attention of the second pass.
+        """Apply the attention of the second of the two passes of this block.
 
-        This class calls :meth:`mix`, which explains the arguments.
+        It is the same attention as in the first pass: this method calls
+        :meth:`mix`, which explains the arguments.
         """
         return self.mix(q, k, v, extra)
 
@@ -261,7 +271,8 @@ class SFPBlock(SCCLIPBlock):
     """Last block of SFP, a variant of self-calibrated CLIP.
 
     Feature purification for training-free open-vocabulary segmentation (SFP,
-    ICCV 2025). Four points differ from :class:`SCCLIPBlock`:
+    ICCV 2025). :class:`SCCLIPBlock` explains the steps and the two passes.
+    Four points differ:
 
     - Outliers are found by the attention of the class token.
     - Similarities of the middle block below ``min_similarity`` are set to 0
@@ -288,14 +299,14 @@ class SFPBlock(SCCLIPBlock):
     outliers: str = 'attention'
 
     def extra_map(self, similarity: Tensor, kept: Tensor) -> Tensor:
-        """Compute the attention map ``extra`` from ``kept``.
+        """Compute one attention map for all heads from ``kept`` only.
 
-        :meth:`SCCLIPBlock.extra_map` explains the arguments.
+        :meth:`SCCLIPBlock.extra_map` explains the arguments and the result.
         """
         return sharpened(kept)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """Apply the attention of the first pass.
+        """Apply the attention of the first of the two passes of this block.
 
         The attention map is the mean of query-query attention, key-key
         attention and ``extra``. :meth:`SCCLIPBlock.mix` explains the
@@ -306,7 +317,7 @@ class SFPBlock(SCCLIPBlock):
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Apply the attention of the second pass.
+        """Apply the attention of the second of the two passes of this block.
 
         The attention map is ``extra``; ``q`` and ``k`` are not used.
         :meth:`SCCLIPBlock.mix` explains the arguments.
@@ -335,7 +346,8 @@ def sharpened(similarity: Tensor, scale: float = 3.0) -> Tensor:
     Args:
         similarity (Tensor): Similarities between N patches, (B, N, N)
             float32.
-        scale (float): Factor of the similarities before the softmax.
+        scale (float): Number by which the similarities are multiplied before
+            the softmax.
 
     Returns:
         Tensor: Attention map, (B, N, N) float32; rows sum to 1.

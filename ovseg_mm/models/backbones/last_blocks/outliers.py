@@ -26,7 +26,10 @@ class OutlierDetector:
     """Finds outlier patches in the output of the second-to-last block."""
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
-        """Indices of the blocks that are read, see :meth:`LastBlock.taps`."""
+        """List the blocks whose output tokens are needed.
+
+        :meth:`LastBlock.taps` explains the argument and the result.
+        """
         return (num_layers - 2,)
 
     def __call__(
@@ -36,9 +39,9 @@ class OutlierDetector:
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output tokens of each block in
-                :meth:`taps`, by block index, (B, 1 + N, D) each, class token
-                first.
+            tokens (Mapping[int, Tensor]): Output tokens of the blocks in
+                :meth:`taps`, (B, 1 + N, D) each, class token first. The keys
+                are block indices.
 
         Returns:
             Tensor: True for outliers among the N patches, (B, N) bool.
@@ -57,8 +60,8 @@ class LocalOutliers(OutlierDetector):
     Args:
         neighbours (int): Number of nearest patches in the computation.
         share (float): Share of the patches that are not outliers, in [0, 1].
-            Outliers are the patches whose factor is larger than this quantile
-            of the factors of their window.
+            A patch is an outlier if its factor is larger than the
+            ``share``-quantile of all factors in its window.
     """
 
     neighbours: int = 30
@@ -124,7 +127,9 @@ def _squared_distances(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LargestNorms(OutlierDetector):
-    """Treats the patches with the largest 2-norms as outliers.
+    """Finds outlier patches by the 2-norm of their tokens.
+
+    Outliers are the patches with the largest norms.
 
     Args:
         count (int): Number of outliers in a window.
@@ -146,23 +151,27 @@ class LargestNorms(OutlierDetector):
 
 @dataclass(frozen=True)
 class ClassAttention(OutlierDetector):
-    """Treats the patches to which the class token attends most as outliers.
+    """Finds outlier patches by the attention from the class token.
 
-    The attention is the mean over the heads of the second-to-last block. A
-    patch can be an outlier only if ``factor`` times the attention from the
-    class token to the patch is larger than the attention from the patch to
-    itself.
+    Outliers are the patches that get the most attention from the class token
+    in the second-to-last block, as a mean over the heads. A patch can be an
+    outlier only if ``factor`` times this attention is larger than the
+    attention from the patch to itself.
 
     Args:
         count (int): Maximum number of outliers in a window.
-        factor (float): Factor of the attention from the class token.
+        factor (float): Number by which the attention from the class token is
+            multiplied before it is compared.
     """
 
     count: int = 10
     factor: float = 1.5
 
     def taps(self, num_layers: int) -> tuple[int, ...]:
-        """Index of the block whose output enters the second-to-last block."""
+        """List the block before the second-to-last block.
+
+        Its output tokens are the input of the second-to-last block.
+        """
         return (num_layers - 3,)
 
     def __call__(

@@ -53,8 +53,9 @@ class OtherAttention(LastBlock):
         tokens: Mapping[int, Tensor],
         grid: tuple[int, int],
     ) -> Tensor:
-        """Output tokens of the class token and N patches, (B, 1 + N, D).
+        """Compute the output tokens of the last block, (B, 1 + N, D).
 
+        The class token comes first, and the tokens of the N patches follow.
         :meth:`LastBlock.__call__` explains the arguments.
         """
         block: Any = blocks[-1]  # a CLIPBlock, perhaps wrapped
@@ -75,8 +76,8 @@ class MaskCLIPBlock(OtherAttention):
     `Extract Free Dense Labels from CLIP <https://arxiv.org/abs/2112.01071>`_.
 
     Args:
-        keep_residual_and_mlp (bool): See :class:`OtherAttention`. True is
-            MaskCLIP. False gives better results on images of scenes and worse
+        keep_residual_and_mlp (bool): See :class:`OtherAttention`. MaskCLIP
+            uses True. False gives better results on images of scenes and worse
             results on images of single objects.
         give_keys (bool): Whether :meth:`keys` returns the keys of the
             patches, which the key smoothing of :class:`MaskCLIPHead` needs.
@@ -94,9 +95,10 @@ class MaskCLIPBlock(OtherAttention):
     def keys(
         self, blocks: nn.ModuleList, tokens: Mapping[int, Tensor]
     ) -> Tensor | None:
-        """Keys of the N patches, (B, N, D); None without ``give_keys``.
+        """Return the keys of the N patches, (B, N, D).
 
-        The output projection of the attention is applied to the keys.
+        The output projection of the attention is applied to the keys. If the
+        option ``give_keys`` is False, the result is None.
         """
         if not self.give_keys:
             return None
@@ -140,8 +142,8 @@ class ClearCLIPBlock(OtherAttention):
     Inference <https://arxiv.org/abs/2407.12442>`_.
 
     Args:
-        keep_residual_and_mlp (bool): See :class:`OtherAttention`. False is
-            ClearCLIP.
+        keep_residual_and_mlp (bool): See :class:`OtherAttention`. ClearCLIP
+            uses False.
     """
 
     def mix(
@@ -165,8 +167,8 @@ class NACLIPBlock(OtherAttention):
     logits.
 
     Args:
-        keep_residual_and_mlp (bool): See :class:`OtherAttention`. False is
-            NACLIP.
+        keep_residual_and_mlp (bool): See :class:`OtherAttention`. NACLIP
+            uses False.
         gaussian_std (float): Standard deviation of the Gaussian, in patches.
     """
 
