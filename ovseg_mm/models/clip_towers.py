@@ -82,7 +82,7 @@ def init_clip_towers(model: BaseModule, clip: Mapping) -> dict[str, Tensor]:
 def parameters_of_no_file(model: nn.Module) -> list[str]:
     """List the parameters that need training or a checkpoint.
 
-    Parameters that are read from a file are not listed. These are:
+    The list leaves out the parameters that are read from a file:
 
     - parameters of CLIP towers, except learned prompts, if ``model.clip``
       chooses weights;

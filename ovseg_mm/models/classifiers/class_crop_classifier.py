@@ -40,7 +40,8 @@ class ClassCropClassifier(TextModel):
         clip (dict): Architecture and weights of the CLIP towers, with the
             keys that :class:`BaseOpenVocabSegmentor` lists.
         prompts (dict): Arguments of :class:`TextBank`.
-        temperature (float): Factor of cosine similarities.
+        temperature (float): Number by which cosine similarities are
+            multiplied.
         data_preprocessor (dict, optional): Config of the preprocessor.
         init_cfg (dict, optional): MMEngine's initialisation.
     """

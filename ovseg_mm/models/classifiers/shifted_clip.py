@@ -126,7 +126,9 @@ class ShiftedCLIP(TextModel):
         mode: str = 'tensor',
         crop_paths: Sequence[str] = (),
     ) -> Tensor | dict[str, Tensor] | list[dict]:
-        """Compare crops with captions in training, class texts in tests.
+        """Encode crops and compare them with captions or class texts.
+
+        The argument ``mode`` selects the comparison.
 
         Args:
             crops (Tensor): Crops, RGB in [0, 255], with a constant colour
@@ -137,8 +139,9 @@ class ShiftedCLIP(TextModel):
             captions (Sequence[str]): Caption of each crop. For
                 ``'predict'``, captions must be class names of the
                 vocabulary.
-            mode (str): Result to return: ``'loss'``, ``'predict'`` or
-                ``'tensor'``.
+            mode (str): ``'loss'`` compares crops with captions, for training.
+                ``'predict'`` compares crops with all class texts, for
+                validation and test. ``'tensor'`` only encodes the crops.
             crop_paths (Sequence[str]): Files of the crops. Not used here, but
                 reported if the loss is not finite.
 

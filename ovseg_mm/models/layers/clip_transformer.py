@@ -24,8 +24,8 @@ class CLIPAttention(nn.Module):
     """Multi-head self-attention with separate weights of q, k and v.
 
     Separate weights can be trained or frozen one by one. Parameters have the
-    names of ``torch.nn.MultiheadAttention``. As there, one parameter holds the
-    biases of q, k and v.
+    names of ``torch.nn.MultiheadAttention``. As in that class, one parameter
+    holds the biases of q, k and v.
 
     Args:
         embed_dims (int): Width W of the tokens, divisible by ``num_heads``.
@@ -101,11 +101,11 @@ class CLIPAttention(nn.Module):
     def _of_first(self, x: Tensor) -> Tensor:
         """Attention output, (B, 1, W), of the first token of x, (B, N, W).
 
-        This needs no keys and values of the tokens. Let K and V be the weight
-        matrices of keys and values, and q the query of the first token. Then
-        q (K x) = (q K) x, and a weighted mean of V x is V times the weighted
-        mean of x. The bias of the keys adds the same number to all attention
-        logits, so it has no effect.
+        The keys and values of the tokens are not computed. Let K and V be the
+        weight matrices of keys and values, and q the query of the first token.
+        Then q (K x) = (q K) x, and a weighted mean of V x is V times the
+        weighted mean of x. The bias of the keys adds the same number to all
+        attention logits, so it has no effect.
         """
         k, v = (
             weight.unflatten(0, (self.num_heads, -1))

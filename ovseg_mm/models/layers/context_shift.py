@@ -66,8 +66,9 @@ class ContextShift:
             foreground (Tensor): True for patches that show the region, (n, N)
                 bool, for n crops of N patches.
             class_tokens (Mapping[int, Tensor]): Class tokens of the whole
-                images after each block, by block index, (n, D) each, or (1, D)
-                if all crops are of one image. D is the width of the tokens.
+                images after each block. The keys are block indices. The shape
+                is (1, D) if all crops are of one image, and (n, D) otherwise.
+                D is the width of the tokens.
             training (bool): Whether the choice is random. False: it depends
                 only on ``seed``.
 

@@ -120,9 +120,9 @@ class MaskFormerDecoder(BaseModule):
     """Decoder of MaskFormer: queries attend to one coarse map.
 
     `Per-Pixel Classification is Not All You Need for Semantic Segmentation
-    <https://arxiv.org/abs/2107.06278>`_. The results are the outputs of the
-    layers after a LayerNorm. The next layer gets an output without this
-    LayerNorm.
+    <https://arxiv.org/abs/2107.06278>`_. An additional LayerNorm turns the
+    output of a layer into the result of this layer. The next layer gets the
+    output before this LayerNorm.
 
     Args:
         in_channels (int): Channels of the map.

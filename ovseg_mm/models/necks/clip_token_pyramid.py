@@ -46,8 +46,9 @@ class CLIPTokenPyramid(BaseModule):
                 are tokens of two blocks.
 
         Returns:
-            CostFeatures: Patch embeddings, also used as the appearance
-            guidance, and the two enlarged maps.
+            CostFeatures: Patch embeddings, which are also the appearance
+            guidance; and two guidance maps for the upsampling, which are the
+            enlarged patch tokens of the two blocks.
         """
         grid = feats.dense.shape[2:]
         guidance = tuple(

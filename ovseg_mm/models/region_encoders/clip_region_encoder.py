@@ -119,13 +119,14 @@ class CLIPRegionEncoder(BaseModule):
         Args:
             img (Tensor): Image, RGB in [0, 255], (3, H, W).
             masks (Tensor): Mask probabilities of Q proposals, (Q, H, W).
-            class_tokens (Mapping[int, Tensor], optional): Class tokens (width
-                D) of the whole image by the index of the block, (1, D) each.
-                Needed with ``shift``.
+            class_tokens (Mapping[int, Tensor], optional): Class token of the
+                whole image after each block in ``shift['blocks']``, (1, D)
+                each, for width D. The keys are block indices. Needed if the
+                option ``shift`` is not None.
 
         Returns:
-            Regions: Embeddings of the regions, and a mask of the proposals
-            that have a region.
+            Regions: Embeddings of the n regions, (n, C); and whether each
+            proposal has a region, (Q,) bool.
         """
         crops, valid, boxes = self.crop(img, masks)
         if not len(crops):
@@ -149,11 +150,13 @@ class CLIPRegionEncoder(BaseModule):
             crops (Tensor): n normalised crops with the fill colour outside
                 the masks, (n, 3, S, S).
             foreground (Tensor, optional): True at pixels of the region, (n, S,
-                S) bool. Needed with ``shift`` or ``pooling='mask'``.
-            class_tokens (Mapping[int, Tensor], optional): Class tokens (width
-                D) of the whole image by the index of the block, (1, D) each,
-                or (n, D) if the crops are of different images. Needed with
-                ``shift``.
+                S) bool. Needed if the option ``shift`` is not None or
+                ``pooling`` is ``'mask'``.
+            class_tokens (Mapping[int, Tensor], optional): Class tokens of the
+                whole images after each block in ``shift['blocks']``. The keys
+                are block indices. The shape is (1, D) if all crops are of one
+                image, and (n, D) otherwise; D is the width of the tokens.
+                Needed if the option ``shift`` is not None.
 
         Returns:
             Tensor: Embeddings of width C, (n, C), not normalised.

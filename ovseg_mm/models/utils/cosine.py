@@ -14,7 +14,8 @@ def cosine_logits(
     Args:
         embeddings (Tensor): Image embeddings, (..., C), not normalised.
         text (Tensor): Text embeddings of T class texts, (T, C), normalised.
-        temperature (float | Tensor): Factor of the similarities.
+        temperature (float | Tensor): Number by which the similarities are
+            multiplied.
 
     Returns:
         Tensor: Logits of the class texts, (..., T).

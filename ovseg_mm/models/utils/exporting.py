@@ -26,8 +26,8 @@ def is_compiling() -> bool:
 def runs_as_written() -> bool:
     """Whether gradients are disabled and no export or compilation is running.
 
-    Only then may code choose operators and loops by the device and the size
-    of the input.
+    If the result is False, code must not choose operators or loops depending
+    on the device or the size of the input.
     """
     # First, since torch.compile cannot trace the check of an ONNX export.
     if is_compiling():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear layers of large inputs on CPUs.
+"""Faster linear layers for large inputs on CPUs.
 
 Letters: N tokens, I input width, O output width.
 """
@@ -24,8 +24,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute ``torch.nn.functional.linear``, faster on many CPUs.
 
     PyTorch multiplies float32 matrices with MKL, which is up to 15 % slower
-    than oneDNN on CPUs that are not Intel's. Large products without gradients
-    take the operator of oneDNN that compiled models use.
+    than oneDNN on CPUs that are not Intel's. If gradients are disabled, this
+    function computes large products with a oneDNN operator. Compiled models
+    use the same operator.
 
     Args:
         x (Tensor): Inputs, (..., N, I).
@@ -42,11 +43,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """Call a layer, by :func:`linear` if it is a plain linear layer.
+    """Apply a layer, with :func:`linear` if this is possible.
 
     Args:
-        layer (nn.Module): Layer. Quantised layers, layers with hooks, and
-            layers that are not linear are called directly.
+        layer (nn.Module): Layer of any type. :func:`linear` replaces
+            ``nn.Linear`` and MMCV's ``Linear`` without hooks. All other
+            layers, such as quantised layers, are called.
         x (Tensor): Inputs, (..., N, I).
 
     Returns:
@@ -60,7 +62,7 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def apply_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Call the layers of an MLP, one after the other, by :func:`apply_linear`.
+    """Apply the layers of an MLP in order, each with :func:`apply_linear`.
 
     Args:
         layers (Iterable[nn.Module]): Layers.

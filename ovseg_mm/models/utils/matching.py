@@ -85,9 +85,9 @@ class HungarianMatcher:
         dice_weight (float): Weight of the dice loss.
         mask_cost (str): ``kind`` of :func:`pixel_costs`.
         num_points (int, optional): Number of random points at which masks are
-            compared. None: masks are compared at all positions of the logits,
-            and targets are resized to the logits by nearest-neighbour
-            interpolation.
+            compared. None: masks are compared at all pixels of the mask
+            logits, and target masks are resized to the size of the mask logits
+            by nearest-neighbour interpolation.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
     The backward pass computes these results again from the arguments. This
     saves memory if cheap steps (norms, activations, copies) come before a
     matrix product. The backward pass needs the inputs of the product, but not
-    its result, so PyTorch stops before the product and does not repeat it.
+    its result. PyTorch therefore ends the second computation before the
+    product, which is computed only once.
 
     Args:
         function (Callable): Function that draws no random numbers.

@@ -35,7 +35,7 @@ def expand_boxes(boxes: Tensor, ratio: float, size: tuple[int, int]) -> Tensor:
 
     Args:
         boxes (Tensor): Boxes from :func:`mask_boxes`, (N, 4).
-        ratio (float): Factor of width and height.
+        ratio (float): Number by which width and height are multiplied.
         size (tuple[int, int]): Height and width of the image.
 
     Returns:
