@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes of a config: missing hooks are added; CPUs train in bfloat16."""
+"""Add missing hooks to a config, and make its AMP training run on CPUs."""
 
 import logging
 

@@ -31,9 +31,9 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
     Raises:
         InputError: If the top-level key is neither in the config nor a setting
             of MMEngine; if it is a variable of the config file that was
-            copied into other settings; if a part of the key would be looked
-            up in a value that is neither a dict nor a list; or if a list has
-            no such element.
+            copied into other settings; if a key continues below a value that
+            is neither a dict nor a list; or if the part of a key that belongs
+            to a list is not an index of this list.
     """
     for key, value in options.items():
         first, *path = key.split('.')

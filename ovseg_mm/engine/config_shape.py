@@ -67,12 +67,13 @@ def check_loops(cfg: Config, wanted: str | None = None) -> None:
 
     Args:
         cfg (Config): A whole config.
-        wanted (str, optional): Loop whose keys must all be in the config,
-            ``'training'`` or ``'testing'``. For another loop, the config may
-            have all keys or no key.
+        wanted (str, optional): Loop that the run needs, ``'training'`` or
+            ``'testing'``. The config must have all keys of this loop. For
+            each other loop, it must have all keys or none of them. None: the
+            run needs no particular loop.
 
     Raises:
-        InputError: If a needed key is missing or None.
+        InputError: If a needed key is missing or has the value None.
     """
     for loop, keys in _LOOPS.items():
         missing = [key for key in keys if cfg.get(key) is None]

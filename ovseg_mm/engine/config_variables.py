@@ -3,8 +3,9 @@
 
 For example, a file may contain ``num_classes = 20`` and use this variable as
 ``model = dict(num_classes=num_classes)``. Changing ``num_classes`` after the
-file was read does not change the model. The error message therefore asks the
-user to set ``model.num_classes``.
+file was read does not change the model. If a user tries to override
+``num_classes``, an error message therefore names ``model.num_classes`` as the
+setting to override. This module finds such settings.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 from mmengine.config import Config
 
 _SHOWN = 4
-# Settings with an equal value of these types must also have an equal name.
+# Types of values that many settings have by chance.
 _COMMON = (bool, int, float, type(None))
 
 
@@ -22,15 +23,20 @@ def places_of(
 ) -> list[tuple[str, ...]]:
     """Find the settings into which a variable was probably copied.
 
-    The function looks for settings with the value of the variable. For a
-    number, a bool or None, they must also have the name of the variable. If
-    there are no such settings, the function looks for settings with only the
-    name, and then for strings that contain the value.
+    The value of the variable is ``cfg[name]``. The result is the first of
+    these groups of settings that is not empty:
+
+    1. Settings with the value of the variable. If the value is a number, a
+       bool or None, the settings must also have the name of the variable.
+    2. Settings with the name of the variable, but another value.
+    3. Strings that contain the value, if the value is a string.
+
+    If the config has no top-level key ``name``, the value is unknown, and the
+    result is all settings with this name.
 
     Args:
         cfg (Config): A whole config.
-        name (str): Name of a variable of the config file. If the config has
-            no top-level key of this name, only the name is searched for.
+        name (str): Name of a variable of the config file.
         keys (Collection[str]): Top-level keys; the search is limited to them
             and the settings below them.
 

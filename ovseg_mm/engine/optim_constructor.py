@@ -53,7 +53,15 @@ class OpenVocabOptimWrapperConstructor:
             )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimizer wrapper of a model, perhaps wrapped in DDP."""
+        """Build the optimizer wrapper.
+
+        Args:
+            model (nn.Module): Model to train. It may be wrapped in DDP.
+
+        Returns:
+            OptimWrapper: Wrapper with an optimizer of the trainable
+            parameters.
+        """
         model = unwrap(model)
         cfg = dict(self.optim_wrapper_cfg)
         cfg.setdefault('type', 'OptimWrapper')
@@ -93,7 +101,8 @@ class OpenVocabOptimWrapperConstructor:
         if not groups:
             raise InputError(
                 f'every parameter of {type(model).__name__} is frozen, so '
-                'there is nothing to train; set model.clip.finetune'
+                'there is nothing to train; set model.clip.finetune to the '
+                "part of CLIP to train, such as 'attention'"
             )
         return [
             dict(

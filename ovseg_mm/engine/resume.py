@@ -29,9 +29,10 @@ def find_starting_checkpoint(
     undamaged checkpoint of the folder, with a warning. Without a file
     ``last_checkpoint``, a new run starts with the weights of ``load_from``.
 
-    MMEngine itself would resume from ``load_from``. For a second stage of
-    training, ``load_from`` is the last checkpoint of the first stage. The
-    second stage would continue at the last iteration, and end immediately.
+    MMEngine itself always resumes from ``load_from`` if it is set. In a
+    second stage of training, ``load_from`` is the last checkpoint of the
+    first stage. MMEngine would continue at the last iteration of the first
+    stage, and the second stage would end immediately.
 
     Args:
         work_dir (str): Work folder of the run.
@@ -39,8 +40,8 @@ def find_starting_checkpoint(
 
     Returns:
         tuple[str | None, bool]: Path of the checkpoint (None: there is no
-        checkpoint to load), and whether to resume the run. If it is not
-        resumed, only the weights are loaded.
+        checkpoint to load), and whether to resume the run (False: only the
+        weights are loaded).
 
     Raises:
         InputError: If ``last_checkpoint`` exists, but all checkpoints are
@@ -73,16 +74,20 @@ def find_starting_checkpoint(
 
 
 def _named_in(note: Path) -> Path:
-    """Path of the checkpoint that the file ``last_checkpoint`` names.
+    """Read the path of a checkpoint from the file ``last_checkpoint``.
 
-    The caller adds to an error message how the run continues.
+    If the file does not contain a path, an InputError with the reason is
+    raised. :func:`find_starting_checkpoint` shows this reason to the user,
+    together with the checkpoint from which the run resumes, or with advice.
     """
     try:
         text = note.read_text(encoding='utf-8').strip()
     except UnicodeDecodeError:
         text = ''
     if not text or '\0' in text or '\n' in text:
-        raise InputError(f'{note} does not contain the path of a checkpoint')
+        raise InputError(
+            f'the file {note} does not contain the path of a checkpoint'
+        )
     return Path(text)
 
 

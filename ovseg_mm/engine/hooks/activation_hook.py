@@ -22,8 +22,8 @@ class ActivationCheckpointingHook(Hook):
     The modules do not store their activations for the backward pass, but
     compute them again. ``tools/train.py`` uses this hook because MMEngine's
     ``activation_checkpointing`` has two faults. A module whose input has no
-    gradient, such as a backbone, gets no gradients. If a module returns a
-    named tuple, it becomes a plain tuple.
+    gradient, such as a backbone, gets no gradients. A named tuple that a
+    module returns is replaced by a plain tuple.
 
     Args:
         modules (str | Sequence[str]): Dotted names of the modules, such as
@@ -75,7 +75,11 @@ def recompute_activations(model: nn.Module, modules: Sequence[str]) -> None:
 
 
 def _fits(key: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether the n-th part of a name matches the n-th part of a pattern."""
+    """Whether the name of a module matches a pattern.
+
+    Each part of the name must match the part of the pattern at the same
+    position.
+    """
     return len(key) == len(pattern) and all(map(fnmatchcase, key, pattern))
 
 

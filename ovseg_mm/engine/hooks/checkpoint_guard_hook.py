@@ -20,15 +20,15 @@ from ..resume import find_starting_checkpoint
 class CheckpointGuardHook(Hook):
     """Hook that checks checkpoints when a run loads or saves them.
 
-    - A resumed run continues from a checkpoint in its own work folder.
-    - A loaded checkpoint must fit the model; otherwise, an error names the
-      file. Parameter names in published checkpoints are converted to names of
-      this package.
-    - A saved checkpoint contains only tensors and plain Python values. The
-      hook removes MMEngine's log histories, which are Python objects that
-      ``torch.load(weights_only=True)`` refuses. After resuming, the first
-      averages in the log therefore cover fewer iterations. There is no other
-      effect.
+    - Resuming: the hook chooses a checkpoint in the work folder of the run,
+      even if ``load_from`` names a checkpoint in another folder.
+    - Loading: the hook converts parameter names in published checkpoints to
+      names of this package. It raises an error that names the file if the
+      checkpoint does not fit the model.
+    - Saving: the hook keeps only tensors and plain Python values. It removes
+      MMEngine's log histories, which are Python objects that
+      ``torch.load(weights_only=True)`` refuses. The only effect is that,
+      after resuming, the first averages in the log cover fewer iterations.
     """
 
     # Runs before hooks that copy the loaded weights (EMA).
@@ -43,8 +43,8 @@ class CheckpointGuardHook(Hook):
         the weights of ``load_from``.
 
         Args:
-            runner (Runner): Runner, changed in place. Nothing happens if it
-                does not resume a run.
+            runner (Runner): Runner, changed in place. If it does not resume
+                a run, the method does nothing.
         """
         if not runner._resume:
             return
@@ -115,7 +115,7 @@ def _tensors_in(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a copy of a value with Python numbers for NumPy numbers."""
+    """Return a copy of a value. NumPy numbers become Python numbers."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

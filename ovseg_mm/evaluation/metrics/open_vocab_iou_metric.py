@@ -46,10 +46,10 @@ class OpenVocabIoUMetric(BaseMetric):
     :mod:`ovseg_mm.evaluation.scores` documents the formulas. All metrics are
     in percent.
 
-    The predicted value of a pixel may mean "no label" (255, or 65535 for more
-    than 255 labels). Such a pixel counts as an error of its true class, and
-    of no other class. Class names and unseen labels come from the meta
-    information of the data set.
+    The model may give no label to a pixel. The predicted value of this pixel
+    is then 255, or 65535 for more than 255 labels. The pixel counts as an
+    error of its true class, and of no other class. Class names and unseen
+    labels come from the meta information of the data set.
 
     Args:
         ignore_index (int, optional): Ground-truth value of ignored pixels.
@@ -151,7 +151,7 @@ class OpenVocabIoUMetric(BaseMetric):
 
     @property
     def no_label(self) -> int:
-        """Predicted value of pixels without a label."""
+        """Value of pixels to which the model gives no label, 255 or 65535."""
         return 255 if self.num_labels <= 255 else 65535
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -309,7 +309,7 @@ class OpenVocabIoUMetric(BaseMetric):
                 'labels; use the same vocabulary for the model and the data '
                 'set'
             )
-        # Pixels without a label are counted in the last column.
+        # Pixels without a predicted label are counted in the last column.
         pixels = torch.bincount(
             truth * (size + 1) + prediction.clamp(max=size)
         )
