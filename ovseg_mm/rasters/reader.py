@@ -128,8 +128,9 @@ class RasterReader:
         path (str | Path): GeoTIFF, or another file that GDAL can read.
         bands (Sequence[int], optional): Bands for red, green and blue,
             counted from 1, or one band for grey. None: the bands that the
-            file marks as red, green and blue. If it has no such marks, the
-            first three bands. If it has fewer than three bands, the first.
+            file marks as red, green and blue. If no bands are marked: the
+            first three bands. If the file has fewer than three bands: only
+            the first band.
 
     Raises:
         ImportError: If rasterio is not installed.

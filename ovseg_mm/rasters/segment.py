@@ -29,7 +29,7 @@ from .writer import (
     write_label_raster,
 )
 
-# Side of a tile in pixels, and share of it by which neighbours overlap.
+# Side of a tile in pixels. The overlap of neighbouring tiles is 1/8 of it.
 TILE = 640
 SHARED = 1 / 8
 # Longest side of the overlay in pixels; a larger raster is reduced.
@@ -199,9 +199,11 @@ class _Run:
             on_tile(done + len(self.columns), total)
 
     def rows_of_labels(self) -> Iterator[np.ndarray]:
-        """Labels of each row of tiles, (height, width) uint8 or uint16.
+        """Yield the labels of each row of tiles, from top to bottom.
 
-        Rows come from top to bottom. Their pixels are counted for ``shares``.
+        Each array is (h, W) uint8 or uint16, for h rows of pixels and the
+        width W of the raster. The pixels of each label are counted on the
+        way; :meth:`shares` needs these counts.
         """
         for row in range(len(self.rows)):
             with np.load(self._file(row)) as arrays:
@@ -213,7 +215,8 @@ class _Run:
     def shares(self) -> dict[str, float]:
         """Share of the raster that each class of the label map covers.
 
-        The key is the class name.
+        The key is the class name. All rows of :meth:`rows_of_labels` must
+        have been read before.
         """
         pixels = self.reader.size[0] * self.reader.size[1]
         return {
@@ -226,7 +229,11 @@ class _Run:
         return self.parts / f'labels_{row}.npz'
 
     def _cell(self, row: int, column: int) -> np.ndarray:
-        """Labels of a tile, without the pixels shared with later tiles."""
+        """Segment a tile.
+
+        Returns its labels, (h, w) uint8 or uint16, without the pixels whose
+        labels a later tile gives, see :meth:`TileFuser.labels`.
+        """
         y, x = self.rows[row], self.columns[column]
         rgb, valid = self.reader.read(y, x)
         valid = valid[y.seen, x.seen][y.done, x.done]

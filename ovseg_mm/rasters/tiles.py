@@ -17,21 +17,25 @@ from ovseg_mm.utils.paths import atomic_write
 class Span:
     """Extent of a tile along one axis, in pixels of the raster.
 
-    The scores of two neighbouring tiles ``a`` and ``b`` are blended in a
-    shared zone, the pixels from ``a.cut`` (inclusive) to ``a.last``
-    (exclusive); ``b.first`` equals ``a.cut``. Within this zone, the weight of
-    ``a`` falls linearly and the weight of ``b`` rises linearly; the two
-    weights sum to 1.
+    The images of two neighbouring tiles ``a`` and ``b`` overlap. In the
+    middle of the overlap is the blending zone, the pixels from ``a.cut``
+    (inclusive) to ``a.last`` (exclusive). It has the same length between all
+    tiles, and ``b.first`` equals ``a.cut``. Within the blending zone, the
+    weight of ``a`` falls linearly and the weight of ``b`` rises linearly; the
+    two weights sum to 1. Pixels outside of blending zones have the scores of
+    one tile only.
 
     Attributes:
         start (int): First pixel of the tile's image, the model's input.
-        stop (int): End of the tile's image (exclusive).
-        first (int): First pixel with a weight above 0. It is the start of the
-            zone shared with the previous tile; for the first tile, it is 0.
-        cut (int): Start of the zone shared with the next tile. For the last
+        stop (int): End (exclusive) of the tile's image.
+        first (int): First pixel at which the scores of the tile are used.
+            This is the start of the blending zone with the previous tile. For
+            the first tile: 0.
+        cut (int): Start of the blending zone with the next tile. For the last
             tile: length of the axis.
-        last (int): End (exclusive) of the zone shared with the next tile. For
-            the last tile: length of the axis.
+        last (int): End (exclusive) of the pixels at which the scores of the
+            tile are used. This is the end of the blending zone with the next
+            tile. For the last tile: length of the axis.
     """
 
     start: int
@@ -42,24 +46,33 @@ class Span:
 
     @property
     def seen(self) -> slice:
-        """Pixels with a weight above 0, counted from ``start``."""
+        """Pixels at which the scores of the tile are used.
+
+        Index 0 of the slice is the pixel ``start``.
+        """
         return slice(self.first - self.start, self.last - self.start)
 
     @property
     def done(self) -> slice:
-        """Pixels not shared with the next tile, counted from ``first``."""
+        """Pixels before the blending zone with the next tile.
+
+        Index 0 of the slice is the pixel ``first``.
+        """
         return slice(0, self.cut - self.first)
 
     @property
     def shared(self) -> slice:
-        """Pixels shared with the next tile, counted from ``first``."""
+        """Pixels in the blending zone with the next tile.
+
+        Index 0 of the slice is the pixel ``first``.
+        """
         return slice(self.cut - self.first, self.last - self.first)
 
     def weights(self, overlap: int) -> Tensor:
-        """Weights of the pixels that ``seen`` selects.
+        """Blending weights of the pixels from ``first`` to ``last``.
 
         Args:
-            overlap (int): Number of pixels in a shared zone.
+            overlap (int): Length of a blending zone in pixels.
 
         Returns:
             Tensor: Weights in (0, 1], (``last - first``,) float32.
@@ -78,11 +91,11 @@ def spans(size: int, tile: int, overlap: int) -> list[Span]:
 
     Args:
         size (int): Length of the axis in pixels.
-        tile (int): Length of a tile in pixels. An axis that is shorter gets
-            one tile of its own length.
-        overlap (int): Number of pixels in a shared zone, at most a quarter of
-            ``tile``. The images of neighbouring tiles overlap by at least
-            this number.
+        tile (int): Length of a tile in pixels. If the axis is shorter, there
+            is one tile with the length of the axis.
+        overlap (int): Smallest overlap of the images of neighbouring tiles in
+            pixels, at most a quarter of ``tile``. This is also the length of
+            the blending zones, see :class:`Span`.
 
     Returns:
         list[Span]: The tiles, in the order of their first pixels.
@@ -108,16 +121,19 @@ def spans(size: int, tile: int, overlap: int) -> list[Span]:
 class TileFuser:
     """Fuse the scores of overlapping tiles and turn them into labels.
 
-    :meth:`labels` must be called row by row, from left to right. Scores of
-    the zone shared with the right neighbour stay in memory. Scores of the
-    zone shared with the row below are saved in files, so that memory does not
-    grow with the raster. The files of a row are kept until the next row is
-    finished, so that a killed run can continue at the start of a row.
+    :meth:`labels` or :meth:`skip` must be called once for each tile. Rows of
+    tiles come from top to bottom; the tiles of a row come from left to right.
+
+    Scores in the blending zone with the right neighbour stay in memory.
+    Scores in the blending zone with the tile below are saved in files, so
+    that memory does not grow with the raster. The files of a row are kept
+    until the next row is finished, so that a killed run can continue at the
+    start of a row.
 
     Args:
         rows (list[Span]): Extents of the tiles along the height.
         columns (list[Span]): Extents of the tiles along the width.
-        overlap (int): Number of pixels in a zone that neighbours share.
+        overlap (int): Length of a blending zone in pixels.
         folder (Path): Folder for the files, which take 2 bytes per score.
     """
 
@@ -137,18 +153,22 @@ class TileFuser:
         scores_of: Callable[[slice], Tensor],
         labelling: Labelling,
     ) -> np.ndarray:
-        """Labels of a tile, without the pixels shared with later tiles.
+        """Compute the labels of a tile, except for some pixels at its edges.
+
+        Pixels in the blending zones with the right neighbour and with the
+        tile below are left out, because these later tiles give their labels.
 
         Args:
             row (int): Index of the tile's row.
             column (int): Index of the tile's column.
-            scores_of (Callable): Function that returns the scores of the tile
-                for a slice of t class texts, (t, height, width).
+            scores_of (Callable): Function that returns the scores of the
+                tile's image for a slice of t class texts, (t, H, W), for an
+                image of H x W pixels.
             labelling (Labelling): Rule that turns fused scores into labels.
 
         Returns:
-            np.ndarray: Labels, (height, width) int64. Along each axis, they
-            belong to the pixels from ``first`` (inclusive) to ``cut``
+            np.ndarray: Labels of h x w pixels, (h, w) int64. Along each axis,
+            these are the pixels from ``first`` (inclusive) to ``cut``
             (exclusive) of the tile's :class:`Span`.
         """
         y, x, o = self.rows[row], self.columns[column], self.overlap
