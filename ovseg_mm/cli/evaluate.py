@@ -48,8 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'voc20, voc20b, voc21, pc60, coco (or stuff), object, cityscapes; or '
         'config files, which are used without changes. For a benchmark, the '
         'model is tested with the config that is shipped for this model and '
-        'this benchmark. If there is none, the image size and constants of '
-        "the model's own config are used, and the results say so",
+        'this benchmark. If there is no such config, the image size and the '
+        'constants of the method, such as thresholds, are taken from the '
+        'config of the model. The results name the config that was used',
     )
     parser.add_argument(
         '--work-dir',

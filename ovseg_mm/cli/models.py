@@ -26,8 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--configs',
         action='store_true',
-        help='list the shipped configs instead: method, CLIP, training data, '
-        'published mIoU, weights',
+        help='list all shipped configs, not only the models with a name; for '
+        'each config: method, CLIP, training data, published mIoU, weights',
     )
     parser.set_defaults(run=run)
 

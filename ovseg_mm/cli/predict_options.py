@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         'images',
         nargs='*',
         metavar='IMAGE',
-        help='image, raster or video; folder of images, searched with its '
+        help='image, GeoTIFF or video; folder of images, searched with its '
         'sub-folders; or pattern such as "street/*.jpg"',
     )
     add_model_arguments(parser)
@@ -132,7 +132,8 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         default='labels,overlay',
         metavar='KINDS',
         help='kinds of results, separated by commas: '
-        f'{", ".join(OUTPUTS)}; also gpkg for rasters (default: %(default)s)',
+        f'{", ".join(OUTPUTS)}; for images that are segmented in tiles (see '
+        f'rasters): {", ".join(RASTER_OUTPUTS)} (default: %(default)s)',
     )
     parser.add_argument(
         '--json',
@@ -192,8 +193,8 @@ def _add_raster_options(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='bands for red, green and blue, counted from 1, or one band for '
         'grey (default: the bands that the file marks as red, green and '
-        'blue; without such marks, the first three bands; of a file with '
-        'fewer than three bands, the first)',
+        'blue; if no bands are marked, the first three bands; if the file '
+        'has fewer than three bands, only the first band)',
     )
     group.add_argument(
         '--tile',

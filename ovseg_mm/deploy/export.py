@@ -44,8 +44,8 @@ class ExportReport:
     Attributes:
         files (tuple[Path, ...]): Written files; the requested file is first.
         facts (dict[str, Any]): Description of the export. For a graph: the
-            content of the file ``DST.json``. For embeddings: ``shape`` of the
-            array and ``names`` of the classes.
+            content of the JSON file that is written next to the graph. For
+            embeddings: ``shape`` of the array and ``names`` of the classes.
     """
 
     files: tuple[Path, ...]
@@ -72,9 +72,9 @@ def export_model(
       float32.
 
     Before the graph is moved to ``dst``, its labels are compared with the
-    labels of the PyTorch model. The file ``DST.json`` describes the inputs,
-    the steps from an image file to ``images`` (resizing, windows), and the
-    labels.
+    labels of the PyTorch model. A JSON file next to the graph describes the
+    inputs, the steps from an image file to ``images`` (resizing, windows),
+    and the labels. Its path is ``dst`` with the suffix ``.json`` added.
 
     Args:
         source (ModelSource): The model.

@@ -56,7 +56,7 @@ class ImageSide(nn.Module):
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether a graph of this module takes images of any size."""
+        """Whether an exported graph of the model takes images of any size."""
         return (
             isinstance(self.backbone, CLIPViT)
             and self.backbone.input_size is None

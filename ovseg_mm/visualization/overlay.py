@@ -104,9 +104,10 @@ def draw_panels(
 
     Args:
         image (np.ndarray): RGB image, (H, W, 3) uint8.
-        panels (Mapping[str, np.ndarray | None]): Label map, (H, W) integers,
-            for the title of each panel, from left to right. None: the panel
-            shows only the image. The title may be empty.
+        panels (Mapping[str, np.ndarray | None]): Panels from left to right.
+            The key is the title of the panel and may be empty. The value is
+            its label map, (H, W) integers. None as the value: the panel shows
+            only the image.
         names (Sequence[str]): Class names of the L labels.
         palette (Colours): Colours (red, green, blue) of the L labels.
         unseen (Sequence[int]): Labels that the legend marks as unseen.
@@ -117,9 +118,9 @@ def draw_panels(
         text (bool): Whether to write class names into regions that are large
             enough.
         with_legend (bool): Whether to draw the legend.
-        wrong (Mapping[str, np.ndarray], optional): Mask of wrong pixels,
-            (H, W) bool, for the titles of some panels. Red outlines are drawn
-            around these pixels.
+        wrong (Mapping[str, np.ndarray], optional): Panels with red outlines
+            around wrong pixels. The key is the title of the panel. The value
+            is the mask of the wrong pixels, (H, W) bool.
 
     Returns:
         np.ndarray: RGB drawing of height H' and width W' with all panels and

@@ -204,9 +204,11 @@ class OpenVocabVisualizer(SegLocalVisualizer):
             show (bool): Whether to show the drawing in a window.
             wait_time (float): Seconds to show the window. 0: until a key is
                 pressed.
-            out_file (str, optional): File to write. Every process that calls
-                this method writes its file, and local backends save nothing.
-                None: only the main process draws, for the backends.
+            out_file (str, optional): File to write. If it is set, every
+                process that calls this method writes its own ``out_file``,
+                and backends of the class ``LocalVisBackend`` do not save the
+                drawing a second time. None: only the main process draws, and
+                all backends save the drawing.
             step (int): Training step that is passed to the backends.
             with_labels (bool): See :meth:`draw_sample`.
             with_image (bool): See :meth:`draw_sample`.
