@@ -66,7 +66,7 @@ def write_training_set(
     Args:
         dataset (ConfigDict): Config of a training data set with one folder of
             images and one folder of label maps.
-        folder (Path): Folder to write to.
+        folder (Path): Folder of the new data set.
         num_labels (int): Number of labels, at most 255.
         size (tuple[int, int]): Height and width of the images. Default: the
             size of most images of COCO.

@@ -16,10 +16,10 @@ def ratios(
     """Format the ratios of another measurement to this measurement.
 
     Args:
-        name (str): Names of both measurements, such as ``'earlier run / this
-            run'``.
+        name (str): Text that names the two measurements, such as
+            ``'earlier run / this run'``.
         other (Mapping[str, Any]): Numbers of the other measurement, as
-            returned by the function ``predict`` or ``train``.
+            returned by ``workloads.predict`` or ``workloads.train``.
         own (Mapping[str, Any]): Numbers of this measurement.
 
     Returns:
@@ -47,11 +47,12 @@ def stages(figures: Mapping[str, Any]) -> list[str]:
     """Format the cost of a prediction or training step, and of its stages.
 
     Args:
-        figures (Mapping[str, Any]): Measured numbers, as returned by the
-            function ``predict`` or ``train``.
+        figures (Mapping[str, Any]): Measured numbers, as returned by
+            ``workloads.predict`` or ``workloads.train``.
 
     Returns:
-        list[str]: The lines, the longest stage first.
+        list[str]: The lines. The stages are sorted by CPU time, the slowest
+        stage first.
     """
     total = _sum(figures, 'user', 'system')
     parts = [
@@ -76,11 +77,12 @@ def loading(figures: Mapping[str, Any]) -> list[str]:
     """Format the cost of loading the images of a training set.
 
     Args:
-        figures (Mapping[str, Any]): Measured numbers, as returned by the
-            function ``load``.
+        figures (Mapping[str, Any]): Measured numbers, as returned by
+            ``workloads.load``.
 
     Returns:
-        list[str]: The lines, the longest transform first.
+        list[str]: The lines. The transforms are sorted by CPU time, the
+        slowest transform first.
     """
     images = figures['images']
     return [
@@ -91,12 +93,14 @@ def loading(figures: Mapping[str, Any]) -> list[str]:
 
 
 def folder(figures: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """Format the cost of predictions of a folder, for each batch size.
+    """Format the cost of predictions of an image folder, for each batch size.
+
+    The speed of each batch size is divided by the speed of the first one.
 
     Args:
-        figures (Mapping[int, Mapping[str, Any]]): Measured numbers by batch
-            size, as returned by the function ``folder`` for each size. The
-            first batch size is the reference of the comparison.
+        figures (Mapping[int, Mapping[str, Any]]): Measured numbers of each
+            batch size, as returned by ``workloads.folder``. The keys are the
+            batch sizes.
 
     Returns:
         list[str]: One line for each batch size.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements of ``tools/benchmark.py``, which runs each in a new process."""
+"""Measurements that ``tools/benchmark.py`` makes, each in a new process."""
 
 import argparse
 import os
@@ -57,7 +57,8 @@ class Work:
         classes (str, optional): Class texts, as for the option ``--classes``.
             None: class texts of the config.
         image_size (tuple[int, int]): Height and width of image files.
-        repeats (int): Number of measurements after the first one.
+        repeats (int): Number of predictions or training steps whose mean cost
+            is computed. One more runs before them.
         threads (int): Number of PyTorch's threads.
         plain (bool): Whether to use the plain path, a direct implementation
             of the papers, see :func:`plain_path`. Memory is then allocated
@@ -86,7 +87,7 @@ def predict(work: Work) -> dict[str, Any]:
         dict[str, Any]: Measured numbers:
 
         - ``first``: costs of the stages of the first prediction, which
-          encodes the class texts;
+          encodes the class texts, see :class:`Cost`;
         - ``later``: mean costs of the stages of the later predictions;
         - ``memory``: peak memory in bytes, without the model itself;
         - ``rate``: speed of large matrix products, in multiply-adds per CPU
@@ -137,7 +138,9 @@ def train(work: Work) -> dict[str, Any]:
 
 
 def load(work: Work) -> dict[str, Any]:
-    """Measure a data set and its training pipeline, without a model.
+    """Measure how fast a data set loads and transforms training images.
+
+    No model is used.
 
     Args:
         work (Work): Options.
@@ -145,8 +148,9 @@ def load(work: Work) -> dict[str, Any]:
     Returns:
         dict[str, Any]: Measured numbers:
 
-        - ``later``: mean cost of each transform per image, by class name of
-          the transform;
+        - ``later``: mean cost of each transform for one image, see
+          :class:`Cost`, by class name of the transform. The key has the same
+          name as in :func:`predict`, but no image is left out of the mean;
         - ``images``: number of images that one worker loads per CPU second.
     """
     torch.set_num_threads(work.threads)
@@ -167,13 +171,13 @@ def load(work: Work) -> dict[str, Any]:
 
 
 def folder(work: Work, batch_size: int) -> dict[str, Any]:
-    """Measure predictions of an image folder by the command ``predict``.
+    """Measure how fast the command ``predict`` segments a folder of images.
 
     The class texts are encoded before the measurement.
 
     Args:
         work (Work): Options.
-        batch_size (int): Images that go through the model together.
+        batch_size (int): Number of images that go through the model together.
 
     Returns:
         dict[str, Any]: Measured numbers:

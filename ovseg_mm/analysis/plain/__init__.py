@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plain path: methods computed as in their papers, not optimised.
 
-The benchmark compares its speed, and tests compare its outputs, with the
-optimised code of this package.
+The benchmark compares the speed of the plain path with the speed of the
+optimised code of this package. Tests compare their outputs.
 """
 
 from .path import plain_path

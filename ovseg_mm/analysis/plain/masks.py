@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mask proposals and their regions, computed as in ZSSeg and SCAN.
 
-Letters: Q proposals, n proposals that have a region, C channels, H x W
+Letters: Q mask proposals, n masks that have a region, C channels, H x W
 pixels, S side of a resized crop.
 """
 
@@ -19,17 +19,19 @@ from ..replacing import replaced
 
 
 def proposals(head: Any, feats: PixelFeatures) -> MaskProposals:
-    """Propose masks, and compute masks and embeddings of all decoder states.
+    """Compute the mask proposals of all decoder states.
 
-    All states are computed in evaluation too, where only the last is needed.
+    In evaluation, the proposals of all states are computed too, but only the
+    proposals of the last state are returned.
 
     Args:
         head (MaskProposalHead): Head whose weights are used.
         feats (PixelFeatures): Output of the pixel decoder.
 
     Returns:
-        MaskProposals: Proposals of the batch, from all decoder states. In
-        evaluation, from the last state only.
+        MaskProposals: Proposals of the batch. In training mode, they are the
+        proposals of all decoder states. In evaluation mode, they are the
+        proposals of the last state.
     """
     features = feats.mask_features
 
@@ -55,7 +57,8 @@ def attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Apply an attention layer that also returns its attention weights.
 
-    This is PyTorch's default. It does not use the faster fused operator.
+    With ``need_weights=True``, which is PyTorch's default, the layer does not
+    use PyTorch's faster fused operator.
 
     Args:
         layer (nn.MultiheadAttention): Layer whose parameters are used.
@@ -75,6 +78,9 @@ def regions(
 ) -> Regions:
     """Encode the region under each mask, with all crops in one batch.
 
+    A mask has no region if none of its probabilities is above
+    ``encoder.mask_threshold``.
+
     Args:
         encoder (CLIPRegionEncoder): Encoder whose weights are used.
         img (Tensor): RGB image, (3, H, W), in [0, 255].
@@ -83,7 +89,8 @@ def regions(
             whole image, see :class:`CLIPRegionEncoder`.
 
     Returns:
-        Regions: Embeddings of the n regions, and which proposals have one.
+        Regions: Embeddings of the n masks that have a region, (n, C), and
+        which of the Q masks have a region, (Q,) bool.
     """
     binary = masks > encoder.mask_threshold
     valid = binary.flatten(1).any(dim=1)

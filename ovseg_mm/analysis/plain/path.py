@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Context manager that makes a model use the plain path."""
+"""Context manager that makes a model use the plain path.
+
+The plain path is a direct implementation of the papers, without the
+optimisations of this package.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
