@@ -39,10 +39,11 @@ _DENSE = [index for index, fact in enumerate(FACTS) if fact not in COLOURS]
 
 
 class ToyCLIP(nn.Module):
-    """CLIP for the toy world, with learned parameters of its two losses.
+    """CLIP for the toy world, with the learned parameters of two losses.
 
-    Each loss has a scale, by which similarities are multiplied. The caption
-    loss also has a bias, which is added to the similarities.
+    The losses are :func:`caption_loss` and :func:`token_loss`. Each loss has a
+    learned scale, by which similarities are multiplied. The caption loss also
+    has a learned bias, which is added to the similarities.
 
     Letters in shapes: B images of h x w patches, embeddings of size C.
 

@@ -198,7 +198,10 @@ def _noise(
 
 
 def _coordinates(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Compute y, (H, 1), and x, (1, W), of pixels, seen from the centre."""
+    """Compute the coordinates of pixels relative to the image centre.
+
+    The result is y, (H, 1), and x, (1, W), in pixels.
+    """
     y = np.arange(size[0], dtype=np.float32)[:, None] - size[0] / 2
     x = np.arange(size[1], dtype=np.float32)[None] - size[1] / 2
     return y, x

@@ -57,7 +57,7 @@ def read_config_file(name: str | Path) -> Config:
 
 
 def _missing_module(error: ImportError) -> str:
-    """Write the message about the first import that failed."""
+    """Get the error message about the first import that failed."""
     first: BaseException = error
     while isinstance(first.__context__, ImportError):
         first = first.__context__
@@ -68,7 +68,7 @@ def _missing_module(error: ImportError) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Write type, line number and message of an error in one line."""
+    """Describe an error in one line: its type, line number and message."""
     message, where = str(error), ''
     if isinstance(error, SyntaxError):
         message = error.msg

@@ -16,7 +16,8 @@ def type_of(cfg: Mapping, registry: Registry) -> type | Callable | None:
 
     Args:
         cfg (Mapping): Config, with or without ``type``.
-        registry (Registry): Registry to look up the name in.
+        registry (Registry): Registry in which ``type`` is looked up if it is
+            a name.
 
     Returns:
         type | Callable | None: The class or function; None if ``type`` is
@@ -39,7 +40,8 @@ def is_type(
     Args:
         cfg (Mapping): Config, with or without ``type``.
         kinds (type | tuple[type, ...]): Class or classes to compare with.
-        registry (Registry): Registry to look up the name in.
+        registry (Registry): Registry in which ``type`` is looked up if it is
+            a name.
 
     Returns:
         bool: True if ``type`` is one of the classes or a sub-class of one.

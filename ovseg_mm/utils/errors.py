@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-# Largest numbers of characters of a quote or word, and of a message. Longer
-# ones are cut.
+# Largest numbers of characters of a quoted text or word, and of a message.
+# Longer ones are cut.
 LONGEST_WORD = 300
 LONGEST_MESSAGE = 2000
 _LONG_WORDS = re.compile(
@@ -29,9 +29,10 @@ _CONFIG_ERRORS = ('is not in the', 'unexpected keyword argument')
 
 
 def shortened(message: str) -> str:
-    """Shorten long quotes, long words and long lists in a message.
+    """Shorten long quoted texts and long words in a message.
 
-    They are cut in the middle, because the end of a message tells what to do.
+    If the message is still too long, it is shortened too. All texts are cut
+    in the middle, because the end of a message tells what to do.
 
     Args:
         message (str): Message of an error.
@@ -55,8 +56,8 @@ class InputError(ValueError):
 
     Args:
         message (str): One sentence that names the file or key, the value
-            found, the value expected, and what to do. Long quotes are
-            shortened.
+            found, the value expected, and what to do. Long messages are
+            shortened by :func:`shortened`.
     """
 
     def __init__(self, message: str = '') -> None:
@@ -80,7 +81,7 @@ def error_message(error: Exception) -> str:
         error (Exception): Error that was raised.
 
     Returns:
-        str: The message, with long quotes shortened.
+        str: The message, shortened by :func:`shortened`.
     """
     text = str(error)
     if text.startswith(_HANDED_ON):
@@ -132,8 +133,8 @@ def config_errors() -> Iterator[None]:
     in the config, and ``KeyError`` or ``TypeError`` for an unknown name.
 
     Raises:
-        InputError: If the code raises ``ValueError``, or one of the other two
-            errors because of an unknown name.
+        InputError: If the code raises ``ValueError``, or if it raises
+            ``KeyError`` or ``TypeError`` because of an unknown name.
     """
     try:
         yield

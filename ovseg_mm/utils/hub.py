@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads from the Hugging Face hub that can be resumed and are checked.
+"""Functions that download files from the Hugging Face hub.
+
+An interrupted download can be resumed. Downloaded files are checked.
 
 The environment variables ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and
 ``HF_HUB_OFFLINE`` have the same effect as in huggingface_hub.
@@ -57,7 +59,7 @@ def find_in_hub_cache(file: HubFile) -> Path | None:
 
     Returns:
         Path | None: Path of the file. None if it is not in the cache, or if
-        the size or SHA-256 of the cached file differs from the expected one.
+        the size or SHA-256 of the cached file is not the expected one.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -93,9 +95,9 @@ def download(file: HubFile, folder: Path, copies: int = 0) -> Path:
         Path: The downloaded file, whose size and SHA-256 are checked.
 
     Raises:
-        InputError: If the size or SHA-256 of the file differs from the
-            expected one, on the hub or after the download; or if the disk is
-            too full.
+        InputError: If the size or SHA-256 of the file on the hub, or the
+            SHA-256 of the downloaded file, is not the expected one; or if the
+            disk is too full.
         OSError: If the download fails. huggingface_hub may also raise errors
             of other types.
     """

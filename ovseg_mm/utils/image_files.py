@@ -277,9 +277,9 @@ def sample_name(sample: 'Mapping | BaseDataElement') -> str:
             values.
 
     Returns:
-        str: Value of ``sample_name``, if the sample has one. Data sets set it
-        if images in several folders have equal names. Otherwise, the file
-        name in ``img_path`` without suffix.
+        str: Value of ``sample_name``; if the sample does not have it, the
+        file name in ``img_path`` without suffix. Data sets set
+        ``sample_name`` if images in several folders have equal names.
     """
     name = sample.get('sample_name')
     return name or Path(str(sample.get('img_path'))).stem
@@ -318,7 +318,7 @@ def write_image(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Write type and message of an error, without addresses of objects."""
+    """Get the type and message of an error, without object addresses."""
     text = re.sub(r' ?<[\w.]+ object at 0x[0-9a-f]+>', '', str(error))
     return f'{type(error).__name__}: {text}'
 
@@ -362,7 +362,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _fault_of_labels(image: Image.Image) -> str | None:
-    """Write why an image file cannot be a label map; None if it can."""
+    """Get the reason why a file cannot be a label map; None if it can."""
     if image.format in _LOSSY:
         return (
             'is a JPEG, whose compression changes label values; save the '
@@ -382,7 +382,7 @@ def _fault_of_labels(image: Image.Image) -> str | None:
 
 
 def _advice_for_colours(values: np.ndarray) -> str:
-    """Write the end of the message about a label file with a wrong shape."""
+    """Get the end of the message about a label file with a wrong shape."""
     if values.ndim != 3 or values.shape[2] < 3:
         return ''
     if (values[..., :3] == values[..., :1]).all():

@@ -98,8 +98,8 @@ def parse_value(text: str) -> Any:
       Their elements are parsed too.
     - Any other text stays a string, without blanks at its ends.
 
-    If a text has no blanks, quotes and braces, MMEngine's ``DictAction`` gives
-    the same value.
+    If a text has no blanks, no quotes and no braces, MMEngine's ``DictAction``
+    gives the same value.
 
     Args:
         text (str): Text after ``KEY=``.

@@ -59,7 +59,8 @@ def resource(*parts: str | Path) -> Path:
             ``'configs', 'cat_seg'``.
 
     Returns:
-        Path: The path. The file or folder may not exist.
+        Path: The path. The function does not check whether the file or folder
+        exists.
     """
     root = _PACKAGE / '.mim'
     if not (root / 'configs').is_dir():
@@ -152,10 +153,10 @@ def cache_folder() -> Path:
     """Get the folder of cached files.
 
     It is ``$OVSEG_CACHE``, if this variable is set. Otherwise, it is the
-    folder ``ovseg_mm`` in ``$XDG_CACHE_HOME``, by default in ``~/.cache``.
+    folder ``ovseg_mm`` in ``$XDG_CACHE_HOME``, whose default is ``~/.cache``.
 
     Returns:
-        Path: The folder, which may not exist.
+        Path: Path of the folder. The function does not create the folder.
 
     Raises:
         InputError: If a variable begins with an unknown ``~user``.
@@ -237,7 +238,7 @@ def path_inside(folder: str | Path, name: str) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears only when it is complete.
+    """Write a file so that it appears at ``path`` only when it is complete.
 
     The code in the ``with`` block writes to a temporary file in the same
     folder. At the end of the block, the temporary file is renamed to ``path``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Search for image files, and names of their result files."""
+"""Functions that find image files and name their result files."""
 
 import difflib
 import glob
@@ -162,7 +162,11 @@ def _jobs_in(folder: Path, out: Path | None) -> list[Job]:
 
 
 def _below(folder: Path, files: list[Path]) -> list[Job]:
-    """Make one job per file; its name is the path relative to a folder."""
+    """Make one job per file.
+
+    The name of a job is the path of its file relative to ``folder``, without
+    suffix.
+    """
     return [
         Job(file, file.relative_to(folder).with_suffix('').as_posix())
         for file in files
