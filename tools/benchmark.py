@@ -2,13 +2,14 @@
 """Measure the CPU time and memory of the stages of predictions and training.
 
 Each measurement runs in a new process. Times are CPU seconds of all threads,
-in user and system mode: other programs on the machine change them less than
-elapsed seconds. For comparison, the speed of large matrix products is measured
-too. The plain path is a direct implementation of the papers, without the
-optimisations of this package. The output begins with ratios: the plain path
-divided by the optimised code (--plain), and an earlier run divided by this run
-(--against). A model that needs no weights besides CLIP's gets CLIP's weights;
-all other models get random weights.
+in user and system mode. They depend less on other programs on the machine than
+elapsed seconds do. The speed of large matrix products is measured too, and the
+speed of a model is compared with it. With --plain, the output begins with the
+ratio of the plain path to the optimised code. The plain path is a direct
+implementation of the papers, without the optimisations of this package. With
+--against, the ratio of an earlier run to this run is printed too. A model that
+needs no weights besides CLIP's gets CLIP's weights; all other models get
+random weights.
 """
 
 import argparse
@@ -38,18 +39,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--plain',
         action='store_true',
-        help='also measure the plain path of predictions or training steps',
+        help='also measure predictions or training steps of the plain path, a '
+        'direct implementation without the optimisations of this package',
     )
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument(
         '--train',
         action='store_true',
-        help='measure training steps with one image instead of predictions',
+        help='measure training steps instead of predictions; each step '
+        'has a batch of one image',
     )
     kinds.add_argument(
         '--load',
         action='store_true',
-        help='measure the data set and the training pipeline without a model',
+        help='measure how fast the data set and the training pipeline load '
+        'images, without a model',
     )
     kinds.add_argument(
         '--folder',
@@ -74,8 +78,9 @@ def parse_args() -> argparse.Namespace:
         '--repeats',
         type=int,
         default=3,
-        help='number of measurements after the first one (default: '
-        '%(default)s)',
+        help='number of predictions or training steps whose mean cost is '
+        'printed; one more runs before them and encodes the class texts '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--threads',
@@ -101,7 +106,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measure and print all models; exit with status 2 for bad input."""
+    """Print the measured numbers; exit with status 2 for bad input."""
     args = parse_args()
     from ovseg_mm.utils.errors import InputError, report_errors
     from ovseg_mm.utils.paths import write_text
@@ -130,11 +135,14 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
         args (argparse.Namespace): Options of the command line.
 
     Returns:
-        dict[str, Any]: Results of the measurements, by name. With ``--load``,
-        the name is ``load``. With ``--folder``, the names are ``folder 1`` and
-        ``folder 8``, for the two batch sizes. With ``--train``, the name is
-        ``train``, otherwise ``predict``; ``--plain`` adds a result ``plain``.
-        Functions of :mod:`ovseg_mm.analysis.workloads` return the results.
+        dict[str, Any]: Results of the measurements, by name. Each result is
+        the return value of a function of :mod:`ovseg_mm.analysis.workloads`.
+        The names depend on the options:
+
+        - ``--load``: ``load``;
+        - ``--folder``: ``folder 1`` and ``folder 8``, for the two batch sizes;
+        - ``--train``: ``train``; with ``--plain`` also ``plain``;
+        - none of these options: ``predict``; with ``--plain`` also ``plain``.
     """
     if args.load:
         return dict(load=in_fresh_process('load', config, args))
@@ -210,8 +218,9 @@ def report(
 ) -> list[str]:
     """Format the measured numbers of one model as lines of text.
 
-    The first lines are ratios: of the plain path to the optimised code, and
-    of an earlier run to this run. Ratios without results are left out.
+    The first lines are the ratio of the plain path to the optimised code, and
+    the ratio of an earlier run to this run. A ratio is left out if one of its
+    two results is missing.
 
     Args:
         config (str): Config file, or bare name of a shipped one.

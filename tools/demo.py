@@ -115,7 +115,7 @@ class Demo:
             settings (Sequence): Additional settings of the config.
 
         Returns:
-            dict[str, float]: Metrics by name.
+            dict[str, float]: Metrics of the test, by name of the metric.
         """
         if self._metrics(name) is None:
             self._run(
@@ -195,7 +195,15 @@ class Demo:
         return overlay
 
     def _metrics(self, name: str) -> dict[str, float] | None:
-        """Metrics of a test by name; None if the test is not finished."""
+        """Read the metrics of a test, by name of the metric.
+
+        Args:
+            name (str): Name of the folder of the result.
+
+        Returns:
+            dict[str, float] | None: The metrics. None if the test is not
+            finished.
+        """
         for file in sorted((self.out / name).glob('*/*.json')):
             metrics = json.loads(file.read_text())
             if 'mIoU_unseen' in metrics:

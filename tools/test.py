@@ -35,9 +35,9 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=0,
         metavar='N',
-        help='below each drawing, show the N mask proposals that decide the '
-        'labels of the largest numbers of pixels, with the classes predicted '
-        'from the embedding and from the region of each proposal',
+        help='below each drawing, show the N mask proposals that label the '
+        'most pixels; each is shown with the class predicted from its '
+        'embedding and the class predicted from its image region',
     )
     parser.add_argument(
         '--wait-time',
