@@ -137,8 +137,8 @@ class BaseOpenVocabHead(BaseModule):
         """Turn logits into the scores that are averaged over windows.
 
         Args:
-            logits (Tensor): Logits of t class texts, (t, H, W), where t may
-                be smaller than T. They may be overwritten.
+            logits (Tensor): Logits of t class texts, (t, H, W): all texts of
+                the vocabulary, or some of them. They may be overwritten.
 
         Returns:
             Tensor: Scores, (t, H, W). By default, they are the logits.
@@ -220,7 +220,7 @@ class BaseMaskHead(BaseOpenVocabHead):
 
     @property
     def context_blocks(self) -> tuple[int, ...]:
-        """Indices of the CLIP blocks whose tokens the head needs, from 0.
+        """Indices, counted from 0, of the CLIP blocks that the head needs.
 
         The segmentor runs CLIP on the whole image and stores the output tokens
         of these blocks in ``feats.context``.

@@ -160,8 +160,10 @@ class ProposalTextHead(BaseMaskHead):
     ) -> Tensor:
         """Get the embeddings of the proposals, (D, B, Q, C).
 
-        :meth:`forward` compares them with the text embeddings. Sub-classes may
-        change them by features of the whole image, ``feats.context``.
+        D is the number of decoder outputs. :meth:`forward` compares the
+        embeddings with the text embeddings. A sub-class may override this
+        method to combine the embeddings with features of the whole image,
+        ``feats.context``.
         """
         return proposals.embeddings
 

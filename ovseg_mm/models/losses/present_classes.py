@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts of the pixels of each class and of the classes that are present.
+"""Functions that count the pixels of each class, and the classes in images.
 
 Letters: B images, H x W pixels, T classes.
 """

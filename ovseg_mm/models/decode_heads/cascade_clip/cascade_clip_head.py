@@ -21,7 +21,7 @@ from .matching import MatchingDecoder
 
 @MODELS.register_module()
 class CascadeCLIPHead(BaseOpenVocabHead):
-    """Decode head of Cascade-CLIP, which matches texts with CLIP blocks.
+    """Decode head of Cascade-CLIP, for the outputs of several CLIP blocks.
 
     `Cascaded Vision-Language Embeddings Alignment for Zero-Shot Semantic
     Segmentation <https://arxiv.org/abs/2406.00670>`_.

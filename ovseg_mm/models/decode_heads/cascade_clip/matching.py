@@ -78,11 +78,11 @@ class Similarity(nn.Module):
         self.k = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, queries: Tensor, patches: Tensor) -> Tensor:
-        """Compute attention logits before the softmax.
+        """Compute the attention logits of each head, and average them.
 
-        The inner product over all E channels equals the sum of the inner
-        products of the heads. It gives the mean over the heads without
-        splitting the channels into heads.
+        No softmax is applied. The channels are not split into heads, because
+        the inner product over all E channels is the sum of the inner products
+        of the heads. Divided by the number of heads, this sum is the mean.
 
         Args:
             queries (Tensor): Queries of T classes, (B, T, E).

@@ -167,9 +167,9 @@ class CATSegCostHead(BaseOpenVocabHead):
             text (Tensor): Text embeddings of T class texts and P prompts, (T,
                 P, C).
             max_words (int, optional): Maximum number of class texts that are
-                aggregated in each image. Class texts with lower similarities
-                are left out. If ``pad_len`` is smaller, it is the maximum.
-                None: only ``pad_len`` limits the number.
+                aggregated in each image. The class texts with the lowest
+                similarities are left out. ``pad_len`` is also a maximum, and
+                the smaller of the two is used. None: only ``pad_len`` is used.
 
         Returns:
             Tensor: Logits, (B, T, 4h, 4w); -100 for class texts that are left

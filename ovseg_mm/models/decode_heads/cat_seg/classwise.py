@@ -256,7 +256,11 @@ def _full_attention(
 
 
 def _pool(x: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Average pooling of T class maps (B, T, h, w, E) over h and w."""
+    """Average-pool T class maps (B, T, h, w, E) with kernel size ``sides``.
+
+    ``sides`` is (height, width), and also the stride. Rows and columns that do
+    not fill a kernel are cut off.
+    """
     h, w = (n // side * side for n, side in zip(x.shape[2:4], sides))
     x = x[:, :, :h, :w]
     # Unlike F.avg_pool2d, the mean does not keep its input for gradients.

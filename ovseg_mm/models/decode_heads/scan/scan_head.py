@@ -35,10 +35,10 @@ class SCANHead(ProposalTextHead):
         integration (dict, optional): Arguments of
             :class:`SemanticIntegration`, which adds CLIP's features. None:
             no features are added.
-        keep_no_object (bool): Whether the class weights of a proposal are
-            normalised together with the probability of ``no object``, see
-            :func:`with_no_object`. Useful for vocabularies with hundreds of
-            classes.
+        keep_no_object (bool): Whether the weights of a proposal for the
+            classes are normalised together with its probability of ``no
+            object``, see :func:`with_no_object`. Useful for vocabularies with
+            hundreds of classes.
         **kwargs: Arguments of :class:`ProposalTextHead`.
     """
 
@@ -59,7 +59,7 @@ class SCANHead(ProposalTextHead):
 
     @property
     def context_blocks(self) -> tuple[int, ...]:
-        """Indices of the CLIP blocks whose tokens the head needs, from 0."""
+        """Indices, counted from 0, of the CLIP blocks that the head needs."""
         return self.integration.blocks if self.integration else ()
 
     def class_weights(
