@@ -104,18 +104,19 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             - ``others``: texts for things that are not in the vocabulary, as a
               list or a vocabulary. Pixels where such a text has the best score
               get the background label. If the vocabulary has no background
-              label, they get no label. Default: ``others_of_one`` in the case
-              described there, otherwise no texts.
-            - ``others_of_one``: texts to use as ``others`` if ``others`` is
-              not set and the vocabulary has only one label. They are used only
-              if the scores of texts are compared with each other, as in a
-              softmax: without other texts, the label would win every pixel.
-              Default: the shipped list ``'background_words'``.
+              label, they get no label. Default: the texts of ``others_of_one``
+              if its two conditions are met, otherwise no texts.
+            - ``others_of_one``: default of ``others`` under two conditions.
+              The vocabulary has only one label, and the scores of texts are
+              compared with each other, as in a softmax. Without other texts,
+              the only label would win every pixel. Default: the shipped list
+              ``'background_words'``.
             - ``refine``: dict of the arguments ``steps`` and ``dilations`` of
               :class:`PixelRefiner`. Default: no refinement.
             - ``keep_scores``: whether samples get ``seg_logits``, the scores
-              of the labels, (L, H, W) float32. Default: only for TTA models
-              and, if they take at most 4 GiB, for ``mmseg.apis``.
+              of the labels, (L, H, W) float32. Inside a TTA model, samples always
+              get the scores. Elsewhere, the default is True for calls of
+              ``mmseg.apis`` whose scores take at most 4 GiB, otherwise False.
             - ``top_scores``: number k. Samples get the scores of the k best
               labels of each pixel.
             - ``max_words``: number k, only for CAT-Seg. In each view, only the

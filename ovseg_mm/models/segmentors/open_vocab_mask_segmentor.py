@@ -33,9 +33,11 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
     """Segmentor that proposes masks and classifies them by text.
 
     The backbone and ``neck``, a pixel decoder, compute :class:`PixelFeatures`.
-    From these, ``decode_head``, a :class:`BaseMaskHead`, predicts masks and
-    their class logits. Optionally, ``region_encoder`` (CLIP) encodes the image
-    region under each mask, and its embedding is compared with the texts too.
+    From these features, ``decode_head``, a :class:`BaseMaskHead`, predicts
+    mask proposals and their class logits. Optionally, ``region_encoder``
+    (CLIP) encodes the image region under each mask, and the embedding of the
+    region is compared with the texts too. The results are the class weights:
+    one weight of each proposal for each class, see :class:`MaskVotes`.
 
     ``test_cfg`` has two more options than :class:`BaseOpenVocabSegmentor`:
 
@@ -53,8 +55,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         region_encoder (dict, optional): Config of the
             :class:`CLIPRegionEncoder`. None: regions are not encoded.
         region_text_encoder (dict, optional): Config of a text tower for
-            regions. None: regions and proposals are compared with the same
-            text embeddings.
+            regions. None: proposals and regions share the text embeddings.
         region_prompts (dict, optional): Arguments of the :class:`TextBank`
             that belongs to ``region_text_encoder``.
         context_encoder (dict, optional): Config of a
@@ -121,10 +122,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     @property
     def text_sides(self) -> list[TextSide]:
-        """Text tower and text bank for proposals; a second pair for regions.
-
-        The second pair exists only if there is a ``region_text_encoder``.
-        """
+        """``text_side``, and ``region_text_side`` if the two are different."""
         if self.region_text_encoder is None:
             return [self.text_side]
         return [self.text_side, self.region_text_side]
@@ -172,7 +170,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return super()._losses(inputs, labels)
 
     def encode_views(self, views: list[Tensor]) -> list[MaskVotes]:
-        """Compute masks and class weights of the proposals in all views.
+        """Compute the mask proposals of all views, and classify them.
 
         Args:
             views (list[Tensor]): For each image, its V views, (V, 3, H, W).
@@ -183,7 +181,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return [self._votes(part) for part in views]
 
     def _votes(self, views: Tensor) -> MaskVotes:
-        """Masks and class weights of proposals in V views (V, 3, H, W)."""
+        """Compute mask proposals of V views (V, 3, H, W); classify them."""
         size, head = (views.shape[2], views.shape[3]), self.decode_head
         feats = self.extract_feat(views)
         texts = self.text_embeddings(self.scored_vocabulary)
@@ -199,10 +197,9 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return MaskVotes(weights, masks, proposal_probs, region_probs)
 
     def _probabilities(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Mask probabilities (V, Q, H, W), at the size (H, W) of the views.
+        """Convert mask logits (V, Q, h, w) of padded views to probabilities.
 
-        ``logits`` are the mask logits of the padded views, (V, Q, h, w). They
-        are resized a few at a time, to save memory.
+        The logits are resized to (V, Q, H, W), a few at a time to save memory.
         """
         masks = logits.new_empty(*logits.shape[:2], *size)
         step = masks.shape[1] if is_exporting() else chunk_size(masks[0], 0)
@@ -228,7 +225,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Like :meth:`_vote`, without weak proposals (``prune_regions``)."""
+        """Do the same as :meth:`_vote`, but give weak proposals weight 0."""
         head, share = self.decode_head, self.test_cfg.get('prune_regions', 0)
         if not (share and head.uses_regions):
             return self._vote(view, class_logits, masks, class_tokens)
@@ -254,7 +251,11 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         masks: Tensor,
         class_tokens: dict[int, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights, and probabilities of proposals and regions, (Q, T) each."""
+        """Classify the Q proposals of one view.
+
+        Returns the tensors ``weights``, ``proposal_probs`` and
+        ``region_probs`` of :class:`MaskVotes`, (Q, T) each.
+        """
         head = self.decode_head
         proposal_probs = class_logits.float().softmax(dim=1)[:, :-1]
         region_probs = torch.full_like(proposal_probs, torch.nan)
@@ -294,13 +295,13 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
             )
 
     def _pixels(self, view: Tensor) -> Tensor:
-        """RGB values in [0, 255] of normalised images, (..., 3, H, W)."""
+        """Convert normalised images, (..., 3, H, W), to RGB in [0, 255]."""
         preprocessor = self.data_preprocessor
         return view * preprocessor.std + preprocessor.mean
 
     @staticmethod
     def _tokens(feats: PixelFeatures, view: int) -> dict[int, Tensor] | None:
-        """Class tokens of one view, (1, width) each, by index of the block."""
+        """Class tokens, (1, width), of one view; the keys are block indices."""
         if feats.context is None:
             return None
         return feats.context.class_tokens(slice(view, view + 1))
@@ -351,8 +352,8 @@ def deciding_proposals(
 ) -> InstanceData:
     """Pick the proposals that decide the largest numbers of pixels.
 
-    At a pixel, the deciding proposal is the proposal with the largest product
-    of mask probability and class weight.
+    At a pixel, the deciding proposal has the largest product of two numbers:
+    its mask probability, and its largest weight for a class.
 
     Args:
         votes (MaskVotes): Proposals of one view. The tensors lack the axis V.

@@ -31,7 +31,7 @@ from ..utils import name_image_files
 from .sample_geometry import flip_of, original_size, without_padding
 from .score_rules import ScoreRules
 
-# Results of mmseg.apis with more bytes of scores have none by default.
+# If scores take more bytes, results of mmseg.apis lack them by default.
 MOST_SCORES = 1 << 32
 
 
@@ -43,9 +43,9 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
     The labels come from the fused scores.
 
     Sub-classes may override :meth:`cut_views`, :meth:`encode_decode`,
-    :meth:`encode_views` and :meth:`write_result`. Methods in
-    :attr:`not_called` would have no effect. Defining a sub-class that
-    overrides one of them raises an error.
+    :meth:`encode_views` and :meth:`write_result`. The methods in
+    :attr:`not_called` are never called. If a sub-class overrides one of them,
+    the definition of the sub-class raises an error.
     """
 
     not_called: dict[str, str] = dict(
@@ -215,8 +215,8 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
 
         Returns:
             Sequence[Tensor | MaskVotes]: For each image, the logits of its
-            views, (V, T, ...). With a mask head: the votes of its mask
-            proposals.
+            views, (V, T, ...). With a mask head: for each image, the mask
+            proposals of its views and their weights for the classes.
         """
         counts = [len(part) for part in views]
         shapes = [part.shape[1:] for part in views]
@@ -320,7 +320,10 @@ class ViewPredictor(ScoreRules, EncoderDecoder):
         return self.encode_decode(inputs)
 
     def _keeps_scores(self, size: tuple[int, int]) -> bool:
-        """Whether to store ``seg_logits`` of an image (height, width)."""
+        """Whether to store ``seg_logits`` of an image.
+
+        ``size`` is the height and width of the image.
+        """
         wanted = self.test_cfg.get('keep_scores')
         if self.tta_model is not None:
             if (

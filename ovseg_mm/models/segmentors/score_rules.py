@@ -33,11 +33,13 @@ class ScoreRules(TextModel):
     def score_threshold(self) -> float | None:
         """Score that a pixel must exceed to get a label.
 
-        It is ``test_cfg.threshold``. If this option is not set and only one
-        label is scored, it is the threshold of the head, because without a
-        threshold this label would win every pixel. It is None if there is no
-        threshold. With ``test_cfg.logit_scale``, it is always None, because
-        ``test_cfg.prob_thd`` applies instead.
+        - If ``test_cfg.logit_scale`` is set: None, because
+          ``test_cfg.prob_thd`` is used instead.
+        - Otherwise, if ``test_cfg.threshold`` is set: this number.
+        - Otherwise, if only one label is scored: the threshold of the head,
+          minus ``test_cfg.seen_penalty`` if the label is seen. Without a
+          threshold, the only label would win every pixel.
+        - In all other cases: None, which means no threshold.
         """
         if self.test_cfg.get('logit_scale') is not None:
             return None
@@ -52,11 +54,12 @@ class ScoreRules(TextModel):
     def default_threshold(self) -> float | None:
         """Threshold between classes and background if the caller sets none.
 
-        With ``test_cfg.logit_scale``, it is ``test_cfg.prob_thd``. Otherwise
-        it is ``test_cfg.threshold``. If this option is not set, it is the
-        threshold of the head. A head whose attribute ``compares_texts`` is
-        True has no such threshold, because its scores depend on the number of
-        texts. The result is None if there is no threshold.
+        - If ``test_cfg.logit_scale`` is set: ``test_cfg.prob_thd``, or None if
+          this option is not set or 0.
+        - Otherwise, if ``test_cfg.threshold`` is set: this number.
+        - Otherwise: the threshold of the head, or None if the attribute
+          ``compares_texts`` of the head is True. The scores of such a head
+          depend on the number of texts, so no fixed threshold fits.
         """
         cfg = self.test_cfg
         if cfg.get('logit_scale') is not None:
@@ -81,9 +84,11 @@ class ScoreRules(TextModel):
 
     @property
     def _needs_others(self) -> bool:
-        """Whether the only label of the vocabulary would win every pixel.
+        """Whether ``test_cfg.others_of_one`` must be added to the vocabulary.
 
-        For example, a softmax over one text is 1 at every pixel.
+        This is the case if the vocabulary has only one label, and the scores
+        of texts are compared with each other. For example, a softmax over one
+        text is 1 at every pixel, so its label would win everywhere.
         """
         if self.vocabulary.num_labels > 1:
             return False

@@ -15,7 +15,16 @@ from ..decode_heads import BaseOpenVocabHead
 
 
 def check_trainable(vocabulary: Vocabulary) -> None:
-    """Raise an error unless label i has only one class text, the i-th."""
+    """Raise an error if a vocabulary cannot be used for training.
+
+    Args:
+        vocabulary (Vocabulary): The training vocabulary. It must have exactly
+            one class text for each label, in the order of the labels.
+
+    Raises:
+        InputError: If a label has several class texts, or if the class texts
+            have another order than the labels.
+    """
     if vocabulary.prompt_to_label != tuple(range(vocabulary.num_texts)):
         raise InputError(
             f'{vocabulary.source} has {vocabulary.num_texts} class texts for '
@@ -52,7 +61,7 @@ def training_labels(
     vocabulary: Vocabulary,
     num_labels: int | None = None,
 ) -> Tensor:
-    """Change the labels of label maps to the numbers in a vocabulary.
+    """Replace the label numbers of data sets by those of a vocabulary.
 
     If the training vocabulary contains only the seen labels of a larger
     vocabulary, the label maps may have the numbers of either vocabulary.
@@ -117,7 +126,23 @@ def numbering_of(labels: Tensor, vocabulary: Vocabulary) -> int:
 def _numbered(
     labels: Tensor, num_labels: int | None, vocabulary: Vocabulary
 ) -> Tensor:
-    """Label map (H, W), renumbered with the label numbers of a vocabulary."""
+    """Replace the label numbers of a data set by those of a vocabulary.
+
+    Args:
+        labels (Tensor): Label map, (H, W) int64.
+        num_labels (int | None): Number of labels in the data set. None: number
+            of labels in ``vocabulary``.
+        vocabulary (Vocabulary): The training vocabulary.
+
+    Returns:
+        Tensor: Label map, (H, W) int64. Labels that are only in the larger
+        vocabulary, ``vocabulary.whole``, become the ``ignore_label`` of
+        ``vocabulary``. Labels outside [0, ``num_labels``) are kept.
+
+    Raises:
+        InputError: If ``num_labels`` is neither the number of labels in
+            ``vocabulary`` nor in ``vocabulary.whole``.
+    """
     whole, ignored = vocabulary.whole, vocabulary.ignore_label
     if num_labels in (None, vocabulary.num_labels):
         if whole is not None and whole.ignore_label != ignored:
@@ -162,9 +187,18 @@ def _check_labels(
 
 
 def _first_of(
-    chosen: Tensor, labels: Tensor, data_samples: list[SegDataSample]
+    wrong: Tensor, labels: Tensor, data_samples: list[SegDataSample]
 ) -> tuple[str, list[int]]:
-    """File and chosen labels of the first label map with a chosen pixel."""
-    image = int(chosen.flatten(1).any(dim=1).nonzero()[0])
+    """Find the first label map with a wrong label.
+
+    Args:
+        wrong (Tensor): True for pixels with a wrong label, (B, H, W) bool.
+        labels (Tensor): Label maps, (B, H, W) int64.
+        data_samples (list[SegDataSample]): Samples of the images.
+
+    Returns:
+        tuple[str, list[int]]: File of this label map, and its wrong labels.
+    """
+    image = int(wrong.flatten(1).any(dim=1).nonzero()[0])
     path = data_samples[image].metainfo.get('seg_map_path', 'a label map')
-    return path, labels[image][chosen[image]].unique().tolist()
+    return path, labels[image][wrong[image]].unique().tolist()
