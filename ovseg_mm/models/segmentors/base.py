@@ -114,9 +114,10 @@ class BaseOpenVocabSegmentor(ViewPredictor):
             - ``refine``: dict of the arguments ``steps`` and ``dilations`` of
               :class:`PixelRefiner`. Default: no refinement.
             - ``keep_scores``: whether samples get ``seg_logits``, the scores
-              of the labels, (L, H, W) float32. Inside a TTA model, samples always
-              get the scores. Elsewhere, the default is True for calls of
-              ``mmseg.apis`` whose scores take at most 4 GiB, otherwise False.
+              of the labels, (L, H, W) float32. Inside a TTA model, samples
+              always get the scores. Elsewhere, the default is True for calls
+              of ``mmseg.apis`` whose scores take at most 4 GiB, otherwise
+              False.
             - ``top_scores``: number k. Samples get the scores of the k best
               labels of each pixel.
             - ``max_words``: number k, only for CAT-Seg. In each view, only the

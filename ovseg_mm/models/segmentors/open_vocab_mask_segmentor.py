@@ -301,7 +301,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
 
     @staticmethod
     def _tokens(feats: PixelFeatures, view: int) -> dict[int, Tensor] | None:
-        """Class tokens, (1, width), of one view; the keys are block indices."""
+        """Class tokens (1, width) of one view; the keys are block indices."""
         if feats.context is None:
             return None
         return feats.context.class_tokens(slice(view, view + 1))
