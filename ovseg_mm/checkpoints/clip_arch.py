@@ -72,9 +72,9 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
     if is_source(arch):
         if pretrained is not None:
             raise InputError(
-                f'arch={arch!r} has weights of its own, which '
-                f'pretrained={pretrained!r} contradicts; set pretrained=None '
-                '(--cfg-options model.clip.pretrained=None)'
+                f'arch={arch!r} is an address with its own weights, so '
+                f'pretrained={pretrained!r} cannot be used; set '
+                'pretrained=None (--cfg-options model.clip.pretrained=None)'
             )
         name, config, quick_gelu = arch, source_arch(arch), False
     elif isinstance(arch, str):

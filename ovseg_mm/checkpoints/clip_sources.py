@@ -246,7 +246,11 @@ def refuse_other_weights(names: Collection[str], where: str) -> None:
 
 
 def one_tower(where: str, image: bool) -> str:
-    """Return the message for a file with only the image or text tower."""
+    """Return the message for a file that has only one tower of a CLIP.
+
+    ``image`` is True if this is the image tower, and False if it is the text
+    tower.
+    """
     there, missing = ('image', 'text') if image else ('text', 'image')
     return (
         f'{where} holds only the {there} tower of a CLIP, the {missing} tower '

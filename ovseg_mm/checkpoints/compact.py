@@ -52,8 +52,9 @@ def compact_clip(
     """Remove the token embeddings that the training of a CLIP did not change.
 
     All other weights are kept. :func:`expand_clip` draws the removed
-    embeddings again with :func:`random_token_table`. They are correct only if
-    the training started from the result of :func:`random_token_table` and
+    embeddings again with :func:`random_token_table`. The drawn embeddings are
+    correct only if the training started from the result of
+    :func:`random_token_table`, with the same seed and standard deviation, and
     used no weight decay for the token embeddings. ``compact_clip`` does not
     check this.
 

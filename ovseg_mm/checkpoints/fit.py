@@ -70,7 +70,9 @@ def fit_to_model(
 def check_fit(
     model: nn.Module, tensors: Mapping[str, Tensor], where: str
 ) -> None:
-    """Check that a checkpoint fits a model without renaming its tensors.
+    """Check that the tensors of a checkpoint have the names of a model.
+
+    Shapes and values are checked as in :func:`fit_to_model`.
 
     Args:
         model (nn.Module): Model of this package, or of a package that extends
@@ -134,9 +136,9 @@ def check_against(
 def filling(model: nn.Module, renamed: Renamed) -> Renamed:
     """Remove the tensors of a checkpoint that a model does not use.
 
-    The text tower is removed if the model has no text tower, because it reads
-    text embeddings from a file. CLIP's ``logit_scale`` is removed if the
-    model is a segmentor.
+    The text tower is removed if the model has none, for example because the
+    model reads text embeddings from a file. CLIP's ``logit_scale`` is removed
+    if the model is a segmentor.
 
     Args:
         model (nn.Module): Model of this package, or of a package that extends

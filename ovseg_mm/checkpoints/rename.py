@@ -116,7 +116,9 @@ def unsharded_name(name: str) -> str:
 
 
 def split_rows(*targets: str) -> TensorMap:
-    r"""Return an action that splits a tensor into blocks of equally many rows.
+    r"""Return an action that splits a tensor into blocks of equal size.
+
+    The tensor is split along its first axis.
 
     Args:
         *targets (str): New name of each block. ``\1`` stands for the part of
@@ -130,9 +132,9 @@ def split_rows(*targets: str) -> TensorMap:
     def split(match: re.Match, tensor: Tensor) -> dict[str, Tensor]:
         if len(tensor) % len(targets):
             raise InputError(
-                f'{match.string} has {len(tensor)} rows, expected a multiple '
-                f'of {len(targets)}; use the checkpoint as published, without '
-                'changes'
+                f'{match.string} has the length {len(tensor)} along its first '
+                f'axis, expected a multiple of {len(targets)}; use the '
+                'checkpoint as published, without changes'
             )
         size = len(tensor) // len(targets)
         return {

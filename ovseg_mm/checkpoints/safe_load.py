@@ -47,7 +47,7 @@ class _History:
 
 
 def _ignored(*args: object) -> None:
-    """Placeholder for a pickled function that does not make a weight."""
+    """Return None in place of a pickled function that weights do not need."""
 
 
 # Files of detectron2 contain NumPy arrays and scalars. Files of MMEngine
@@ -84,8 +84,8 @@ def safe_torch_load(path: Path, map_location: MapLocation = 'cpu') -> object:
 
     The file may contain tensors, plain containers, NumPy arrays and scalars,
     ``HistoryBuffer`` objects of MMEngine's log, and ``argparse.Namespace``
-    objects, which are replaced by empty placeholders. Any other type is an
-    error.
+    objects. Each ``argparse.Namespace`` is replaced by an empty placeholder.
+    Any other type is an error.
 
     Args:
         path (Path): File to load.
@@ -202,7 +202,7 @@ class ArchiveUnpickler(ListedUnpickler):
         kind, storage_type, key, _, numel = pid
         if kind != 'storage':
             raise pickle.UnpicklingError(
-                f'data.pkl refers to {kind!r}, expected a storage'
+                f'data.pkl refers to {kind!r}, expected a tensor storage'
             )
         dtype = getattr(storage_type, 'dtype', torch.uint8)
         if key not in self._storages:

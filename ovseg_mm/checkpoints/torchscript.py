@@ -156,14 +156,14 @@ def _collect(
     kind = classes.get(owner.qualified_name, _Class())
     if kind.sets_state or not isinstance(owner.state, dict):
         raise pickle.UnpicklingError(
-            f'the class {owner.qualified_name} of the module '
-            f'{prefix.rstrip(".") or "at the root"} defines __setstate__, '
-            'and code of the file is not run'
+            f'the module {prefix.rstrip(".") or "at the root"} cannot be '
+            f'read, because its class {owner.qualified_name} defines '
+            '__setstate__ and code in a weight file is never run'
         )
     if not depth:
         raise pickle.UnpicklingError(
-            'the modules of the file are nested more than '
-            f'{_DEEPEST} levels deep'
+            f'the modules of the file are nested in more than {_DEEPEST} '
+            'levels, which is not allowed in weight files'
         )
     for group in ('parameters', 'buffers'):
         for name in owner.state:

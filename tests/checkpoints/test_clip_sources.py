@@ -260,7 +260,7 @@ def test_siglip_of_open_clip(tmp_path, tiny_arch):
         (('local-dir:gelu_new',), "activation hidden_act='gelu_new'"),
         (('hf-hub:',), 'write hf-hub:ORG/NAME'),
         (('hf-hub:name',), 'write hf-hub:ORG/NAME'),
-        (('hf-hub:org/x', 'openai'), 'own, which pretrained='),
+        (('hf-hub:org/x', 'openai'), 'own weights, so pretrained='),
         (('ViT-B-16', 'hf-hub:org/x'), "set custom_clip_weights='hf-hub:org"),
         (('openai/clip', 'openai'), "write 'hf-hub:openai/clip'"),
         (('ViT-B-16', None, 'org/x'), "repository of the hub, 'hf-hub:org/x'"),

@@ -42,5 +42,5 @@ def test_two_entries_for_one_name():
 
 
 def test_uneven_split():
-    with pytest.raises(ValueError, match='4 rows'):
+    with pytest.raises(ValueError, match='length 4 along'):
         rename({'fused': torch.ones(4, 2)}, TABLE)

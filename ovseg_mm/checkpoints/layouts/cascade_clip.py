@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout of Cascade-CLIP, for all six published models.
+"""Layout of the six checkpoints that Cascade-CLIP's authors published.
 
 The files were written by MMSegmentation 0.x.
 """
@@ -21,7 +21,7 @@ _UNUSED = Drop('a part of the decoder that does not change its mask logits')
 
 
 def _decoder_rows(last: int) -> list[Row]:
-    """Return the renaming rows of the decoders.
+    """Return the rows that rename the tensors of the decoders.
 
     In the last layer, only the projections of q and k are kept, since the
     mask logits do not depend on other tensors of this layer.
@@ -102,7 +102,9 @@ class CascadeCLIPLayout(Layout):
         return joined
 
     def rows(self, names: Iterable[str]) -> list[Row]:
-        """Return the renaming table for the number of layers in the file.
+        """Return the renaming table.
+
+        The table depends on the number of decoder layers in the file.
 
         Args:
             names (Iterable[str]): Names of the tensors from :meth:`prepare`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout of CAT-Seg, in the version of CVPR 2024.
+"""Layout of CAT-Seg's checkpoints, in the version of CVPR 2024.
 
 The published files ``model_base.pth`` and ``model_large.pth`` were written by
 detectron2.
@@ -18,7 +18,10 @@ _PARAMS = r'\.(weight|bias)'
 
 
 def _block_rows(number: int) -> list[Row]:
-    """Return the renaming rows of the Swin block ``block_{number}``."""
+    """Return the table rows that rename the tensors of a Swin block.
+
+    The name of the block in the file is ``block_{number}``.
+    """
     block = rf'{_LAYER}swin_block\.block_{number}\.'
     into = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.'
     return [
@@ -33,7 +36,10 @@ def _block_rows(number: int) -> list[Row]:
 
 
 def _decoder_rows(number: int) -> list[Row]:
-    """Return the renaming rows of the decoder stage ``decoder{number}``."""
+    """Return the table rows that rename the tensors of a decoder stage.
+
+    The name of the stage in the file is ``decoder{number}``.
+    """
     into = rf'decode_head.upsample_blocks.{number - 1}.'
     return [
         (rf'{_HEAD}decoder{number}\.up{_PARAMS}', rf'{into}up.\1'),
@@ -114,7 +120,7 @@ _TABLE = [
 
 @LAYOUTS.register
 class CATSegLayout(Layout):
-    """Layout of the checkpoints of CAT-Seg's authors."""
+    """Layout of the checkpoints of CAT-Seg's authors, CVPR 2024 version."""
 
     name = 'cat_seg'
     method = 'CAT-Seg'

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of CAT-Seg's first version.
+"""Layouts of the checkpoints of CAT-Seg's first version.
 
-There are two layouts: files of the project CAT-Seg in MMSegmentation, and
-files of CAT-Seg's authors (``model_final_base.pth``), written by detectron2.
+One layout is for the files of the project CAT-Seg in MMSegmentation. The
+other layout is for the files of CAT-Seg's authors
+(``model_final_base.pth``), written by detectron2.
 """
 
 import re
@@ -22,7 +23,7 @@ _TEXTS = Drop(
 
 
 def _block_pairs(number: int) -> list[tuple[str, str]]:
-    """Return the names of ``block_{number}``: (in the file, in our model)."""
+    """Return pairs (name in file, our name) for ``block_{number}``."""
     block = f'{_LAYER}spatial_agg.block_{number}.'
     into = f'{_OUR_LAYER}spatial.blocks.{number - 1}.'
     return [
@@ -36,7 +37,7 @@ def _block_pairs(number: int) -> list[tuple[str, str]]:
 
 
 def _decoder_pairs(number: int) -> list[tuple[str, str]]:
-    """Return the names of ``decoder{number}``: (in the file, in our model)."""
+    """Return pairs (name in file, our name) for ``decoder{number}``."""
     block = f'decode_head.decoder{number}.'
     into = f'decode_head.upsample_blocks.{number - 1}.'
     return [
@@ -82,7 +83,10 @@ _PAIRS = [
 
 
 def _row(source: str, target: str) -> tuple[str, str]:
-    """Return the renaming row for a pair of names with stars as wildcards."""
+    """Return the table row that renames tensors from ``source`` to ``target``.
+
+    A star in the names is a wildcard, as in ``_PAIRS``.
+    """
     pattern = re.escape(source).replace(r'\*\*', '(.+)')
     pattern = pattern.replace(r'\*', r'([^.]+)')
     numbers = iter(range(1, 1 + target.count('*')))
@@ -90,15 +94,15 @@ def _row(source: str, target: str) -> tuple[str, str]:
 
 
 def _windows(number: int) -> list[Row]:
-    """Return the renaming rows of the window attention in a Swin block.
+    """Return the rows that rename the window attention of a Swin block.
 
     Args:
         number (int): Number of the block, which is ``block_{number}`` in the
             file.
 
     Returns:
-        list[Row]: Rows that split the joint weights of q and k, and drop the
-        index of positions.
+        list[Row]: Rows of the renaming table. They split the joint weights of
+        q and k, and leave out the stored index of relative positions.
     """
     there = rf'neck\.layers\.(\d+)\.spatial_agg\.block_{number}\.attn\.w_msa\.'
     here = rf'decode_head.layers.\1.spatial.blocks.{number - 1}.attn.'
@@ -210,7 +214,7 @@ class CATSegV1Layout(Layout):
 
 @LAYOUTS.register
 class CATSegV1AuthorsLayout(Layout):
-    """Layout of CAT-Seg's first version, in the files of its authors."""
+    """Layout of the checkpoints of CAT-Seg's authors, first version."""
 
     name = 'cat_seg_v1_authors'
     method = 'CAT-Seg v1'

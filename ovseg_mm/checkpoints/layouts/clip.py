@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of CLIP files, and the renaming rows of CLIP's towers.
+"""Layouts of CLIP files, and the table rows that rename CLIP's towers.
 
-The layouts of all methods use these rows for their CLIP.
+The layouts of segmentors also use these rows, for the CLIP in the segmentor.
 """
 
 import re
@@ -34,7 +34,9 @@ TEMPERATURE = Drop("the temperature of CLIP's contrastive loss, not used here")
 
 
 def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
-    """Return the renaming rows of an image tower with OpenAI's tensor names.
+    """Return the rows that rename the tensors of an image tower.
+
+    In the file, the tensors have OpenAI's names after the prefix ``source``.
 
     Args:
         source (str): Name prefix in the file, with the last dot.
@@ -47,7 +49,9 @@ def image_rows(source: str, target: str = 'backbone.') -> list[Row]:
 
 
 def text_rows(source: str, target: str = 'text_encoder.') -> list[Row]:
-    """Return the renaming rows of a text tower with OpenAI's tensor names.
+    """Return the rows that rename the tensors of a text tower.
+
+    In the file, the tensors have OpenAI's names after the prefix ``source``.
 
     Args:
         source (str): Name prefix in the file, with the last dot.
@@ -155,7 +159,7 @@ _HF_TABLE = [
 
 @LAYOUTS.register
 class CLIPLayout(Layout):
-    """Layout of CLIPs with the tensor names of OpenAI and open_clip."""
+    """Layout of CLIP files with the tensor names of OpenAI and open_clip."""
 
     name = 'clip'
     method = 'CLIP'
@@ -165,9 +169,9 @@ class CLIPLayout(Layout):
 
 @LAYOUTS.register
 class CompactCLIPLayout(Layout):
-    """Layout of the files that :func:`compact_clip` makes.
+    """Layout of CLIP files with the tensors that :func:`compact_clip` returns.
 
-    They contain only some of the token embeddings.
+    Such a file contains only some of CLIP's token embeddings.
     """
 
     name = 'clip_compact'
@@ -176,13 +180,19 @@ class CompactCLIPLayout(Layout):
     table = _BOTH_TOWERS
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Restore the embeddings of all tokens."""
+        """Restore the token embeddings that are missing in the file.
+
+        :func:`expand_clip` draws them from the random seed in the file.
+        """
         return expand_clip(tensors)
 
 
 @LAYOUTS.register
 class CustomTextCLIPLayout(Layout):
-    """Layout of open_clip files with text tower names under ``text.``."""
+    """Layout of open_clip files with the name prefix ``text.``.
+
+    The tensors of the text tower have this prefix.
+    """
 
     name = 'clip_custom_text'
     method = 'CLIP'
@@ -192,7 +202,7 @@ class CustomTextCLIPLayout(Layout):
 
 @LAYOUTS.register
 class HuggingFaceCLIPLayout(Layout):
-    """Layout of the class ``CLIPModel`` of transformers."""
+    """Layout of CLIP files that ``CLIPModel`` of transformers has saved."""
 
     name = 'clip_huggingface'
     method = 'CLIP'

@@ -56,7 +56,7 @@ class Layout:
         return tensors
 
     def rows(self, names: Iterable[str]) -> Table:
-        """Return the renaming table.
+        """Return the table that renames the tensors of a file.
 
         Args:
             names (Iterable[str]): Names of the tensors from :meth:`prepare`.
@@ -88,7 +88,7 @@ LayoutType = TypeVar('LayoutType', bound=type[Layout])
 
 
 class LayoutRegistry:
-    """Registry of layouts. Other packages can register layouts in it."""
+    """Registry of checkpoint layouts; other packages can add layouts."""
 
     def __init__(self) -> None:
         self._layouts: dict[str, Layout] = {}
@@ -160,7 +160,7 @@ class LayoutRegistry:
 
 
 LAYOUTS = LayoutRegistry()
-"""Registry of all known layouts."""
+"""Registry of all known checkpoint layouts."""
 
 
 def recognise(names: Iterable[str], where: str = 'the checkpoint') -> Layout:

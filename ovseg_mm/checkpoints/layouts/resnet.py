@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of ResNets from detectron2 and torchvision.
+"""Layouts of ResNet checkpoints from detectron2 and torchvision.
 
 Our models have the tensor names of MMSegmentation and torchvision.
 """
@@ -12,10 +12,10 @@ _CLASSIFIER = Drop('the classifier of ImageNet')
 
 
 def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
-    """Return the renaming rows of detectron2's ResNet with a three-layer stem.
+    """Return the rows that rename the tensors of detectron2's ResNet.
 
-    For a ResNet with a basic stem, put the rows of :func:`basic_stem_rows`
-    before these rows.
+    The ResNet has a stem of three layers. For a ResNet with a basic stem, put
+    the rows of :func:`basic_stem_rows` before these rows.
 
     Args:
         source (str): Regular expression of the name prefix in the file.
@@ -47,7 +47,7 @@ def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
 
 
 def basic_stem_rows(source: str = '', target: str = '') -> list[Row]:
-    """Return the renaming rows of detectron2's basic ResNet stem.
+    """Return the rows that rename the basic stem of detectron2's ResNet.
 
     A basic stem has a single convolution.
 
@@ -70,7 +70,7 @@ _DETECTRON2 = [*detectron2_rows(), *_HEAD]
 
 @LAYOUTS.register
 class Detectron2ResNetLayout(Layout):
-    """Layout of detectron2's ResNet with a basic stem."""
+    """Layout of detectron2's ResNet checkpoints with a basic stem."""
 
     name = 'resnet_detectron2'
     method = 'ResNet'
@@ -80,7 +80,10 @@ class Detectron2ResNetLayout(Layout):
 
 @LAYOUTS.register
 class Detectron2DeepLabResNetLayout(Layout):
-    """Layout of detectron2's ResNet with a three-layer (DeepLab) stem."""
+    """Layout of detectron2's ResNet checkpoints with a stem of three layers.
+
+    DeepLab uses this stem.
+    """
 
     name = 'resnet_detectron2_deeplab'
     method = 'ResNet'
@@ -94,7 +97,10 @@ class Detectron2DeepLabResNetLayout(Layout):
 
 @LAYOUTS.register
 class TorchvisionResNetLayout(Layout):
-    """Layout of torchvision's ResNet, whose names our models share."""
+    """Layout of torchvision's ResNet checkpoints.
+
+    Our models have the same tensor names.
+    """
 
     name = 'resnet_torchvision'
     method = 'ResNet'

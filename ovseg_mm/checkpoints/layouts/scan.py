@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of SCAN: segmentors, and CLIPs fine-tuned with contextual shift."""
+"""Layouts of SCAN's checkpoints.
+
+One layout is for segmentors. The other layout is for CLIPs that were
+fine-tuned with contextual shift.
+"""
 
 from torch import Tensor
 
@@ -104,7 +108,7 @@ def _last_third(tensor: Tensor) -> Tensor:
 
 
 def _clip_rows(trained: str, frozen: str) -> list[Row]:
-    """Return the renaming rows of SCAN's fine-tuned and frozen CLIP.
+    """Return the rows that rename SCAN's fine-tuned and frozen CLIP.
 
     Args:
         trained (str): Name prefix of the fine-tuned CLIP in the file. This
@@ -148,7 +152,7 @@ SHIFTED_CLIP = 'SCAN, CLIP with contextual shift'
 
 @LAYOUTS.register
 class SCANLayout(Layout):
-    """Layout of the segmentors of SCAN's authors."""
+    """Layout of the segmentor checkpoints of SCAN's authors."""
 
     name = 'scan'
     method = 'SCAN'
@@ -162,9 +166,10 @@ class SCANLayout(Layout):
 
 @LAYOUTS.register
 class ShiftedCLIPLayout(Layout):
-    """Layout of SCAN's CLIPs that were fine-tuned with contextual shift.
+    """Layout of SCAN's CLIP checkpoints, fine-tuned with contextual shift.
 
-    Such a file contains only the CLIP, not a segmentor.
+    A checkpoint contains the fine-tuned CLIP and the frozen image tower, but
+    not the other parts of the segmentor.
     """
 
     name = 'scan_clip'

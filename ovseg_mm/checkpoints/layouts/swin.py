@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout of Swin Transformers in the files of Swin's authors.
+"""Layout of the Swin Transformer checkpoints of Swin's authors.
 
-The layout renames the tensors to the names in MMSegmentation, which our models
-also have.
+The layout renames the tensors to the names that MMSegmentation and our models
+use.
 """
 
 import torch
@@ -15,7 +15,7 @@ _PARAMS = r'\.(weight|bias)'
 
 
 def swin_rows(source: str = '', target: str = '') -> list[Row]:
-    """Return the renaming rows of a Swin Transformer.
+    """Return the rows that rename the tensors of a Swin Transformer.
 
     Args:
         source (str): Regular expression of the name prefix in the file.

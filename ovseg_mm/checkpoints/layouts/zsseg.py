@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts of ZSSeg: segmentors and learned prompts, written by detectron2.
+"""Layouts of ZSSeg's checkpoints, written by detectron2.
 
-The files of segmentors contain one or two CLIPs. A single CLIP encodes image
-regions and class texts. If there are two CLIPs, the region CLIP encodes the
-regions, and the class texts that are compared with regions. The other CLIP
-encodes the class texts that are compared with the embeddings of the mask
-proposals.
+There are layouts for segmentors, and a layout for CLIPs with learned prompts.
+The checkpoint of a segmentor contains one or two CLIPs:
+
+- One CLIP: it encodes the image regions and the class texts.
+- Two CLIPs: the region CLIP encodes the image regions, and the class texts
+  for the comparison with regions. The other CLIP encodes only class texts, for
+  the comparison with the embeddings of the mask proposals.
 """
 
 from ..rename import Drop, Row
@@ -68,9 +70,9 @@ def _predictor_rows() -> list[Row]:
 
 
 def _adapter_rows(source: str, text: str) -> list[Row]:
-    """Return the renaming rows of the text tower in a CLIP adapter.
+    """Return the rows that rename the text tower of a CLIP adapter.
 
-    A CLIP adapter of ZSSeg contains a CLIP and the learned prompts.
+    In ZSSeg, a CLIP adapter consists of a CLIP and its learned prompts.
 
     Args:
         source (str): Prefix of the adapter's tensor names in the file.
@@ -148,7 +150,7 @@ class _SegmenterLayout(Layout):
 
 @LAYOUTS.register
 class ZSSegLayout(_SegmenterLayout):
-    """Layout of ZSSeg whose ResNet has a basic stem, with one CLIP."""
+    """Layout of ZSSeg checkpoints with one CLIP and a basic ResNet stem."""
 
     name = 'zsseg'
     signature = _SIGNATURE
@@ -157,9 +159,9 @@ class ZSSegLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegSeparateLayout(_SegmenterLayout):
-    """Layout of ZSSeg whose ResNet has a basic stem, with two CLIPs.
+    """Layout of ZSSeg checkpoints with two CLIPs and a basic ResNet stem.
 
-    The second CLIP is only for regions.
+    The second CLIP is used only for the classification of regions.
     """
 
     name = 'zsseg_separate'
@@ -169,7 +171,10 @@ class ZSSegSeparateLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cLayout(_SegmenterLayout):
-    """Layout of ZSSeg whose ResNet has a three-layer stem, with one CLIP."""
+    """Layout of ZSSeg checkpoints with one CLIP and a deep ResNet stem.
+
+    The stem has three layers.
+    """
 
     name = 'zsseg_r101c'
     signature = (*_SIGNATURE, _DEEP)
@@ -178,9 +183,10 @@ class ZSSegR101cLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegR101cSeparateLayout(_SegmenterLayout):
-    """Layout of ZSSeg whose ResNet has a three-layer stem, with two CLIPs.
+    """Layout of ZSSeg checkpoints with two CLIPs and a deep ResNet stem.
 
-    The second CLIP is only for regions.
+    The stem has three layers. The second CLIP is used only for the
+    classification of regions.
     """
 
     name = 'zsseg_r101c_separate'
@@ -190,7 +196,11 @@ class ZSSegR101cSeparateLayout(_SegmenterLayout):
 
 @LAYOUTS.register
 class ZSSegPromptsLayout(Layout):
-    """Layout of the CLIP with learned prompts from ZSSeg's first training."""
+    """Layout of ZSSeg's checkpoints of CLIPs with learned prompts.
+
+    The first of ZSSeg's two training stages, which trains only the prompts,
+    writes these checkpoints.
+    """
 
     name = 'zsseg_prompts'
     method = 'ZSSeg, learned prompts'
