@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding the config and the weights of the model that a user names."""
+"""Finding the config and the weights of the model that a user selects."""
 
 import argparse
 import re
@@ -31,11 +31,11 @@ class ModelSource:
         options (dict[str, Any]): Settings of the named model that override
             settings of the config. Settings of the user (``--cfg-options``)
             override ``options``.
-        checkpoint (Path, optional): Checkpoint that the user has named. None:
-            see ``model``.
+        checkpoint (Path, optional): Checkpoint that the user has selected.
+            None: see ``model``.
         model (ZooModel, optional): Named model whose published weights
             :meth:`fetch` downloads. None: no weights are downloaded, because
-            the user has named a config or a checkpoint.
+            the user has selected a config or a checkpoint.
     """
 
     name: str
@@ -151,10 +151,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def model_of_arguments(args: argparse.Namespace) -> ModelSource:
-    """Find the model that the options of a command name.
+    """Find the model that the command-line options select.
+
+    If there is neither ``--model`` nor ``--config``, this is the default
+    model.
 
     Args:
-        args (argparse.Namespace): Options, as added by
+        args (argparse.Namespace): Parsed command line, with the options of
             :func:`add_model_arguments`.
 
     Returns:
@@ -162,13 +165,13 @@ def model_of_arguments(args: argparse.Namespace) -> ModelSource:
 
     Raises:
         FileNotFoundError: If there is no such model, config or checkpoint.
-        InputError: If ``--model`` and ``--config`` are both set, if
-            ``--checkpoint`` is set without a model, or if the CLIP after the
-            name of the model cannot be used.
+        InputError: If ``--model`` and ``--config`` are both set; if
+            ``--checkpoint`` is set without a model; or if ``--model`` contains
+            a CLIP (``NAME:ARCH/PRETRAINED``) that cannot be used.
     """
     if args.model is not None and args.config is not None:
         raise InputError(
-            f'--model {args.model} and --config {args.config} name two '
+            f'--model {args.model} and --config {args.config} select two '
             'models; give one of them'
         )
     name = args.model if args.config is None else args.config
@@ -187,14 +190,14 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
         names = [*known, *(entry.name for entry in list_models())]
         near = nearest(str(name).partition(':')[0], names)
         raise FileNotFoundError(
-            f'{name}: there is no such model and no such config file or '
-            f"shipped config{near}; 'python -m ovseg_mm models' lists the "
-            'models, and with --configs the shipped configs'
+            f'{name}: there is no such model, config file or shipped '
+            f"config{near}; 'python -m ovseg_mm models' lists the models, "
+            "'python -m ovseg_mm models --configs' lists the shipped configs"
         ) from error
 
 
 def _clip_options(row: ZooModel, clip: str) -> dict[str, Any]:
-    """Return config settings for the CLIP that follows the model name.
+    """Return config settings for the CLIP that is written after the model.
 
     Args:
         row (ZooModel): Named model.

@@ -38,7 +38,7 @@ def stored_checkpoint(model: ZooModel) -> Path | None:
     Returns:
         Path | None: Path of the checkpoint. None: there is no complete
         checkpoint, or it was made from a downloaded file that the metafiles
-        no longer name for this model.
+        no longer list for this model.
     """
     checkpoint, report = _paths(model)
     try:
@@ -170,7 +170,9 @@ def _fetch(model: ZooModel) -> Path:
 
 
 def _store(model: ZooModel, source: Path, added: bool = False) -> Path:
-    """Convert a weight file, and store checkpoint and report in the cache.
+    """Convert a weight file and store the result in the cache.
+
+    The cache gets the converted checkpoint and the report of the conversion.
 
     Args:
         model (ZooModel): Model with a weight file.
@@ -197,7 +199,8 @@ def _store(model: ZooModel, source: Path, added: bool = False) -> Path:
         report = convert(source, checkpoint, config)
     except InputError as error:
         raise InputError(
-            f'{source} is not the file of {model.name}: {error}'
+            f'{source} is not a weight file of {model.name}; download the '
+            f'file again. Reason: {error}'
         ) from error
     sha256 = file_sha256(source)
     if model.file.sha256 not in ('', sha256):

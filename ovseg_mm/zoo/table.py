@@ -89,7 +89,15 @@ class ZooModel:
 
     @property
     def size(self) -> str:
-        """Size of the download, such as ``'1.2 GB'`` or ``'by hand'``."""
+        """Size of the download, such as ``'1.2 GB'``.
+
+        Some models have a word instead of the size:
+
+        - ``'none'``: nothing is downloaded.
+        - ``"CLIP's"``: only the weights of CLIP are downloaded.
+        - ``'by hand'``: the user must download the file.
+        - ``'unknown'``: the metafile does not list the size.
+        """
         if self.file is None:
             shipped = self.entry.clip.startswith('data/')
             return 'none' if shipped else "CLIP's"
@@ -210,10 +218,12 @@ def _file_of(row: dict[str, Any]) -> WeightsFile:
 def _miou_of_family(
     entry: ModelEntry, entries: dict[str, ModelEntry]
 ) -> Iterator[tuple[str, float]]:
-    """Iterate over the published mIoU of the configs with the same weights.
+    """Iterate over the published mIoU of the weights of a model.
+
+    Several configs can use the same weights, for different benchmarks.
 
     Args:
-        entry (ModelEntry): Config of the named model.
+        entry (ModelEntry): Config of the model.
         entries (dict[str, ModelEntry]): All shipped configs.
 
     Yields:

@@ -95,7 +95,7 @@ def test_arguments(tmp_path):
     assert parsed().name == DEFAULT_MODEL
     assert parsed('--model', 'toy').name == 'toy'
     assert parsed('--config', SCCLIP.stem).config == SCCLIP
-    with pytest.raises(InputError, match='name two models'):
+    with pytest.raises(InputError, match='select two models'):
         parsed('--model', 'toy', '--config', SCCLIP.stem)
     with pytest.raises(InputError, match='is given without a model'):
         parsed('--checkpoint', 'x.pth')

@@ -210,7 +210,7 @@ def test_the_file_of_another_method(hub, use_table, tmp_path):
     content = io.BytesIO()
     torch.save({'a.weight': torch.ones(2)}, content)
     hub.files['org/tiny', 'model.pth'] = content.getvalue()
-    with pytest.raises(InputError, match='is not the file of tiny-catseg'):
+    with pytest.raises(InputError, match='is not a weight file of tiny'):
         resolve_model('tiny-catseg').fetch()
     assert cached(tmp_path) == []
 
@@ -280,7 +280,7 @@ def test_add(hub, use_table, capsys, tmp_path, published_file):
 
     file.write_bytes(b'not weights')
     for arguments, message in (
-        (['by-hand', file], 'W.pth is not the file of by-hand: '),
+        (['by-hand', file], 'W.pth is not a weight file of by-hand;'),
         (['by-hand', tmp_path / 'no.pth'], 'no.pth does not exist'),
         (['free', file], 'free needs no file'),
         (['by-hnd', file], "did you mean 'by-hand'?"),
