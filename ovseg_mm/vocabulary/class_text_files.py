@@ -194,7 +194,7 @@ def _from_lines(lines: list[str], path: Path) -> list[Entry]:
 def _match_all(
     pattern: re.Pattern[str], lines: Sequence[str]
 ) -> list[re.Match[str]]:
-    """Match all lines as a whole; return [] if any line does not match."""
+    """Match each whole line; return [] if at least one does not match."""
     matches = [match for match in map(pattern.fullmatch, lines) if match]
     return matches if len(matches) == len(lines) else []
 

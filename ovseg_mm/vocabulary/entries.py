@@ -43,9 +43,9 @@ class Entry:
     """Class texts of one class, with optional name, colour and label.
 
     Attributes:
-        texts (tuple[str, ...]): Class text and its synonyms.
+        texts (tuple[str, ...]): Main class text, then its synonyms.
         name (str, optional): Class name for tables and legends, if it differs
-            from the class text.
+            from the main class text.
         colour (tuple[int, int, int], optional): Colour (red, green, blue) in
             [0, 255].
         index (int, optional): Label of the class, if the source contains
@@ -109,7 +109,7 @@ def check_class_texts(texts: Sequence[str], source: str) -> None:
         source (str): File or list that contains the strings, for messages.
 
     Raises:
-        InputError: If a string is a path, a piece of a written list such as
+        InputError: If a string is a path, a part of a written list such as
             ``"['cat'"``, or a label followed by a class text such as
             ``'0: cat'``; or if it contains several classes or control
             characters.

@@ -87,9 +87,8 @@ def load_vocabulary(
 
     Raises:
         FileNotFoundError: If a string is neither a shipped key nor a file.
-        InputError: If a class text is malformed, or is in fact a path, a
-            piece of a list or a label. The message names the file and the
-            entry.
+        InputError: If a class text is malformed or looks like a path, a label
+            or a part of a written list. The message names file and entry.
 
     Warns:
         UserWarning: If a class text is ambiguous, or several classes have the
@@ -184,7 +183,7 @@ def _check_kinds(changes: Mapping[str, Any]) -> None:
 
 
 def _rename(base: Vocabulary, renamed: Mapping[str, str]) -> Vocabulary:
-    """Replace class texts and the names of their labels, not the labels."""
+    """Replace class texts and class names; label numbers do not change."""
     for name in renamed:
         if name not in base.names:
             raise InputError(
@@ -213,7 +212,7 @@ def _relabel(
     unseen: Sequence[int | str] | None = None,
     palette: Sequence[Sequence[int]] | None = None,
 ) -> Vocabulary:
-    """Replace all values that are not None; keep the others of ``base``."""
+    """Return ``base`` with new values. None means to keep the old value."""
     names = tuple(label_names or base.label_names)
     label_map = prompt_to_label
     if label_map is None and len(names) == base.num_labels:
@@ -281,7 +280,8 @@ def _from_name(name: str) -> Vocabulary:
         )
     if path.is_dir():
         raise InputError(
-            f'{name} is a folder; give the path of a file of class texts in it'
+            f'{name} is a folder; give the path of a file with class texts, '
+            f'such as {path / "classes.txt"}'
         )
     files = [
         file.name
@@ -371,7 +371,8 @@ def _build(entries: Sequence[Entry], source: str) -> Vocabulary:
 
 
 def _published(texts: tuple[tuple[str, ...], ...]) -> tuple[int, ...]:
-    """All indices if the texts are a shipped list with synonyms, else ()."""
+    """Return the value of ``Vocabulary.published`` for class texts."""
+    # Only shipped lists with synonyms count as published class texts.
     if max(map(len, texts), default=0) < 2 or texts not in _shipped_texts():
         return ()
     return tuple(range(len(texts)))

@@ -135,7 +135,7 @@ def _near(lab: np.ndarray, named: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shuffled(items: np.ndarray, name: str) -> np.ndarray:
-    """Sort items in a random order that depends only on a class name."""
+    """Shuffle items. The random order depends only on the class name."""
     digest = hashlib.sha256(name.lower().encode()).digest()
     keys = np.arange(1, len(items) + 1, dtype=np.uint64)
     # Multiples of an odd number are all different, modulo 2 ** 64.

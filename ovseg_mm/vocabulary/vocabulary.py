@@ -16,11 +16,12 @@ from .palette import class_palette
 class Vocabulary:
     """The classes of a task: class texts, their labels, names and colours.
 
-    A vocabulary has T entries and L labels. An entry is a class text with its
-    synonyms; a model computes one score per entry. The labels 0 to L - 1 are
-    the values of a label map. T is larger than L if several entries share a
-    label. For example, PASCAL VOC 20b has 59 entries and 21 labels, because
-    39 entries share the label ``background``.
+    A vocabulary has T entries and L labels. An entry consists of class texts
+    that mean the same: a class name and its synonyms. A model computes one
+    score per entry. The labels 0 to L - 1 are the values of a label map. T is
+    larger than L if several entries share a label. For example, PASCAL VOC
+    20b has 59 entries and 21 labels, because 39 entries share the label
+    ``background``.
 
     Attributes:
         class_texts (tuple[tuple[str, ...], ...]): T entries, each a tuple of
@@ -271,9 +272,9 @@ class Vocabulary:
         """Find groups of entries that have equal texts and so equal scores.
 
         Entries are in one group if all their class texts, including synonyms,
-        are equal. For entries in ``published``, only the first class text is
-        compared. Case and repeated, leading or trailing blanks are ignored,
-        because CLIP's tokenizer ignores them too.
+        are equal. For the entries that the attribute ``published`` lists,
+        only the first class text is compared. Case and repeated, leading or
+        trailing blanks are ignored, because CLIP's tokenizer ignores them too.
 
         Returns:
             list[tuple[int, ...]]: Indices of the entries in each group of two
