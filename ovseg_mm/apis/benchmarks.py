@@ -28,10 +28,10 @@ class Benchmark:
             ``test_evaluator``.
         config (str): Name of the config that the model, the image size and
             the constants of the method (such as thresholds) are taken from.
-        constants (str): Origin of these constants, for reports. It is
+        constants (str): Text for reports that names this config:
             ``'of CONFIG'``, where CONFIG is the value of ``config``. If no
-            config of this model is shipped for the test set, a note about
-            this follows.
+            config of this model is shipped for the test set, the text adds
+            that there is none.
     """
 
     cfg: Config
@@ -58,12 +58,12 @@ def find_benchmark(
             ``cfg`` is not used.
         cfg (Config): Config of the model.
         options (dict, optional): Settings to override in the chosen config,
-            as with ``--cfg-options``. They must be set in ``cfg`` already,
-            because choices 2 and 3 copy the model of ``cfg``.
+            as with ``--cfg-options``. The caller must also have applied them
+            to ``cfg``, because choices 2 and 3 copy the model of ``cfg``.
 
     Returns:
-        Benchmark: The chosen config, and the origin of the method's constants
-        in this config.
+        Benchmark: Chosen config, and the name of the config that the constants
+        of the method (such as thresholds) are taken from.
 
     Raises:
         FileNotFoundError: If ``key`` is neither a benchmark nor a config.

@@ -321,7 +321,8 @@ def _count(
 ) -> list:
     """Confusion counts of each image, in the order of the data set.
 
-    The model runs only on images whose counts no earlier run has saved.
+    Images whose counts were saved by an earlier run are not segmented again,
+    unless the file of their predicted label map is missing.
     """
     rank, world_size = get_dist_info()
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]

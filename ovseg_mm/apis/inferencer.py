@@ -76,8 +76,8 @@ class OpenVocabInferencer:
             labels, see ``docs/speed.md``.
         compile (bool): Whether to compile the blocks of CLIP's image tower.
         max_words (int, optional): For CAT-Seg: maximum number of class texts
-            in each image or window; texts that are less similar to it are
-            left out. None: as the config says.
+            for each image or window. The class texts that are least similar
+            to the image or window are left out. None: as the config says.
         prune_regions (float, optional): For ZSSeg and SCAN: number in [0, 1].
             A mask proposal is left out if, at every pixel, its vote (mask
             probability times largest class weight) is below this share of the

@@ -222,4 +222,7 @@ def _of_tensor(tensor: torch.Tensor) -> np.ndarray:
 
 def _check_not_empty(shape: Sequence[int]) -> None:
     if 0 in shape:
-        raise InputError(f'an image of the shape {tuple(shape)} has no pixels')
+        raise InputError(
+            f'an image of the shape {tuple(shape)} has no pixels; give an '
+            'image with a height and width of at least 1'
+        )

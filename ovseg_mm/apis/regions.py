@@ -139,17 +139,19 @@ def _components(
 
 
 def _rings(mask: np.ndarray) -> list[np.ndarray]:
-    """Corners of the outline and the holes of a region, (n, 2) int64 each.
+    """Find the outline of a region and the outlines of its holes.
 
-    OpenCV draws outlines through the centres of pixels. It therefore gets an
-    enlarged mask with a pixel for each centre, edge and corner of the pixels
-    of ``mask``, so that the outlines run through edges and corners.
+    The outlines run along the edges of pixels. OpenCV, however, draws
+    outlines through the centres of pixels. This function therefore gives
+    OpenCV an enlarged mask, which has one pixel for each centre, each edge
+    and each corner of a pixel of ``mask``.
 
     Args:
         mask (np.ndarray): Connected pixels, (height, width) bool.
 
     Returns:
-        list[np.ndarray]: The outline, then the holes.
+        list[np.ndarray]: The n corners (x, y) of each outline, (n, 2) int64,
+        in pixels of ``mask``. The outline of the region is the first.
     """
     height, width = mask.shape
     grid = np.zeros((2 * height + 3, 2 * width + 3), np.uint8)
@@ -164,11 +166,11 @@ def _rings(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _corners(path: np.ndarray, outer: bool) -> np.ndarray:
-    """Corners of a closed path on the grid of :func:`_rings`.
+    """Corners of a closed path in the enlarged mask of :func:`_rings`.
 
     Args:
-        path (np.ndarray): The N points (x, y) of the path, (N, 2), in half
-            pixels.
+        path (np.ndarray): The N points (x, y) of the path, (N, 2), in pixels
+            of the enlarged mask. Two of them are one pixel of the image.
         outer (bool): Whether the path is an outline, not a hole.
 
     Returns:
