@@ -37,10 +37,10 @@ class ClassCropDataset(Dataset):
             two additional keys: ``crop_value``, the label of the class in
             ``gt_seg_map``, and ``crop_label``, the label of the class after
             the renumbering. If the pipeline returns None, another sample is
-            drawn at random.
+            chosen at random.
         samples_per_class (int, optional): Maximum number of samples for each
             class. From a class with more samples, this number of samples is
-            drawn at random, with replacement. None: no maximum.
+            chosen at random, with replacement. None: no maximum.
         seed (int): Random seed for ``samples_per_class``.
         index_file (str, optional): JSON file that lists the classes of each
             image. If it is missing, all label files are read and the file is
@@ -84,7 +84,7 @@ class ClassCropDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Meta information of the segmentation data set."""
+        """Meta information of the data set that the crops are cut from."""
         return self.dataset.metainfo
 
     def __len__(self) -> int:

@@ -71,7 +71,8 @@ class FileIndex:
     Attributes:
         files (dict[str, list[str]]): Sorted paths of the files of each stem.
             A stem has several files if their suffixes differ.
-        others (list[str]): Paths of the files with none of the suffixes.
+        others (list[str]): Paths of the files that do not end in one of
+            ``suffixes``.
         broken (set[str]): Paths of broken links. They are also in ``files``
             or ``others``.
     """
@@ -101,7 +102,10 @@ class FileIndex:
                 self.files.setdefault(stem, []).append(path)
 
     def stem_of(self, name: str) -> str | None:
-        """Return the stem of a path; None if it has none of the suffixes."""
+        """Return a path without its suffix.
+
+        None if the path does not end in one of ``suffixes``.
+        """
         name = name.replace(os.sep, '/')
         for suffix in self.suffixes:
             if name.lower().endswith(suffix.lower()):

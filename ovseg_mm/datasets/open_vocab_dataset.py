@@ -60,7 +60,7 @@ class OpenVocabDataset(BaseSegDataset):
             orientation. ``'apply'``: turned by this orientation.
             ``'ignore'``: as stored, for labels drawn on the stored pixels.
             None: as ``color_type`` of ``LoadImageFromFile`` says (default:
-            turned), with a warning if the labels may not fit the image.
+            turned), with a warning if the labels might not fit the image.
         img_suffix (str | Sequence[str], optional): Suffix or suffixes of
             image files, in upper or lower case. None: any suffix of
             :data:`~ovseg_mm.utils.picture_files.IMAGE_SUFFIXES`.
@@ -72,9 +72,7 @@ class OpenVocabDataset(BaseSegDataset):
             Names in ``ann_file`` may end in the suffix of the image.
 
     Raises:
-        FileNotFoundError: If a folder, a sample list, an image or a label
-            file is missing, or a file is a broken link. The message names the
-            file.
+        FileNotFoundError: If a folder or file is missing or is a broken link.
         InputError: If two images fit one label file. If ``unseen_labels`` has
             none of the values above, or is ``'ignore'`` or ``'mark'``
             although the vocabulary has no unseen labels.
@@ -111,13 +109,10 @@ class OpenVocabDataset(BaseSegDataset):
         named = self.vocabulary
         if unseen_labels == 'ignore':
             named = named.only('seen')
+        folders = {k: v for k, v in data_prefix.items() if v is not None}
         super().__init__(
             metainfo={**metainfo, **named.metainfo},
-            data_prefix={
-                key: folder
-                for key, folder in data_prefix.items()
-                if folder is not None
-            },
+            data_prefix=folders,
             ignore_index=ignore_index,
             img_suffix=img_suffix,
             **kwargs,
@@ -126,7 +121,10 @@ class OpenVocabDataset(BaseSegDataset):
         self.METAINFO = {**type(self).METAINFO, **self.metainfo}
 
     def _coloured(self, vocabulary: Vocabulary, metainfo: dict) -> Vocabulary:
-        """Set the colours from ``metainfo`` or, without them, ``METAINFO``."""
+        """Set the colours of a vocabulary that has only default colours.
+
+        They come from ``metainfo`` or, if it has none, from ``METAINFO``.
+        """
         if metainfo.get('classes') is not None:
             check_same_classes(vocabulary, metainfo['classes'], 'metainfo')
         palette = metainfo.get('palette')
@@ -180,7 +178,8 @@ class OpenVocabDataset(BaseSegDataset):
             :class:`~ovseg_mm.datasets.LoadOpenVocabAnnotations`.
 
         Raises:
-            FileNotFoundError: If a file is missing, or ``ann_file`` is empty.
+            FileNotFoundError: If a folder or file is missing, or the file
+                ``ann_file`` lists no samples.
             InputError: If ``data_prefix`` has no folder of images.
         """
         image_folder = self.data_prefix.get('img_path')
@@ -295,8 +294,9 @@ class OpenVocabDataset(BaseSegDataset):
             idx (int): Index of the sample.
 
         Returns:
-            list[int]: Labels after ``unseen_labels`` is applied, without
-            ``ignore_index`` and UNKNOWN. Empty if there is no label file.
+            list[int]: Labels without ``ignore_index``. Unseen labels are
+            included only with ``unseen_labels='keep'``. With ``'ignore'``,
+            the seen labels are renumbered. Empty if there is no label file.
         """
         info = self.get_data_info(idx)
         if info.get('seg_map_path') is None:
@@ -305,14 +305,11 @@ class OpenVocabDataset(BaseSegDataset):
         labels = np.unique(load(info)['gt_seg_map']).astype(np.int64)
         if self.unseen_labels != 'keep':
             labels = np.unique(self._hide(torch.from_numpy(labels)).numpy())
-        return [
-            label
-            for label in labels.tolist()
-            if label not in (self.ignore_index, UNKNOWN)
-        ]
+        no_label = (self.ignore_index, UNKNOWN)
+        return [label for label in labels.tolist() if label not in no_label]
 
     def _hide_unpacked(self, data: dict) -> dict:
-        """Apply ``unseen_labels`` to ``gt_seg_map`` of an unpacked sample.
+        """Change unseen labels in ``gt_seg_map`` of a sample before packing.
 
         ``MultiImageMixDataset`` mixes such samples and packs them afterwards.
         """
@@ -342,7 +339,10 @@ class OpenVocabDataset(BaseSegDataset):
             )
 
     def _hide(self, labels: Tensor) -> Tensor:
-        """Apply ``unseen_labels`` to a label map, int64 of any shape."""
+        """Replace the unseen labels in a label map, int64 of any shape.
+
+        ``unseen_labels`` says by what: ``ignore_index`` or ``UNKNOWN``.
+        """
         vocabulary = self.vocabulary
         table = torch.arange(max(vocabulary.num_labels, self.ignore_index) + 1)
         if self.unseen_labels == 'ignore':

@@ -107,8 +107,8 @@ class SampleFinder:
             raise FileNotFoundError(
                 f'{len(alone)} label files have no image in '
                 f'{self.image_folder}, the first is {min(alone)}; add the '
-                'missing images, or list the samples to use in a file '
-                '(ann_file)'
+                'missing images, or set ann_file to a file that lists only '
+                'the samples to use'
             )
         return samples
 
@@ -188,8 +188,8 @@ class SampleFinder:
         if len(found) > 1:
             raise InputError(
                 f'{found[0]} and {found[1]} both fit {name!r}; remove one of '
-                'them, set img_suffix, or list the files with their suffixes '
-                '(ann_file)'
+                'them, set img_suffix, or set ann_file to a file that lists '
+                'the images with their suffixes'
             )
         return found[0]
 

@@ -204,8 +204,7 @@ def read_list(path: Path) -> list[str]:
         list[str]: Names in the order of the file.
 
     Raises:
-        InputError: If a name is a path out of the data set, such as
-            ``'../x'``.
+        InputError: If a name is an absolute path or contains ``..``.
     """
     names = read_names(str(path))
     for name in names:

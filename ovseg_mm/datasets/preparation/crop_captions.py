@@ -98,7 +98,11 @@ class CropCaptions(Preparation):
         return expanded(options.root or SOURCES[options.source].root)
 
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
-        """Return one task for each image, which writes crops and rows."""
+        """Return one task for each image.
+
+        A task writes the crops of its image, and a file with the rows of these
+        crops in the table masked_crops/SOURCE.tsv.
+        """
         source = SOURCES[options.source]
         names = sorted(
             path.name.removesuffix(source.suffix)
@@ -117,7 +121,10 @@ class CropCaptions(Preparation):
         return tasks
 
     def finish(self, root: Path, options: argparse.Namespace) -> None:
-        """Join the rows of all images into one table."""
+        """Write the table masked_crops/SOURCE.tsv from the rows of all images.
+
+        The tasks have written these rows to one file per image.
+        """
         folder = root / FOLDER
         parts = sorted((folder / options.source).glob('*.tsv'))
         text = _table([COLUMNS]) + ''.join(
@@ -155,7 +162,7 @@ def cut_crops(
         root (Path): Folder of the data set.
         source (str): Name of the data set, a key of ``SOURCES``.
         name (str): Name of the image without suffix.
-        rows (Path): File to write the table rows to.
+        rows (Path): TSV file to write the table rows to, without a header.
         min_pixels (int): Classes with fewer pixels in the image get no crop.
     """
     place = SOURCES[source]

@@ -142,16 +142,18 @@ def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         np.ndarray: Mask, (H, W) bool.
 
     Raises:
-        InputError: If the code belongs to a mask of another size.
+        InputError: If the code has another size than ``size``, or if the sum
+            of its lengths is not H * W. :func:`draw_segments` adds to this
+            message what to do.
     """
     runs = code['counts']
     if not isinstance(runs, list):
         runs = _parse_runs(runs if isinstance(runs, str) else runs.decode())
     if tuple(code['size']) != tuple(size) or sum(runs) != size[0] * size[1]:
         raise InputError(
-            f'the run-length code of a mask has the size {code["size"]} and '
-            f'{sum(runs)} pixels, expected the size {list(size)} (height, '
-            'width) of the image'
+            f'its run-length code has the size {code["size"]} and runs of '
+            f'{sum(runs)} pixels in total, expected the size {list(size)} '
+            '(height, width) of the image'
         )
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(size[::-1]).T

@@ -24,7 +24,11 @@ FOLDER = 'labels_seen'
 
 @dataclass(frozen=True)
 class _Source:
-    """Folder of label files and, for PASCAL data sets, file with a list."""
+    """Training label files of a data set.
+
+    ``folder`` is their folder. ``samples`` is a text file that lists their
+    names; None: all files of the folder that end in ``suffix``.
+    """
 
     folder: str
     samples: str | None = None

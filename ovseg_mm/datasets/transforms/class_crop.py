@@ -15,8 +15,8 @@ from torchvision.transforms import RandomResizedCrop
 class CropClass(BaseTransform):
     """Crop one class out of an image and its label map.
 
-    The class is cropped by its bounding box. As in ZSSeg, the box leaves out
-    the last row and the last column of the image.
+    The class is cropped by its bounding box. As in ZSSeg, pixels in the last
+    row and the last column of the image are never part of the box.
 
     - In training (``scale`` is set), a random part of the box is cropped and
       resized to ``size`` (bilinear with antialiasing, by Pillow).
@@ -29,9 +29,10 @@ class CropClass(BaseTransform):
     Modified keys: ``img``; ``gt_seg_map``, which becomes a mask with 1 for
     pixels of the class and 0 elsewhere; ``img_shape``.
 
-    The result is None if the box is empty, or if the random part has no pixel
-    of the class. In tests, the mask may be 0 everywhere, for example if the
-    class is a ring around the centre of the box.
+    The result is None if the box is empty. In training, the result is also
+    None if the random part has no pixel of the class. In tests, the mask may
+    be 0 everywhere, for example if the class is a ring around the centre of
+    the box.
 
     Args:
         size (Sequence[int]): Height and width of the crop, in pixels.
@@ -53,8 +54,9 @@ class CropClass(BaseTransform):
             results (dict): Sample to crop.
 
         Returns:
-            dict, optional: Cropped sample. None if the bounding box is empty,
-            or if the random part in training has no pixel of the class.
+            dict, optional: Cropped sample. None if the bounding box is empty.
+            In training, also None if the random part of the box has no pixel
+            of the class.
         """
         mask = results['gt_seg_map'] == results['crop_value']
         size = (self.size[0], self.size[1])
@@ -103,8 +105,8 @@ def within_crops(labels: np.ndarray) -> np.ndarray:
 def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     """Return the bounding box of a mask (H, W): top, left, height, width.
 
-    The box leaves out the last row and the last column of the image. Height
-    and width are 0 if the mask is empty.
+    Pixels in the last row and the last column of the image are never part of
+    the box. Height and width are 0 if no other pixel is in the mask.
     """
     edges = []
     for axis in (1, 0):

@@ -73,7 +73,7 @@ class PackCropCaption(BaseTransform):
     fill: Sequence[int] = CLIP_MEAN_COLOUR
 
     def transform(self, results: dict) -> dict:
-        """Resize the crop and the whole image of a sample to tensors.
+        """Resize the crop and the whole image, and convert both to tensors.
 
         Args:
             results (dict): Sample with ``crop``, ``image`` and ``caption``.

@@ -88,7 +88,11 @@ class LoadOpenVocabAnnotations(BaseTransform):
         return results
 
     def _compare(self, results: dict, shape: tuple[int, int]) -> None:
-        """Raise an error or warn if a label map may not fit its image."""
+        """Check whether the size of a label map fits its image.
+
+        Raises an error if the sizes differ. Warns once if the sizes are equal,
+        but the labels might have been drawn before the image was turned.
+        """
         image = results.get('img_path', 'its image')
         if 'exif_orientation' in results:
             orientation = results['exif_orientation']
@@ -172,7 +176,7 @@ def compare_sizes(
 
     Returns:
         str, optional: Text of a warning if the sizes are equal, but the
-        labels may have been drawn before the image was turned. None if there
+        labels might have been drawn before the image was turned. None if there
         is no doubt.
 
     Raises:
@@ -186,7 +190,7 @@ def compare_sizes(
         return (
             f'{image} has the EXIF orientation {turn}, which is applied to '
             f'the image, but not to its label file {label_file}. The labels '
-            'may not fit the image, although the sizes are equal. If the '
+            'might not fit the image, although the sizes are equal. If the '
             'labels were drawn on the upright image, set '
             "exif_orientation='apply' of the data set; if they were drawn on "
             "the stored pixels, set exif_orientation='ignore'"

@@ -9,7 +9,9 @@ from mmseg.registry import TRANSFORMS
 @TRANSFORMS.register_module()
 @dataclass(eq=False)
 class SkipUnseenImages(BaseTransform):
-    """Skip images without a seen class, so that another image is drawn.
+    """Skip images without a seen class.
+
+    In training, the data set then loads another image, chosen at random.
 
     In a pipeline, place this transform after
     :class:`LoadOpenVocabAnnotations` and before transforms that crop the
