@@ -42,7 +42,8 @@ def geometric_ensemble(
             None: all classes are unseen.
 
     Returns:
-        Tensor: Weight of each class for each proposal, (Q, T).
+        Tensor: Combined probability of each class for each proposal, not
+        normalised, (Q, T).
     """
     exponents = proposal_probs.new_full(proposal_probs.shape[1:], weight)
     if seen is not None:
@@ -100,8 +101,8 @@ def region_weights(region_probs: Tensor, valid: Tensor) -> Tensor:
         valid (Tensor): True for the n valid proposals, (Q,) bool.
 
     Returns:
-        Tensor: Weight of each class for each proposal, (Q, T); 0 for
-        proposals that are not valid.
+        Tensor: Weight of each class for each proposal, (Q, T). It is the
+        probability, or 0 for proposals that are not valid.
     """
     weights = region_probs.new_zeros(len(valid), region_probs.shape[1])
     weights[valid] = region_probs

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels of pixels from the scores of class texts.
 
-Letters: T class texts, t texts of a slice, L labels, k best labels of a pixel,
-H, W height and width in pixels.
+Letters: T class texts, t class texts in one slice of these T texts, L labels,
+k best labels of a pixel, H, W height and width in pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,9 +59,9 @@ class Labelling:
         """Compute the label of each pixel, a few class texts at a time.
 
         Args:
-            scores_of (Callable): Function that returns the scores, (t, H, W),
-                of a slice of the texts. If ``least_area`` is set, it may be
-                called twice for each text.
+            scores_of (Callable): Function that takes a slice of the T texts
+                and returns the scores of these t texts, (t, H, W). If
+                ``least_area`` is set, it may be called twice for each text.
 
         Returns:
             Tensor: Labels in [0, L) or ``ignore_label``, (H, W) int64.
@@ -74,11 +74,12 @@ class Labelling:
         """Compute the label, and the k best labels, of each pixel.
 
         Args:
-            scores_of (Callable): Function that returns the scores, (t, H, W),
-                of a slice of the texts. If ``least_area`` is set, it may be
-                called three times for each text.
-            count (int): Number k of best labels per pixel; at most L are
-                returned.
+            scores_of (Callable): Function that takes a slice of the T texts
+                and returns the scores of these t texts, (t, H, W). If
+                ``least_area`` is set, it may be called three times for each
+                text.
+            count (int): Number k of best labels per pixel. If there are fewer
+                than k labels, all labels are returned.
 
         Returns:
             tuple[Tensor, Tensor, Tensor]: Labels as in :meth:`labels`, (H, W)
@@ -172,8 +173,9 @@ class Labelling:
         """Compute the label of each pixel, and which labels are removed.
 
         Args:
-            first (Callable): Function that returns the scores, (t, H, W), of
-                a slice of the texts. Used in the first pass over all texts.
+            first (Callable): Function that takes a slice of the T texts and
+                returns the scores of these t texts, (t, H, W). Used in the
+                first pass over all texts.
             scores_of (Callable): Function with the same arguments and result.
                 Used in a second pass if ``least_area`` removes labels.
 
@@ -208,7 +210,7 @@ class Labelling:
 
         Args:
             tops (TopLabels): Best labels so far; changed in place.
-            texts (slice): Slice of t texts.
+            texts (slice): Slice of the T texts, with t texts.
             scores (Tensor): Scores of these texts, (t, H, W).
             removed (Tensor, optional): Mask from :meth:`small_labels`. Scores
                 of removed labels are replaced by the lowest number of their
@@ -230,8 +232,8 @@ class Labelling:
         """Find the highest score, its label and the softmax denominator.
 
         Args:
-            scores_of (Callable): Function that returns the scores, (t, H, W),
-                of a slice of the texts.
+            scores_of (Callable): Function that takes a slice of the T texts
+                and returns the scores of these t texts, (t, H, W).
             left_out (Tensor, optional): Mask from :meth:`small_labels`. The
                 texts of these labels are left out of the maximum, but not of
                 the softmax.
@@ -283,7 +285,7 @@ class Labelling:
         return foreground & (counts <= self.least_area * total.double())
 
     def _without_unsure(self, labels: Tensor, probability: Tensor) -> Tensor:
-        """Make pixels with a probability below ``least_prob`` background."""
+        """Label pixels as background where ``probability < least_prob``."""
         return labels.masked_fill(probability < self.least_prob, self._rest)
 
     @property

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels from scores of class texts, computed for a few texts at a time.
 
-Letters: T class texts, t texts of a slice, L labels, H, W height and width in
-pixels.
+Letters: T class texts, t class texts in one slice of these T texts, L labels,
+H, W height and width in pixels.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-# Largest number of class texts, and of their scores, that are computed at a
-# time. For large images, this is one text.
+# Largest number of class texts, and of scores, in one slice. For large images,
+# a slice has one text.
 CLASSES_AT_A_TIME = 32
 SCORES_AT_A_TIME = 1 << 20
 
@@ -21,14 +21,15 @@ def class_parts(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Iterate over the scores of all class texts, a few texts at a time.
 
-    A slice has at most :data:`CLASSES_AT_A_TIME` texts, which have at most
-    :data:`SCORES_AT_A_TIME` scores, but it has at least one text. The first
-    slice has one text, because the number of scores per text is not known at
-    the beginning.
+    The function cuts the T texts into slices that do not overlap. A slice has
+    at most :data:`CLASSES_AT_A_TIME` texts and at most
+    :data:`SCORES_AT_A_TIME` scores. If one text alone has more scores, the
+    slice has only this text. The first slice has one text, because the number
+    of scores per text is not known at the beginning.
 
     Args:
-        scores_of (Callable): Function that returns the scores, (t, H, W), of
-            a slice of the texts. The slices do not overlap.
+        scores_of (Callable): Function that takes a slice of the T texts and
+            returns the scores of these t texts, (t, H, W).
         num_texts (int): Number T of class texts.
 
     Yields:
@@ -59,8 +60,8 @@ def argmax_labels(
     not depend on the number of all texts.
 
     Args:
-        scores_of (Callable): Function that returns the scores, (t, H, W), of
-            a slice of the texts.
+        scores_of (Callable): Function that takes a slice of the T texts and
+            returns the scores of these t texts, (t, H, W).
         prompt_to_label (Tensor): Label of each text, (T,) int64.
         threshold (float, optional): Pixels whose highest score is at or below
             the threshold get ``ignore_label``.

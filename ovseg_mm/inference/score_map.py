@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of one image from the logits of its views.
 
-Letters: V views of an image, T class texts, t texts of a slice, H, W height
-and width of the image, h, w height and width of the logits of a view.
+Letters: V views of an image, T class texts, t class texts in one slice of
+these T texts, H, W height and width of the image, h, w height and width of the
+logits of a view.
 """
 
 from collections.abc import Callable
@@ -66,7 +67,8 @@ class ScoreMap:
         """Compute the scores of some class texts.
 
         Args:
-            classes (slice): Slice of t texts. Default: all texts.
+            classes (slice): Slice of the T texts, with t texts. Default: all
+                texts.
 
         Returns:
             Tensor: Scores of the texts at each pixel, (t, H, W) float32.
@@ -111,7 +113,7 @@ def view_logits(encoded: Tensor | MaskVotes, classes: slice) -> Tensor:
     Args:
         encoded (Tensor | MaskVotes): Logits of all T texts in V views,
             (V, T, h, w), or class weights and masks of mask proposals.
-        classes (slice): Slice of t texts.
+        classes (slice): Slice of the T texts, with t texts.
 
     Returns:
         Tensor: Logits of these texts, (V, t, h, w) float32.

@@ -55,7 +55,7 @@ class TopLabels:
             self.labels[rank] = better
 
     def _taken_out(self, score: Tensor, label: int) -> Tensor:
-        """Remove a label that was added earlier from the best labels.
+        """Remove a label from the best labels, to add it again.
 
         Args:
             score (Tensor): New scores of the label, (H, W).

@@ -216,12 +216,15 @@ def window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
 def unpadded(view: Tensor, layout: ViewLayout) -> Tensor:
     """Resize the logits of a padded view and remove the padding.
 
+    A view is a window, or the whole image at the size of a window.
+
     Args:
-        view (Tensor): Logits of T class texts, (T, h, w).
-        layout (ViewLayout): Size and padding of the windows.
+        view (Tensor): Logits of T class texts in the padded view, (T, h, w).
+        layout (ViewLayout): Height and width of the view without padding
+            (``window``), and its padding.
 
     Returns:
-        Tensor: Logits of the window without padding, (T, height, width).
+        Tensor: Logits in the view without padding, (T, height, width).
     """
     assert layout.window is not None, 'only windows are padded'
     height, width = layout.window
