@@ -3,13 +3,15 @@
 
 Each measurement runs in a new process. Times are CPU seconds of all threads,
 in user and system mode. They depend less on other programs on the machine than
-elapsed seconds do. The speed of large matrix products is measured too, and the
-speed of a model is compared with it. With --plain, the output begins with the
-ratio of the plain path to the optimised code. The plain path is a direct
-implementation of the papers, without the optimisations of this package. With
---against, the ratio of an earlier run to this run is printed too. A model that
-needs no weights besides CLIP's gets CLIP's weights; all other models get
-random weights.
+elapsed seconds do. The speed of large matrix products is measured too, as a
+reference for the speed of the model.
+
+The plain path is a direct implementation of the papers, without the
+optimisations of this package. With --plain, the output begins with the CPU
+time of the plain path divided by the CPU time of the optimised code. With
+--against, the CPU time of an earlier run divided by that of this run is
+printed too. A model that needs only the weights of CLIP gets them; all other
+models get random weights.
 """
 
 import argparse

@@ -28,10 +28,10 @@ class Benchmark:
             ``test_evaluator``.
         config (str): Name of the config that the model, the image size and
             the constants of the method (such as thresholds) are taken from.
-        constants (str): Text for reports that names this config:
-            ``'of CONFIG'``, where CONFIG is the value of ``config``. If no
-            config of this model is shipped for the test set, the text adds
-            that there is none.
+        constants (str): End of the sentence "image size and constants ..." in
+            reports: ``'of CONFIG'``, where CONFIG is the value of ``config``.
+            If the package has no config of this model for the test set, the
+            text says so.
     """
 
     cfg: Config

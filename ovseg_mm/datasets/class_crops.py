@@ -140,8 +140,8 @@ class ClassCropDataset(Dataset):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(
-                f'the image {twice} is in two parts of the data set of class '
-                'crops; list each image only once'
+                f'the data set of class crops contains the image {twice} '
+                'twice; remove one of the two entries'
             )
         if self.index_file is not None and self.index_file.is_file():
             index = json.loads(self.index_file.read_text())

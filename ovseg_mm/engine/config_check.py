@@ -256,11 +256,11 @@ def _check_below(
 def _check_model_parts(
     node: Any, path: str, key: str, owner: Callable
 ) -> None:
-    """Check ``node``, the argument ``key`` of the model class ``owner``.
+    """Check ``node``, the config that ``owner`` gets as argument ``key``.
 
-    Some classes of other packages add or remove arguments before they build
-    nested configs. Arguments are therefore checked only if ``owner`` is a
-    segmentor or a class of this package, or if ``node`` is a loss.
+    A class of another package may change the config before it builds the part.
+    Its keys are therefore checked only if ``owner`` is a segmentor or a class
+    of this package, or if the part is a loss.
     """
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):

@@ -38,10 +38,11 @@ class Labelling:
         scale (float, optional): Factor of the scores in the softmax.
         least_prob (float): Pixels whose highest probability is below this
             value become background. Used only if ``scale`` is set.
-        least_area (float, optional): Number in [0, 1]. A label is removed if
-            its share of all pixels with a label other than the background is
-            at most this number. Its pixels get the best label that is not
-            removed. Used only if ``scale`` is set.
+        least_area (float, optional): Share of the foreground, in [0, 1]. The
+            foreground is all pixels with a label that is not the background.
+            A label whose share is at or below ``least_area`` is removed, and
+            its pixels get the best of the other labels. Used only if ``scale``
+            is set.
         background (int, optional): Label of the background. None: pixels that
             would become background get ``ignore_label``.
     """

@@ -46,9 +46,9 @@ class Span:
 
     @property
     def seen(self) -> slice:
-        """Pixels at which the scores of the tile are used.
+        """Pixels of the tile whose scores are used.
 
-        Index 0 of the slice is the pixel ``start``.
+        The slice counts from the first pixel of the tile, ``start``.
         """
         return slice(self.first - self.start, self.last - self.start)
 
@@ -56,7 +56,7 @@ class Span:
     def done(self) -> slice:
         """Pixels before the blending zone with the next tile.
 
-        Index 0 of the slice is the pixel ``first``.
+        The slice counts from the pixel ``first``.
         """
         return slice(0, self.cut - self.first)
 

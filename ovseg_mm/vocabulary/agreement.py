@@ -54,9 +54,9 @@ def check_same_classes(
         raise InputError(
             f'{vocabulary.source} has classes of {where} in another order: '
             f'{_listed(swapped, classes, vocabulary)}. Write the class texts '
-            'in the order of the label values. If the order is right, give '
-            'the vocabulary as a mapping with the keys class_texts and '
-            f'label_names, and write the class names of {where} in label_names'
+            'in the order of the label values. If this order is intended, '
+            'give the vocabulary as a mapping with two keys: class_texts, and '
+            f'label_names with the class names of {where} in their order'
         )
     if moved:
         warnings.warn(
@@ -107,13 +107,14 @@ def _moved(vocabulary: Vocabulary, classes: list[str]) -> dict[int, int]:
 
 
 def _exchanged(moved: dict[int, int]) -> list[int]:
-    """Find labels that have exchanged their names, in pairs or cycles.
+    """Find labels whose names are exchanged, in pairs or longer cycles.
 
     Args:
-        moved (dict[int, int]): Result of :func:`_moved`.
+        moved (dict[int, int]): Result of :func:`_moved`: for a label of the
+            data, the label of the vocabulary that has the same name.
 
     Returns:
-        list[int]: Labels in the data, in ascending order.
+        list[int]: The exchanged labels, in ascending order.
     """
     found = set()
     for start in moved:

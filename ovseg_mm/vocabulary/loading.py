@@ -87,8 +87,8 @@ def load_vocabulary(
 
     Raises:
         FileNotFoundError: If a string is neither a shipped key nor a file.
-        InputError: If a class text is malformed or looks like a path, a label
-            or a part of a written list. The message names file and entry.
+        InputError: If a class text is malformed, or looks like a path, a label
+            number or a piece of a list. The message names file and entry.
 
     Warns:
         UserWarning: If a class text is ambiguous, or several classes have the

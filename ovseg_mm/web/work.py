@@ -182,8 +182,8 @@ def view_of(
 
         - ``picture``: drawing as a data URL;
         - ``aspect``: width of the drawing divided by its height;
-        - ``part``: share of the width and of the height of the drawing that
-          the image covers;
+        - ``part``: width of the image divided by the width of the drawing, and
+          the same for the heights; the rest of the drawing is the legend;
         - ``legend``: name, share and colour of each class of the label map,
           largest first;
         - ``chosen``: the argument ``name``;

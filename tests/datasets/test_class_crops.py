@@ -100,7 +100,7 @@ def test_parts_of_a_concatenation_are_drawn_from_together(data):
     assert sample.img_path.endswith('d.jpg') and sample.crop_label == 1
     # The index file knows images by name.
     twice = dict(type='ConcatDataset', datasets=[parts[0], part])
-    with pytest.raises(ValueError, match='image a is in two parts'):
+    with pytest.raises(ValueError, match='contains the image a twice'):
         ClassCropDataset(twice, PIPELINE)
 
 

@@ -91,7 +91,8 @@ class LoadOpenVocabAnnotations(BaseTransform):
         """Check whether the size of a label map fits its image.
 
         Raises an error if the sizes differ. Warns once if the sizes are equal,
-        but the labels might have been drawn before the image was turned.
+        the image was rotated according to its EXIF orientation, and the labels
+        may belong to the image before the rotation.
         """
         image = results.get('img_path', 'its image')
         if 'exif_orientation' in results:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions that count the pixels of each class, and the classes in images.
+"""Functions that count the pixels of a class, and the classes of an image.
 
 Letters: B images, H x W pixels, T classes.
 """

@@ -47,13 +47,13 @@ class TextSide(NamedTuple):
         return self.bank(self.encoder, vocabulary).to(device)
 
     def prepare(self, vocabulary: Vocabulary, device: torch.device) -> None:
-        """Compute the embeddings on rank 0 and send them to all ranks.
+        """Compute the text embeddings on rank 0 and send them to all ranks.
 
         Args:
             vocabulary (Vocabulary): The class texts.
-            device (torch.device): Device to which the tower is moved first.
-                In sharded training, a tower that is not sharded may still be
-                on the CPU.
+            device (torch.device): Device on which the embeddings are
+                computed. The text tower is moved to this device, because a
+                tower that is not sharded may still be on the CPU.
         """
         if self.encoder is not None:
             self.encoder.to(device)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks for exports and compilation, and sorting that can be exported."""
+"""Functions for code that is exported or compiled.
+
+They tell whether an export or a compilation is running. One function sorts
+tensors in a way that can be exported.
+"""
 
 import torch
 from torch import Tensor

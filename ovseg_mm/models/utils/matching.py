@@ -114,8 +114,8 @@ class HungarianMatcher:
     ) -> tuple[Tensor, Tensor]:
         """Match the queries of one image to its targets.
 
-        Queries with a cost that is not finite are matched first, so that the
-        loss shows the error.
+        Queries whose cost is NaN or infinite are matched first. They make the
+        loss NaN or infinite too, so that the error is noticed.
 
         Args:
             class_logits (Tensor): Logits of T class texts and, last, of

@@ -35,10 +35,10 @@ class SCANHead(ProposalTextHead):
         integration (dict, optional): Arguments of
             :class:`SemanticIntegration`, which adds CLIP's features. None:
             no features are added.
-        keep_no_object (bool): Whether the weights of a proposal for the
-            classes are normalised together with its probability of ``no
-            object``, see :func:`with_no_object`. Useful for vocabularies with
-            hundreds of classes.
+        keep_no_object (bool): Whether the class weights of each proposal and
+            its probability of ``no object`` are normalised together, so that
+            their sum is 1; see :func:`with_no_object`. Useful for
+            vocabularies with hundreds of classes.
         **kwargs: Arguments of :class:`ProposalTextHead`.
     """
 
