@@ -148,9 +148,9 @@ def load(work: Work) -> dict[str, Any]:
     Returns:
         dict[str, Any]: Measured numbers:
 
-        - ``later``: mean cost of each transform for one image, see
-          :class:`Cost`, by class name of the transform. The key has the same
-          name as in :func:`predict`, but no image is left out of the mean;
+        - ``later``: cost of each transform for one image, see :class:`Cost`,
+          by class name of the transform. It is the mean over all images, the
+          first image included;
         - ``images``: number of images that one worker loads per CPU second.
     """
     torch.set_num_threads(work.threads)

@@ -55,14 +55,17 @@ class TopLabels:
             self.labels[rank] = better
 
     def _taken_out(self, score: Tensor, label: int) -> Tensor:
-        """Remove a label from the best labels, to add it again.
+        """Remove a label from the best labels.
+
+        The caller adds the label again with the scores that are returned.
 
         Args:
             score (Tensor): New scores of the label, (H, W).
             label (int): The label.
 
         Returns:
-            Tensor: Maximum of the new scores and the removed scores, (H, W).
+            Tensor: Scores of the label, (H, W): at each pixel, the larger of
+            the new score and the removed score.
         """
         assert self.scores is not None and self.labels is not None
         mine = self.labels == label
