@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         '--num-val',
         type=int,
         default=96,
-        help='number of test scenes (default: %(default)s)',
+        help='number of validation scenes (default: %(default)s)',
     )
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of scenes and training'
@@ -62,7 +62,7 @@ class Demo:
     Args:
         out (Path): Folder of all outputs.
         iters (int): Number of training iterations.
-        num_val (int): Number of test scenes.
+        num_val (int): Number of validation scenes, used for the test.
         seed (int): Seed of scenes and training.
     """
 

@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Train CLIP, write and test it; exit with status 2 for bad input."""
+    """Train a CLIP, save and test it; exit with status 2 for bad input."""
     args = parse_args()
     from mmengine.config import Config
     from safetensors.torch import save

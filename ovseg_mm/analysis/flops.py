@@ -241,7 +241,7 @@ def _forget(tensor: Any) -> Any:
 
 
 def _layer_norm_flops(inputs: list, outputs: list) -> int:
-    """Count like fvcore, which itself fails for a single vector."""
+    """Count with fvcore's formula; fvcore itself rejects a single vector."""
     weight = get_shape(inputs[2])
     return prod(get_shape(inputs[0])) * (4 if weight is None else 5)
 

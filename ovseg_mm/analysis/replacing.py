@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary replacement of attributes."""
+"""Replace attributes of an object for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

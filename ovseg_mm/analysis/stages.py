@@ -45,7 +45,7 @@ class Cost:
 
     @classmethod
     def now(cls) -> 'Cost':
-        """Return the counters of this process at this moment.
+        """Read the time counters of this process.
 
         Only differences of two such values are meaningful.
         """

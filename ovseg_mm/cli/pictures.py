@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images among the arguments of a command line."""
+"""Find images among the arguments of a command line."""
 
 import glob
 import os

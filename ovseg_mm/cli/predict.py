@@ -207,9 +207,9 @@ def _outputs(
 
 
 def _kinds_of(job: Job, kinds: Sequence[str]) -> Sequence[str]:
-    """Kinds of results of a file: ``kinds``, except for videos.
+    """Return the kinds of results to write for a file.
 
-    The results of a video always have the same kinds.
+    For images, these are ``kinds``. For videos, they are always the same.
     """
     if job.path.suffix.lower() in VIDEO_SUFFIXES:
         return tuple(video_outputs(job.path.suffix))

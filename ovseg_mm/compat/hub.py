@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of this package's configs in MMEngine: ``ovseg_mm::cat_seg/...``.
+"""Let MMEngine load configs by names such as ``ovseg_mm::cat_seg/...``.
 
 This module removes three limits of MMEngine:
 

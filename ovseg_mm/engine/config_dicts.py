@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks for unknown keys in config dicts without a type.
+"""Checks for unknown keys in config dicts without a ``type`` key.
 
 MMEngine ignores unknown keys in such dicts.
 """

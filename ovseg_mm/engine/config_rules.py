@@ -181,7 +181,8 @@ def _check_iou_metrics(metric: Mapping, path: str) -> None:
 def _figures(cfg: Config) -> set[str] | None:
     """Return the names of the metrics that the validation computes.
 
-    None: the config has no validation metric, or one of an unknown class.
+    None: the config has no validation metric, or the class of a metric is
+    unknown.
     """
     figures: set[str] = set()
     for metric in _metrics(cfg.get('val_evaluator')):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Set-up of several processes, also on CPUs."""
+"""Set up runs with several processes, on GPUs or CPUs."""
 
 import os
 from datetime import timedelta

@@ -171,8 +171,8 @@ def _noise_bank(scale: int) -> np.ndarray:
     """Make smooth periodic noise with standard deviation 1.
 
     Args:
-        scale (int): Number of pixels over which the noise is smooth. If
-            negative, the noise is smooth only in the vertical direction.
+        scale (int): Number of pixels over which the noise is smooth. A
+            negative value -n means n pixels, only in the vertical direction.
 
     Returns:
         np.ndarray: Noise with mean of about 0, (512, 512) float32.

@@ -128,7 +128,7 @@ def training_scenes(
 def validation_scenes(
     rng: np.random.Generator, number: int
 ) -> Iterator[Scene]:
-    """Yield validation scenes, with all objects about equally frequent.
+    """Yield validation scenes; all object classes are about equally frequent.
 
     Args:
         rng (np.random.Generator): Random generator.

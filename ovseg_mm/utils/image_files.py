@@ -382,7 +382,7 @@ def _fault_of_labels(image: Image.Image) -> str | None:
 
 
 def _advice_for_colours(values: np.ndarray) -> str:
-    """Get the end of the message about a label file with a wrong shape."""
+    """Advice to append to the error about a label file of wrong shape."""
     if values.ndim != 3 or values.shape[2] < 3:
         return ''
     if (values[..., :3] == values[..., :1]).all():

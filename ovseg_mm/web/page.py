@@ -163,7 +163,7 @@ class _Visit(NamedTuple):
 
 
 class _Actions:
-    """Actions of the page on clicks and slider moves.
+    """Functions that the page calls on clicks and slider moves.
 
     Actions return new values for components of the page, such as the viewer
     and the download buttons.

@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         '--num-val',
         type=int,
         default=96,
-        help='number of test scenes (default: %(default)s)',
+        help='number of validation scenes (default: %(default)s)',
     )
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of the scenes'

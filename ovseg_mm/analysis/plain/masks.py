@@ -21,8 +21,7 @@ from ..replacing import replaced
 def proposals(head: Any, feats: PixelFeatures) -> MaskProposals:
     """Compute the mask proposals of all decoder states.
 
-    In evaluation, the proposals of all states are computed too, but only the
-    proposals of the last state are returned.
+    They are computed in evaluation mode too.
 
     Args:
         head (MaskProposalHead): Head whose weights are used.

@@ -87,8 +87,8 @@ def _segmentor(runner: Runner) -> BaseOpenVocabSegmentor:
 def _palette(meta: dict, vocabulary: Vocabulary) -> list[list[int]]:
     """Choose the palette for metric and visualizer.
 
-    The vocabulary's own palette comes first, then the palette of the data
-    set, then default colours.
+    The vocabulary's own palette is used if there is one; otherwise the
+    palette of the data set; otherwise default colours.
     """
     chosen = [list(colour) for colour in meta.get('palette') or ()]
     if len(chosen) == vocabulary.num_labels and not _is_random(chosen):
