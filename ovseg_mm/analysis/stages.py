@@ -45,7 +45,7 @@ class Cost:
 
     @classmethod
     def now(cls) -> 'Cost':
-        """Read the time counters of this process.
+        """Read the time and page-fault counters of this process.
 
         Only differences of two such values are meaningful.
         """

@@ -170,7 +170,8 @@ def _corners(path: np.ndarray, outer: bool) -> np.ndarray:
 
     Args:
         path (np.ndarray): The N points (x, y) of the path, (N, 2), in pixels
-            of the enlarged mask. Two of them are one pixel of the image.
+            of the enlarged mask, which is twice as high and twice as wide as
+            the image.
         outer (bool): Whether the path is an outline, not a hole.
 
     Returns:

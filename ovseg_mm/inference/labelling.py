@@ -145,11 +145,10 @@ class Labelling:
                 as flipped ones, (L, H, W).
 
         Returns:
-            Tensor: Labels, (H, W) int64. ``probabilities`` does not include
-            texts that belong to no label. If there are such texts and
+            Tensor: Labels, (H, W) int64. Texts that belong to no label have
+            no entry in ``probabilities``. If there are such texts and
             ``scale`` is set, pixels whose highest mean is below 0.5 get
-            ``ignore_label``, because one of these texts may have a higher
-            probability.
+            ``ignore_label``: there, such a text may have a higher mean.
         """
         best, labels = probabilities.max(dim=0)
         if self.scale is None:

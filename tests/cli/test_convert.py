@@ -47,7 +47,7 @@ def test_errors_are_one_sentence(tmp_path, source, capsys):
         ([source, tmp_path / 'no' / 'x.pth'], 'does not exist'),
         (
             [source, tmp_path / 'x.pth', '--config', tmp_path / 'gone.py'],
-            'no such config',
+            'there is no such model',
         ),
     ):
         assert main(['convert', *map(str, arguments)]) == 2

@@ -77,7 +77,7 @@ def test_modules_of_others_find_everything_registered(tmp_path):
         ('convert gone.pth ours.pth', 'gone.pth does not exist'),
         ('convert {here} none/ours.pth', 'none does not exist'),
         ('predict gone.jpg --config scan --classes x', 'gone.jpg'),
-        ('predict {here} --config none --classes x', 'no such config'),
+        ('predict {here} --config none --classes x', 'there is no such model'),
         ('predict {here} --config {model} --classes red,blue', 'has a comma'),
         ('predict {here} --config {model} --classes w.txt', 'w.txt'),
     ],

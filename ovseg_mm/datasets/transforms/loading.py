@@ -176,9 +176,9 @@ def compare_sizes(
         applied (bool): Whether the image was turned by its EXIF orientation.
 
     Returns:
-        str, optional: Text of a warning if the sizes are equal, but the
-        labels might have been drawn before the image was turned. None if there
-        is no doubt.
+        str, optional: Text of a warning, if the sizes are equal but the
+        label map may belong to the image before its rotation. None if no
+        warning is needed.
 
     Raises:
         InputError: If the sizes differ.

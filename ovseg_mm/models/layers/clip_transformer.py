@@ -179,9 +179,10 @@ class CLIPBlock(nn.Module):
             x (Tensor): N tokens of width W, (B, N, W).
             is_causal (bool): Whether a token attends only to itself and to
                 earlier tokens.
-            value_residual (Tensor, optional): Residual of the attention, (B, N
-                or 1, W). Each token then attends only to itself. None: CLIP's
-                attention with the residual ``x``.
+            value_residual (Tensor, optional): Tensor that replaces ``x`` in
+                the residual connection of the attention, (B, N or 1, W). If it
+                is given, each token attends only to itself. None: CLIP's
+                attention.
             num_queries (int, optional): Number of tokens, counted from the
                 first, whose outputs are computed. They attend to all tokens.
                 None: all N tokens.

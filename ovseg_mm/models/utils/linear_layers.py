@@ -46,9 +46,9 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a layer, with :func:`linear` if this is possible.
 
     Args:
-        layer (nn.Module): Layer of any type. :func:`linear` replaces
-            ``nn.Linear`` and MMCV's ``Linear`` without hooks. All other
-            layers, such as quantised layers, are called.
+        layer (nn.Module): Layer of any type. :func:`linear` computes the
+            outputs of an ``nn.Linear`` or MMCV ``Linear`` without hooks. Any
+            other layer, such as a quantised layer, is called as usual.
         x (Tensor): Inputs, (..., N, I).
 
     Returns:
