@@ -72,8 +72,8 @@ def clip_arch(arch: str | dict, pretrained: str | None = None) -> dict:
     if is_source(arch):
         if pretrained is not None:
             raise InputError(
-                f'arch={arch!r} is an address with its own weights, so '
-                f'pretrained={pretrained!r} cannot be used; set '
+                f'arch={arch!r} is the address of a CLIP with its own '
+                f'weights, so pretrained={pretrained!r} cannot be used; set '
                 'pretrained=None (--cfg-options model.clip.pretrained=None)'
             )
         name, config, quick_gelu = arch, source_arch(arch), False

@@ -145,7 +145,7 @@ def arch_of_config(config: Mapping[str, Any], where: str) -> dict:
     if kind not in ('clip', ''):
         raise InputError(
             f'{where} describes a model of the type {kind!r}, expected '
-            "'clip'; use a CLIP"
+            "'clip'; use the checkpoint of a CLIP model"
         )
     vision = config.get('vision_config') or {}
     text = config.get('text_config') or {}

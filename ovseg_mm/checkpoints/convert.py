@@ -51,8 +51,8 @@ class ConversionReport:
             layout does not know. They are not in the result.
         checked (bool): Whether the names and shapes of the result were
             compared with a model.
-        fused (int): Number of tensors in the result that came from the
-            checkpoint ``fuse_clip`` of :func:`convert`.
+        fused (int): Number of tensors in the result that were taken from the
+            checkpoint given as argument ``fuse_clip`` of :func:`convert`.
     """
 
     source: Path

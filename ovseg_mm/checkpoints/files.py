@@ -45,8 +45,8 @@ class WeightFile(NamedTuple):
         meta (dict): Entry ``meta`` of an MMEngine checkpoint; empty for other
             files.
         config (dict): Content of open_clip's or transformers' config file in
-            the same folder. It is read only for weight files with a usual
-            name, such as ``model.safetensors``; otherwise empty.
+            the same folder. Empty if the weight file does not have a usual
+            name, such as ``model.safetensors``.
     """
 
     tensors: dict[str, Tensor]

@@ -134,7 +134,7 @@ def check_against(
 
 
 def filling(model: nn.Module, renamed: Renamed) -> Renamed:
-    """Remove the tensors of a checkpoint that a model does not use.
+    """Remove from a checkpoint the tensors that a model does not use.
 
     The text tower is removed if the model has none, for example because the
     model reads text embeddings from a file. CLIP's ``logit_scale`` is removed

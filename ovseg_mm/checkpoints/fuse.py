@@ -21,7 +21,7 @@ _OWN_PARTS = {'region_encoder', 'context_encoder', 'text_encoder'}
 def shifted_clip_towers(
     path: str | Path, state_dict: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
-    """Read the towers of a fine-tuned CLIP that replace towers of SCAN.
+    """Read the towers of a fine-tuned CLIP, to replace towers of SCAN.
 
     The tower that encodes regions is read. The text tower is read only if the
     SCAN segmentor has a text tower. The tower that encodes whole images is

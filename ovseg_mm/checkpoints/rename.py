@@ -13,7 +13,7 @@ from ovseg_mm.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Drop:
-    """Action of a renaming table: leave out the tensors that match the row.
+    """Action of a renaming table: leave out tensors that match its row.
 
     Attributes:
         reason (str): Reason why the tensors are not needed, shown in the

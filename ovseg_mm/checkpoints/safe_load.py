@@ -47,7 +47,7 @@ class _History:
 
 
 def _ignored(*args: object) -> None:
-    """Return None in place of a pickled function that weights do not need."""
+    """Do nothing, in place of a pickled function that weights do not need."""
 
 
 # Files of detectron2 contain NumPy arrays and scalars. Files of MMEngine
@@ -152,7 +152,8 @@ def with_histories(content: object) -> object:
     """Replace the placeholders in the log of an MMEngine checkpoint.
 
     A placeholder is replaced by the ``HistoryBuffer`` that it stands for.
-    The checkpoint is changed in place. Other objects are returned unchanged.
+    The checkpoint is changed in place. If ``content`` is not an MMEngine
+    checkpoint, it is returned unchanged.
     """
     hub = content.get('message_hub') if isinstance(content, dict) else None
     scalars = hub.get('log_scalars') if isinstance(hub, dict) else None

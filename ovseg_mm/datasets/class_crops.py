@@ -110,7 +110,7 @@ class ClassCropDataset(Dataset):
         return self.pipeline(dict(info, crop_value=value, crop_label=label))
 
     def _values(self) -> Sequence[int]:
-        """Return the label of each class in ``gt_seg_map``."""
+        """Return, for each class, its pixels' label in ``gt_seg_map``."""
         vocabulary = self._labels.vocabulary
         if self._labels.unseen_labels == 'ignore':
             return vocabulary.seen

@@ -309,7 +309,7 @@ class OpenVocabDataset(BaseSegDataset):
         return [label for label in labels.tolist() if label not in no_label]
 
     def _hide_unpacked(self, data: dict) -> dict:
-        """Change unseen labels in ``gt_seg_map`` of a sample before packing.
+        """Change unseen labels in ``gt_seg_map`` of a sample not packed yet.
 
         ``MultiImageMixDataset`` mixes such samples and packs them afterwards.
         """

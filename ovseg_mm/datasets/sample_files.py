@@ -116,8 +116,9 @@ class SampleFinder:
         """Find the files of the samples in a list.
 
         Args:
-            names (Sequence[str]): Path of each sample below the folders, with
-                or without the suffix of the image or label file.
+            names (Sequence[str]): Path of each sample relative to the image
+                and label folders, with or without the suffix of the image or
+                label file.
 
         Returns:
             list[SampleFiles]: Files of each sample, in the order of the list.

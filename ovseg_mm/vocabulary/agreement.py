@@ -127,7 +127,7 @@ def _exchanged(moved: dict[int, int]) -> list[int]:
 
 
 def _parts(name: str) -> list[str]:
-    """List a name and its parts between commas, semicolons and ``'|'``."""
+    """List a name and its parts, split at commas, semicolons and ``'|'``."""
     return [name, *re.split(r'[,;|]', name)]
 
 

@@ -109,10 +109,10 @@ def check_class_texts(texts: Sequence[str], source: str) -> None:
         source (str): File or list that contains the strings, for messages.
 
     Raises:
-        InputError: If a string is a path, a part of a written list such as
-            ``"['cat'"``, or a label followed by a class text such as
-            ``'0: cat'``; or if it contains several classes or control
-            characters.
+        InputError: If a string is a path, a part of a Python list that was
+            split at its commas, such as ``"['cat'"``, or a label followed by
+            a class text such as ``'0: cat'``; or if it contains several
+            classes or control characters.
 
     Warns:
         UserWarning: If a string may contain several classes, or is a number.

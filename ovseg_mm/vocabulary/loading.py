@@ -296,7 +296,7 @@ def _from_name(name: str) -> Vocabulary:
 
 
 def _listed(keys: Sequence[str]) -> str:
-    """List keys for a message; keys with ``'-'`` are only counted."""
+    """List keys for a message. Only count the keys that contain ``'-'``."""
     bases = [key for key in keys if '-' not in key]
     return (
         f'{", ".join(bases)} and {len(keys) - len(bases)} variants of these '

@@ -35,8 +35,9 @@ class Vocabulary:
         unseen (tuple[int, ...]): Labels without training pixels.
         source (str): File or key that contains the class texts, for messages.
         published (tuple[int, ...]): Indices of the entries whose class texts
-            are those of a benchmark. A method may use only the first class
-            text of these entries, as the published evaluations do.
+            were copied from a published benchmark. A method may use only the
+            first class text of these entries, as the published evaluations
+            do.
         whole (Vocabulary, optional): Vocabulary from which :meth:`only` made
             this one. None: this vocabulary was not made by :meth:`only`.
         kept (tuple[int, ...]): Label in ``whole`` of each of the L labels;
@@ -113,7 +114,7 @@ class Vocabulary:
 
     @property
     def num_texts(self) -> int:
-        """Number T of entries, which is the number of scores of a model."""
+        """Number T of entries. A model predicts T scores for each pixel."""
         return len(self.class_texts)
 
     @property
@@ -182,7 +183,8 @@ class Vocabulary:
             subset (str): Labels to keep, ``'seen'`` or ``'unseen'``.
 
         Returns:
-            Vocabulary: Vocabulary of these labels. Its ``unseen`` is empty.
+            Vocabulary: Vocabulary of these labels. ``unseen`` of the result is
+            empty, also for ``'unseen'``.
 
         Raises:
             InputError: If no label is left.

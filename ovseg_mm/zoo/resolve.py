@@ -32,7 +32,7 @@ class ModelSource:
             settings of the config. Settings of the user (``--cfg-options``)
             override ``options``.
         checkpoint (Path, optional): Checkpoint that the user has selected.
-            None: see ``model``.
+            None: the weights of ``model`` are used, if it is set.
         model (ZooModel, optional): Named model whose published weights
             :meth:`fetch` downloads. None: no weights are downloaded, because
             the user has selected a config or a checkpoint.
@@ -144,9 +144,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--checkpoint',
         help='checkpoint of this package, or file published by the authors '
-        'of the method; leave it out to use the published weights of a model '
-        "in the list of 'python -m ovseg_mm models', or if the method uses "
-        'only the weights of CLIP',
+        'of the method; not needed if the method uses only the weights of '
+        "CLIP, or if 'python -m ovseg_mm models' lists the model: its "
+        'published weights are then used',
     )
 
 
@@ -197,7 +197,7 @@ def _find_config(name: str | Path, known: dict[str, ZooModel]) -> Path:
 
 
 def _clip_options(row: ZooModel, clip: str) -> dict[str, Any]:
-    """Return config settings for the CLIP that is written after the model.
+    """Return config settings for the CLIP in a name ``MODEL:CLIP``.
 
     Args:
         row (ZooModel): Named model.

@@ -177,7 +177,7 @@ def _store(model: ZooModel, source: Path, added: bool = False) -> Path:
     Args:
         model (ZooModel): Model with a weight file.
         source (Path): Weight file.
-        added (bool): Whether the user has downloaded the file.
+        added (bool): Whether the user downloaded the file and added it.
 
     Returns:
         Path: Path of the checkpoint.

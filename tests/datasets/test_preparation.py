@@ -513,7 +513,7 @@ def test_coco_object_of_wrong_instances(tmp_path, capsys, monkeypatch):
 
     options = '--source', 'instances'
     assert prepare(COCOObject, tmp_path, *options) == 2
-    assert 'the file of instances' in capsys.readouterr().err
+    assert 'the instance annotation file' in capsys.readouterr().err
     path = instances(tmp_path, [])
     monkeypatch.setattr(coco_object, 'find_spec', lambda name: None)
     assert prepare(COCOObject, tmp_path, *options) == 2

@@ -18,7 +18,7 @@ _PARAMS = r'\.(weight|bias)'
 
 
 def _block_rows(number: int) -> list[Row]:
-    """Return the table rows that rename the tensors of a Swin block.
+    """Return the rows of a renaming table for one Swin block.
 
     The name of the block in the file is ``block_{number}``.
     """

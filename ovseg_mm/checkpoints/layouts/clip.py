@@ -180,9 +180,9 @@ class CompactCLIPLayout(Layout):
     table = _BOTH_TOWERS
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Restore the token embeddings that are missing in the file.
+        """Restore the token embeddings that the file leaves out.
 
-        :func:`expand_clip` draws them from the random seed in the file.
+        :func:`expand_clip` generates them with the random seed in the file.
         """
         return expand_clip(tensors)
 

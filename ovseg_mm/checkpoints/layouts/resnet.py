@@ -14,8 +14,8 @@ _CLASSIFIER = Drop('the classifier of ImageNet')
 def detectron2_rows(source: str = '', target: str = '') -> list[Row]:
     """Return the rows that rename the tensors of detectron2's ResNet.
 
-    The ResNet has a stem of three layers. For a ResNet with a basic stem, put
-    the rows of :func:`basic_stem_rows` before these rows.
+    The stem of this ResNet has three convolutions. For a ResNet with a basic
+    stem, put the rows of :func:`basic_stem_rows` before these rows.
 
     Args:
         source (str): Regular expression of the name prefix in the file.

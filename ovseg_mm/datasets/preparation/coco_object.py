@@ -99,7 +99,7 @@ def _from_instances(
 ) -> list[Task]:
     path = folder / f'instances_{split}.json'
     if not path.is_file():
-        raise preparation.missing(path, 'the file of instances')
+        raise preparation.missing(path, 'the instance annotation file')
     if find_spec('pycocotools') is None:
         raise InputError(
             f'{path} can only be read with pycocotools, which is not '

@@ -100,8 +100,9 @@ class CropCaptions(Preparation):
     def tasks(self, root: Path, options: argparse.Namespace) -> list[Task]:
         """Return one task for each image.
 
-        A task writes the crops of its image, and a file with the rows of these
-        crops in the table masked_crops/SOURCE.tsv.
+        A task writes the crops of its image, and a file with one row for each
+        crop. :meth:`finish` joins the rows to the table
+        masked_crops/SOURCE.tsv.
         """
         source = SOURCES[options.source]
         names = sorted(
@@ -123,7 +124,7 @@ class CropCaptions(Preparation):
     def finish(self, root: Path, options: argparse.Namespace) -> None:
         """Write the table masked_crops/SOURCE.tsv from the rows of all images.
 
-        The tasks have written these rows to one file per image.
+        Each task wrote one file with the rows of its image.
         """
         folder = root / FOLDER
         parts = sorted((folder / options.source).glob('*.tsv'))

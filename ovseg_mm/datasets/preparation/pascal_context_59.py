@@ -143,8 +143,8 @@ def decode_runs(code: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
 
     Raises:
         InputError: If the code has another size than ``size``, or if the sum
-            of its lengths is not H * W. :func:`draw_segments` adds to this
-            message what to do.
+            of its lengths is not H * W. The message gives only the cause;
+            :func:`draw_segments` adds what the user can do.
     """
     runs = code['counts']
     if not isinstance(runs, list):

@@ -25,7 +25,7 @@ class ADE20K150(_ReadyMade):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return one check of file count and label values."""
+        """Return one check, of the number of files and their label values."""
         return [
             LabelCheck(
                 folder=root / 'annotations' / 'validation',
@@ -52,7 +52,7 @@ class PascalVOC(_ReadyMade):
     def checks(
         self, root: Path, options: argparse.Namespace
     ) -> list[LabelCheck]:
-        """Return one check of file count and label values."""
+        """Return one check, of the number of files and their label values."""
         samples = root / 'ImageSets' / 'Segmentation' / 'val.txt'
         if not samples.is_file():
             raise self.missing(samples, 'the list of validation images')

@@ -105,7 +105,8 @@ def share_image_rule(
             Transforms inside other transforms are replaced too.
         exif_orientation (str, optional): ``'apply'``: images are turned by
             their EXIF orientation. ``'ignore'``: images are read as stored.
-            None: the ``color_type`` of each replaced transform decides.
+            None: the ``color_type`` of each replaced transform decides
+            whether images are turned.
 
     Returns:
         bool, optional: Whether images are turned by their EXIF orientation.
