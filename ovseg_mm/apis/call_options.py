@@ -111,7 +111,7 @@ def options_of_background(
     Raises:
         InputError: If an argument cannot be used, ``background`` and
             ``score_threshold`` contradict each other, or
-            ``background='threshold'`` finds no threshold.
+            ``background='threshold'`` is set but no threshold is known.
     """
     if score_threshold is not None and (
         isinstance(score_threshold, bool)

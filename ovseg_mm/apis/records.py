@@ -57,9 +57,9 @@ class Records:
             kinds (Collection[str]): Kinds of results that are wanted.
 
         Returns:
-            bool: True if ``keep`` is set, the record of the file lists all
-            ``kinds``, and the result files exist and are not older than the
-            file. Otherwise False.
+            bool: True if earlier records are kept, the record of the file
+            lists all ``kinds``, and the result files exist and are not
+            older than the file. Otherwise False.
         """
         files = self._known.get(str(path), {}).get('files', {})
         try:

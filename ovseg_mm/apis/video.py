@@ -74,8 +74,8 @@ def segment_video(
 ) -> VideoResult:
     """Segment each frame of a video and write the results to two files.
 
-    - ``NAME_overlay.mp4`` (``.avi`` for an ``.avi``): the frames with their
-      labels and a legend, without sound.
+    - ``NAME_overlay.mp4`` (``.avi`` if the video is an ``.avi``): the frames
+      with their labels and a legend, without sound.
     - ``NAME_shares.jsonl``: a JSON line for each frame. Its keys are
       ``frame`` (number, from 0), ``time`` (in seconds) and ``shares`` (share
       of the pixels, by class name).

@@ -210,7 +210,7 @@ class Labelling:
 
         Args:
             tops (TopLabels): Best labels so far; changed in place.
-            texts (slice): Slice of the T texts, with t texts.
+            texts (slice): Slice that selects t of the T texts.
             scores (Tensor): Scores of these texts, (t, H, W).
             removed (Tensor, optional): Mask from :meth:`small_labels`. Scores
                 of removed labels are replaced by the lowest number of their
@@ -229,7 +229,7 @@ class Labelling:
         scores_of: Callable[[slice], Tensor],
         left_out: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Find the highest score, its label and the softmax denominator.
+        """Find the highest score, its label and the log-sum-exp.
 
         Args:
             scores_of (Callable): Function that takes a slice of the T texts

@@ -67,7 +67,7 @@ class ScoreMap:
         """Compute the scores of some class texts.
 
         Args:
-            classes (slice): Slice of the T texts, with t texts. Default: all
+            classes (slice): Slice that selects t of the T texts. Default: all
                 texts.
 
         Returns:

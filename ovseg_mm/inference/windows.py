@@ -216,7 +216,7 @@ def window_counts(layout: ViewLayout, like: Tensor) -> Tensor:
 def unpadded(view: Tensor, layout: ViewLayout) -> Tensor:
     """Resize the logits of a padded view and remove the padding.
 
-    A view is a window, or the whole image at the size of a window.
+    A view is a window, or the whole image resized to the size of a window.
 
     Args:
         view (Tensor): Logits of T class texts in the padded view, (T, h, w).

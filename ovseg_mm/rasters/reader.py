@@ -165,11 +165,11 @@ class RasterReader:
         return self.source.height, self.source.width
 
     def read(self, rows: Span, columns: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Read the pixels of a tile, from ``start`` to ``stop`` of its spans.
+        """Read the pixels of a tile.
 
         Args:
-            rows (Span): Rows of the tile.
-            columns (Span): Columns of the tile.
+            rows (Span): Rows ``start`` to ``stop`` (exclusive) are read.
+            columns (Span): The same for columns.
 
         Returns:
             tuple[np.ndarray, np.ndarray]: RGB image, (height, width, 3)

@@ -251,7 +251,7 @@ class _Run:
 
 
 def _start_or_continue(parts: Path, settings: dict[str, Any]) -> None:
-    """Prepare the folder of finished rows.
+    """Prepare the folder that holds the finished rows of tiles.
 
     Rows that were made with other settings are deleted.
     """

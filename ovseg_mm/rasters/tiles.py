@@ -64,12 +64,12 @@ class Span:
     def shared(self) -> slice:
         """Pixels in the blending zone with the next tile.
 
-        Index 0 of the slice is the pixel ``first``.
+        The slice counts from the pixel ``first``.
         """
         return slice(self.cut - self.first, self.last - self.first)
 
     def weights(self, overlap: int) -> Tensor:
-        """Blending weights of the pixels from ``first`` to ``last``.
+        """Blending weights of the pixels from ``first`` to ``last - 1``.
 
         Args:
             overlap (int): Length of a blending zone in pixels.
@@ -156,7 +156,8 @@ class TileFuser:
         """Compute the labels of a tile, except for some pixels at its edges.
 
         Pixels in the blending zones with the right neighbour and with the
-        tile below are left out, because these later tiles give their labels.
+        tile below are left out, because their labels are computed with these
+        later tiles.
 
         Args:
             row (int): Index of the tile's row.
@@ -196,7 +197,7 @@ class TileFuser:
         return labels.cpu().numpy()
 
     def skip(self, row: int, column: int) -> None:
-        """Skip a tile without data, which adds no scores to its neighbours."""
+        """Skip a tile without data. It adds no scores to its neighbours."""
         self._left = None
         self._file(row, column).unlink(missing_ok=True)
 

@@ -312,8 +312,8 @@ class CLIPViT(BaseModule):
         Args:
             x (Tensor): Input of the first block, (B, 1 + N, D) for N patches,
                 class token first.
-            replacements (Replacements): Patch tokens to replace after some
-                blocks; may be empty.
+            replacements (Replacements): Tokens that replace some patch
+                tokens after a block, by block index; may be empty.
             dense (bool): Whether the patch tokens of the last block are
                 needed.
 

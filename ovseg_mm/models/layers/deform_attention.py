@@ -66,8 +66,8 @@ class MultiScaleDeformAttention(nn.Module):
             query (Tensor): Q queries of width C, (B, Q, C).
             value (Tensor): M tokens of all maps, (B, M, C). Maps are
                 concatenated, and the tokens of a map are ordered row by row.
-            reference (Tensor): Point of each query to which offsets are added,
-                x and y in [0, 1], (Q, 2).
+            reference (Tensor): Reference point of each query, x and y in [0,
+                1], (Q, 2). The predicted offsets are added to it.
             sizes (Sequence[tuple[int, int]]): Height and width of each map.
 
         Returns:

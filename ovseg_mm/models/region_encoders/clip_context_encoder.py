@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP on whole images.
+"""Encoder that runs CLIP on whole images.
 
 Letters: B images, H x W pixels.
 """
@@ -54,8 +54,8 @@ class CLIPContextEncoder(BaseModule):
                 error message.
 
         Raises:
-            ValueError: If ``out_indices`` of the tower does not contain one of
-                the blocks.
+            ValueError: If a block is missing from ``out_indices`` of the
+                tower.
         """
         missing = sorted(set(blocks).difference(self.clip.out_indices))
         if missing:

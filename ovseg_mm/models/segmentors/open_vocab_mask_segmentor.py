@@ -307,7 +307,7 @@ class OpenVocabMaskSegmentor(BaseOpenVocabSegmentor):
         return feats.context.class_tokens(slice(view, view + 1))
 
     def _seen(self, device: torch.device) -> Tensor | None:
-        """Seen class texts, (T,) bool; None if there are no unseen labels."""
+        """True for texts of seen labels, (T,) bool; None if all are seen."""
         if not self.vocabulary.unseen:
             return None
         return self.seen_texts(device)

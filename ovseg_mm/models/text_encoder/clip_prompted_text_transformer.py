@@ -108,7 +108,8 @@ class CLIPPromptedTextTransformer(CLIPTextTransformer):
 
         Args:
             tokens (Tensor): Token ids, (T, N) int64: start token, name, end
-                token, then any values. N is at most ``context_length``.
+                token, then padding of any value. N is at most
+                ``context_length``.
 
         Returns:
             Tensor: Text embeddings, (T, C), not normalised.

@@ -27,10 +27,10 @@ _DAY = 24 * 60 * 60
 
 
 def cache_size() -> int:
-    """Read the maximum size of the cache from ``$OVSEG_CACHE_SIZE``.
+    """Read the maximum cache size from ``$OVSEG_CACHE_SIZE`` (megabytes).
 
     Returns:
-        int: Size in bytes; 0 to keep no files.
+        int: Size, converted to bytes; 0 to keep no files.
 
     Raises:
         InputError: If the variable is not a number of megabytes, 0 or more.

@@ -17,8 +17,8 @@ def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
     The backward pass computes these results again from the arguments. This
     saves memory if cheap steps (norms, activations, copies) come before a
     matrix product. The backward pass needs the inputs of the product, but not
-    its result. PyTorch therefore ends the second computation before the
-    product, which is computed only once.
+    its result. PyTorch therefore stops the second computation before the
+    product, so the product is computed only once.
 
     Args:
         function (Callable): Function that draws no random numbers.

@@ -238,9 +238,10 @@ class SCCLIPBlock(LastBlock):
         return sharpened(similarity)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """Apply the attention of the first of the two passes of this block.
+        """Apply the attention in the first of two passes of this block.
 
-        The attention map is the mean of key-key attention and of ``extra``.
+        The attention map is the mean of key-key attention and of ``extra``;
+        ``q`` is not used.
 
         Args:
             q (Tensor): Queries of N patches and A heads, (B, A, N, d).
@@ -257,7 +258,7 @@ class SCCLIPBlock(LastBlock):
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Apply the attention of the second of the two passes of this block.
+        """Apply the attention in the second pass of this block.
 
         It is the same attention as in the first pass: this method calls
         :meth:`mix`, which explains the arguments.
@@ -306,7 +307,7 @@ class SFPBlock(SCCLIPBlock):
         return sharpened(kept)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor) -> Tensor:
-        """Apply the attention of the first of the two passes of this block.
+        """Apply the attention in the first of two passes of this block.
 
         The attention map is the mean of query-query attention, key-key
         attention and ``extra``. :meth:`SCCLIPBlock.mix` explains the
@@ -317,7 +318,7 @@ class SFPBlock(SCCLIPBlock):
     def mix_again(
         self, q: Tensor, k: Tensor, v: Tensor, extra: Tensor
     ) -> Tensor:
-        """Apply the attention of the second of the two passes of this block.
+        """Apply the attention in the second pass of this block.
 
         The attention map is ``extra``; ``q`` and ``k`` are not used.
         :meth:`SCCLIPBlock.mix` explains the arguments.

@@ -39,7 +39,7 @@ class OutlierDetector:
 
         Args:
             blocks (nn.ModuleList): All blocks of the tower.
-            tokens (Mapping[int, Tensor]): Output tokens of the blocks in
+            tokens (Mapping[int, Tensor]): Output tokens of the blocks from
                 :meth:`taps`, (B, 1 + N, D) each, class token first. The keys
                 are block indices.
 
@@ -82,8 +82,8 @@ class LocalOutliers(OutlierDetector):
 
         The neighbours of a patch are its ``neighbours`` nearest patches. The
         reach of a patch is the squared distance to its farthest neighbour.
-        The factor of a patch is the mean, over its neighbours, of its own
-        reach divided by the reach of the neighbour.
+        The factor of a patch is its own reach divided by the reach of a
+        neighbour, averaged over its neighbours.
 
         Args:
             x (Tensor): N patches of width D, (B, N, D).

@@ -123,7 +123,7 @@ class CascadeCLIPHead(BaseOpenVocabHead):
         return logits.sigmoid_()
 
     def _aggregate(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Add the weighted levels of each group, (B, C, h, w) per group."""
+        """Weighted sum of the levels of each group, (B, C, h, w) per group."""
         if len(levels) != sum(self.group_sizes):
             raise InputError(
                 f'group_sizes={self.group_sizes} of CascadeCLIPHead need '

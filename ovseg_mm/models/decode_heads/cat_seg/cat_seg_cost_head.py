@@ -211,7 +211,8 @@ class CATSegCostHead(BaseOpenVocabHead):
         """Embed a cost volume, and refine the class maps by all layers.
 
         Args:
-            cost (Tensor): Cost volume of K classes, (B, K, P, h, w).
+            cost (Tensor): Cost volume of K classes and P prompts, (B, K, P, h,
+                w).
             appearance (Tensor): Appearance guidance, (B, appearance_channels,
                 h, w).
             text (Tensor): Text embeddings, (B, K, C); or (1, K, C) if all

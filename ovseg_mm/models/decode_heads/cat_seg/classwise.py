@@ -189,7 +189,7 @@ def _linear_attention(
         q (Tensor): Queries of T classes and head width d, (..., heads, T, d).
         k (Tensor): Keys, (..., heads, T, d).
         v (Tensor): Values, (..., heads, T, d).
-        num_padding (int): Number of equal padding tokens to attend to.
+        num_padding (int): Number of padding tokens, which are all identical.
         padding_k (Tensor | None): Key of the padding tokens, (heads, 1, d).
         padding_v (Tensor | None): Value of the padding tokens, (heads, 1, d).
 
@@ -236,7 +236,7 @@ def _full_attention(
         q (Tensor): Queries of T classes and head width d, (..., heads, T, d).
         k (Tensor): Keys, (..., heads, T, d).
         v (Tensor): Values, (..., heads, T, d).
-        num_padding (int): Number of equal padding tokens to attend to.
+        num_padding (int): Number of padding tokens, which are all identical.
         padding_k (Tensor | None): Key of the padding tokens, (heads, 1, d).
         padding_v (Tensor | None): Value of the padding tokens, (heads, 1, d).
 

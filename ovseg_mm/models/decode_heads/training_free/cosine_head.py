@@ -27,9 +27,9 @@ class CosineHead(BaseOpenVocabHead):
 
     Args:
         threshold (float): Threshold of the cosine similarities. It is used
-            only for a vocabulary with one label and if
-            ``test_cfg.logit_scale`` is None. Pixels whose similarity is at or
-            below the threshold become background.
+            only if the vocabulary has one label and ``test_cfg.logit_scale``
+            is None. Pixels whose similarity is at or below the threshold
+            become background.
         init_cfg (dict, optional): MMEngine's initialisation.
     """
 
